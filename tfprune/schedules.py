@@ -1,0 +1,288 @@
+"""When masks are chosen anew, and how sparse they are then.
+
+A schedule is a description in steps, epochs or fractions of a run; `resolve` turns it into a
+`Timetable`, the list of update steps with their sparsities. A step is the number of finished
+optimizer steps: step 0 is before training.
+
+Times are an int (steps), a float between 0 and 1 (fraction of the run: 1 is step one, 1.0 the end
+of the run) or `Epochs(n)`. The last update lands on the final sparsity at the step `end`,
+whatever the frequency. TF-MOT's schedules end below it when `end - begin` is not a multiple of
+the frequency.
+"""
+
+import abc
+import math
+from dataclasses import dataclass
+from numbers import Integral, Real
+
+import numpy as np
+
+from tfprune.timetable import Timetable
+
+_UPDATES = 100  # how many updates a schedule makes that states no frequency
+_FREQUENCY = 100  # steps between refreshes in a run that has no known end
+
+
+@dataclass(frozen=True)
+class Epochs:
+    """A time in epochs.
+
+    Args:
+        number: Number of epochs since the start of training; may have a fraction.
+
+    >>> Polynomial(0.8, begin=Epochs(2), end=Epochs(5)).resolve(steps_per_epoch=10).updates[[0, -1]]
+    array([20, 50])
+    """
+
+    number: float
+
+    def __post_init__(self):
+        if not isinstance(self.number, Real) or not 0 <= self.number < math.inf:
+            raise ValueError(f"Epochs({self.number!r}): expected a number of at least 0.")
+
+
+Time = int | float | Epochs
+
+
+class Schedule(abc.ABC):
+    """When and how sparse. Subclasses are dataclasses with a field `sparsity`, the final one."""
+
+    def resolve(self, total_steps: int | None = None,
+                steps_per_epoch: int | None = None) -> Timetable:
+        """The update steps and their sparsities for one run.
+
+        Args:
+            total_steps: Steps of the whole run; needed for times that are fractions of it.
+            steps_per_epoch: Needed for times in epochs.
+
+        Raises:
+            ValueError: If a needed number is missing, or `begin` comes after `end`.
+        """
+        def steps(name):
+            return _steps(name, getattr(self, name), total_steps, steps_per_epoch)
+
+        begin = steps("begin")
+        endless = self.end is None
+        end = begin if endless else steps("end")
+        if begin > end:
+            raise ValueError(f"begin={self.begin!r} is step {begin}, after end={self.end!r}, "
+                             f"step {end}: expected begin <= end.")
+        frequency = self.frequency
+        if frequency is None and endless and total_steps is None:
+            frequency = _FREQUENCY
+        elif frequency is None:
+            frequency = max(1, round(((total_steps if endless else end) - begin) / _UPDATES))
+        updates = np.append(np.arange(begin, end, frequency, dtype=np.int64), np.int64(end))
+        sparsities = self._course((updates - begin) / max(end - begin, 1))
+        sparsities[-1] = self.sparsity  # exactly, also where the formula rounds
+        return Timetable(updates, sparsities, repeat=frequency if endless else None)
+
+    @abc.abstractmethod
+    def _course(self, progress: np.ndarray) -> np.ndarray:
+        """Sparsity at each progress, 0 at `begin` to 1 at `end`."""
+
+    def _validate(self):
+        for name in ("sparsity", "initial"):
+            check_sparsity(name, getattr(self, name, 0.0))
+        known = [time for time in (self.begin, self.end) if time is not None]
+        for name, time in zip(("begin", "end"), known):
+            _check_time(name, time)
+        if len({type(time) for time in known}) == 1 and _number(known[0]) > _number(known[-1]):
+            raise ValueError(f"begin={self.begin!r} is after end={self.end!r}.")
+        frequency = self.frequency
+        if frequency is not None and (not _is_integer(frequency) or frequency < 1):
+            raise ValueError(f"frequency={frequency!r}: expected a number of steps, an integer of "
+                             "at least 1, or None.")
+
+
+@dataclass(frozen=True)
+class OneShot(Schedule):
+    """Prunes once.
+
+    Args:
+        sparsity: Fraction to remove, in [0, 1).
+        at: Time of the update.
+
+    Raises:
+        ValueError: If an argument is out of its range.
+
+    >>> OneShot(0.5, at=30).resolve().updates
+    array([30])
+    """
+
+    sparsity: float
+    at: Time = 0
+
+    def __post_init__(self):
+        _check_time("at", self.at)
+        self._validate()
+
+    begin = property(lambda self: self.at)
+    end = property(lambda self: self.at)
+    frequency = property(lambda self: None)
+
+    def _course(self, progress):
+        return np.full(progress.shape, self.sparsity)
+
+
+@dataclass(frozen=True)
+class Constant(Schedule):
+    """One sparsity from `begin` on; masks are chosen anew every `frequency` steps.
+
+    Args:
+        sparsity: Fraction to remove, in [0, 1).
+        begin: Time of the first update.
+        end: Time of the last update; None goes on without end.
+        frequency: Steps between updates. None makes about 100 updates, or one every 100 steps
+            in a run without known end.
+
+    Raises:
+        ValueError: If an argument is out of its range.
+
+    >>> timetable = Constant(0.5, begin=10, frequency=20).resolve()
+    >>> [step for step in range(100) if timetable.is_update(step)]
+    [10, 30, 50, 70, 90]
+    """
+
+    sparsity: float
+    begin: Time = 0
+    end: Time | None = None
+    frequency: int | None = None
+
+    def __post_init__(self):
+        self._validate()
+
+    def _course(self, progress):
+        return np.full(progress.shape, self.sparsity)
+
+
+@dataclass(frozen=True)
+class Polynomial(Schedule):
+    """Sparsity rises fast at first and levels off.
+
+    s(t) = sparsity + (initial - sparsity) (1 - (t - begin) / (end - begin)) ** power
+
+    Paper: Zhu, Gupta, To prune, or not to prune, arXiv 1710.01878.
+
+    Args:
+        sparsity: Fraction to remove at the end, in [0, 1).
+        initial: Fraction to remove at `begin`, in [0, 1).
+        begin: Time of the first update.
+        end: Time of the last update.
+        power: Exponent, above 0. 3 is the paper's, 1 a straight line.
+        frequency: Steps between updates. None makes about 100 updates.
+
+    Raises:
+        ValueError: If an argument is out of its range.
+
+    >>> Polynomial(0.9, end=100, frequency=25).resolve().sparsities.tolist()
+    [0.0, 0.5203125, 0.7875, 0.8859375, 0.9]
+    """
+
+    sparsity: float
+    initial: float = 0.0
+    begin: Time = 0
+    end: Time = 0.5
+    power: float = 3
+    frequency: int | None = None
+
+    def __post_init__(self):
+        self._validate()
+        if not isinstance(self.power, Real) or not 0 < self.power < math.inf:
+            raise ValueError(f"power={self.power!r}: expected a number above 0.")
+
+    def _course(self, progress):
+        return self.sparsity + (self.initial - self.sparsity) * (1 - progress) ** self.power
+
+
+@dataclass(frozen=True)
+class Exponential(Schedule):
+    """Every update removes the same fraction of what is left.
+
+    1 - s(t) = (1 - initial) ((1 - sparsity) / (1 - initial)) ** ((t - begin) / (end - begin))
+
+    Args:
+        sparsity: Fraction to remove at the end, in [0, 1).
+        initial: Fraction to remove at `begin`, in [0, 1).
+        begin: Time of the first update.
+        end: Time of the last update.
+        frequency: Steps between updates. None makes about 100 updates.
+
+    Raises:
+        ValueError: If an argument is out of its range.
+
+    >>> (1 - Exponential(0.9375, end=4, frequency=1).resolve().sparsities).tolist()
+    [1.0, 0.5, 0.25, 0.125, 0.0625]
+    """
+
+    sparsity: float
+    initial: float = 0.0
+    begin: Time = 0
+    end: Time = 0.5
+    frequency: int | None = None
+
+    def __post_init__(self):
+        self._validate()
+
+    def _course(self, progress):
+        return 1 - (1 - self.initial) * ((1 - self.sparsity) / (1 - self.initial)) ** progress
+
+
+def accepts(schedule) -> bool:
+    """Whether this is a schedule: one of these classes, or an object as TF-MOT's schedules are.
+
+    The latter is anything that can be called with a step, returns (update?, sparsity) and has
+    `get_config`, so TF-MOT's own classes and subclasses of them.
+
+    >>> accepts(OneShot(0.5)), accepts(0.5), accepts(OneShot)
+    (True, False, False)
+    """
+    if isinstance(schedule, type):
+        return False
+    return isinstance(schedule, Schedule) or (
+        callable(schedule) and callable(getattr(schedule, "get_config", None)))
+
+
+def check_sparsity(name: str, value: float) -> None:
+    """Refuses what is no sparsity.
+
+    Raises:
+        ValueError: If the value is not a number in [0, 1); NaN is none.
+
+    >>> check_sparsity("sparsity", 1.0)
+    Traceback (most recent call last):
+    ...
+    ValueError: sparsity=1.0: expected a fraction to remove in [0, 1); 0.8 removes 80 %.
+    """
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, Real) or not 0 <= value < 1:
+        raise ValueError(f"{name}={value!r}: expected a fraction to remove in [0, 1); 0.8 removes "
+                         "80 %.")
+
+
+def _is_integer(value):
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def _number(time):
+    return time.number if isinstance(time, Epochs) else time
+
+
+def _check_time(name, time):
+    valid = isinstance(time, Epochs) or (_is_integer(time) and time >= 0)
+    if not valid and isinstance(time, Real) and not isinstance(time, (Integral, np.bool_)):
+        valid = 0 <= time <= 1
+    if not valid:
+        raise ValueError(f"{name}={time!r}: expected a step (an integer of at least 0), a fraction "
+                         "of the run (a float in [0, 1]) or Epochs(n).")
+
+
+def _steps(name, time, total_steps, steps_per_epoch):
+    if _is_integer(time):
+        return int(time)
+    unit, number = (("epochs", steps_per_epoch) if isinstance(time, Epochs)
+                    else ("a fraction of the run", total_steps))
+    if number is None:
+        argument = "steps_per_epoch" if isinstance(time, Epochs) else "total_steps"
+        raise ValueError(f"{name}={time!r} is given in {unit}, and the length is unknown: pass "
+                         f"{argument}=..., or give {name} in steps (an integer).")
+    return round(_number(time) * number)

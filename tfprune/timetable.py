@@ -1,0 +1,79 @@
+"""The update steps of one run with their sparsities: what a schedule resolves to."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True, eq=False)
+class Timetable:
+    """Tells for each step whether masks are chosen anew, and how sparse.
+
+    Args:
+        updates: Update steps, ascending, int64 [updates].
+        sparsities: Fraction to remove at each of them, float64 [updates].
+        repeat: After the last update, one more every `repeat` steps, at the final sparsity;
+            None for none.
+
+    Raises:
+        ValueError: If there is no update, the steps do not ascend, or the lengths differ.
+
+    >>> timetable = Timetable([0, 50, 100], [0.0, 0.7, 0.8])
+    >>> timetable.is_update(50), timetable.sparsity(99), timetable.final
+    (True, 0.7, 0.8)
+    """
+
+    updates: np.ndarray
+    sparsities: np.ndarray
+    repeat: int | None = None
+
+    def __post_init__(self):
+        for name, dtype in (("updates", np.int64), ("sparsities", np.float64)):
+            array = np.array(getattr(self, name), dtype)
+            array.flags.writeable = False
+            object.__setattr__(self, name, array)
+        updates = self.updates
+        if updates.ndim != 1 or not updates.size or updates.shape != self.sparsities.shape:
+            raise ValueError("A timetable needs at least one update and a sparsity for each, got "
+                             f"shapes {updates.shape} and {self.sparsities.shape}.")
+        if np.any(np.diff(updates) <= 0):
+            raise ValueError(f"The update steps {updates} must ascend.")
+
+    @property
+    def final(self) -> float:
+        """The last sparsity."""
+        return float(self.sparsities[-1])
+
+    def sparsity(self, step: int) -> float:
+        """The sparsity in force after `step` steps: the last update's, 0 before the first."""
+        index = int(np.searchsorted(self.updates, step, side="right")) - 1
+        return float(self.sparsities[index]) if index >= 0 else 0.0
+
+    def is_update(self, step: int) -> bool:
+        """Whether masks are chosen anew after `step` steps."""
+        index = int(np.searchsorted(self.updates, step))
+        if index < len(self.updates):
+            return bool(self.updates[index] == step)
+        return self.repeat is not None and (step - int(self.updates[-1])) % self.repeat == 0
+
+    def __call__(self, step):
+        """The same in TensorFlow ops, as TF-MOT's schedules are called; compiles under XLA.
+
+        Args:
+            step: Integer scalar tensor (or Python int).
+
+        Returns:
+            (update?, sparsity): bool and float64 scalar tensors.
+        """
+        import tensorflow as tf
+
+        step = tf.cast(step, tf.int64)
+        updates = tf.constant(self.updates)
+        index = tf.searchsorted(updates, step[None], side="right")[0] - 1
+        latest = tf.maximum(index, 0)
+        due = tf.equal(tf.gather(updates, latest), step)
+        if self.repeat is not None:
+            past = step - int(self.updates[-1])
+            due = due | ((past >= 0) & tf.equal(tf.math.floormod(past, self.repeat), 0))
+        sparsity = tf.gather(tf.constant(self.sparsities), latest)
+        return due, tf.where(index >= 0, sparsity, tf.zeros_like(sparsity))
