@@ -1,0 +1,149 @@
+"""One vocabulary for NumPy arrays and TensorFlow tensors.
+
+Structures and allocations are written once, against the functions of NumPy. `namespace(x)`
+returns NumPy itself for arrays and a small table with the same names for tensors. The table
+keeps the dtype of its tensors: Python scalars never widen them.
+"""
+
+from __future__ import annotations
+
+import functools
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+
+def is_tensor(x: Any) -> bool:
+    """Tell whether `x` must be handled by TensorFlow (a tensor, a variable, or a list of them).
+
+    >>> is_tensor([1.0, 2.0])
+    False
+    """
+    if isinstance(x, (list, tuple)):
+        return any(is_tensor(item) for item in x)
+    return not isinstance(x, (np.ndarray, np.generic, bool, int, float)) and x is not None
+
+
+def namespace(*values: Any) -> Any:
+    """Return the functions that fit `values`: NumPy, or the same names on tensors.
+
+    Several values may be given; one tensor among them is enough to choose TensorFlow.
+    `astype`, `asarray` and all functions below work in eager code, in graphs and under XLA.
+
+    >>> import numpy as np
+    >>> namespace(np.ones(3)) is np
+    True
+    """
+    return _tensorflow() if any(is_tensor(x) for x in values) else np
+
+
+@functools.cache
+def _tensorflow() -> SimpleNamespace:
+    import tensorflow as tf
+
+    def like(x, y):
+        """Give Python scalars the dtype of the tensor beside them."""
+        if tf.is_tensor(x) or hasattr(x, "dtype"):
+            x = tf.convert_to_tensor(x)
+            return x, tf.convert_to_tensor(y, x.dtype)
+        y = tf.convert_to_tensor(y)
+        return tf.convert_to_tensor(x, y.dtype), y
+
+    def binary(op):
+        return lambda x, y: op(*like(x, y))
+
+    def reduction(op):
+        return lambda x, axis=None, keepdims=False: op(x, axis=axis, keepdims=keepdims)
+
+    def total(x, axis=None, keepdims=False, dtype=None):
+        x = tf.convert_to_tensor(x)
+        if dtype is None and x.dtype == tf.bool:
+            dtype = tf.int64
+        return tf.reduce_sum(x if dtype is None else tf.cast(x, dtype), axis, keepdims)
+
+    def pad(x, pad_width, constant_values=0):
+        x = tf.convert_to_tensor(x)
+        return tf.pad(x, pad_width, constant_values=tf.cast(constant_values, x.dtype))
+
+    def cumsum(x, axis=None, dtype=None):
+        x = x if dtype is None else tf.cast(x, dtype)
+        return tf.cumsum(tf.reshape(x, [-1]) if axis is None else x, axis=axis or 0)
+
+    def count_nonzero(x, axis=None):
+        return tf.math.count_nonzero(x, axis=axis, dtype=tf.int64)
+
+    def take(x, indices, axis=None):
+        return tf.gather(tf.reshape(x, [-1]) if axis is None else x, indices, axis=axis or 0)
+
+    def argsort(x, axis=-1, stable=True):
+        return tf.argsort(x, axis=axis, stable=stable)
+
+    def clip(x, low, high):
+        x = tf.convert_to_tensor(x)
+        return tf.clip_by_value(x, tf.cast(low, x.dtype), tf.cast(high, x.dtype))
+
+    def searchsorted(a, v, side="left"):
+        return tf.searchsorted(a, v, side=side)
+
+    return SimpleNamespace(
+        asarray=lambda x, dtype=None: tf.convert_to_tensor(x, dtype),
+        astype=tf.cast,
+        reshape=tf.reshape,
+        transpose=lambda x, axes=None: tf.transpose(x, axes),
+        broadcast_to=tf.broadcast_to,
+        concatenate=lambda arrays, axis=0: tf.concat(arrays, axis),
+        stack=lambda arrays, axis=0: tf.stack(arrays, axis),
+        expand_dims=lambda x, axis: tf.expand_dims(x, axis),
+        squeeze=lambda x, axis=None: tf.squeeze(x, axis),
+        repeat=lambda x, repeats, axis=None: tf.repeat(x, repeats, axis),
+        pad=pad,
+        take=take,
+        arange=tf.range,
+        zeros=lambda shape, dtype=np.float64: tf.zeros(shape, dtype),
+        ones=lambda shape, dtype=np.float64: tf.ones(shape, dtype),
+        full=lambda shape, value, dtype=None: tf.fill(shape, tf.convert_to_tensor(value, dtype)),
+        zeros_like=tf.zeros_like,
+        ones_like=tf.ones_like,
+        sum=total,
+        max=reduction(tf.reduce_max),
+        min=reduction(tf.reduce_min),
+        mean=reduction(tf.reduce_mean),
+        prod=reduction(tf.reduce_prod),
+        any=reduction(tf.reduce_any),
+        all=reduction(tf.reduce_all),
+        argmax=lambda x, axis=None: tf.argmax(x, axis),
+        count_nonzero=count_nonzero,
+        cumsum=cumsum,
+        sort=lambda x, axis=-1: tf.sort(x, axis),
+        argsort=argsort,
+        searchsorted=searchsorted,
+        clip=clip,
+        where=lambda condition, x, y: tf.where(condition, *like(x, y)),
+        maximum=binary(tf.maximum),
+        minimum=binary(tf.minimum),
+        add=binary(tf.add),
+        subtract=binary(tf.subtract),
+        multiply=binary(tf.multiply),
+        divide=binary(tf.divide),
+        power=binary(tf.pow),
+        floor_divide=binary(tf.math.floordiv),
+        equal=binary(tf.equal),
+        greater=binary(tf.greater),
+        greater_equal=binary(tf.greater_equal),
+        less=binary(tf.less),
+        less_equal=binary(tf.less_equal),
+        logical_and=tf.logical_and,
+        logical_or=tf.logical_or,
+        logical_not=tf.logical_not,
+        abs=tf.abs,
+        square=tf.square,
+        sqrt=tf.sqrt,
+        exp=tf.exp,
+        log=tf.math.log,
+        floor=tf.floor,
+        ceil=tf.math.ceil,
+        round=tf.round,  # halves go to the even neighbour, as in NumPy
+        isnan=tf.math.is_nan,
+        isfinite=tf.math.is_finite,
+    )
