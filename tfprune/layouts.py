@@ -8,7 +8,10 @@ output channel, columns spatial first and input channels last (OHWI).
 import math
 from dataclasses import dataclass
 
+from tfprune.configs import register
 
+
+@register
 @dataclass(frozen=True)
 class Layout:
     """Names the axes of a kernel.

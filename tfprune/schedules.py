@@ -17,12 +17,14 @@ from numbers import Integral, Real
 
 import numpy as np
 
+from tfprune.configs import register
 from tfprune.timetable import Timetable
 
 _UPDATES = 100  # how many updates a schedule makes that states no frequency
 _FREQUENCY = 100  # steps between refreshes in a run that has no known end
 
 
+@register
 @dataclass(frozen=True)
 class Epochs:
     """A time in epochs.
@@ -95,6 +97,7 @@ class Schedule(abc.ABC):
                              "at least 1, or None.")
 
 
+@register
 @dataclass(frozen=True)
 class OneShot(Schedule):
     """Prunes once.
@@ -125,6 +128,7 @@ class OneShot(Schedule):
         return np.full(progress.shape, self.sparsity)
 
 
+@register
 @dataclass(frozen=True)
 class Constant(Schedule):
     """One sparsity from `begin` on; masks are chosen anew every `frequency` steps.
@@ -156,6 +160,7 @@ class Constant(Schedule):
         return np.full(progress.shape, self.sparsity)
 
 
+@register
 @dataclass(frozen=True)
 class Polynomial(Schedule):
     """Sparsity rises fast at first and levels off.
@@ -195,6 +200,7 @@ class Polynomial(Schedule):
         return self.sparsity + (self.initial - self.sparsity) * (1 - progress) ** self.power
 
 
+@register
 @dataclass(frozen=True)
 class Exponential(Schedule):
     """Every update removes the same fraction of what is left.
