@@ -54,7 +54,11 @@ class Structure(abc.ABC):
         if view.tile == (1, 1):
             return xp.reshape(view.split(scores, 0), (-1,))
         wide = view.split(xp.astype(scores, "float64"), -math.inf if self.pooling == "max" else 0)
-        pooled = (xp.max if self.pooling == "max" else xp.sum)(wide, axis=(1, 3))
+        if self.pooling == "max":  # XLA's maximum overlooks NaN
+            unknown = xp.any(xp.isnan(wide), axis=(1, 3))
+            pooled = xp.where(unknown, math.nan, xp.max(wide, axis=(1, 3)))
+        else:
+            pooled = xp.sum(wide, axis=(1, 3))
         if self.pooling == "mean":
             pooled = pooled / view.sizes.astype("float64")
         dtype = "float64" if scores.dtype.name == "float64" else "float32"
@@ -204,7 +208,8 @@ class NofM(Structure):
         scores = xp.asarray(scores)
         view = self._view(tuple(scores.shape), layout)
         if view.missing[1]:  # NaN ranks below -inf: it must not lose its place to the padding
-            scores = xp.where(xp.isnan(scores), -math.inf, scores)
+            lowest = xp.asarray(-math.inf, scores.dtype)
+            scores = xp.where(xp.isnan(scores), lowest, scores)
         return xp.reshape(view.split(scores, -math.inf), (-1, self.m))
 
     def _lacks(self, layout):

@@ -30,7 +30,7 @@ class View(NamedTuple):
 
     @classmethod
     def along(cls, members: tuple[int, ...], shape: tuple[int, ...], layout: Layout) -> "View":
-        """Groups that extend along whole axes: the members down, all other axes across.
+        """Groups that extend along whole axes, the members, one for each index of the others.
 
         Raises:
             ValueError: If the shape does not fit the layout.
@@ -38,6 +38,8 @@ class View(NamedTuple):
         layout.matrix_shape(shape)
         others = tuple(axis for axis in range(len(shape)) if axis not in members)
         rows, columns = (math.prod(shape[axis] for axis in axes) for axes in (members, others))
+        if others + members == tuple(range(len(shape))):  # without a transposition
+            return cls(others + members, (columns, rows), (1, rows))
         return cls(members + others, (rows, columns), (rows, 1))
 
     @property
