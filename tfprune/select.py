@@ -1,4 +1,10 @@
-"""Scores and an integer count to a mask: the only place where a mask is chosen."""
+"""Scores and an integer count to a mask: the only place where a mask is chosen.
+
+Floats are compared as integers: for numbers from 0 to infinity the bits already have the order of
+the numbers. A sorted sample brackets the threshold, one or two counting passes prove the bracket,
+and only the few keys inside it are ranked. A sample that misleads costs further passes (bisection
+of the bits), never exactness.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +14,9 @@ import numpy as np
 
 from tfprune.arrays import is_tensor
 
-_SHORT = 32  # rows up to this length are ranked by comparing all pairs
-_FLOATS = {"float16": 16, "bfloat16": 16, "float32": 32, "float64": 64}
+SHORT = 32  # rows up to this length are ranked by comparing all pairs
+SMALL = 4096  # up to this length a sample does not pay
+_FLOATS = ("float16", "bfloat16", "float32", "float64")
 
 
 def select(scores: Any, keep: Any) -> Any:
@@ -35,14 +42,23 @@ def select(scores: Any, keep: Any) -> Any:
     >>> select(np.array([0.5, 2.0, 0.5, 1.0]), 3)
     array([ True,  True, False,  True])
     """
-    tensor = is_tensor(scores)
-    scores = _tensor(scores) if tensor else np.asarray(scores)
-    if scores.dtype.name not in _FLOATS:
-        raise TypeError(f"scores are {scores.dtype.name}; expected one of {', '.join(_FLOATS)}")
-    if scores.shape.rank == 0 if tensor else scores.ndim == 0:
-        raise ValueError("scores are a scalar; expected [..., groups]")
-    keep = _count(keep, scores)
-    return _select_tensor(scores, keep) if tensor else _select_array(scores, keep)
+    if is_tensor(scores) or is_tensor(keep):
+        from tfprune.select_tensor import select_tensor
+
+        return select_tensor(scores, keep)
+    scores = np.asarray(scores)
+    check_scores(scores.dtype.name, scores.shape)
+    check_keep(keep, scores.shape)
+    groups = scores.shape[-1]
+    keep = np.minimum(np.asarray(keep, np.int64), groups)
+    keys = _keys(scores)
+    if scores.ndim == 1:
+        return _select_row(keys, int(keep))
+    rows = keys.reshape(-1, groups)
+    if groups <= SHORT:
+        return (rank(np.ascontiguousarray(rows.T), np.ndarray.astype) < keep.reshape(-1)).T.reshape(scores.shape)
+    keep = np.broadcast_to(keep.reshape(-1), len(rows))
+    return np.stack([_select_row(*pair) for pair in zip(rows, keep)]).reshape(scores.shape)
 
 
 def threshold(scores: Any, mask: Any) -> Any:
@@ -65,75 +81,105 @@ def threshold(scores: Any, mask: Any) -> Any:
     return np.min(np.where(mask, scores, scores.dtype.type(np.inf)))
 
 
-def _tensor(x):
-    import tensorflow as tf
+def check_scores(dtype: str, shape: Any) -> None:
+    """Refuse scores that are not floating or have no axis."""
+    if dtype not in _FLOATS:
+        raise TypeError(f"scores are {dtype}; expected one of {', '.join(_FLOATS)}")
+    if len(shape) == 0:
+        raise ValueError("scores are a scalar; expected [..., groups]")
 
-    return tf.convert_to_tensor(x)
 
-
-def _count(keep, scores):
-    """Check `keep` as far as it is known now: -> int64, scalar or [rows, 1]."""
-    if is_tensor(keep):
-        import tensorflow as tf
-
-        if not keep.dtype.is_integer:
-            raise TypeError(f"keep is {keep.dtype.name}; expected an integer count per row")
-        keep = tf.cast(keep, tf.int64)
-        return keep if keep.shape.rank == 0 else tf.reshape(keep, [-1, 1])
+def check_keep(keep: Any, shape: Any) -> None:
+    """Refuse a `keep` that is not an integer, is negative, or does not fit the rows of `shape`."""
     keep = np.asarray(keep)
     if keep.dtype.kind not in "iu":
         raise TypeError(f"keep is {keep.dtype.name}; expected an integer count per row")
     if (keep < 0).any():
         raise ValueError(f"keep is {keep}; expected 0 or more")
-    if keep.shape not in ((), tuple(scores.shape[:-1])):
-        raise ValueError(f"keep has shape {keep.shape}; expected one integer, or one per row of "
-                         f"scores {tuple(scores.shape)}")
-    return keep.astype(np.int64) if keep.ndim == 0 else keep.astype(np.int64).reshape(-1, 1)
+    if keep.shape not in ((), tuple(shape[:-1])):
+        raise ValueError(
+            f"keep has shape {keep.shape}; expected one integer, or one per row of {tuple(shape)}"
+        )
 
 
-def _select_array(scores, keep):
-    keys = np.ascontiguousarray(scores).view(f"int{8 * scores.dtype.itemsize}")
-    top = np.iinfo(keys.dtype).max
+def rank(columns: Any, astype: Any) -> Any:
+    """Return how many keys of its row beat each key, for short rows given as columns [m, rows]."""
+    length = columns.shape[0]
+    places = np.arange(length)[:, None]
+    beaten = 0
+    for i in range(length):
+        # An earlier key wins a tie: it only has to be greater than the later key minus one.
+        later = (places > i).astype(columns.dtype.name)
+        beaten = beaten + astype(columns[i] > columns - later, np.int8)
+    return beaten
+
+
+def stride(size: int, density: float) -> int:
+    """Return an odd step for a sample of about density * sqrt(size), odd to meet every column."""
+    return max(int(size**0.5 / density), 1) | 1
+
+
+def _keys(scores):
+    """Map scores to integers in the same order: NaN the lowest, both zeros equal."""
+    if scores.dtype.itemsize == 2:
+        scores = scores.astype(np.float32)
+    scores = np.ascontiguousarray(scores)
+    bits = 8 * scores.dtype.itemsize
+    keys = scores.view(f"int{bits}")
     infinity = np.asarray(np.inf, scores.dtype).view(keys.dtype)
+    if scores.size == 0 or scores.view(f"uint{bits}").max() <= infinity:
+        return keys
+    top = np.iinfo(keys.dtype).max
     magnitude = keys & top
-    # Integers in the order of the scores: -x for negative x, which makes -0.0 and 0.0 one key.
-    keys = np.where(magnitude > infinity, ~top, np.where(keys < 0, -magnitude, magnitude))
-    rows = keys.reshape(-1, scores.shape[-1])
-    keep = np.broadcast_to(keep, (len(rows), 1))
-    mask = np.zeros(rows.shape, bool)
-    for row, count, out in zip(rows, keep[:, 0], mask):
-        out[np.argsort(~row, kind="stable")[:count]] = True
-    return mask.reshape(scores.shape)
+    return np.where(magnitude > infinity, -top, np.where(keys < 0, -magnitude, magnitude))
 
 
-def _select_tensor(scores, keep):
-    import tensorflow as tf
+def _select_row(keys, keep):
+    if keep == 0:
+        return np.zeros(keys.shape, bool)
+    cut = _cut(keys, keep)
+    mask = keys >= cut
+    excess = np.count_nonzero(mask) - keep
+    if excess:
+        ties = keys == cut
+        first, last = 0, len(ties)  # the first tie to drop lies in first ... last - 1
+        while last - first > 1:
+            middle = (first + last) // 2
+            behind = np.count_nonzero(ties[middle:last])
+            if behind >= excess:
+                first = middle
+            else:
+                last, excess = middle, excess - behind
+        mask[first:] = keys[first:] > cut
+    return mask
 
-    wide = tf.int64 if scores.dtype == tf.float64 else tf.int32
-    keys = tf.bitcast(scores, tf.int16 if scores.dtype.size == 2 else wide)
-    infinity = tf.bitcast(tf.constant(np.inf, scores.dtype), keys.dtype)
-    keys, infinity = tf.cast(keys, wide), tf.cast(infinity, wide)
-    sign = tf.constant({2: 0x7FFF, 4: 2**31 - 1, 8: 2**63 - 1}[scores.dtype.size], wide)
-    magnitude = tf.bitwise.bitwise_and(keys, sign)
-    keys = tf.where(keys < 0, -magnitude, magnitude)
-    keys = tf.where(magnitude > infinity, tf.constant(wide.min, wide), keys)
-    groups = tf.shape(scores, tf.int64)[-1]
-    rows = tf.reshape(keys, tf.stack([-1, groups]))
-    keep = tf.clip_by_value(keep, 0, groups)
-    low = tf.fill([tf.shape(rows)[0], 1], tf.constant(wide.min, wide))
-    high = tf.fill([tf.shape(rows)[0], 1], tf.constant(wide.max, wide))
 
-    def halve(low, high):
-        # The average of two signed integers, rounded up, without overflow.
-        either = tf.bitwise.bitwise_or(low, high)
-        half = tf.bitwise.right_shift(tf.bitwise.bitwise_xor(low, high), tf.ones_like(low))
-        middle = either - half
-        enough = tf.math.count_nonzero(rows >= middle, axis=1, keepdims=True) >= keep
-        return tf.where(enough, middle, low), tf.where(enough, high, middle - 1)
-
-    cut, _ = tf.while_loop(lambda low, high: tf.reduce_any(low < high), halve, [low, high])
-    above = rows > cut
-    ties = rows == cut
-    spare = keep - tf.math.count_nonzero(above, axis=1, keepdims=True)
-    mask = above | (ties & (tf.cumsum(tf.cast(ties, tf.int64), axis=1) <= spare))
-    return tf.reshape(mask, tf.shape(scores))
+def _cut(keys, keep):
+    """Return the `keep`-th largest key, 1 <= keep <= len(keys)."""
+    size = len(keys)
+    if size <= SMALL:
+        return int(np.sort(keys)[size - keep])
+    sample = np.sort(keys[:: stride(size, 8)])
+    limits = np.iinfo(keys.dtype)
+    low, high = int(limits.min), int(limits.max)  # the cut is in low ... high
+    inside, above = size, 0  # keys in low ... high, keys above high
+    place = keep / size * len(sample)
+    spread = 3 * (place * (1 - keep / size)) ** 0.5 + 3
+    left = low if place + spread >= len(sample) else int(sample[-1 - int(place + spread)])
+    right = high if place - spread < 0 else int(sample[-1 - int(place - spread)])
+    step = 0
+    while low < high and inside > size // 16:
+        # Leave out both ends of the bracket, where a value may be repeated many times; where the
+        # cut is such a value, the next probe shows it.
+        probe = (left + 1, left if high == left else right, low + 1)[step] if step < 3 else low
+        if not low < probe <= high:
+            probe = low + (high - low + 1) // 2
+        count = np.count_nonzero(keys >= probe)
+        if count >= keep:
+            low, inside = probe, count - above
+        else:
+            high, inside, above = probe - 1, inside + above - count, count
+        step += 1
+    if low == high:
+        return low
+    return _cut(keys[(keys >= low) & (keys <= high)], keep - above)

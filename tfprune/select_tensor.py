@@ -1,0 +1,198 @@
+"""The TensorFlow form of `select`: the same algorithm and the same masks, in graph operations."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tfprune.select import SHORT, SMALL, check_keep, check_scores, rank, stride
+
+_ROW = 32  # keys are counted in rows of this length, so that an int8 can hold the count
+
+
+def select_tensor(scores: Any, keep: Any, xla: bool | None = None) -> tf.Tensor:
+    """Return the mask for a tensor of scores; see `tfprune.select.select`.
+
+    `xla` asks for the form with static shapes, which is slower outside XLA; None finds out by
+    itself whether the graph is being traced for `jit_compile=True`.
+    """
+    scores = tf.convert_to_tensor(scores)
+    check_scores(scores.dtype.name, scores.shape)
+    keep = _counts(keep, scores.shape)
+    shape = tf.shape(scores)
+    keep = tf.clip_by_value(keep, 0, tf.cast(shape[-1], tf.int64))
+    xla = _in_xla() if xla is None else xla
+    keys = _keys(scores)
+    groups = scores.shape[-1]
+    if scores.shape.rank == 1 and groups is not None and groups > 0:
+        return _select_row(keys, keep, groups, xla)
+    rows = tf.reshape(keys, tf.stack([-1, shape[-1]])) if scores.shape.rank > 1 else keys[None]
+    if groups is not None and 0 < groups <= SHORT:
+        mask = tf.transpose(tf.cast(rank(tf.transpose(rows), tf.cast), tf.int64))
+        mask = mask < (keep if keep.shape.rank == 0 else keep[:, None])
+    else:
+        mask = _select_rows(rows, keep if keep.shape.rank == 0 else keep[:, None])
+    return tf.reshape(mask, shape)
+
+
+def _counts(keep, shape):
+    """Check `keep` as far as it is known while tracing: -> int64, scalar or [rows]."""
+    if tf.is_tensor(keep) or isinstance(keep, tf.Variable):
+        if not keep.dtype.is_integer:
+            raise TypeError(f"keep is {keep.dtype.name}; expected an integer count per row")
+    else:
+        check_keep(keep, shape)
+    keep = tf.cast(keep, tf.int64)
+    return keep if keep.shape.rank == 0 else tf.reshape(keep, [-1])
+
+
+def _in_xla():
+    """Tell whether this trace will be compiled. Without an answer: True, which is always right."""
+    if tf.executing_eagerly():
+        return False
+    graph = tf.compat.v1.get_default_graph()
+    while graph is not None:
+        try:
+            context = graph._get_control_flow_context()
+        except AttributeError:
+            return True
+        while context is not None:
+            if context.IsXLAContext():
+                return True
+            context = context.outer_context
+        graph = getattr(graph, "outer_graph", None)
+    return False
+
+
+def _keys(scores):
+    """Map scores to integers in the same order: NaN the lowest, both zeros equal."""
+    size = scores.dtype.size
+    wide = tf.int64 if size == 8 else tf.int32
+    unsigned = {2: tf.uint16, 4: tf.uint32, 8: tf.uint64}[size]
+    bits = tf.bitcast(scores, {2: tf.int16, 4: tf.int32, 8: tf.int64}[size])
+    infinity = tf.bitcast(tf.constant(np.inf, scores.dtype), bits.dtype)
+    keys = tf.cast(bits, wide)
+
+    def ordered():
+        magnitude = tf.bitwise.bitwise_and(keys, tf.constant(2 ** (8 * size - 1) - 1, wide))
+        signed = tf.where(keys < 0, -magnitude, magnitude)
+        return tf.where(magnitude > tf.cast(infinity, wide), -wide.max, signed)
+
+    # Floats from 0 to infinity, such as magnitudes, need no more than this one pass.
+    largest = tf.reduce_max(tf.bitcast(scores, unsigned))
+    plain = largest <= tf.bitcast(infinity, unsigned)
+    return tf.cond(plain, lambda: keys, ordered)
+
+
+def _select_row(keys, keep, size, xla):
+    wide = keys.dtype
+    spare = -size % _ROW
+    if spare:
+        keys = tf.pad(keys, [[0, spare]], constant_values=wide.min)
+    rows = tf.reshape(keys, [-1, _ROW])
+    cut = _cut(keys, rows, tf.maximum(keep, 1), size, xla)
+    cut = tf.where(keep > 0, cut, wide.max)
+    mask = keys >= cut
+    excess = _total(_per_row(tf.reshape(mask, [-1, _ROW]))) - keep
+
+    def drop():
+        """Drop the last `excess` ties."""
+        ties = _per_row(rows == cut)
+        until = tf.cumsum(tf.cast(ties, tf.int64))
+        left = until[-1] - excess
+        row = tf.reduce_sum(tf.cast(until < left, tf.int64))
+        inner = tf.cumsum(tf.cast(tf.gather(rows, row) == cut, tf.int64))
+        left -= tf.gather(until, row) - inner[-1]
+        first = row * _ROW + tf.reduce_sum(tf.cast(inner <= left, tf.int64))
+        if xla:
+            late = tf.range(size + spare, dtype=tf.int64) >= first
+            return mask & ~(late & (keys == cut))
+        return tf.concat([mask[:first], keys[first:] > cut], 0)
+
+    mask = tf.cond(excess > 0, drop, lambda: mask)
+    return tf.ensure_shape(mask, [size + spare])[:size]
+
+
+def _per_row(bits):
+    return tf.reduce_sum(tf.cast(bits, tf.int8), 1)
+
+
+def _total(per_row):
+    return tf.cast(tf.reduce_sum(tf.cast(per_row, tf.int32)), tf.int64)
+
+
+def _cut(keys, rows, keep, size, xla):
+    """Return the `keep`-th largest key, 1 <= keep <= size."""
+    wide = keys.dtype
+    if size <= SMALL and not xla:
+        return tf.raw_ops.NthElement(input=keys, n=tf.cast(keep - 1, tf.int32), reverse=True)
+    left, right = _bracket(keys, keep, size, xla)
+    limit = 0 if xla else size // 16
+
+    def unproven(step, low, high, from_low, from_above, inside):
+        return (low < high) & (inside > limit)
+
+    def prove(step, low, high, from_low, from_above, inside):
+        # Leave out both ends of the bracket, where a value may be repeated many times; where the
+        # cut is such a value, the next probe shows it.
+        second = tf.where(high == left, left, right)
+        probe = tf.where(step == 0, left + 1, tf.where(step == 1, second, low + 1))
+        half = tf.bitwise.right_shift(tf.bitwise.bitwise_xor(low, high), tf.ones_like(low))
+        middle = tf.bitwise.bitwise_or(low, high) - half  # rounded up, cannot overflow
+        probe = tf.where((step < 3) & (low < probe) & (probe <= high), probe, middle)
+        counts = _per_row(rows >= probe)
+        enough = _total(counts) >= keep
+        low, high = tf.where(enough, probe, low), tf.where(enough, high, probe - 1)
+        from_low = tf.where(enough, counts, from_low)
+        from_above = tf.where(enough, from_above, counts)
+        return step + 1, low, high, from_low, from_above, _total(from_low) - _total(from_above)
+
+    every = tf.fill([rows.shape[0]], tf.constant(_ROW, tf.int8))
+    ends = tf.constant(wide.min, wide), tf.constant(wide.max, wide)
+    state = (tf.constant(0), *ends, every, tf.zeros_like(every), tf.constant(size, tf.int64))
+    _, low, high, from_low, from_above, _ = tf.while_loop(unproven, prove, state)
+    if xla:
+        return low
+
+    def ranked():
+        near = tf.gather(rows, tf.where(from_low != from_above)[:, 0])
+        near = tf.boolean_mask(near, (near >= low) & (near <= high))
+        place = tf.cast(keep - 1 - _total(from_above), tf.int32)
+        return tf.raw_ops.NthElement(input=near, n=place, reverse=True)
+
+    return tf.cond(low == high, lambda: low, ranked)
+
+
+def _bracket(keys, keep, size, xla):
+    """Return two keys of a sample that very likely lie on both sides of the cut."""
+    sample = keys[: size : stride(size, 8 if xla else 32)]
+    count = sample.shape[0]
+    part = tf.cast(keep, tf.float64) / size
+    place, spread = part * count, 3 * tf.sqrt(part * (1 - part) * count) + 3
+    after, before = tf.cast(place + spread, tf.int32), tf.cast(tf.floor(place - spread), tf.int32)
+    at = tf.clip_by_value(tf.stack([after, before]), 0, count - 1)
+    if xla:
+        found = tf.gather(tf.sort(sample, direction="DESCENDING"), at)
+    else:
+        found = [tf.raw_ops.NthElement(input=sample, n=n, reverse=True) for n in tf.unstack(at)]
+    left = tf.where(after < count, found[0], keys.dtype.min)
+    return left, tf.where(before >= 0, found[1], keys.dtype.max)
+
+
+def _select_rows(rows, keep):
+    """Rows that are long, or of a length not known while tracing: bisect all rows together."""
+    low = tf.fill([tf.shape(rows)[0], 1], tf.constant(rows.dtype.min, rows.dtype))
+    high = tf.fill([tf.shape(rows)[0], 1], tf.constant(rows.dtype.max, rows.dtype))
+
+    def halve(low, high):
+        half = tf.bitwise.right_shift(tf.bitwise.bitwise_xor(low, high), tf.ones_like(low))
+        middle = tf.bitwise.bitwise_or(low, high) - half
+        count = tf.reduce_sum(tf.cast(rows >= middle, tf.int64), 1, keepdims=True)
+        return tf.where(count >= keep, middle, low), tf.where(count >= keep, high, middle - 1)
+
+    cut, _ = tf.while_loop(lambda low, high: tf.reduce_any(low < high), halve, [low, high])
+    above, ties = rows > cut, rows == cut
+    left = keep - tf.reduce_sum(tf.cast(above, tf.int64), 1, keepdims=True)
+    return above | (ties & (tf.cumsum(tf.cast(ties, tf.int64), 1) <= left))
