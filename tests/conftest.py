@@ -1,0 +1,31 @@
+"""Set-up of the whole suite: quiet TensorFlow, repeatable examples, the digits once.
+
+Both Kerases are loaded in one process here, so tests import `keras` and `tf_keras` by name and
+never touch `tf.keras`, which is one or the other depending on what was imported first.
+"""
+
+import os
+
+# Before anything imports TensorFlow, and inherited by the tests that start a Python of their own.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+
+import hypothesis  # noqa: E402
+import pytest  # noqa: E402
+
+hypothesis.settings.register_profile("suite", deadline=None, derandomize=True)
+hypothesis.settings.load_profile("suite")
+
+
+@pytest.fixture(scope="session")
+def digits(tmp_path_factory):
+    """(images, labels, test images, test labels): float32 in [0, 1] and int32."""
+    from tfprune import data
+
+    folder = tmp_path_factory.mktemp("digits")
+    images, labels = data.arrays(data_dir=folder)
+    test_images, test_labels = data.arrays(split="test", data_dir=folder)
+    return tuple(
+        array.astype("float32") / 16 if array.ndim == 4 else array
+        for array in (images, labels, test_images, test_labels)
+    )
