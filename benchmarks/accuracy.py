@@ -1,0 +1,227 @@
+"""CIFAR-10 accuracy of a pruned ResNet-8, tfprune beside TF-MOT, by the reference recipe.
+
+    python benchmarks/accuracy.py run --method tfprune --sparsity 0.9 --seed 0
+    python benchmarks/accuracy.py run --method tfprune --sparsity 0.9 --held-out end=0.6
+    python benchmarks/accuracy.py all        # whatever is missing; stop and start it at will
+    python benchmarks/accuracy.py table
+
+One process is one run is one JSON line in benchmarks/results/accuracy.jsonl. Settings are chosen
+with --held-out (train on the first 45,000 training images, judge by the last 5,000); the test
+split is only for what `all` runs. A run takes about five minutes on two cores.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+RESULTS = Path(__file__).resolve().parent / "results" / "accuracy.jsonl"
+SEEDS = (0, 1, 2)
+SPARSITIES = (0.80, 0.90, 0.95)
+METHODS = ("dense", "tfmot", "tfprune")
+SETTINGS = {
+    "allocation": "global", "initial": 0.0, "begin": 0.0, "end": 0.75, "power": 3.0,
+    "frequency": 50,
+}
+"""What can be set for tfprune's magnitude pruning, and what `all` runs."""
+PACKAGES = ("tensorflow", "tf-keras", "tensorflow-model-optimization", "numpy")
+
+
+def main() -> int:
+    options = _arguments()
+    if options.command == "run":
+        _append(run(options))
+    elif options.command == "all":
+        return run_missing(options.epochs)
+    else:
+        table(options.epochs)
+    return 0
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    commands = parser.add_subparsers(dest="command", required=True)
+    one = commands.add_parser("run", help="one run, one JSON line")
+    one.add_argument("--method", choices=METHODS, required=True)
+    one.add_argument("--sparsity", type=float, default=0.0)
+    one.add_argument("--seed", type=int, default=0)
+    one.add_argument("--held-out", action="store_true")
+    one.add_argument("--threads", type=int, default=0, help="intra-op threads, 0: all cores")
+    one.add_argument("settings", nargs="*", type=_setting, metavar="name=value",
+                     help=f"for tfprune, defaults: {SETTINGS}")
+    every = commands.add_parser("all", help="run what is missing")
+    shown = commands.add_parser("table", help="print the results")
+    for command in (one, every, shown):
+        command.add_argument("--epochs", type=int, default=8)
+    return parser.parse_args()
+
+
+def _setting(text: str) -> tuple[str, object]:
+    name, equals, value = text.partition("=")
+    if not equals or name not in SETTINGS:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected one of {list(SETTINGS)}=value")
+    return name, type(SETTINGS[name])(value)
+
+
+def run(options: argparse.Namespace) -> dict:
+    """Fine-tune once as the options say, and return the line to be written."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    import recipe
+    import tensorflow as tf
+    import tf_keras
+
+    tf.config.threading.set_intra_op_parallelism_threads(options.threads)
+    tf_keras.utils.set_random_seed(options.seed)
+    split = recipe.load(options.held_out)
+    steps = options.epochs * split.steps_per_epoch
+    settings = {**SETTINGS, **dict(options.settings)} if options.method == "tfprune" else {}
+    model, callbacks, strip = _pruned(
+        options.method, recipe.pretrained(), options.sparsity, steps, settings
+    )
+    recipe.compile_model(model, steps)
+    start = time.perf_counter()
+    history = model.fit(
+        recipe.batches(split, options.epochs, options.seed), epochs=options.epochs,
+        steps_per_epoch=split.steps_per_epoch, callbacks=callbacks, verbose=0,
+    )
+    seconds = time.perf_counter() - start
+    model = strip(model)
+    return {
+        **_identity(options.method, options.sparsity, options.seed, options.epochs,
+                    options.held_out, settings),
+        "accuracy": round(recipe.accuracy(model, split), 3),
+        "reached": round(recipe.sparsity(model), 6),
+        "loss": round(float(history.history["loss"][-1]), 4),
+        "seconds": round(seconds, 1),
+        "versions": {name: _version(name) for name in (*PACKAGES, "tfprune")},
+    }
+
+
+def _pruned(method: str, model, sparsity: float, steps: int, settings: dict):
+    """(model to fit, callbacks, function that strips it) for one method."""
+    if method == "dense":
+        return model, [], lambda fitted: fitted
+    if method == "tfmot":
+        from tensorflow_model_optimization.sparsity import keras as tfmot
+
+        schedule = tfmot.PolynomialDecay(0.0, sparsity, 0, steps // 2, frequency=50)
+        wrapped = tfmot.prune_low_magnitude(model, pruning_schedule=schedule)
+        return wrapped, [tfmot.UpdatePruningStep()], tfmot.strip_pruning
+    import tfprune
+
+    allocations = {
+        "uniform": tfprune.Uniform, "global": tfprune.Global, "erk": tfprune.ERK,
+        "lamp": tfprune.LAMP,
+    }
+    course = {name: value for name, value in settings.items() if name != "allocation"}
+    callback = tfprune.PruningCallback(
+        "magnitude", sparsity=sparsity, allocation=allocations[settings["allocation"]](),
+        schedule=tfprune.Polynomial(sparsity, **course),
+    )
+    return model, [callback], lambda fitted: fitted
+
+
+def _identity(method, sparsity, seed, epochs, held_out, settings) -> dict:
+    """What makes a run the same run."""
+    return {
+        "method": method, "sparsity": 0.0 if method == "dense" else sparsity, "seed": seed,
+        "epochs": epochs, "held_out": held_out, "settings": settings,
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _append(line: dict) -> None:
+    RESULTS.parent.mkdir(exist_ok=True)
+    with RESULTS.open("a") as file:
+        file.write(json.dumps(line) + "\n")
+    print(json.dumps(line), flush=True)
+
+
+def _lines() -> list[dict]:
+    if not RESULTS.exists():
+        return []
+    return [json.loads(line) for line in RESULTS.read_text().splitlines() if line.strip()]
+
+
+def _planned(epochs: int) -> list[dict]:
+    """Every run of the table: dense, TF-MOT and ours, each with the same seeds."""
+    cases = [("dense", 0.0), *((method, s) for method in METHODS[1:] for s in SPARSITIES)]
+    return [
+        _identity(method, sparsity, seed, epochs, False, SETTINGS if method == "tfprune" else {})
+        for method, sparsity in cases for seed in SEEDS
+    ]
+
+
+def _find(lines: list[dict], wanted: dict) -> dict | None:
+    """The latest line of that run."""
+    same = (line for line in reversed(lines) if {name: line[name] for name in wanted} == wanted)
+    return next(same, None)
+
+
+def run_missing(epochs: int) -> int:
+    """Run what `table` lacks, one process each; the worst exit code of them."""
+    worst = 0
+    for wanted in _planned(epochs):
+        if _find(_lines(), wanted):
+            continue
+        command = [
+            sys.executable, __file__, "run", "--method", wanted["method"],
+            "--sparsity", str(wanted["sparsity"]), "--seed", str(wanted["seed"]),
+            "--epochs", str(epochs), *(f"{k}={v}" for k, v in wanted["settings"].items()),
+        ]
+        worst = max(worst, abs(subprocess.run(command).returncode))
+    return worst
+
+
+def table(epochs: int) -> None:
+    """Mean and every seed of each method, and what ours gains over TF-MOT in points."""
+    from rich.console import Console
+    from rich.table import Table
+
+    lines = _lines()
+    found = {}
+    for wanted in _planned(epochs):
+        line = _find(lines, wanted)
+        if line:
+            found.setdefault((wanted["method"], wanted["sparsity"]), []).append(line)
+    shown = Table(title=f"CIFAR-10, ResNet-8, {epochs} epochs: test accuracy in percent")
+    for column in ("sparsity", "method", "mean", "seeds", "reached", "over TF-MOT", "seconds"):
+        shown.add_column(column, justify="left" if column == "method" else "right")
+    for (method, sparsity), runs in sorted(found.items(), key=lambda item: item[0][::-1]):
+        peer = found.get(("tfmot", sparsity)) if method == "tfprune" else None
+        shown.add_row(
+            f"{sparsity:.2f}", method, f"{_mean(runs, 'accuracy'):.2f}",
+            "  ".join(f"{run['accuracy']:.2f}" for run in runs),
+            f"{_mean(runs, 'reached'):.4f}", _gain(runs, peer), f"{_mean(runs, 'seconds'):.0f}",
+        )
+    Console(width=100).print(shown)
+    missing = len(_planned(epochs)) - sum(map(len, found.values()))
+    if missing:
+        print(f"{missing} runs are missing: python benchmarks/accuracy.py all")
+
+
+def _mean(runs: list[dict], name: str) -> float:
+    return sum(run[name] for run in runs) / len(runs)
+
+
+def _gain(runs: list[dict], peer: list[dict] | None) -> str:
+    """Points over TF-MOT on the seeds that both have."""
+    if not peer:
+        return ""
+    theirs = {run["seed"]: run["accuracy"] for run in peer}
+    gains = [run["accuracy"] - theirs[run["seed"]] for run in runs if run["seed"] in theirs]
+    return f"{sum(gains) / len(gains):+.2f}" if gains else ""
+
+
+if __name__ == "__main__":
+    sys.exit(main())
