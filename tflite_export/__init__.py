@@ -1,0 +1,6 @@
+"""Ship a Keras model as a verified .tflite file, sparse-encoded where that pays."""
+
+from tflite_export.exporter import export
+from tflite_export.report import ExportReport
+
+__all__ = ["ExportReport", "export"]

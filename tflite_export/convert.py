@@ -1,0 +1,157 @@
+"""A Keras model of either kind -> the bytes of a dense .tflite file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from tflite_export.inputs import spread
+from tflite_export.keras_models import Signature
+from tflite_export.quiet import quiet
+from tflite_export.targets import Target
+
+__all__ = ["Converted", "convert", "forward"]
+
+_CALIBRATION = 200
+
+
+@dataclass(frozen=True)
+class Converted:
+    """Bytes of the file, and whether its batch axis is open ("dynamic") or fixed ("1")."""
+
+    content: bytes
+    batch: str
+
+
+def forward(model, signature: Signature) -> Callable[[dict], dict]:
+    """The model as a function {input name: tensor} -> {output name: tensor}, inference mode.
+
+    A single output is named "output", several "output_0", ..., a dict keeps its keys.
+    """
+    import tensorflow as tf
+
+    def run(tensors: dict) -> dict:
+        result = model(signature.pack(tensors), training=False)
+        flat = tf.nest.flatten(result)
+        if isinstance(result, dict) and len(result) == len(flat):
+            names = sorted(result)
+        else:
+            names = ["output"] if len(flat) == 1 else [f"output_{i}" for i in range(len(flat))]
+        # Outputs of a mixed precision model are half precision even where it computes in float32.
+        return {
+            str(name): tf.cast(y, tf.float32) if y.dtype.is_floating else tf.identity(y)
+            for name, y in zip(names, flat, strict=True)
+        }
+
+    return run
+
+
+def convert(
+    model, signature: Signature, *, target: Target, quantize: str, inputs: dict[str, np.ndarray]
+) -> Converted:
+    """Convert with TensorFlow's converter, built-in operators only.
+
+    The batch axis stays open where the target and the graph allow it. Recurrent layers need a
+    fixed batch of 1: the converter cannot lower their loops otherwise.
+
+    Args:
+        model: plain (stripped) model of either Keras.
+        signature: its inputs.
+        target, quantize: what the file is for, and its number format.
+        inputs: examples; they calibrate int8 and int16x8 and fix open axes where that is needed.
+    Raises:
+        RuntimeError: the converter refused the model; its message is in the error.
+    """
+    call = forward(model, signature)
+    if target.dynamic_batch:
+        with quiet():
+            traced = _trace(call, signature, None)
+        if not _has_loop(traced):
+            try:
+                return Converted(_run(traced, target, quantize, inputs), "dynamic")
+            except Exception:  # noqa: BLE001, S110 - some operators need a fixed batch
+                pass  # If that fails as well, its error is the one to show.
+    with quiet():
+        traced = _trace(call, signature, inputs)
+    try:
+        return Converted(_run(traced, target, quantize, inputs), "1")
+    except Exception as error:
+        raise RuntimeError(
+            f"TensorFlow's converter refused {model.name!r} with quantize={quantize!r}: "
+            f"{_summary(error)}"
+        ) from error
+
+
+def _trace(call: Callable[[dict], dict], signature: Signature, inputs: dict | None):
+    """A concrete function: open batch without `inputs`, else batch 1 and the inputs' shape."""
+    import tensorflow as tf
+
+    specs = {}
+    for name, shape, dtype in zip(
+        signature.names, signature.shapes, signature.dtypes, strict=True
+    ):
+        if inputs is not None:
+            shape = (1, *inputs[name].shape[1:])
+        half = dtype in ("float16", "bfloat16")
+        specs[name] = tf.TensorSpec(shape, "float32" if half else dtype, name=name)
+    return tf.function(lambda **tensors: call(tensors)).get_concrete_function(**specs)
+
+
+def _has_loop(traced) -> bool:
+    graph = traced.graph.as_graph_def()
+    nodes = [*graph.node, *(n for function in graph.library.function for n in function.node_def)]
+    return any(node.op == "TensorListReserve" for node in nodes)
+
+
+def _run(traced, target: Target, quantize: str, inputs: dict[str, np.ndarray]) -> bytes:
+    import tensorflow as tf
+
+    # The module holds the variables and nothing else. Holding the model instead, Keras 3 would
+    # leave its variables unfrozen (the file computes with garbage), and tf_keras would trace
+    # every layer again.
+    module = tf.Module()
+    module.variables_of_the_model = list(traced.graph.variables)
+    with quiet():
+        converter = tf.lite.TFLiteConverter.from_concrete_functions([traced], module)
+        _configure(converter, target, quantize, inputs)
+        return bytes(converter.convert())
+
+
+def _configure(converter, target: Target, quantize: str, inputs: dict) -> None:
+    import tensorflow as tf
+
+    sets = tf.lite.OpsSet
+    if quantize == "none":
+        return
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    if quantize == "float16":
+        converter.target_spec.supported_types = [tf.float16]
+    if quantize not in ("int8", "int16x8"):
+        return
+    calibration = spread(inputs, _CALIBRATION)
+
+    def representative():
+        for row in range(len(next(iter(calibration.values())))):
+            yield {name: array[row : row + 1] for name, array in calibration.items()}
+
+    converter.representative_dataset = representative
+    integer = (
+        sets.TFLITE_BUILTINS_INT8
+        if quantize == "int8"
+        else sets.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8
+    )
+    # On a phone an operator without an integer kernel may stay in float; on the others not.
+    converter.target_spec.supported_ops = (
+        [integer] if target.integer_io else [integer, sets.TFLITE_BUILTINS]
+    )
+    if target.integer_io:
+        kind = tf.int8 if quantize == "int8" else tf.int16
+        converter.inference_input_type = converter.inference_output_type = kind
+
+
+def _summary(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    telling = [line for line in lines if "error:" in line] or lines or [type(error).__name__]
+    return " ".join(telling[:3])[:600]

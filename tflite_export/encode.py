@@ -1,0 +1,204 @@
+"""Sparse encoding of the weights in a .tflite file, tensor by tensor, where it pays."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from tflite_export import formats
+from tflite_export.gate import refusal
+from tflite_export.graph import Graph, schema
+
+__all__ = ["Encoded", "encode"]
+
+# What the file grows by besides the arrays: the sparsity table, and for DENSIFY one operator and
+# one tensor with its name. Measured on small files, rounded up.
+_TABLE, _DENSIFY = 160, 200
+# Width of the only float block that a kernel reads; below this share of zero blocks the sparse
+# kernel is slower than the dense one (measured on x86 with 512x512: even at 0.75), so there a
+# weight may only get smaller.
+_BLOCK, _FAST_FROM = 4, 0.75
+# FULLY_CONNECTED reads sparse weights itself from this operator version on; XNNPACK leaves
+# exactly this version to the builtin kernel.
+_SPARSE_FULLY_CONNECTED = 8
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Result of `encode`: the file, the encoding of each changed tensor, and what was not gained."""
+
+    content: bytes
+    encodings: dict[tuple[int, int], str]
+    remarks: tuple[str, ...]
+
+
+def encode(
+    content: bytes, quantize: str, names: dict[tuple[int, int], str] | None = None
+) -> Encoded:
+    """Encode weights sparsely where the tensor and the whole file get smaller, and never else.
+
+    Convolutions (and float dense layers with scattered zeros): TFLite CSR behind DENSIFY, which
+    is expanded at load. Float dense layers whose zeros fill blocks of 1x4 along the inputs: read
+    directly by the kernel, so they are smaller and faster.
+
+    Args:
+        content: bytes of a dense .tflite file.
+        quantize: its number format, one of "none", "float16", "dynamic", "int8", "int16x8".
+        names: the weights to mention in remarks and their names; else all, by the file's names.
+    Returns:
+        `Encoded`; its content is the argument itself when nothing was gained.
+    """
+    graph = Graph(content)
+    weights = {at: a for at, a in graph.constants().items() if _prunable(graph, at, a)}
+    if not any(np.any(array == 0) for array in weights.values()):
+        return Encoded(content, {}, ("sparse encoding not used: no weight is zero",))
+    refused = refusal(graph, quantize)
+    if refused:
+        return Encoded(content, {}, (refused,))
+    chosen, dense = {}, {}
+    for at, array in weights.items():
+        sparse, why_not = _choose(graph, at, array)
+        if sparse is not None:
+            chosen[at] = sparse
+        elif why_not and (names is None or at in names):
+            dense.setdefault(why_not, []).append(names[at] if names else graph.name(*at))
+    remarks = [f"{_listed(kept)}: {why_not}" for why_not, kept in dense.items()]
+    for at, sparse in chosen.items():
+        _attach(graph, at, sparse)
+    if not chosen:
+        return Encoded(content, {}, tuple(remarks))
+    smaller = graph.content()
+    if len(smaller) >= len(content):
+        remarks.append("sparse encoding not used: the whole file would not be smaller")
+        return Encoded(content, {}, tuple(remarks))
+    if quantize == "int8":
+        remarks.append("sparse-encoded int8 convolutions make the file smaller, not faster")
+    elif any(sparse.width == 1 for sparse in chosen.values()):
+        remarks.append(
+            "weights encoded as csr are expanded when the file is loaded: the file is smaller, "
+            "inference is not faster and loading is slower"
+        )
+    return Encoded(smaller, {at: s.label for at, s in chosen.items()}, tuple(remarks))
+
+
+def _listed(names: list[str]) -> str:
+    more = f" and {len(names) - 4} more" if len(names) > 4 else ""
+    return ", ".join(names[:4]) + more
+
+
+def _prunable(graph: Graph, at: tuple[int, int], array: np.ndarray) -> bool:
+    kinds = schema().TensorType
+    floats = (kinds.FLOAT32, kinds.FLOAT16, kinds.INT8)
+    return array.ndim >= 2 and graph.tensor(*at).type in floats
+
+
+def _choose(graph, at, array) -> tuple[formats.Sparse | None, str]:
+    """The smallest correct encoding of one tensor, or the reason to leave it dense."""
+    ops, kinds = schema().BuiltinOperator, schema().TensorType
+    if np.all(array):
+        return None, ""
+    uses = _uses(graph, at)
+    codes = {graph.code(operator) for operator, position in uses if position == 1}
+    if any(position != 1 for _, position in uses) or len(codes) != 1 or at[0] != 0:
+        return None, "dense, its operator cannot read a sparse weight"
+    if _shared(graph, at):
+        return None, "dense, its bytes are shared with another tensor"
+    code, kind = codes.pop(), graph.tensor(*at).type
+    if kind == kinds.INT8 and code == ops.FULLY_CONNECTED:
+        return None, "dense, LiteRT fails to prepare a sparse int8 dense layer"
+    if code not in (ops.CONV_2D, ops.FULLY_CONNECTED):
+        return None, "dense, only convolutions and dense layers are encoded sparsely"
+    options = [(formats.smallest_csr(array), _TABLE + _DENSIFY)]
+    if code == ops.FULLY_CONNECTED and kind == kinds.FLOAT32 and array.shape[1] % _BLOCK == 0:
+        blocks = formats.block(array, _BLOCK)
+        if blocks.values.size <= (1 - _FAST_FROM) * array.size:
+            options.insert(0, (blocks, _TABLE))
+    sparse, overhead = min(options, key=lambda option: option[0].nbytes + option[1])
+    if sparse.nbytes + overhead >= array.nbytes:
+        return None, "dense, too few zeros for a sparse encoding to be smaller"
+    if not np.array_equal(formats.decode(sparse), array):
+        raise AssertionError("sparse encoding does not decode to the weight it was made from")
+    return sparse, ""
+
+
+def _uses(graph: Graph, at: tuple[int, int]) -> list[tuple[object, int]]:
+    """The operators that compute with a weight, seen through the DEQUANTIZE of float16 files."""
+    found = []
+    for operator, position in graph.readers(at[1], at[0]):
+        if graph.code(operator) == schema().BuiltinOperator.DEQUANTIZE:
+            found += graph.readers(operator.outputs[0], at[0])
+        else:
+            found.append((operator, position))
+    return found
+
+
+def _shared(graph: Graph, at: tuple[int, int]) -> bool:
+    buffer = graph.tensor(*at).buffer
+    tensors = (tensor for subgraph in graph.model.subgraphs for tensor in subgraph.tensors)
+    return sum(tensor.buffer == buffer for tensor in tensors) > 1
+
+
+def _attach(graph: Graph, at: tuple[int, int], sparse: formats.Sparse) -> None:
+    """Replace a tensor's bytes, describe them, and put DENSIFY before its readers if needed."""
+    fb, tensor = schema(), graph.tensor(*at)
+    readers = graph.readers(at[1], at[0])
+    graph.model.buffers[tensor.buffer].data = np.frombuffer(sparse.values.tobytes(), np.uint8)
+    tensor.sparsity = _parameters(sparse)
+    if sparse.width > 1:
+        for operator, _ in readers:
+            operator.opcodeIndex = graph.operator_code(
+                fb.BuiltinOperator.FULLY_CONNECTED, _SPARSE_FULLY_CONNECTED
+            )
+        return
+    subgraph = graph.model.subgraphs[at[0]]
+    dense = fb.TensorT()
+    dense.name, dense.shape, dense.type = f"dense{at[1]}", list(tensor.shape), tensor.type
+    dense.quantization, dense.hasRank = tensor.quantization, tensor.hasRank
+    dense.buffer = 0
+    subgraph.tensors.append(dense)
+    for operator, position in readers:
+        operator.inputs[position] = len(subgraph.tensors) - 1
+    densify = fb.OperatorT()
+    densify.opcodeIndex = graph.operator_code(fb.BuiltinOperator.DENSIFY, 1)
+    densify.builtinOptionsType = fb.BuiltinOptions.DensifyOptions
+    densify.builtinOptions = fb.DensifyOptionsT()
+    densify.inputs, densify.outputs = [at[1]], [len(subgraph.tensors) - 1]
+    subgraph.operators.insert(0, densify)
+
+
+def _parameters(sparse: formats.Sparse):
+    fb = schema()
+    sizes = [sparse.shape[axis] for axis in sparse.order[: len(sparse.shape)]]
+    parameters = fb.SparsityParametersT()
+    parameters.traversalOrder = list(sparse.order)
+    parameters.blockMap = [len(sparse.shape) - 1] if sparse.width > 1 else []
+    parameters.dimMetadata = [_dense(size) for size in sizes[:-1]] + [_compressed(sparse)]
+    if sparse.width > 1:
+        parameters.dimMetadata.append(_dense(sparse.width))
+    return parameters
+
+
+def _dense(size: int):
+    dimension = schema().DimensionMetadataT()
+    dimension.format, dimension.denseSize = schema().DimensionType.DENSE, int(size)
+    return dimension
+
+
+def _compressed(sparse: formats.Sparse):
+    dimension = schema().DimensionMetadataT()
+    dimension.format, dimension.denseSize = schema().DimensionType.SPARSE_CSR, 0
+    dimension.arraySegmentsType, dimension.arraySegments = _vector(sparse.segments)
+    dimension.arrayIndicesType, dimension.arrayIndices = _vector(sparse.indices)
+    return dimension
+
+
+def _vector(numbers: np.ndarray):
+    fb = schema()
+    kind, vector = {
+        "uint8": (fb.SparseIndexVector.Uint8Vector, fb.Uint8VectorT()),
+        "uint16": (fb.SparseIndexVector.Uint16Vector, fb.Uint16VectorT()),
+        "int32": (fb.SparseIndexVector.Int32Vector, fb.Int32VectorT()),
+    }[numbers.dtype.name]
+    vector.values = numbers
+    return kind, vector

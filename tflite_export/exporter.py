@@ -1,0 +1,234 @@
+"""`export`: strip, convert, check, encode, verify, and only then write."""
+
+from __future__ import annotations
+
+import gzip
+import os
+from dataclasses import dataclass
+
+import numpy as np
+
+from tflite_export import zeros
+from tflite_export.convert import Converted, convert, forward
+from tflite_export.encode import Encoded, encode
+from tflite_export.files import reserved
+from tflite_export.graph import Graph
+from tflite_export.inputs import examples, random_examples
+from tflite_export.keras_models import family, in_float32, signature
+from tflite_export.report import ExportReport, TensorReport
+from tflite_export.targets import Target, target as find_target
+from tflite_export.verify import Comparison, check_float, check_quantised, reference, same
+
+__all__ = ["export"]
+
+_EXAMPLES, _RANDOM_EXAMPLES = 1000, 64
+_CALIBRATED = ("int8", "int16x8")
+
+
+def export(
+    model, path: str | os.PathLike, *, target: str = "mobile", quantize: str = "none",
+    sparse: str | bool = "auto", data=None,
+) -> ExportReport:
+    """Write a Keras model as a verified .tflite file and report what was gained.
+
+    The model is stripped of pruning wrappers, converted, compared with Keras in the LiteRT
+    interpreter, and written to a temporary file that replaces `path` only when all is well.
+
+    Args:
+        model: a built Keras 3 or tf_keras model, wrapped for pruning or plain.
+        path: the file to write, in an existing folder.
+        target: "mobile" (LiteRT, XNNPACK), "micro" (TFLite Micro) or "ethos-u" (Vela).
+        quantize: "none" (float32), "float16", "dynamic" (int8 weights), "int8" (weights and
+            activations; inputs and outputs stay float32 on mobile and are int8 on the others) or
+            "int16x8" (int16 activations, int8 weights).
+        sparse: "auto" = sparse-encode the weights where the file gets smaller and runtimes
+            execute it correctly; False = never; True = as "auto", but an error if nothing could
+            be encoded.
+        data: examples to verify with and to calibrate int8: an array, a list, tuple or dict of
+            arrays for several inputs, or a tf.data.Dataset with or without labels. At most 1,000
+            examples are used. Without data: 64 seeded random ones.
+    Returns:
+        `ExportReport`: bytes, zeros per weight, error, agreement, and remarks on what was not
+        gained.
+    Raises:
+        ValueError: an unknown or impossible option, unbuilt model, missing or misshapen data,
+            or `sparse=True` when no sparse encoding is possible.
+        TypeError: not a Keras model.
+        OSError: `path` cannot be written.
+        RuntimeError: the converter refused the model, a zero was lost, or the float32 file
+            deviates from Keras by more than 1e-4. The old file at `path`, if any, is kept.
+
+    Example:
+        >>> report = export(model, "digits.tflite", data=x_test)        # doctest: +SKIP
+        >>> report.bytes < report.dense_bytes                           # doctest: +SKIP
+        True
+    """
+    device = find_target(target, quantize)
+    family(model)
+    _check_options(device, quantize, sparse, data)
+    with reserved(path) as place:
+        import tfprune
+
+        plain = tfprune.strip_pruning(model)
+        with in_float32(plain) as was_mixed:
+            found = _verified(plain, device, quantize=quantize, sparse=sparse, data=data)
+        place.commit(found.content)
+    remarks = list(found.remarks)
+    if was_mixed:
+        remarks.append("the mixed precision model was exported with float32 computation")
+    return ExportReport(
+        path=os.fspath(path), target=target, quantize=quantize, batch=found.batch,
+        bytes=len(found.content), gzip_bytes=_gzip(found.content),
+        dense_bytes=len(found.dense), dense_gzip_bytes=_gzip(found.dense),
+        error=found.comparison.error, agreement=found.comparison.agreement,
+        inputs="seeded random" if data is None else "data", examples=found.examples,
+        tensors=found.tensors, remarks=tuple(remarks),
+    )
+
+
+@dataclass(frozen=True)
+class _Verified:
+    content: bytes
+    dense: bytes
+    batch: str
+    comparison: Comparison
+    examples: int
+    tensors: tuple[TensorReport, ...]
+    remarks: tuple[str, ...]
+
+
+def _check_options(device: Target, quantize: str, sparse, data) -> None:
+    if sparse not in ("auto", True, False):
+        raise ValueError(f"unknown sparse={sparse!r}; possible are 'auto', True and False")
+    if sparse is True and not device.sparse:
+        raise ValueError(f"sparse=True is impossible for target {device.name!r}: {device.no_sparse}")
+    if quantize in _CALIBRATED and data is None:
+        raise ValueError(
+            f"quantize={quantize!r} needs representative data; pass data= with about 100 to 1,000 "
+            "typical inputs (an array, a list or dict of arrays for several inputs, or a "
+            "tf.data.Dataset)"
+        )
+
+
+def _verified(plain, device: Target, *, quantize: str, sparse, data) -> _Verified:
+    known = signature(plain, data)
+    if data is None:
+        inputs = random_examples(plain, known, _RANDOM_EXAMPLES)
+    else:
+        inputs = examples(data, known, _EXAMPLES)
+    expected = reference(forward(plain, known), known, inputs)
+    dense = convert(plain, known, target=device, quantize=quantize, inputs=inputs)
+    names, remarks = _check_zeros(plain, dense.content)
+    comparison = _compare(dense, quantize, inputs, expected)
+    encoded, refused = _encoded(dense.content, device, quantize, sparse, names, inputs)
+    if encoded.encodings:
+        comparison = _compare(
+            Converted(encoded.content, dense.batch), quantize, inputs, expected
+        )
+    if sparse is True and not encoded.encodings:
+        raise ValueError("sparse=True, but no weight was encoded: " + "; ".join(refused))
+    remarks += refused + _not_gained(device, quantize, dense, encoded)
+    if data is None:
+        remarks.append(
+            "verified on seeded random inputs only; pass data= for agreement on real ones"
+        )
+    return _Verified(
+        encoded.content, dense.content, dense.batch, comparison,
+        len(next(iter(inputs.values()))), _tensors(dense.content, encoded.encodings, names),
+        tuple(remarks),
+    )
+
+
+def _compare(file: Converted, quantize: str, inputs, expected) -> Comparison:
+    if quantize == "none":
+        return check_float(file.content, file.batch, inputs, expected)
+    return check_quantised(file.content, inputs, expected)
+
+
+def _check_zeros(plain, content: bytes) -> tuple[dict[tuple[int, int], str], list[str]]:
+    """Names of the weights found in the file; raises if one has lost a zero."""
+    graph = Graph(content)
+    stored = {
+        at: graph.dequantised(*at, array)
+        for at, array in graph.constants().items()
+        if array.ndim >= 2
+    }
+    matches = zeros.match(zeros.weights_of(plain), stored)
+    broken = [f"{m.weight} ({m.broken} of them)" for m in matches if m.broken]
+    if broken:
+        raise RuntimeError(
+            "zeros of the Keras weights are no zeros in the file: " + ", ".join(broken)
+            + "; no file was written"
+        )
+    lost = [m.weight for m in matches if m.at is None and m.zeros]
+    remarks = []
+    if lost:
+        remarks.append(
+            "zeros not checked, because the converter split or merged the weight: "
+            + ", ".join(lost)
+        )
+    return {m.at: m.weight for m in matches if m.at is not None}, remarks
+
+
+def _encoded(content, device, quantize, sparse, names, inputs) -> tuple[Encoded, list[str]]:
+    dense = Encoded(content, {}, ())
+    if sparse is False:
+        return dense, ["sparse encoding not used: sparse=False"]
+    if not device.sparse:
+        return dense, [device.no_sparse]
+    encoded = encode(content, quantize, names)
+    if not encoded.encodings:
+        return dense, list(encoded.remarks)
+    fault = same(content, encoded.content, inputs)
+    if fault:
+        return dense, [f"sparse encoding not used: {fault}"]
+    return encoded, list(encoded.remarks)
+
+
+def _not_gained(device: Target, quantize: str, dense: Converted, encoded: Encoded) -> list[str]:
+    remarks = []
+    if device.dynamic_batch and dense.batch == "1":
+        remarks.append(
+            "the batch is fixed at 1: the converter cannot keep it open for this model (usually "
+            "because of recurrent layers)"
+        )
+    if any(t.isVariable for g in Graph(dense.content).model.subgraphs for t in g.tensors):
+        remarks.append(
+            "the file keeps recurrent state between calls: reset its variables before each "
+            "sequence (Interpreter.reset_all_variables)"
+        )
+    if quantize in _CALIBRATED:
+        if device.name != "ethos-u":
+            remarks.append(
+                "zeros do not speed up int8 on a CPU: no kernel skips them; they only compress"
+            )
+        left = [a for a in Graph(dense.content).constants().values() if a.ndim >= 2]
+        if any(a.dtype == np.float32 for a in left):
+            remarks.append("some weights stayed in float32: their operators have no integer kernel")
+    elif not encoded.encodings:
+        remarks.append(
+            "zeros do not speed up this file: densely encoded, they are multiplied like other "
+            "weights"
+        )
+    if encoded.encodings and _gzip(encoded.content) >= _gzip(dense.content):
+        remarks.append(
+            "compressed with gzip, the sparse-encoded file is not smaller than the dense one"
+        )
+    return remarks
+
+
+def _tensors(dense: bytes, encodings: dict, names: dict) -> tuple[TensorReport, ...]:
+    graph = Graph(dense)
+    constants = graph.constants()
+    return tuple(
+        TensorReport(
+            name, constants[at].shape, constants[at].dtype.name,
+            int(np.count_nonzero(graph.dequantised(*at, constants[at]) == 0)), constants[at].size,
+            encodings.get(at, "dense"),
+        )
+        for at, name in names.items()
+    )
+
+
+def _gzip(content: bytes) -> int:
+    return len(gzip.compress(content, mtime=0))

@@ -1,0 +1,109 @@
+"""A .tflite file as editable objects: constants, operators, and who reads what."""
+
+from __future__ import annotations
+
+import functools
+from types import ModuleType
+
+import numpy as np
+
+__all__ = ["Graph", "schema"]
+
+
+@functools.cache
+def schema() -> ModuleType:
+    """The generated flatbuffer classes; imported late because they are large."""
+    from ai_edge_litert import schema_py_generated
+
+    return schema_py_generated
+
+
+@functools.cache
+def _dtypes() -> dict[int, np.dtype]:
+    kinds = schema().TensorType
+    return {
+        kinds.FLOAT32: np.dtype("<f4"), kinds.FLOAT16: np.dtype("<f2"),
+        kinds.INT8: np.dtype("i1"), kinds.INT16: np.dtype("<i2"),
+        kinds.INT32: np.dtype("<i4"), kinds.INT64: np.dtype("<i8"),
+    }
+
+
+class Graph:
+    """Reads and edits the bytes of a .tflite file. Tensors are named by (subgraph, index)."""
+
+    def __init__(self, content: bytes):
+        from ai_edge_litert.tools import flatbuffer_utils
+
+        self.model = flatbuffer_utils.read_model_from_bytearray(bytearray(content))
+
+    def content(self) -> bytes:
+        """The file's bytes."""
+        from ai_edge_litert.tools import flatbuffer_utils
+
+        return bytes(flatbuffer_utils.convert_object_to_bytearray(self.model))
+
+    def tensor(self, subgraph: int, index: int):
+        """The flatbuffer object of a tensor."""
+        return self.model.subgraphs[subgraph].tensors[index]
+
+    def name(self, subgraph: int, index: int) -> str:
+        """The tensor's name, as text."""
+        name = self.tensor(subgraph, index).name
+        return name.decode("utf-8", "replace") if isinstance(name, bytes) else str(name or "")
+
+    def constants(self) -> dict[tuple[int, int], np.ndarray]:
+        """Every stored dense tensor of a known number type, as it is stored (not dequantised)."""
+        found = {}
+        for number, subgraph in enumerate(self.model.subgraphs):
+            for index, tensor in enumerate(subgraph.tensors):
+                data = self.model.buffers[tensor.buffer].data
+                dtype = _dtypes().get(tensor.type)
+                if dtype is None or data is None or not len(data) or tensor.sparsity is not None:
+                    continue
+                shape = () if tensor.shape is None else tuple(int(n) for n in tensor.shape)
+                found[number, index] = np.frombuffer(bytes(data), dtype).reshape(shape)
+        return found
+
+    def dequantised(self, subgraph: int, index: int, stored: np.ndarray) -> np.ndarray:
+        """Real values of a stored constant: (stored - zero point) * scale, as float32."""
+        q = self.tensor(subgraph, index).quantization
+        if q is None or q.scale is None or not len(q.scale):
+            return stored.astype(np.float32)
+        scale = np.asarray(q.scale, np.float32)
+        zero = np.zeros(1) if q.zeroPoint is None else np.asarray(q.zeroPoint)
+        if scale.size > 1 or zero.size > 1:
+            side = [1] * stored.ndim
+            side[q.quantizedDimension or 0] = -1
+            scale, zero = scale.reshape(side), zero.reshape(side) if zero.size > 1 else zero
+        return ((stored.astype(np.float64) - zero) * scale).astype(np.float32)
+
+    def operators(self, subgraph: int = 0) -> list:
+        """The operators of a subgraph, in order of execution."""
+        return self.model.subgraphs[subgraph].operators or []
+
+    def code(self, operator) -> int:
+        """The builtin code of an operator (old files keep it in a second, narrower field)."""
+        entry = self.model.operatorCodes[operator.opcodeIndex]
+        return max(entry.builtinCode, entry.deprecatedBuiltinCode)
+
+    def readers(self, index: int, subgraph: int = 0) -> list[tuple[object, int]]:
+        """(operator, input position) of every use of a tensor inside its subgraph."""
+        return [
+            (operator, position)
+            for operator in self.operators(subgraph)
+            for position, used in enumerate([] if operator.inputs is None else operator.inputs)
+            if used == index
+        ]
+
+    def operator_code(self, builtin: int, version: int) -> int:
+        """Index of the table entry for (builtin, version), added if it is not there."""
+        for index, entry in enumerate(self.model.operatorCodes):
+            same = max(entry.builtinCode, entry.deprecatedBuiltinCode) == builtin
+            if same and entry.version == version:
+                return index
+        entry = schema().OperatorCodeT()
+        entry.builtinCode = builtin
+        entry.deprecatedBuiltinCode = min(builtin, 127)
+        entry.version = version
+        self.model.operatorCodes.append(entry)
+        return len(self.model.operatorCodes) - 1

@@ -1,0 +1,176 @@
+"""What differs between the two Kerases when a model is only read: kind, inputs, precision."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+__all__ = ["Signature", "family", "in_float32", "signature"]
+
+
+@dataclass(frozen=True)
+class Signature:
+    """The inputs of a model, flattened: one name, shape (batch axis first, None = open) and
+    dtype each; `structure` is what the model is called with, positions in place of tensors."""
+
+    names: tuple[str, ...]
+    shapes: tuple[tuple[int | None, ...], ...]
+    dtypes: tuple[str, ...]
+    structure: Any
+
+    def pack(self, tensors: dict) -> Any:
+        """Arrange named tensors the way the model wants its first argument."""
+        import tensorflow as tf
+
+        return tf.nest.map_structure(lambda position: tensors[self.names[position]], self.structure)
+
+
+def family(model: object) -> str:
+    """Which Keras a model belongs to, read from its classes, not from the environment.
+
+    Args:
+        model: a Keras model.
+    Returns:
+        "keras" (Keras 3) or "tf_keras".
+    Raises:
+        TypeError: not a model of either Keras.
+        ValueError: Keras 3 on another backend than TensorFlow.
+
+    Example:
+        >>> family(3)
+        Traceback (most recent call last):
+        TypeError: got int, expected a Keras 3 or tf_keras model
+    """
+    roots = {c.__module__.partition(".")[0] for c in type(model).__mro__ if c.__name__ == "Model"}
+    if "tf_keras" in roots:
+        return "tf_keras"
+    if "keras" in roots:
+        backend = sys.modules["keras"].config.backend()
+        if backend != "tensorflow":
+            raise ValueError(
+                f"Keras runs on the {backend} backend, expected tensorflow; set "
+                "KERAS_BACKEND=tensorflow before importing keras"
+            )
+        return "keras"
+    raise TypeError(f"got {type(model).__name__}, expected a Keras 3 or tf_keras model")
+
+
+def signature(model, data=None) -> Signature:
+    """Find a model's inputs; a subclassed model that does not know them takes them from `data`.
+
+    Args:
+        model: a built model of either Keras.
+        data: arrays as given to `export`, used only if the model does not know its inputs.
+    Raises:
+        ValueError: the model is not built, or its inputs cannot be known.
+    """
+    if not model.built:
+        raise ValueError(
+            f"model {model.name!r} is not built, so it has no weights to export; call it once on "
+            "an example, or train it, before exporting"
+        )
+    found = _declared(model)
+    if found is None:
+        found = _from_data(data)
+    if found is None:
+        raise ValueError(
+            f"the inputs of the subclassed model {model.name!r} are not known; pass example inputs "
+            "as data= (arrays)"
+        )
+    return found
+
+
+def _declared(model) -> Signature | None:
+    import tensorflow as tf
+
+    try:
+        tensors = model.input
+    except (AttributeError, ValueError, RuntimeError):
+        tensors = None
+    if tensors is None and hasattr(model, "save_spec"):
+        spec = model.save_spec()
+        tensors = spec[0][0] if spec and len(spec[0]) == 1 else None
+    if tensors is None:
+        shapes = getattr(model, "_build_shapes_dict", None) or {}
+        if len(shapes) == 1:
+            tensors = _specs(next(iter(shapes.values())), model.input_dtype)
+    if tensors is None or not tf.nest.flatten(tensors):
+        return None
+    return _flattened(tensors)
+
+
+def _specs(shape, dtype):
+    """Keras 3 remembers shapes only: a tuple, or a list or dict of tuples."""
+    import tensorflow as tf
+
+    if isinstance(shape, dict):
+        return {key: _specs(value, dtype) for key, value in shape.items()}
+    if any(isinstance(size, (list, tuple)) for size in shape):
+        return [_specs(value, dtype) for value in shape]
+    return tf.TensorSpec(shape, dtype)
+
+
+def _from_data(data) -> Signature | None:
+    import numpy as np
+    import tensorflow as tf
+
+    if data is None or hasattr(data, "as_numpy_iterator"):
+        return None
+    return _flattened(tf.nest.map_structure(lambda a: tf.TensorSpec.from_tensor(
+        tf.convert_to_tensor(np.asarray(a)[:1])), data))
+
+
+def _flattened(tensors) -> Signature:
+    import tensorflow as tf
+
+    flat = tf.nest.flatten(tensors)
+    # The batch axis is always open here; whether the file keeps it open is decided later.
+    shapes = tuple((None, *tuple(tensor.shape)[1:]) for tensor in flat)
+    dtypes = tuple(tf.as_dtype(tensor.dtype).name for tensor in flat)
+    keys = sorted(tensors) if isinstance(tensors, dict) and len(tensors) == len(flat) else None
+    names = _unique([str(k) for k in keys] if keys else [getattr(t, "name", None) for t in flat])
+    structure = tf.nest.pack_sequence_as(tensors, list(range(len(flat))))
+    return Signature(names, shapes, dtypes, structure)
+
+
+def _unique(names: list) -> tuple[str, ...]:
+    """Input names as identifiers. Names that Keras made up change from run to run: numbered."""
+    cleaned = [re.sub(r"\W", "_", (name or "").split(":")[0]) for name in names]
+    made_up = re.compile(r"(keras_tensor|input)?(_\d+)*")
+    if any(made_up.fullmatch(name) for name in cleaned) or len(set(cleaned)) < len(cleaned):
+        cleaned = ["input" if len(names) == 1 else f"input_{i}" for i in range(len(names))]
+    return tuple(cleaned)
+
+
+@contextlib.contextmanager
+def in_float32(model) -> Iterator[bool]:
+    """Let a model of mixed precision compute in float32 while the block runs.
+
+    Its weights are float32 already; the converter knows few float16 kernels.
+
+    Returns:
+        A context manager; its value says whether anything had to be changed.
+    """
+    changed = [
+        (layer, layer.dtype_policy)
+        for layer in model._flatten_layers()
+        if str(layer.compute_dtype) in ("float16", "bfloat16")
+    ]
+    try:
+        for layer, _ in changed:
+            _set_policy(layer, "float32")
+        yield bool(changed)
+    finally:
+        for layer, policy in changed:
+            _set_policy(layer, policy)
+
+
+def _set_policy(layer, policy) -> None:
+    if hasattr(layer, "_set_dtype_policy"):
+        layer._set_dtype_policy(policy)
+    else:
+        layer.dtype_policy = policy

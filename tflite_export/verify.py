@@ -1,0 +1,140 @@
+"""Does the file compute what the Keras model computes?"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from tflite_export.keras_models import Signature
+from tflite_export.quiet import quiet
+from tflite_export.runtime import predict
+
+__all__ = ["Comparison", "check_float", "check_quantised", "compare", "reference", "same"]
+
+TOLERANCE = 1e-4
+WARN_BELOW = 0.9
+_BATCH = 32
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """`error` = max |a - b| / max |a|, and `agreement` in [0, 1]; the worst output counts."""
+
+    error: float
+    agreement: float
+    worst: str
+
+
+def reference(
+    call: Callable[[dict], dict], signature: Signature, inputs: dict[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    """The Keras model's outputs for all examples.
+
+    Args:
+        call: as made by `convert.forward`.
+        signature: names of the inputs.
+        inputs: {name: array [examples, ...]}.
+    Raises:
+        ValueError: an output is NaN or infinite, so nothing can be compared.
+    """
+    import tensorflow as tf
+
+    compiled = tf.function(call, reduce_retracing=True)
+    count = len(inputs[signature.names[0]])
+    parts = []
+    with quiet():
+        for start in range(0, count, _BATCH):
+            rows = {k: tf.constant(a[start : start + _BATCH]) for k, a in inputs.items()}
+            parts.append({name: y.numpy() for name, y in compiled(rows).items()})
+    outputs = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    for name, y in outputs.items():
+        if not np.all(np.isfinite(y)):
+            raise ValueError(
+                f"the Keras model's output {name!r} has NaN or infinite values, so the file "
+                "cannot be verified; check the weights and the data"
+            )
+    return outputs
+
+
+def compare(expected: dict[str, np.ndarray], got: dict[str, np.ndarray]) -> Comparison:
+    """Compare two sets of outputs with equal names.
+
+    Example:
+        >>> compare({"y": np.array([[1., 2]])}, {"y": np.array([[1., 1]])})
+        Comparison(error=0.5, agreement=0.0, worst='y')
+    """
+    if expected.keys() != got.keys():
+        raise RuntimeError(f"the file has outputs {sorted(got)}, expected {sorted(expected)}")
+    results = []
+    for name, want in expected.items():
+        have = got[name]
+        if have.shape != want.shape:
+            raise RuntimeError(
+                f"output {name!r} has shape {have.shape} in the file, expected {want.shape}"
+            )
+        want, have = want.astype(np.float64), have.astype(np.float64)
+        difference = np.abs(want - have)
+        error = float(np.max(difference, initial=0) / (np.max(np.abs(want), initial=0) or 1.0))
+        if want.ndim > 1 and want.shape[-1] > 1:
+            agreement = float(np.mean(want.argmax(-1) == have.argmax(-1)))
+        else:
+            agreement = max(0.0, 1 - float(difference.mean() / (np.abs(want).mean() or 1.0)))
+        # A NaN is the largest error there is, and must not be lost in a comparison.
+        results.append(Comparison(error if np.isfinite(error) else np.inf, agreement, name))
+    worst = max(results, key=lambda result: result.error)
+    return Comparison(worst.error, min(result.agreement for result in results), worst.worst)
+
+
+def check_float(content: bytes, batch: str, inputs: dict, expected: dict) -> Comparison:
+    """Compare a float32 file with Keras.
+
+    Args:
+        content: the file.
+        batch: "dynamic" files are also run with two examples at once.
+        inputs, expected: as from `reference`.
+    Raises:
+        RuntimeError: the deviation exceeds 1e-4 of the largest |output|.
+    """
+    result = compare(expected, predict(content, inputs))
+    if batch == "dynamic":
+        two = {name: array[:2] for name, array in inputs.items()}
+        together = compare({n: y[:2] for n, y in expected.items()}, predict(content, two, batch=2))
+        result = max(result, together, key=lambda r: r.error)
+    if not result.error <= TOLERANCE:
+        raise RuntimeError(
+            f"the file's output {result.worst!r} deviates from the Keras model by "
+            f"{result.error:.2g} of its largest value, expected at most {TOLERANCE:g}; "
+            "no file was written"
+        )
+    return result
+
+
+def check_quantised(content: bytes, inputs: dict, expected: dict) -> Comparison:
+    """Compare a quantised file with Keras; warns below 0.9 agreement, since that is a judgement."""
+    result = compare(expected, predict(content, inputs))
+    if result.agreement < WARN_BELOW:
+        warnings.warn(
+            f"the quantised file agrees with the Keras model in {result.agreement:.0%} of the "
+            f"outputs, less than {WARN_BELOW:.0%}; try representative data closer to real inputs, "
+            "or another quantize=",
+            stacklevel=4,
+        )
+    return result
+
+
+def same(dense: bytes, sparse: bytes, inputs: dict) -> str | None:
+    """Why the sparse-encoded file may not stand for the dense one, or None.
+
+    Both run in the same interpreter. Weights behind DENSIFY must give equal bits; a direct
+    block-sparse kernel sums in another order, so float outputs may differ by rounding.
+    """
+    try:
+        result = compare(predict(dense, inputs), predict(sparse, inputs))
+    except (RuntimeError, ValueError) as error:
+        return f"LiteRT refuses it ({str(error).splitlines()[0]})"
+    if not result.error <= TOLERANCE / 10:
+        return f"its outputs deviate by {result.error:.2g} from the dense file"
+    return None
