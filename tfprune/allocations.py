@@ -69,6 +69,9 @@ class Allocation(abc.ABC):
     accepts_fixed: ClassVar[bool] = False
     """Whether structures that fix their own counts (`NofM`) go with it."""
 
+    compares_sites: ClassVar[bool] = True
+    """Whether a site's count depends on the other sites."""
+
     @abc.abstractmethod
     def __call__(self, scores: Sequence[Any], sites: Sequence[Any], sparsity: Any,
                  final: float) -> Any:
@@ -107,6 +110,7 @@ class Uniform(_Floored):
     """
 
     accepts_fixed: ClassVar[bool] = True
+    compares_sites: ClassVar[bool] = False
 
     def __call__(self, scores, sites, sparsity, final):
         xp, sparsity = _number(sparsity, *scores)
@@ -169,8 +173,8 @@ class LAMP(_Floored):
 def lamp_scores(scores: Any) -> Any:
     """The `LAMP` scores of one site, float32 [groups], from the highest score to the lowest.
 
-    >>> print(lamp_scores(np.array([0.1, 0.5, 0.3, 2.0])))
-    [1.       0.058824 0.020737 0.002299]
+    >>> print(lamp_scores(np.array([0.1, 0.5, 0.3, 2.0])).round(4))
+    [1.     0.0588 0.0207 0.0023]
     """
     xp = namespace(scores)
     scores = xp.astype(scores, "float64")
@@ -255,6 +259,10 @@ class PerSite(Allocation):
 
     sparsities: Mapping[Any, float] | Sequence[tuple[Any, float]]
     others: Allocation = field(default_factory=Uniform)
+
+    @property
+    def compares_sites(self) -> bool:
+        return self.others.compares_sites
     floor: int = 1
 
     def __post_init__(self):

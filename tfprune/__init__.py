@@ -1,0 +1,45 @@
+"""Pruning for Keras: choose what to cut, train it, strip it.
+
+Importing this package imports neither Keras nor TensorFlow nor TF-MOT: each name is loaded when it
+is first used, and which Keras is meant is decided from the objects passed in.
+"""
+
+from __future__ import annotations
+
+import importlib
+
+from tfprune import registration
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "tfprune.allocations": ("ERK", "Global", "LAMP", "PerSite", "Uniform"),
+    "tfprune.api": ("load_model", "prune", "prune_low_magnitude", "report", "strip_pruning"),
+    "tfprune.callbacks": ("PruningCallback",),
+    "tfprune.gates": ("Fixed",),
+    "tfprune.methods": ("Method", "Rank", "Score", "get", "methods"),
+    "tfprune.report": ("Report",),
+    "tfprune.schedules": ("Constant", "Epochs", "Exponential", "OneShot", "Polynomial"),
+    "tfprune.sparsity_log": ("SparsityLog",),
+    "tfprune.structures": (
+        "Block", "Channel", "Column", "Element", "Filter", "Kernel", "NofM",
+    ),
+}
+_HOME = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = sorted(_HOME)
+
+
+def __getattr__(name: str):
+    if name not in _HOME:
+        raise AttributeError(f"module 'tfprune' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_HOME[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__():
+    return sorted({*globals(), *_HOME})
+
+
+registration.register_loaded()

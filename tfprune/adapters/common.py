@@ -1,0 +1,27 @@
+"""What both adapters say in the same words: the attributes of a layer, and its calls in a graph."""
+
+from __future__ import annotations
+
+from typing import Any, Callable
+
+
+def attribute(layer: Any, name: str, *, is_variable: Callable[[Any], bool]) -> Any:
+    """The variable that a layer holds under this name (or, where a property hides it, `_name`)."""
+    for candidate in (f"_{name}", name):
+        value = getattr(layer, candidate, None)
+        if value is not None and is_variable(value):
+            return value
+    return None
+
+
+def attribute_of(layer: Any, variable: Any) -> str:
+    """The name under which a layer holds a variable; the variable's own name failing that."""
+    for name, value in vars(layer).items():
+        if value is variable:
+            return name.lstrip("_")
+    return variable.name.split("/")[-1].split(":")[0]
+
+
+def has_prunable_weights(layer: Any) -> bool:
+    """Whether the layer's author says what to prune (a method of the class, not one put on it)."""
+    return hasattr(type(layer), "get_prunable_weights")

@@ -1,0 +1,153 @@
+"""Keras 3 (TensorFlow backend): everything that differs from tf_keras, private calls included."""
+
+from __future__ import annotations
+
+from typing import Any, Callable
+
+import keras
+import tensorflow as tf
+from keras.src.backend.common.symbolic_scope import in_symbolic_scope
+
+from tfprune.adapters import common
+from tfprune.adapters.common import attribute_of, has_prunable_weights  # noqa: F401
+
+NAME = "keras"
+Layer = keras.layers.Layer
+Model = keras.Model
+
+
+def is_model(value: Any) -> bool:
+    return isinstance(value, keras.Model)
+
+
+def is_built(model: Any) -> bool:
+    return bool(model.built) and bool(model.weights)
+
+
+def strategy(model: Any) -> Any:
+    return model.distribute_strategy if is_model(model) else tf.distribute.get_strategy()
+
+
+def is_wrapper(layer: Any) -> bool:
+    from tfprune.adapters.keras3_wrapper import PrunedLayer
+
+    return isinstance(layer, PrunedLayer)
+
+
+def is_own_wrapper(layer: Any) -> bool:
+    return is_wrapper(layer)
+
+
+def has_graph(model: Any) -> bool:
+    """Whether layers can be exchanged: functional and Sequential models."""
+    return isinstance(model, (keras.Sequential, keras.src.models.functional.Functional))
+
+
+def is_input(layer: Any) -> bool:
+    return isinstance(layer, keras.layers.InputLayer)
+
+
+def sublayers(layer: Any) -> list[Any]:
+    return list(layer._flatten_layers(include_self=False, recursive=False))
+
+
+def own_trainable(layer: Any) -> list[Any]:
+    return list(layer._trainable_variables)
+
+
+def raw(variable: Any) -> tf.Variable:
+    """The tf.Variable behind a Keras variable, in its own dtype whatever the autocast scope."""
+    return variable._value if isinstance(variable, keras.Variable) else variable
+
+
+def attribute(layer: Any, name: str) -> Any:
+    found = common.attribute(layer, name, is_variable=lambda v: isinstance(v, keras.Variable))
+    return found if found is None or found._value is not None else None
+
+
+def dtype(variable: Any) -> str:
+    return raw(variable).dtype.name
+
+
+def is_float(variable: Any) -> bool:
+    return raw(variable).dtype.is_floating
+
+
+def calls(model: Any) -> dict[int, list]:
+    """Input and output shapes of every call of every layer in a model's graph."""
+    graph = getattr(model, "_functional", None) or model
+    shapes: dict[int, list] = {}
+    for nodes in getattr(graph, "_nodes_by_depth", {}).values():
+        for node in nodes:
+            if node.input_tensors and node.output_tensors:
+                shapes.setdefault(id(node.operation), []).append(
+                    (tuple(node.input_tensors[0].shape), tuple(node.output_tensors[0].shape))
+                )
+    return shapes
+
+
+def jit(model: Any) -> bool:
+    return bool(model.jit_compile)
+
+
+def build_optimizer(model: Any) -> None:
+    """Create the optimizer's variables now: a compiled step may not create any."""
+    optimizer = model.optimizer
+    if optimizer is not None and not optimizer.built and model.built:
+        optimizer.build(model.trainable_variables)
+
+
+def is_tracing_symbolically() -> bool:
+    return in_symbolic_scope()
+
+
+def wrap(layer: Any, method: Any, name: str | None = None) -> Any:
+    from tfprune.adapters.keras3_wrapper import PrunedLayer
+
+    return PrunedLayer(layer, method, name=name)
+
+
+def clone(model: Any, exchange: Callable[[Any], Any]) -> Any:
+    """The same graph with `exchange(layer)` in place of each layer; layers are shared, not copied."""
+    return keras.models.clone_model(model, clone_function=exchange)
+
+
+def unwrap(wrapper: Any) -> Any:
+    return wrapper.layer
+
+
+def replace_attribute(owner: Any, name: str, value: Any) -> None:
+    """Exchange a layer of a subclassed model, built or not."""
+    owner._tracker.unlock()
+    delattr(owner, name)
+    setattr(owner, name, value)
+    if owner.built:
+        owner._tracker.lock()
+
+
+def load_model(path: str, **kwargs: Any) -> Any:
+    return keras.models.load_model(path, **kwargs)
+
+
+def custom_objects() -> dict[str, Any]:
+    return keras.saving.get_custom_objects()
+
+
+def drive(wrapper: Any, driven: bool) -> None:
+    wrapper.drive(driven)
+
+
+def method_of(wrapper: Any) -> Any:
+    return wrapper.method
+
+
+def target(item: Any) -> Any:
+    """The settle target of a wrapped site."""
+    from tfprune.settle import Target
+
+    for index, (weight, mask, threshold) in enumerate(item.wrapper.pruning_vars):
+        if raw(weight) is item.variable:
+            hidden = item.wrapper.hidden_vars
+            hidden = raw(hidden[index]) if hidden else None
+            return Target(item.site, raw(weight), raw(mask), hidden, raw(threshold))
+    raise LookupError(f"{item.wrapper.name} does not prune {item.site.name}.")

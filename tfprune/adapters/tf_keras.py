@@ -1,0 +1,214 @@
+"""tf_keras with TF-MOT: everything that differs from Keras 3, private calls included."""
+
+from __future__ import annotations
+
+from typing import Any, Callable
+
+import tensorflow as tf
+import tf_keras
+
+from tfprune.adapters import common, import_tfmot
+from tfprune.adapters.common import attribute_of, has_prunable_weights  # noqa: F401
+
+NAME = "tf_keras"
+Layer = tf_keras.layers.Layer
+Model = tf_keras.Model
+
+
+def _wrapper_class() -> type:
+    import_tfmot()
+    from tensorflow_model_optimization.python.core.sparsity.keras import pruning_wrapper
+
+    return pruning_wrapper.PruneLowMagnitude
+
+
+def is_model(value: Any) -> bool:
+    return isinstance(value, tf_keras.Model)
+
+
+def is_built(model: Any) -> bool:
+    return bool(model.built) and bool(model.weights)
+
+
+def is_wrapper(layer: Any) -> bool:
+    """Whether TF-MOT or this library wrapped it."""
+    return isinstance(layer, _wrapper_class())
+
+
+def is_own_wrapper(layer: Any) -> bool:
+    from tfprune.adapters.tf_keras_wrapper import PrunedLayer
+
+    return isinstance(layer, PrunedLayer)
+
+
+def has_graph(model: Any) -> bool:
+    """Whether layers can be exchanged: functional and Sequential models."""
+    return isinstance(model, tf_keras.Sequential) or bool(model._is_graph_network)
+
+
+def is_input(layer: Any) -> bool:
+    return isinstance(layer, tf_keras.layers.InputLayer)
+
+
+def sublayers(layer: Any) -> list[Any]:
+    return list(layer._flatten_layers(include_self=False, recursive=False))
+
+
+def own_trainable(layer: Any) -> list[Any]:
+    return list(layer._trainable_weights)
+
+
+def raw(variable: Any) -> Any:
+    """The variable in its own dtype, without the wrapper that casts it under mixed precision."""
+    return getattr(variable, "_variable", variable) if hasattr(variable, "true_dtype") else variable
+
+
+def attribute(layer: Any, name: str) -> Any:
+    return common.attribute(layer, name, is_variable=tf.is_tensor)
+
+
+def dtype(variable: Any) -> str:
+    return raw(variable).dtype.name
+
+
+def is_float(variable: Any) -> bool:
+    return raw(variable).dtype.is_floating
+
+
+def strategy(model: Any) -> Any:
+    return model.distribute_strategy if is_model(model) else tf.distribute.get_strategy()
+
+
+def calls(model: Any) -> dict[int, list]:
+    """Input and output shapes of every call of every layer in a model's graph."""
+    shapes: dict[int, list] = {}
+    for nodes in (getattr(model, "_nodes_by_depth", None) or {}).values():
+        for node in nodes:
+            if not node.is_input:
+                shapes.setdefault(id(node.layer), []).append(
+                    (_first(node.input_shapes), _first(node.output_shapes))
+                )
+    return shapes
+
+
+def _first(shapes: Any) -> tuple:
+    while isinstance(shapes, list) or (shapes and isinstance(shapes[0], tuple)):
+        shapes = shapes[0]
+    return tuple(shapes)
+
+
+def build_optimizer(model: Any) -> None:
+    """tf_keras' optimizers create their variables at any time."""
+
+
+def custom_objects() -> dict[str, Any]:
+    return tf_keras.utils.get_custom_objects()
+
+
+def is_tracing_symbolically() -> bool:
+    return False
+
+
+def wrap(layer: Any, method: Any, name: str | None = None) -> Any:
+    from tfprune.adapters.tf_keras_wrapper import PrunedLayer
+
+    return PrunedLayer(layer, method=method, **({"name": name} if name else {}))
+
+
+def clone(model: Any, exchange: Callable[[Any], Any]) -> Any:
+    """The same graph with `exchange(layer)` in place of each layer; layers are shared, not copied."""
+    return tf_keras.models.clone_model(model, clone_function=exchange)
+
+
+def unwrap(wrapper: Any) -> Any:
+    """The wrapped layer; the first of a Sequential model keeps the shape that builds it."""
+    if hasattr(wrapper, "_batch_input_shape") and not hasattr(wrapper.layer, "_batch_input_shape"):
+        wrapper.layer._batch_input_shape = wrapper._batch_input_shape
+    return wrapper.layer
+
+
+def replace_attribute(owner: Any, name: str, value: Any) -> None:
+    """Exchange a layer of a subclassed model."""
+    delattr(owner, name)
+    setattr(owner, name, value)
+
+
+def prune_low_magnitude(to_prune: Any, policy: Any, options: dict, kwargs: dict) -> Any:
+    """TF-MOT's function, with this library's wrapper."""
+    from tfprune.adapters.tf_keras_wrapper import PrunedLayer
+
+    def wrap(layer: Any, **more: Any) -> Any:
+        if is_wrapper(layer):
+            return layer
+        return PrunedLayer(layer, **options, **more)
+
+    def exchange(layer: Any) -> Any:
+        if is_model(layer):
+            _refuse_subclassed(layer)
+            return clone(layer, exchange)
+        if policy is not None and not policy.allow_pruning(layer):
+            return layer
+        return wrap(layer)
+
+    if isinstance(to_prune, (list, tuple)):
+        return [type(one).from_config(one.get_config()) if is_input(one) else wrap(one)
+                for one in to_prune]
+    if not is_model(to_prune):
+        return PrunedLayer(to_prune, **{**options, **kwargs})
+    _refuse_subclassed(to_prune)
+    if policy is not None:
+        policy.ensure_model_supports_pruning(to_prune)
+    return exchange(to_prune)
+
+
+def _refuse_subclassed(model: Any) -> None:
+    if not has_graph(model):
+        raise ValueError(
+            "`prune_low_magnitude` can only prune an object of the following types: a Sequential "
+            "or functional model, a layer, a list of layers. You passed an object of type: "
+            f"{type(model).__name__}, a subclassed model: wrap its layers in its __init__, or use "
+            "tfprune.PruningCallback('magnitude', 0.8), which needs no wrapping."
+        )
+
+
+def drive(wrapper: Any, driven: bool) -> None:
+    if is_own_wrapper(wrapper):
+        wrapper.drive(driven)
+
+
+def method_of(wrapper: Any) -> Any:
+    """The method that a wrapper's settings describe, TF-MOT's own wrappers included."""
+    from tfprune.drop_in import method_of_tfmot
+
+    own = getattr(wrapper, "method", None)
+    if own is not None:
+        return own
+    return method_of_tfmot(
+        wrapper.pruning_schedule, wrapper.block_size, wrapper.block_pooling_type,
+        wrapper.sparsity_m_by_n, is_table=type(wrapper.layer).__name__ == "Embedding",
+    )
+
+
+def targets(wrapper: Any) -> list[Any]:
+    """The settle targets of one wrapper."""
+    from tfprune.adapters.walk import find
+    import sys
+
+    return [target(item) for item in find(wrapper, sys.modules[__name__])[0]]
+
+
+def target(item: Any) -> Any:
+    """The settle target of a wrapped site."""
+    from tfprune.settle import Target
+
+    wrapper = item.wrapper
+    for index, (weight, mask, threshold) in enumerate(wrapper.pruning_vars):
+        if raw(weight) is item.variable:
+            hidden = getattr(wrapper, "hidden_vars", ())
+            hidden = raw(hidden[index]) if hidden else None
+            return Target(item.site, raw(weight), raw(mask), hidden, raw(threshold))
+    raise LookupError(f"{wrapper.name} does not prune {item.site.name}.")
+
+
+def load_model(path: str, **kwargs: Any) -> Any:
+    return tf_keras.models.load_model(path, **kwargs)

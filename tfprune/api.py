@@ -1,0 +1,189 @@
+"""The functions a user calls: wrap, strip, load, report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from tfprune.adapters import adapter, adapter_of
+from tfprune.callbacks import settings
+from tfprune.files import keras_of_file
+from tfprune.kernels import may_hold_kernels
+from tfprune.methods import Method
+from tfprune.report import Report, of_model
+from tfprune.structures import Structure
+
+
+def prune(to_prune: Any, method: str | Method = "magnitude", sparsity: float | None = None, *,
+          schedule: Any = None, structure: Structure | None = None, allocation: Any = None) -> Any:
+    """Wrap a model, a layer or a list of layers, so that they are pruned while they train.
+
+    Train the result with `PruningCallback()` among the callbacks. Layers that cannot be pruned
+    stay as they are; `tfprune.report` names them with the reason.
+
+    Args:
+        to_prune: a functional or Sequential model, a layer, or a list of layers, of keras or
+            tf_keras. Layers are shared with the result, not copied.
+        method: a name out of `tfprune.methods()` or a Method.
+        sparsity: fraction of groups to remove, in [0, 1). Short for
+            `schedule=Polynomial(sparsity)`.
+        schedule: a tfprune schedule or a TF-MOT `PruningSchedule`.
+        structure: which weights go together; `Element()` by default.
+        allocation: how many each layer keeps; `Uniform()` by default.
+
+    Returns:
+        The same kind: a model, a layer or a list.
+
+    Raises:
+        ValueError: nothing says how much to prune; a subclassed model, whose layers cannot be
+            exchanged; a layer that is listed twice; a model without anything to prune.
+        TypeError: not a Keras object, or objects of both Kerases.
+
+    Example:
+        >>> import keras
+        >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
+        >>> [layer.name for layer in prune(model, "magnitude", 0.5).layers]  # doctest: +ELLIPSIS
+        ['prune_magnitude_dense...']
+    """
+    method = settings(
+        method, sparsity, schedule=schedule, structure=structure, allocation=allocation
+    )
+    home = adapter_of(to_prune)
+    return _wrap(to_prune, home, lambda layer: home.wrap(layer, method))
+
+
+def prune_low_magnitude(to_prune: Any, pruning_schedule: Any = None,
+                        block_size: tuple[int, int] = (1, 1), block_pooling_type: str = "AVG",
+                        pruning_policy: Any = None, sparsity_m_by_n: Any = None,
+                        **kwargs: Any) -> Any:
+    """TF-MOT's `prune_low_magnitude`, with the same arguments, for tf_keras and for Keras 3.
+
+    On tf_keras it is a drop-in: the same objects are accepted and refused, the same layers pruned,
+    the same names given, and TF-MOT's `UpdatePruningStep` alone can drive the result. On Keras 3
+    layers that cannot be pruned stay as they are, and `PruningCallback()` drives.
+
+    Args:
+        to_prune: a model, a layer, or a list of layers.
+        pruning_schedule: a TF-MOT `PruningSchedule` (or one of tfprune's);
+            `ConstantSparsity(0.5, 0)` by default.
+        block_size: (height, width) of the blocks of a rank-2 kernel [in, out].
+        block_pooling_type: "AVG" or "MAX".
+        pruning_policy: an object with `allow_pruning(layer)`.
+        sparsity_m_by_n: (m, n) = m ZEROS in every n consecutive weights along the input channels.
+            The literature's N:M counts the weights kept: TF-MOT's (1, 4) is 3:4.
+        **kwargs: passed to the wrapper of a single layer.
+
+    Raises:
+        ValueError: an object or a layer that TF-MOT refuses.
+
+    Example:
+        >>> import keras
+        >>> from tfprune import Polynomial
+        >>> layer = prune_low_magnitude(keras.layers.Dense(2, name="d"), Polynomial(0.5))
+        >>> layer.name
+        'prune_low_magnitude_d'
+    """
+    from tfprune.drop_in import prune_like_tfmot
+
+    return prune_like_tfmot(
+        to_prune, pruning_policy,
+        dict(pruning_schedule=pruning_schedule, block_size=block_size,
+             block_pooling_type=block_pooling_type, sparsity_m_by_n=sparsity_m_by_n),
+        kwargs,
+    )
+
+
+def strip_pruning(model: Any) -> Any:
+    """Take the wrappers off: a plain Keras model with the sparse weights.
+
+    Args:
+        model: a model, functional, Sequential or subclassed, or a layer. Subclassed models are
+            changed in place. A model without wrappers is returned as it is.
+
+    Returns:
+        A model that shares its layers, and so its weights, with `model`.
+
+    Raises:
+        TypeError: not a Keras object.
+
+    Example:
+        >>> import keras
+        >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2, name="d")])
+        >>> strip_pruning(prune(model, "magnitude", 0.5)).layers[0].name
+        'd'
+    """
+    from tfprune.strip import strip
+
+    return strip(model, adapter_of(model))
+
+
+def load_model(path: str | Path, **kwargs: Any) -> Any:
+    """Load a saved model, wrapped or not, with the Keras that saved it.
+
+    Args:
+        path: a `.keras` or `.h5` file, or the folder of a tf_keras SavedModel.
+        **kwargs: passed to that Keras' `load_model`.
+
+    Raises:
+        FileNotFoundError: nothing there.
+        ValueError: not a saved Keras model.
+
+    Example:
+        >>> load_model("missing.keras")
+        Traceback (most recent call last):
+        ...
+        FileNotFoundError: No model at missing.keras.
+    """
+    return adapter(keras_of_file(Path(path))).load_model(str(path), **kwargs)
+
+
+def report(model: Any) -> Report:
+    """What is pruned in a model: per weight shape, structure, target, kept, sparsity and MACs.
+
+    Kept weights are counted in the weights themselves; layers that stay dense are named with the
+    reason. Print it with `rich`, or use `.to_dict()`.
+
+    Example:
+        >>> import keras
+        >>> report(keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])).size
+        8
+    """
+    return of_model(model, adapter_of(model))
+
+
+def _wrap(to_prune: Any, home: Any, wrap: Any) -> Any:
+    if isinstance(to_prune, (list, tuple)):
+        _refuse_twice(to_prune)
+        return [_exchange(layer, home, wrap) for layer in to_prune]
+    if not home.is_model(to_prune):
+        if not may_hold_kernels(to_prune, home):
+            raise ValueError(
+                f"The layer {to_prune.name!r} ({type(to_prune).__name__}) has no prunable weight; "
+                "give it a method get_prunable_weights() that returns the variables to prune."
+            )
+        return _exchange(to_prune, home, wrap)
+    if not home.has_graph(to_prune):
+        raise ValueError(
+            f"{type(to_prune).__name__} is a subclassed model, whose layers cannot be exchanged: "
+            "wrap its layers in its __init__, or prune it without wrapping: "
+            "model.fit(..., callbacks=[tfprune.PruningCallback('magnitude', 0.8)])."
+        )
+    if not may_hold_kernels(to_prune, home):
+        raise ValueError(f"The model {to_prune.name!r} has no weight that can be pruned.")
+    return home.clone(to_prune, lambda layer: _exchange(layer, home, wrap))
+
+
+def _exchange(layer: Any, home: Any, wrap: Any) -> Any:
+    if home.is_wrapper(layer) or home.is_input(layer) or not may_hold_kernels(layer, home):
+        return layer
+    if home.is_model(layer):
+        if not home.has_graph(layer):
+            return layer
+        return home.clone(layer, lambda inner: _exchange(inner, home, wrap))
+    return wrap(layer)
+
+
+def _refuse_twice(layers: Any) -> None:
+    names = [layer.name for layer in layers if sum(other is layer for other in layers) > 1]
+    if names:
+        raise ValueError(f"The layer {names[0]!r} is listed twice; list each layer once.")

@@ -1,0 +1,228 @@
+"""`PruningCallback`: prunes a model while it trains, in both Kerases."""
+
+from __future__ import annotations
+
+import functools
+import warnings
+from typing import Any
+
+import tensorflow as tf
+
+from tfprune.driver import Driver, Run
+from tfprune.methods import Method, get
+from tfprune.schedules import Polynomial, accepts
+from tfprune.structures import Structure
+
+
+class PruningCallback:
+    """Prunes a Keras model while it trains. The masks are settled after every optimizer step.
+
+    For any compiled model, of keras or tf_keras, functional or subclassed:
+
+        model.fit(x, y, epochs=10, callbacks=[tfprune.PruningCallback("magnitude", 0.8)])
+
+    For a model wrapped by `tfprune.prune` or `tfprune.prune_low_magnitude` (or by TF-MOT), whose
+    layers know their settings: `PruningCallback()`.
+
+    In a training loop of your own, `start` before it, `settle` after every optimizer step (inside
+    the compiled step, if there is one) and `finish` after it.
+
+    Args:
+        method: a name out of `tfprune.methods()` or a Method; None for a wrapped model.
+        sparsity: fraction of groups to remove, in [0, 1). Short for
+            `schedule=Polynomial(sparsity)`: cubic, reached at half of the run.
+        schedule: a tfprune schedule or a TF-MOT `PruningSchedule`. Steps are finished optimizer
+            steps, counted from the beginning of training, `initial_epoch` included.
+        structure: which weights go together; `Element()` by default.
+        allocation: how many each layer keeps; `Uniform()` by default.
+        total_steps: length of the run, where Keras cannot know it and the schedule needs it.
+
+    Attributes:
+        report: after training, what was asked and what was reached (`tfprune.Report`).
+
+    Raises:
+        ValueError: sparsity out of range; neither sparsity nor schedule; a model without a weight
+            to prune; a schedule that needs a length nobody knows.
+        TypeError: something else than a method, a schedule or a Keras model.
+
+    Example:
+        >>> PruningCallback("magnitude", 0.8).method.schedule.sparsity
+        0.8
+    """
+
+    # What the callback lists of keras (async_safe) and tf_keras (the others) ask of a callback.
+    async_safe = False
+    _supports_tf_logs = True
+    _chief_worker_only = None
+
+    def __init__(self, method: str | Method | None = None, sparsity: float | None = None, *,
+                 schedule: Any = None, structure: Structure | None = None, allocation: Any = None,
+                 total_steps: int | None = None):
+        self.method = settings(
+            method, sparsity, schedule=schedule, structure=structure, allocation=allocation
+        )
+        self.total_steps = total_steps
+        self.report = None
+        self.model: Any = None
+        self.params: dict[str, Any] = {}
+        self.driver: Driver | None = None
+
+    # A training loop of the user's own.
+
+    def start(self, model: Any, *, total_steps: int | None = None,
+              steps_per_epoch: int | None = None, step: int = 0) -> None:
+        """Begin a run: find the sites, and prune if the schedule says so before the first step.
+
+        Args:
+            model: the model to prune.
+            total_steps: length of the run, for schedules in fractions of it.
+            steps_per_epoch: for schedules in epochs.
+            step: finished steps, when the run is resumed.
+        """
+        self.model = model
+        self.report = None
+        run = Run(total_steps or self.total_steps, steps_per_epoch)
+        self.driver = Driver(model, self.method, run)
+        self.driver.start(step)
+
+    def settle(self) -> None:
+        """Settle the masks; once after every optimizer step."""
+        if self.driver is None:
+            raise RuntimeError("PruningCallback.settle() before start(model): call start first.")
+        self.driver.settle()
+
+    def finish(self):
+        """End the run: apply the masks a last time, and report. Returns the report."""
+        if self.driver is None:
+            raise RuntimeError("PruningCallback.finish() before start(model): call start first.")
+        from tfprune.report import of_run
+
+        self.driver.finish()
+        self.report = of_run(self.driver)
+        for warning in self.report.warnings:
+            warnings.warn(warning, stacklevel=2)
+        return self.report
+
+    # What Keras calls.
+
+    def set_model(self, model: Any) -> None:
+        self.model = model
+
+    def set_params(self, params: dict[str, Any]) -> None:
+        self.params = params or {}
+
+    def on_train_begin(self, logs=None):
+        self.driver = None
+        steps = self.params.get("steps")
+        epochs = self.params.get("epochs")
+        total = self.total_steps or (steps * epochs if steps and epochs else None)
+        self._patch(Driver(self.model, self.method, Run(total, steps)))
+
+    def on_epoch_begin(self, epoch, logs=None):
+        if self.driver is not None and self._first_epoch:
+            self._first_epoch = False
+            self.driver.start(self._finished_steps(epoch))
+
+    def on_epoch_end(self, epoch, logs=None):
+        if logs is not None and self.driver is not None and self.driver.found:
+            from tfprune.report import sparsity
+
+            logs["sparsity"] = sparsity(self.driver)
+
+    def on_train_end(self, logs=None):
+        self._unpatch()
+        if self.driver is not None:
+            self.finish()
+
+    def __getattr__(self, name: str) -> Any:
+        # All other hooks of both Kerases do nothing.
+        if name.startswith("on_"):
+            return _nothing
+        raise AttributeError(f"PruningCallback has no attribute {name!r}.")
+
+    def _implements_train_batch_hooks(self):
+        return False
+
+    _implements_test_batch_hooks = _implements_train_batch_hooks
+    _implements_predict_batch_hooks = _implements_train_batch_hooks
+
+    def _finished_steps(self, epoch: int) -> int:
+        if not epoch:
+            return 0
+        steps = self.params.get("steps")
+        if steps:
+            return epoch * steps
+        return int(self.model.optimizer.iterations)
+
+    def _patch(self, driver: Driver) -> None:
+        """Put the driver's `settle` behind the model's own train_step."""
+        self._unpatch()
+        self.driver = driver
+        self._first_epoch = True
+        model = self.model
+        own = vars(model).get("train_step")
+        step = model.train_step
+
+        @tf.autograph.experimental.do_not_convert
+        @functools.wraps(step)
+        def train_step(*args, **kwargs):
+            result = step(*args, **kwargs)
+            driver.settle()
+            return result
+
+        train_step.tfprune_own = own
+        driver.adapter.build_optimizer(model)
+        model.train_step = train_step
+        model.make_train_function(force=True)
+
+    def _unpatch(self) -> None:
+        """Give the model its own train_step back; also after a run that an exception ended."""
+        patched = vars(self.model).get("train_step")
+        if not hasattr(patched, "tfprune_own"):
+            return
+        if patched.tfprune_own is None:
+            del self.model.train_step
+        else:
+            self.model.train_step = patched.tfprune_own
+        self.model.make_train_function(force=True)
+
+
+def _nothing(*args, **kwargs):
+    return None
+
+
+def settings(method: str | Method | None, sparsity: float | None, *, schedule: Any = None,
+             structure: Structure | None = None, allocation: Any = None) -> Method | None:
+    """The complete method that a user's arguments describe; None if there are no arguments.
+
+    Raises:
+        ValueError: neither sparsity nor schedule, or both and they disagree.
+        TypeError: not a schedule.
+    """
+    changes = {"structure": structure, "allocation": allocation}
+    changes = {key: value for key, value in changes.items() if value is not None}
+    if method is None:
+        if sparsity is None and schedule is None and not changes:
+            return None
+        method = "magnitude"
+    method = get(method, **changes)
+    schedule = schedule if schedule is not None else method.schedule
+    fixed = method.rule.structure.fixed
+    if schedule is None and sparsity is None and fixed is not None:
+        sparsity = method.rule.structure.sparsity
+    if schedule is None:
+        if sparsity is None:
+            raise ValueError(
+                "How much to prune? Pass sparsity=0.8 (the fraction to remove), or a schedule."
+            )
+        schedule = Polynomial(sparsity)
+    elif not accepts(schedule):
+        raise TypeError(
+            f"schedule={schedule!r}: expected a tfprune schedule such as Polynomial(0.8) or a "
+            "TF-MOT PruningSchedule."
+        )
+    elif sparsity is not None and getattr(schedule, "sparsity", sparsity) != sparsity:
+        raise ValueError(
+            f"sparsity={sparsity} and schedule={schedule} disagree; pass one of them."
+        )
+    return get(method, schedule=schedule)

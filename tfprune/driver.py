@@ -1,0 +1,236 @@
+"""Drives pruning through one training run: finds the sites, settles after every step, reports."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from typing import Any
+
+import tensorflow as tf
+
+from tfprune.adapters import adapter_of
+from tfprune.adapters.walk import Found, find
+from tfprune.foreign import is_foreign, landing
+from tfprune.methods.base import Method
+from tfprune.schedules import Schedule
+from tfprune.settle import Settle, Target, adopt
+from tfprune.sites import Skip
+
+
+@dataclass(frozen=True)
+class Run:
+    """How long the run is.
+
+    Attributes:
+        total_steps: steps of the whole run, those before a resumed one included; None: unknown.
+        steps_per_epoch: None: unknown.
+    """
+
+    total_steps: int | None = None
+    steps_per_epoch: int | None = None
+
+
+class Driver:
+    """Prunes one model during one run.
+
+    Args:
+        model: any Keras model, built or not.
+        method: prunes the model's sites; None: the settings of its wrapped layers do.
+        run: its length.
+    """
+
+    def __init__(self, model: Any, method: Method | None, run: Run):
+        self.model = model
+        self.adapter = adapter_of(model)
+        self.method = method
+        self.run = run
+        self.settles: tuple[Settle, ...] = ()
+        self.skipped: tuple[Skip, ...] = ()
+        self.wrappers: tuple = ()
+        self._begin = 0
+        with self._scope():
+            self.step = tf.Variable(
+                0, dtype=tf.int64, trainable=False,
+                aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
+            )
+
+    @property
+    def found(self) -> bool:
+        """Whether the sites are known already: an unbuilt model has none before its first step."""
+        return bool(self.settles)
+
+    @property
+    def targets(self) -> list[Target]:
+        return [target for settle in self.settles for target in settle.targets]
+
+    def start(self, step: int = 0) -> None:
+        """Begin after `step` finished steps; the zeros of a resumed model are its masks."""
+        self._begin = step
+        self.step.assign(step)
+        if self.adapter.is_built(self.model):
+            self.find_sites()
+
+    def find_sites(self) -> None:
+        """Find the sites, prepare their masks and make the refresh that is due before training.
+
+        Raises:
+            ValueError: the model has no prunable weight; a key of an allocation matches nothing.
+        """
+        with tf.init_scope():
+            found, skipped = find(self.model, self.adapter)
+            found = self._chosen(found)
+            self.skipped = tuple(skipped)
+            self.wrappers = tuple(_unique(item.wrapper for item in found))
+            if not found:
+                raise ValueError(_nothing_to_prune(self.model, skipped))
+            if self.wrappers:
+                self._go_on_from_wrappers()
+            with self._scope():
+                self.settles = tuple(self._settles(found))
+            if not self.settles:
+                raise ValueError(_nothing_to_prune(self.model, self.skipped))
+            if self._resume():
+                self._once(self._adopt)
+            self._once(self._refresh)
+
+    def settle(self) -> None:
+        """Run after every optimizer step, inside or outside a compiled function."""
+        if not self.found:
+            self.find_sites()
+        self.step.assign_add(1)
+        step = self.step.read_value()
+        for settle in self.settles:
+            settle(step)
+        for wrapper in self.wrappers:
+            self.adapter.raw(wrapper.pruning_step).assign(step)
+
+    def finish(self) -> None:
+        """Apply the masks once more: averaged or restored weights come back dense."""
+        if self.found:
+            self._once(self._apply)
+        for wrapper in self.wrappers:
+            self.adapter.drive(wrapper, False)
+
+    def _chosen(self, found: list[Found]) -> list[Found]:
+        """With a method every site; without, the sites of the wrapped layers."""
+        wrapped = [item for item in found if item.wrapper is not None]
+        if self.method is None:
+            return wrapped
+        if wrapped:
+            raise ValueError(
+                f"The layer {wrapped[0].site.layer!r} is wrapped for pruning already: use "
+                "PruningCallback() without arguments, or tfprune.strip_pruning(model) first."
+            )
+        return found
+
+    def _go_on_from_wrappers(self) -> None:
+        """A wrapped model knows its own step: it survives saving, and a second fit goes on."""
+        steps = [int(self.adapter.raw(w.pruning_step)) for w in self.wrappers]
+        self._begin = max(0, *steps)
+        self.step.assign(self._begin)
+        for wrapper in self.wrappers:
+            self.adapter.drive(wrapper, True)
+            self.adapter.raw(wrapper.pruning_step).assign(self._begin)
+
+    def _resume(self) -> bool:
+        return self._begin > 0 and not self.wrappers
+
+    def _apply(self):
+        for settle in self.settles:
+            settle.apply()
+
+    def _adopt(self):
+        adopt(self.targets)
+
+    def _refresh(self):
+        step = self.step.read_value()
+        for settle in self.settles:
+            if self._begin == 0:
+                settle.refresh_if_due(step)
+            settle.apply()
+
+    def _once(self, action) -> None:
+        """Run an action now, compiled, on every replica."""
+        strategy = self.adapter.strategy(self.model)
+        if strategy.num_replicas_in_sync == 1:
+            tf.function(action, autograph=False)()
+        else:
+            tf.function(lambda: strategy.run(action), autograph=False)()
+
+    def _scope(self):
+        strategy = self.adapter.strategy(self.model)
+        return strategy.scope() if strategy.num_replicas_in_sync > 1 else contextlib.nullcontext()
+
+    def _settles(self, found: list[Found]):
+        by_method: dict[Any, list[Found]] = {}
+        methods: dict[Any, Method] = {}
+        for item in found:
+            method = self.method or self.adapter.method_of(item.wrapper)
+            key = repr(method)
+            methods[key] = method
+            by_method.setdefault(key, []).append(item)
+        for key, items in by_method.items():
+            method = methods[key]
+            items = self._supported(items, method.rule.structure)
+            if not items:
+                continue
+            timetable, final = resolve(method.schedule, self.run)
+            targets = [self._target(item, method) for item in items]
+            yield Settle(targets, method, timetable=timetable, final=final)
+
+    def _supported(self, items: list[Found], structure: Any) -> list[Found]:
+        kept = []
+        for item in items:
+            reason = structure.supports(item.site.shape, item.site.layout)
+            if reason is None:
+                kept.append(item)
+            else:
+                self.skipped += (Skip(item.site.name, f"{structure}: {reason}"),)
+        return kept
+
+    def _target(self, item: Found, method: Method) -> Target:
+        raw = self.adapter.raw
+        if item.wrapper is not None:
+            return self.adapter.target(item)
+        kernel = item.variable
+        mask = tf.Variable(
+            tf.ones(kernel.shape, kernel.dtype), trainable=False,
+            aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
+        )
+        hidden = None
+        if method.gate.hides:
+            hidden = tf.Variable(tf.zeros(kernel.shape, kernel.dtype), trainable=False)
+        return Target(item.site, raw(kernel), mask, hidden)
+
+
+def resolve(schedule: Any, run: Run):
+    """A schedule as `(timetable, final sparsity)` for a run.
+
+    Raises:
+        ValueError: the schedule needs a length that is not known.
+        TypeError: not a schedule.
+    """
+    if isinstance(schedule, Schedule):
+        timetable = schedule.resolve(run.total_steps, run.steps_per_epoch)
+        return timetable, timetable.final
+    if is_foreign(schedule):
+        with tf.init_scope():
+            last = run.total_steps if run.total_steps is not None else 2**31 - 1
+            final = float(schedule(tf.constant(last, tf.int64))[1])
+        return landing(schedule), final
+    raise TypeError(
+        f"Expected a schedule (tfprune.Polynomial(0.8), ...) or a TF-MOT PruningSchedule, got "
+        f"{type(schedule).__name__}: {schedule!r}."
+    )
+
+
+def _unique(values):
+    return list({id(value): value for value in values if value is not None}.values())
+
+
+def _nothing_to_prune(model: Any, skipped: list[Skip]) -> str:
+    reasons = "".join(f"\n  {skip.name}: {skip.reason}" for skip in skipped)
+    return (
+        f"The model {getattr(model, 'name', model)!r} has no weight that can be pruned. Layers "
+        f"that stay dense: {reasons or 'none has weights'}"
+    )

@@ -1,0 +1,97 @@
+"""TF-MOT's settings in this library's words."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tfprune.adapters import KERAS3, adapter_of
+from tfprune.kernels import may_hold_kernels
+from tfprune.methods import Method, get
+from tfprune.schedules import Constant, OneShot, accepts
+from tfprune.structures import Block, Element, NofM, Structure
+
+_POOLINGS = {"AVG": "mean", "MAX": "max"}
+
+
+def structure_of_tfmot(block_size: Any, block_pooling_type: str, sparsity_m_by_n: Any, *,
+                       is_table: bool = False) -> Structure:
+    """TF-MOT's block and m-by-n arguments as a structure.
+
+    Args:
+        block_size: (height, width) on the Keras kernel [in, out]; on TFLite's matrix [out, in]
+            that is a block of `width` rows and `height` columns.
+        block_pooling_type: "AVG" or "MAX".
+        sparsity_m_by_n: (m, n) = m ZEROS in every n consecutive weights; None: not wanted.
+        is_table: the kernel is an embedding table, which TFLite stores as Keras does.
+
+    Raises:
+        ValueError: another pooling; m not below n.
+
+    Example:
+        >>> structure_of_tfmot((1, 1), "AVG", (1, 4))
+        NofM(n=3, m=4)
+    """
+    if sparsity_m_by_n:
+        zeros, group = sparsity_m_by_n
+        return NofM(group - zeros, group)
+    if tuple(block_size) == (1, 1):
+        return Element()
+    if block_pooling_type not in _POOLINGS:
+        raise ValueError(
+            f"Unsupported pooling type '{block_pooling_type}'. Should be 'AVG' or 'MAX'."
+        )
+    height, width = block_size
+    rows, columns = (height, width) if is_table else (width, height)
+    return Block(rows, columns, pooling=_POOLINGS[block_pooling_type])
+
+
+def method_of_tfmot(pruning_schedule: Any, block_size: Any, block_pooling_type: str,
+                    sparsity_m_by_n: Any, *, is_table: bool = False) -> Method:
+    """The method that TF-MOT's arguments describe: magnitude, per layer.
+
+    With `sparsity_m_by_n` TF-MOT chooses the mask once, at step 1, whatever the schedule says.
+    """
+    structure = structure_of_tfmot(
+        block_size, block_pooling_type, sparsity_m_by_n, is_table=is_table
+    )
+    if structure.fixed is not None:
+        pruning_schedule = OneShot(1 - structure.n / structure.m, at=1)
+    return get("magnitude", structure=structure, schedule=pruning_schedule)
+
+
+def prune_like_tfmot(to_prune: Any, policy: Any, options: dict[str, Any],
+                     kwargs: dict[str, Any]) -> Any:
+    """What `tfprune.prune_low_magnitude` does, for either Keras."""
+    try:
+        home = adapter_of(to_prune)
+    except TypeError as error:
+        raise ValueError(
+            "`prune_low_magnitude` can only prune an object of the following types: a Sequential "
+            "or functional model, a layer, a list of layers. You passed an object of type: "
+            f"{type(to_prune).__name__}."
+        ) from error
+    except ValueError:
+        return []
+    if home.NAME != KERAS3:
+        return home.prune_low_magnitude(to_prune, policy, options, kwargs)
+    return _prune_keras3(to_prune, home, policy, options)
+
+
+def _prune_keras3(to_prune: Any, home: Any, policy: Any, options: dict[str, Any]) -> Any:
+    from tfprune.api import _wrap
+
+    schedule = options.pop("pruning_schedule")
+    schedule = Constant(0.5, begin=0, frequency=100) if schedule is None else schedule
+    if not accepts(schedule):
+        raise ValueError(f"pruning_schedule={schedule!r} is not a pruning schedule.")
+
+    def wrap(layer: Any) -> Any:
+        if policy is not None and not policy.allow_pruning(layer):
+            return layer
+        is_table = type(layer).__name__ == "Embedding"
+        method = method_of_tfmot(schedule, *options.values(), is_table=is_table)
+        return home.wrap(layer, method, f"prune_low_magnitude_{layer.name}")
+
+    if not isinstance(to_prune, (list, tuple)) and not may_hold_kernels(to_prune, home):
+        return wrap(to_prune)
+    return _wrap(to_prune, home, wrap)

@@ -1,0 +1,70 @@
+"""The registry of methods: one line each."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from tfprune.methods.base import Method, Rank, Score
+from tfprune.methods.magnitude import magnitude
+from tfprune.methods.random import random
+
+REGISTRY: dict[str, Method] = {
+    "magnitude": magnitude,
+    "random": random,
+}
+
+
+def methods() -> tuple[str, ...]:
+    """The names of all methods.
+
+    Example:
+        >>> "magnitude" in methods()
+        True
+    """
+    return tuple(REGISTRY)
+
+
+def get(method: str | Method, **changes: Any) -> Method:
+    """The method of that name, with some of its parts replaced.
+
+    Args:
+        method: a name out of `methods()`, or a Method.
+        **changes: `structure`, `allocation`, `seed` of its rule; `gate`, `schedule` of itself.
+
+    Raises:
+        ValueError: no such method.
+        TypeError: neither a name nor a Method, or a part that it does not have.
+
+    Example:
+        >>> from tfprune.structures import Filter
+        >>> get("magnitude", structure=Filter()).rule.structure
+        Filter(pooling='mean')
+    """
+    if isinstance(method, str):
+        if method not in REGISTRY:
+            raise ValueError(f"No method {method!r}; there are {', '.join(REGISTRY)}.")
+        method = REGISTRY[method]
+    if not isinstance(method, Method):
+        raise TypeError(
+            f"Expected the name of a method or a Method, got {type(method).__name__}: {method!r}."
+        )
+    rule_names = {field.name for field in dataclasses.fields(method.rule)}
+    of_rule = {key: value for key, value in changes.items() if key in rule_names}
+    of_method = {key: value for key, value in changes.items() if key not in rule_names}
+    if of_rule:
+        of_method["rule"] = dataclasses.replace(method.rule, **of_rule)
+    return dataclasses.replace(method, **of_method)
+
+
+def score(name: str) -> Score:
+    """The score of that name, for settings read from a file."""
+    for method in REGISTRY.values():
+        if method.rule.score.name == name:
+            return method.rule.score
+    raise ValueError(
+        f"No score {name!r}; add its method to tfprune.methods.REGISTRY before loading."
+    )
+
+
+__all__ = ["REGISTRY", "Method", "Rank", "Score", "get", "methods", "score"]

@@ -1,0 +1,18 @@
+"""Magnitude pruning: keep the largest weights."""
+
+from tfprune.arrays import namespace
+from tfprune.methods.base import Method, Rank, Score
+
+
+def _formula(statistics):
+    weight = statistics["weight"]
+    return namespace(weight).abs(weight)
+
+
+magnitude = Method(
+    name="magnitude",
+    rule=Rank(Score("magnitude", needs=("weight",), formula=_formula)),
+    paper="M. Zhu, S. Gupta, 'To prune, or not to prune: exploring the efficacy of pruning for "
+    "model compression', 2017, arXiv 1710.01878",
+)
+"""score = |W|. Groups take the mean of their members' scores."""

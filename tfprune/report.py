@@ -1,0 +1,195 @@
+"""What was asked for, what was reached, what was left out, and why."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any, Iterable
+
+import numpy as np
+
+from tfprune.sites import Site, Skip
+
+
+@dataclass(frozen=True)
+class SiteReport:
+    """One site's row.
+
+    Attributes:
+        name, shape: of the weight.
+        structure: which weights go together, as text; None where nobody recorded it.
+        target: sparsity asked of the groups of this site; None where nobody recorded it.
+        kept: non-zero weights, counted.
+        size: all weights.
+        macs: multiplications by non-zero weights for one example; None where the number of
+            positions cannot be told.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    structure: str | None
+    target: float | None
+    kept: int
+    size: int
+    macs: int | None
+
+    @property
+    def sparsity(self) -> float:
+        return 1 - self.kept / self.size
+
+
+@dataclass(frozen=True)
+class Report:
+    """The sparsity of a model, read from its weights.
+
+    Attributes:
+        sites: one row per prunable weight.
+        skipped: layers that stay dense, with the reason.
+        warnings: what did not go as asked.
+    """
+
+    sites: tuple[SiteReport, ...]
+    skipped: tuple[Skip, ...] = ()
+    warnings: tuple[str, ...] = field(default=())
+
+    @property
+    def kept(self) -> int:
+        return sum(site.kept for site in self.sites)
+
+    @property
+    def size(self) -> int:
+        return sum(site.size for site in self.sites)
+
+    @property
+    def sparsity(self) -> float:
+        """Fraction of the prunable weights that are zero."""
+        return 1 - self.kept / self.size if self.size else 0.0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything as JSON types."""
+        rows = [{**asdict(site), "shape": list(site.shape), "sparsity": site.sparsity}
+                for site in self.sites]
+        return {
+            "sites": rows,
+            "skipped": [asdict(skip) for skip in self.skipped],
+            "warnings": list(self.warnings),
+            "kept": self.kept,
+            "size": self.size,
+            "sparsity": self.sparsity,
+        }
+
+    def __rich_console__(self, console, options):
+        from rich.table import Table
+
+        table = Table(title="Pruning report", title_justify="left")
+        table.add_column("weight")
+        for title in ("shape", "structure", "target", "kept", "of", "sparsity", "MACs"):
+            table.add_column(title, justify="right", no_wrap=title != "structure")
+        for site in self.sites:
+            table.add_row(
+                site.name, "x".join(map(str, site.shape)), site.structure or "-",
+                _percent(site.target), f"{site.kept:,}", f"{site.size:,}",
+                _percent(site.sparsity), "-" if site.macs is None else f"{site.macs:,}",
+            )
+        known = all(site.macs is not None for site in self.sites)
+        macs = f"{sum(site.macs for site in self.sites):,}" if known else "-"
+        table.add_section()
+        table.add_row("all", "", "", "", f"{self.kept:,}", f"{self.size:,}",
+                      _percent(self.sparsity), macs)
+        yield table
+        for skip in self.skipped:
+            yield f"stays dense: {skip.name} ({skip.reason})"
+        for warning in self.warnings:
+            yield f"[bold]warning:[/bold] {warning}"
+
+    def __str__(self) -> str:
+        from rich.console import Console
+
+        console = Console(width=110, record=True, file=_Sink())
+        console.print(self)
+        return console.export_text()
+
+
+class _Sink:
+    def write(self, text: str) -> None:
+        pass
+
+    def flush(self) -> None:
+        pass
+
+
+def _percent(fraction: float | None) -> str:
+    return "-" if fraction is None else f"{100 * fraction:.2f} %"
+
+
+def of_sites(rows: Iterable[tuple[Site, Any, Any, float | None]], skipped: Iterable[Skip], *,
+             warnings: Iterable[str] = ()) -> Report:
+    """A report from (site, weight as an array, structure, target) rows."""
+    sites = []
+    for site, weight, structure, target in rows:
+        kept = int(np.count_nonzero(weight))
+        macs = None if site.positions is None else kept * site.positions
+        text = None if structure is None else repr(structure)
+        sites.append(SiteReport(site.name, site.shape, text, target, kept, site.size, macs))
+    return Report(tuple(sites), tuple(skipped), tuple(warnings))
+
+
+def of_run(driver: Any) -> Report:
+    """The report of a finished run, with what did not go as asked."""
+    rows = []
+    for settle in driver.settles:
+        for target in settle.targets:
+            asked = 1 - float(np.mean(_array(target.mask, np.float64)))
+            rows.append((target.site, _array(target.kernel), settle.method.rule.structure, asked))
+    return of_sites(rows, driver.skipped, warnings=_warnings(driver))
+
+
+def of_model(model: Any, adapter: Any) -> Report:
+    """The report of any model; targets are known for wrapped layers only."""
+    from tfprune.adapters.walk import find
+
+    found, skipped = find(model, adapter)
+    rows = []
+    for item in found:
+        structure = asked = None
+        if item.wrapper is not None:
+            target, method = adapter.target(item), adapter.method_of(item.wrapper)
+            structure = method.rule.structure
+            asked = 1 - float(np.mean(_array(target.mask, np.float64)))
+        rows.append((item.site, _array(adapter.raw(item.variable)), structure, asked))
+    return of_sites(rows, skipped)
+
+
+def sparsity(driver: Any) -> float:
+    """Fraction of zeros in all the weights that a driver prunes."""
+    kernels = [target.kernel for target in driver.targets]
+    kept = sum(int(np.count_nonzero(_array(kernel))) for kernel in kernels)
+    return 1 - kept / sum(target.site.size for target in driver.targets)
+
+
+def _array(variable: Any, dtype: Any = None) -> np.ndarray:
+    value = variable.numpy() if hasattr(variable, "numpy") else np.asarray(variable)
+    return value if dtype is None else value.astype(dtype)
+
+
+def _warnings(driver: Any) -> list[str]:
+    found = []
+    steps = int(driver.step)
+    for settle in driver.settles:
+        updates = getattr(settle.timetable, "updates", None)
+        if updates is not None and steps < updates[-1]:
+            what = "never fired" if steps < updates[0] else "was cut short"
+            found.append(
+                f"The pruning schedule {what}: it runs from step {updates[0]} to step "
+                f"{updates[-1]} (sparsity {settle.final:.4g}), but training ended after {steps} "
+                "steps. Give its times as fractions of the run, or train longer."
+            )
+    for target in driver.targets:
+        kernel, mask = _array(target.kernel), _array(target.mask, np.float64)
+        if np.isnan(kernel.astype(np.float64)).any():
+            found.append(f"{target.site.name} holds NaN: the training diverged.")
+        elif np.count_nonzero(kernel[mask == 0]):
+            found.append(
+                f"{target.site.name} has {np.count_nonzero(kernel[mask == 0])} non-zero weights "
+                "that its mask removes: something else wrote to it after the last step."
+            )
+    return found

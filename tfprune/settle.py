@@ -1,0 +1,145 @@
+"""The one operation that runs after every optimizer step, for all sites at once.
+
+    W = kernel + hidden ;  M = mask(W) if a refresh is due ;  kernel <- W*M ;  hidden <- W*(1-M)
+
+So the forward pass sees W*M, and the model is sparse whenever anybody looks at it between two
+training steps. It compiles into the training step, also under XLA, in a loop of several steps and
+on several replicas.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Callable, Sequence
+
+import tensorflow as tf
+
+from tfprune.methods.base import Method
+from tfprune.select import threshold
+from tfprune.sites import Site
+
+
+@dataclass(frozen=True)
+class Target:
+    """One site with its variables.
+
+    Attributes:
+        site: what is pruned.
+        kernel: the weight, sparse at rest.
+        mask: 1 = keep, in the weight's shape and dtype.
+        hidden: what the gate keeps of the pruned weights; None if it keeps nothing.
+        threshold: smallest kept magnitude, for TF-MOT's summaries; None if nobody asks for it.
+    """
+
+    site: Site
+    kernel: tf.Variable
+    mask: tf.Variable
+    hidden: tf.Variable | None = None
+    threshold: tf.Variable | None = None
+
+    @property
+    def variables(self) -> tuple:
+        return (self.kernel, self.mask, self.hidden, self.threshold)
+
+
+class Settle:
+    """Settle some sites under one method.
+
+    Args:
+        targets: the sites, in the model's order.
+        method: the rule and the gate.
+        timetable: `step -> (due, sparsity)` in TensorFlow ops: a resolved schedule or an object
+            like TF-MOT's.
+        final: the last sparsity of the run.
+    """
+
+    def __init__(self, targets: Sequence[Target], method: Method, *, timetable: Callable,
+                 final: float):
+        self.targets = tuple(targets)
+        self.method = method
+        self.timetable = timetable
+        self.final = final
+
+    def __call__(self, step: tf.Tensor) -> None:
+        """Settle after `step` finished steps; inside a replica or without replicas."""
+        self.refresh_if_due(step)
+        self.apply()
+
+    def refresh_if_due(self, step: tf.Tensor) -> None:
+        """Choose the masks anew where the timetable says so."""
+        _everywhere(self._refresh_if_due, self._variables(), tf.convert_to_tensor(step))
+
+    def refresh(self, sparsity: Any) -> None:
+        """Choose the masks anew now."""
+        _everywhere(self._refresh, self._variables(), tf.convert_to_tensor(sparsity))
+
+    def apply(self) -> None:
+        """kernel <- W*M, hidden <- W*(1-M)."""
+        _everywhere(self._apply, self._variables())
+
+    def _variables(self) -> list[tuple]:
+        return [target.variables for target in self.targets]
+
+    def _refresh_if_due(self, variables, step):
+        due, sparsity = self.timetable(step)
+
+        def refresh():
+            self._refresh(variables, sparsity)
+            return tf.constant(True)
+
+        tf.cond(due, refresh, lambda: tf.constant(False))
+
+    def _refresh(self, variables, sparsity):
+        sites = [target.site for target in self.targets]
+        weights = [self.method.gate.dense(_read(k), _read(h)) for k, _, h, _ in variables]
+        masks = self.method.rule.masks(weights, sites, sparsity, final=self.final)
+        for (kernel, mask, _, lowest), weight, chosen in zip(variables, weights, masks):
+            mask.assign(tf.cast(chosen, mask.dtype))
+            if lowest is not None:
+                kept = threshold(tf.abs(weight), chosen)
+                lowest.assign(tf.cast(tf.where(tf.math.is_inf(kept), 0.0, kept), lowest.dtype))
+
+    def _apply(self, variables):
+        for kernel, mask, hidden, _ in variables:
+            weight = self.method.gate.dense(_read(kernel), _read(hidden))
+            kept = weight * tf.cast(mask, weight.dtype)
+            kernel.assign(kept)
+            if hidden is not None:
+                hidden.assign(weight - kept)
+
+
+def adopt(targets: Sequence[Target]) -> None:
+    """Take the zeros that the kernels have as masks: how a run goes on from sparse weights."""
+
+    def local(variables):
+        for kernel, mask, _, _ in variables:
+            mask.assign(tf.cast(tf.not_equal(_read(kernel), 0), mask.dtype))
+
+    _everywhere(local, [target.variables for target in targets])
+
+
+def _read(variable):
+    return None if variable is None else tf.convert_to_tensor(variable)
+
+
+def _everywhere(function: Callable, variables: list[tuple], *args: Any) -> None:
+    """Run a function on the local copy of each variable, on every replica.
+
+    All replicas hold equal weights after an optimizer step, so each computes the same masks and
+    nothing is sent between them.
+    """
+    context = tf.distribute.get_replica_context()
+    if context is None:
+        tf.distribute.get_strategy().extended.update(
+            variables[0][1], lambda _, *local: function(*local), args=(variables, *args)
+        )
+    elif context.num_replicas_in_sync == 1:
+        function(variables, *args)
+    else:
+        context.merge_call(_in_strategy, args=(function, variables, *args))
+
+
+def _in_strategy(strategy, function, variables, *args):
+    strategy.extended.update(
+        variables[0][1], lambda _, *local: function(*local), args=(variables, *args)
+    )

@@ -1,0 +1,53 @@
+"""Where a model can be pruned: one `Site` per prunable weight, one `Skip` per layer left dense."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tfprune.layouts import Layout
+
+
+@dataclass(frozen=True)
+class Site:
+    """One prunable weight of a model.
+
+    Attributes:
+        name: unique in the model, `layer path/variable`, for example `"encoder/dense_1/kernel"`.
+        shape: shape of the weight.
+        layout: which axes are inputs, outputs and space.
+        layer: name of the layer that a user added to the model (the first part of the path, or
+            the innermost layer's name inside a nested model).
+        positions: how often each weight is used for one example (1 for Dense on a vector, the
+            number of output pixels for a convolution); None where it cannot be told.
+
+    Example:
+        >>> from tfprune.layouts import DENSE
+        >>> Site("dense/kernel", (3, 4), DENSE, "dense").size
+        12
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    layout: Layout
+    layer: str
+    positions: int | None = None
+
+    @property
+    def size(self) -> int:
+        """Number of entries of the weight."""
+        return prod(self.shape)
+
+    def matches(self, key: str) -> bool:
+        """Whether a user's key names this site: its own name, its layer, or a part of its path."""
+        return key == self.name or key == self.layer or key in self.name.split("/")
+
+
+@dataclass(frozen=True)
+class Skip:
+    """A layer that stays dense, and why."""
+
+    name: str
+    reason: str

@@ -1,0 +1,72 @@
+"""Takes the wrappers off a model."""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import Any
+
+from tfprune.adapters.walk import find
+from tfprune.settle import Settle
+
+
+def strip(model: Any, home: ModuleType) -> Any:
+    """The plain layer or model; see `tfprune.strip_pruning`."""
+    _apply_masks(model, home)
+    if home.is_wrapper(model):
+        return model.layer
+    if not _holds_wrapper(model, home):
+        return model
+    if home.is_model(model) and home.has_graph(model):
+        return home.clone(model, lambda layer: _plain(layer, home))
+    _strip_in_place(model, home)
+    return model
+
+
+def _plain(layer: Any, home: ModuleType) -> Any:
+    if home.is_wrapper(layer):
+        return home.unwrap(layer)
+    return strip(layer, home)
+
+
+def _holds_wrapper(layer: Any, home: ModuleType) -> bool:
+    return home.is_wrapper(layer) or any(
+        _holds_wrapper(sub, home) for sub in home.sublayers(layer)
+    )
+
+
+def _apply_masks(model: Any, home: ModuleType) -> None:
+    """A layer may be looked at in the middle of an epoch, between a step and its masking."""
+    wrapped = [item for item in find(model, home)[0] if item.wrapper is not None]
+    for item in wrapped:
+        target, method = home.target(item), home.method_of(item.wrapper)
+        Settle([target], method, timetable=None, final=0.0).apply()
+
+
+def _strip_in_place(owner: Any, home: ModuleType) -> None:
+    """Subclassed models hold their layers as attributes, in lists and in dictionaries."""
+    for name, value in list(vars(owner).items()):
+        if name.startswith("_") or not _is_holder(value, home):
+            continue
+        plain = _stripped(value, home)
+        if plain is not value:
+            home.replace_attribute(owner, name, plain)
+    for sub in home.sublayers(owner):
+        if not home.is_wrapper(sub) and not (home.is_model(sub) and home.has_graph(sub)):
+            _strip_in_place(sub, home)
+
+
+def _is_holder(value: Any, home: ModuleType) -> bool:
+    return isinstance(value, (home.Layer, list, tuple, dict))
+
+
+def _stripped(value: Any, home: ModuleType) -> Any:
+    if isinstance(value, home.Layer):
+        if home.is_wrapper(value):
+            return value.layer
+        graph = home.is_model(value) and home.has_graph(value)
+        return strip(value, home) if graph else value
+    if isinstance(value, dict):
+        new = {key: _stripped(item, home) for key, item in value.items()}
+        return new if any(new[key] is not value[key] for key in new) else value
+    new = [_stripped(item, home) for item in value]
+    return new if any(a is not b for a, b in zip(new, value)) else value
