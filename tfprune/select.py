@@ -56,7 +56,8 @@ def select(scores: Any, keep: Any) -> Any:
         return _select_row(keys, int(keep))
     rows = keys.reshape(-1, groups)
     if groups <= SHORT:
-        return (rank(np.ascontiguousarray(rows.T), np.ndarray.astype) < keep.reshape(-1)).T.reshape(scores.shape)
+        mask = rank(np.ascontiguousarray(rows.T), np.ndarray.astype) < keep.reshape(-1)
+        return mask.T.reshape(scores.shape)
     keep = np.broadcast_to(keep.reshape(-1), len(rows))
     return np.stack([_select_row(*pair) for pair in zip(rows, keep)]).reshape(scores.shape)
 

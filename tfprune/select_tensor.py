@@ -92,15 +92,12 @@ def _select_row(keys, keep, size, xla):
     if spare:
         keys = tf.pad(keys, [[0, spare]], constant_values=wide.min)
     rows = tf.reshape(keys, [-1, _ROW])
-    cut = _cut(keys, rows, tf.maximum(keep, 1), size, xla)
+    cut, at_least, above = _cut(keys, rows, tf.maximum(keep, 1), size, xla)
     cut = tf.where(keep > 0, cut, wide.max)
-    mask = keys >= cut
-    excess = _total(_per_row(tf.reshape(mask, [-1, _ROW]))) - keep
+    excess = tf.where(keep > 0, _total(at_least) - keep, 0)
 
-    def drop():
-        """Drop the last `excess` ties."""
-        ties = _per_row(rows == cut)
-        until = tf.cumsum(tf.cast(ties, tf.int64))
+    def without_last_ties():
+        until = tf.cumsum(tf.cast(at_least - above, tf.int64))  # ties up to the end of each row
         left = until[-1] - excess
         row = tf.reduce_sum(tf.cast(until < left, tf.int64))
         inner = tf.cumsum(tf.cast(tf.gather(rows, row) == cut, tf.int64))
@@ -108,10 +105,10 @@ def _select_row(keys, keep, size, xla):
         first = row * _ROW + tf.reduce_sum(tf.cast(inner <= left, tf.int64))
         if xla:
             late = tf.range(size + spare, dtype=tf.int64) >= first
-            return mask & ~(late & (keys == cut))
-        return tf.concat([mask[:first], keys[first:] > cut], 0)
+            return (keys > cut) | (~late & (keys == cut))
+        return tf.concat([keys[:first] >= cut, keys[first:] > cut], 0)
 
-    mask = tf.cond(excess > 0, drop, lambda: mask)
+    mask = tf.cond(excess > 0, without_last_ties, lambda: keys >= cut)
     return tf.ensure_shape(mask, [size + spare])[:size]
 
 
@@ -124,45 +121,58 @@ def _total(per_row):
 
 
 def _cut(keys, rows, keep, size, xla):
-    """Return the `keep`-th largest key, 1 <= keep <= size."""
+    """Return the `keep`-th largest key and, per row, how many keys reach it and exceed it."""
     wide = keys.dtype
     if size <= SMALL and not xla:
-        return tf.raw_ops.NthElement(input=keys, n=tf.cast(keep - 1, tf.int32), reverse=True)
+        cut = tf.raw_ops.NthElement(input=keys, n=tf.cast(keep - 1, tf.int32), reverse=True)
+        return cut, _per_row(rows >= cut), _per_row(rows > cut)
     left, right = _bracket(keys, keep, size, xla)
     limit = 0 if xla else size // 16
 
-    def unproven(step, low, high, from_low, from_above, inside):
-        return (low < high) & (inside > limit)
+    def unproven(step, low, high, at_low, above, inside, excess):
+        return (low < high) & (inside > limit) & (excess > 0)
 
-    def prove(step, low, high, from_low, from_above, inside):
+    def prove(step, low, high, at_low, above, inside, excess):
         # Leave out both ends of the bracket, where a value may be repeated many times; where the
         # cut is such a value, the next probe shows it.
         second = tf.where(high == left, left, right)
         probe = tf.where(step == 0, left + 1, tf.where(step == 1, second, low + 1))
-        half = tf.bitwise.right_shift(tf.bitwise.bitwise_xor(low, high), tf.ones_like(low))
-        middle = tf.bitwise.bitwise_or(low, high) - half  # rounded up, cannot overflow
-        probe = tf.where((step < 3) & (low < probe) & (probe <= high), probe, middle)
+        fits = (step < 3) & (low < probe) & (probe <= high)
+        probe = tf.where(fits, probe, _middle(low, high))
         counts = _per_row(rows >= probe)
         enough = _total(counts) >= keep
         low, high = tf.where(enough, probe, low), tf.where(enough, high, probe - 1)
-        from_low = tf.where(enough, counts, from_low)
-        from_above = tf.where(enough, from_above, counts)
-        return step + 1, low, high, from_low, from_above, _total(from_low) - _total(from_above)
+        at_low, above = tf.where(enough, counts, at_low), tf.where(enough, above, counts)
+        reach = _total(at_low)
+        return step + 1, low, high, at_low, above, reach - _total(above), reach - keep
 
-    every = tf.fill([rows.shape[0]], tf.constant(_ROW, tf.int8))
+    every, whole = tf.fill([rows.shape[0]], tf.constant(_ROW, tf.int8)), tf.constant(size, tf.int64)
     ends = tf.constant(wide.min, wide), tf.constant(wide.max, wide)
-    state = (tf.constant(0), *ends, every, tf.zeros_like(every), tf.constant(size, tf.int64))
-    _, low, high, from_low, from_above, _ = tf.while_loop(unproven, prove, state)
+    state = (tf.constant(0), *ends, every, tf.zeros_like(every), whole, whole)
+    _, low, high, at_low, above, _, excess = tf.while_loop(unproven, prove, state)
     if xla:
-        return low
+        return low, at_low, above
 
     def ranked():
-        near = tf.gather(rows, tf.where(from_low != from_above)[:, 0])
-        near = tf.boolean_mask(near, (near >= low) & (near <= high))
-        place = tf.cast(keep - 1 - _total(from_above), tf.int32)
-        return tf.raw_ops.NthElement(input=near, n=place, reverse=True)
+        where = tf.where(at_low != above)
+        near = tf.gather(rows, where[:, 0])
+        inside = (near >= low) & (near <= high)
+        place = tf.cast(keep - 1 - _total(above), tf.int32)
+        found = tf.boolean_mask(near, inside)
+        cut = tf.raw_ops.NthElement(input=found, n=place, reverse=True)
 
-    return tf.cond(low == high, lambda: low, ranked)
+        def plus(bits):
+            return tf.tensor_scatter_nd_add(above, where, _per_row(bits & (near <= high)))
+
+        return cut, plus(near >= cut), plus(near > cut)
+
+    return tf.cond((low == high) | (excess == 0), lambda: (low, at_low, above), ranked)
+
+
+def _middle(low, high):
+    """The average, rounded up, without overflow."""
+    half = tf.bitwise.right_shift(tf.bitwise.bitwise_xor(low, high), tf.ones_like(low))
+    return tf.bitwise.bitwise_or(low, high) - half
 
 
 def _bracket(keys, keep, size, xla):
@@ -187,8 +197,7 @@ def _select_rows(rows, keep):
     high = tf.fill([tf.shape(rows)[0], 1], tf.constant(rows.dtype.max, rows.dtype))
 
     def halve(low, high):
-        half = tf.bitwise.right_shift(tf.bitwise.bitwise_xor(low, high), tf.ones_like(low))
-        middle = tf.bitwise.bitwise_or(low, high) - half
+        middle = _middle(low, high)
         count = tf.reduce_sum(tf.cast(rows >= middle, tf.int64), 1, keepdims=True)
         return tf.where(count >= keep, middle, low), tf.where(count >= keep, high, middle - 1)
 

@@ -1,0 +1,178 @@
+"""`select` against a slow, obviously correct choice, in NumPy, TensorFlow and XLA."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tfprune.select import select, threshold
+from tfprune.select_tensor import select_tensor
+
+DTYPES = ["float16", "bfloat16", "float32", "float64"]
+SPECIAL = [0.0, -0.0, 1.0, -1.0, 0.5, 6e-8, -6e-8, 2.0, np.inf, -np.inf, np.nan]
+
+
+def reference(scores, keep):
+    """Sort each row by (NaN last, score descending, index) and keep the first `keep`."""
+    rows = np.asarray(scores, np.float64).reshape(-1, scores.shape[-1])
+    mask = np.zeros(rows.shape, bool)
+    for row, count, out in zip(rows, np.broadcast_to(np.ravel(keep), len(rows)), mask):
+        out[np.lexsort((np.arange(len(row)), -row, np.isnan(row)))[:count]] = True
+    return mask.reshape(scores.shape)
+
+
+graph = tf.function(select, autograph=False)
+jit = tf.function(select, autograph=False, jit_compile=True)
+
+
+def all_forms(scores, keep):
+    tensor, count = tf.constant(scores), tf.constant(keep)
+    yield "numpy", select(scores, keep)
+    yield "eager", select(tensor, keep).numpy()
+    yield "graph", graph(tensor, count).numpy()
+    yield "xla", jit(tensor, count).numpy()
+
+
+def check(scores, keep):
+    expected = reference(scores, keep)
+    for form, mask in all_forms(scores, keep):
+        assert mask.dtype == bool and mask.shape == scores.shape, form
+        np.testing.assert_array_equal(mask, expected, err_msg=form)
+
+
+def weights(size, kind, dtype="float32", seed=0):
+    values = np.random.default_rng(seed).normal(size=size)
+    if kind == "mostly zero":
+        values[np.abs(values) < 1.2816] = 0
+    elif kind == "rounded":
+        values = np.round(values * 4) / 4
+    elif kind == "equal":
+        values[:] = 0.25
+    elif kind == "two scales":
+        values[::2] *= 1e-6
+    elif kind == "sorted":
+        values.sort()
+    elif kind == "special":
+        values = np.random.default_rng(seed).choice(SPECIAL, size)
+    return values.astype(tf.as_dtype(dtype).as_numpy_dtype)
+
+
+KINDS = ["dense", "mostly zero", "rounded", "equal", "two scales", "sorted", "special"]
+
+
+def test_golden():
+    nan, inf = np.nan, np.inf
+    scores = np.array([0.0, nan, 3.0, -inf, -0.0, 3.0, -1.0, inf], np.float32)
+    # The order of places: inf, the two 3s by index, the two zeros by index, -1, -inf, NaN.
+    order = [7, 2, 5, 0, 4, 6, 3, 1]
+    for keep in range(9):
+        expected = np.isin(np.arange(8), order[:keep])
+        for form, mask in all_forms(scores, keep):
+            np.testing.assert_array_equal(mask, expected, err_msg=f"{form}, keep {keep}")
+
+
+def test_golden_rows():
+    scores = np.array([[1, 2, 2, 0], [0, 0, 0, 0], [-4, -3, -2, -1]], np.float32)
+    expected = np.array([[0, 1, 1, 0], [1, 1, 0, 0], [0, 0, 1, 1]], bool)
+    for form, mask in all_forms(scores, 2):
+        np.testing.assert_array_equal(mask, expected, err_msg=form)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data(), st.sampled_from(DTYPES), st.sampled_from([1, 2, 5, 17, 40]))
+def test_any_scores(data, dtype, size):
+    value = st.sampled_from(SPECIAL) | st.floats(width=16)
+    values = data.draw(st.lists(value, min_size=size, max_size=size))
+    keep = data.draw(st.integers(0, size + 2))
+    check(np.array(values).astype(tf.as_dtype(dtype).as_numpy_dtype), keep)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.data(), st.sampled_from([(3, 2), (6, 4), (2, 2, 8), (5, 32), (4, 33)]))
+def test_any_rows(data, shape):
+    rows = int(np.prod(shape[:-1]))
+    size = int(np.prod(shape))
+    values = data.draw(st.lists(st.sampled_from(SPECIAL), min_size=size, max_size=size))
+    keep = data.draw(st.lists(st.integers(0, shape[-1]), min_size=rows, max_size=rows))
+    check(np.array(values, np.float32).reshape(shape), np.reshape(keep, shape[:-1]))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("size", [4096, 4097, 36864, 200_003])
+def test_large(kind, size):
+    scores = weights(size, kind)
+    for keep in (0, 1, 7, size // 100, size // 5, size // 2, size - 1, size):
+        check(np.abs(scores), keep)
+    check(scores, size // 3)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("kind", ["dense", "rounded", "special"])
+def test_large_dtypes(kind, dtype):
+    check(weights(20_000, kind, dtype), 6001)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_nested(kind):
+    scores = weights(30_000, kind)
+    smaller = np.zeros(scores.shape, bool)
+    for keep in (0, 1, 100, 3000, 15_000, 29_999, 30_000):
+        mask = select(scores, keep)
+        assert mask.sum() == keep
+        assert not (smaller & ~mask).any()
+        smaller = mask
+
+
+def test_misleading_sample_stays_exact():
+    # Large where the sample looks, small elsewhere: every bracket is wrong.
+    from tfprune.select import stride
+
+    scores = weights(50_000, "dense")
+    for density in (8, 32):
+        misled = np.abs(scores)
+        misled[:: stride(len(scores), density)] += 100
+        check(misled, 20_000)
+
+
+def test_denormal_scores_are_ordered():
+    # TensorFlow's float comparisons flush these to zero.
+    check((np.arange(6000) % 7 * 1e-42).astype(np.float32), 2000)
+
+
+def test_static_form_outside_xla():
+    scores = weights(10_000, "rounded")
+    mask = select_tensor(tf.constant(scores), 3000, xla=True)
+    np.testing.assert_array_equal(mask.numpy(), reference(scores, 3000))
+
+
+def test_inside_cond_and_with_unknown_length():
+    @tf.function(input_signature=[tf.TensorSpec([None]), tf.TensorSpec([], tf.int32)])
+    def due(scores, keep):
+        return tf.cond(keep > 0, lambda: select(scores, keep), lambda: tf.zeros_like(scores) > 0)
+
+    scores = weights(5000, "rounded")
+    np.testing.assert_array_equal(due(scores, 1000).numpy(), reference(scores, 1000))
+    assert not due(scores, 0).numpy().any()
+
+
+def test_threshold():
+    scores = np.array([3.0, 1.0, 2.0], np.float32)
+    for kind in (np.asarray, tf.constant):
+        assert float(threshold(kind(scores), select(kind(scores), 2))) == 2.0
+        assert float(threshold(kind(scores), select(kind(scores), 0))) == np.inf
+
+
+@pytest.mark.parametrize("kind", [np.asarray, tf.constant])
+def test_errors(kind):
+    scores = kind(np.ones((2, 3), np.float32))
+    with pytest.raises(TypeError, match="float64; expected an integer"):
+        select(scores, 0.5)
+    with pytest.raises(ValueError, match="expected 0 or more"):
+        select(scores, -1)
+    with pytest.raises(ValueError, match=r"keep has shape \(3,\)"):
+        select(scores, [1, 2, 3])
+    with pytest.raises(TypeError, match="scores are int32"):
+        select(kind(np.ones(3, np.int32)), 1)
+    with pytest.raises(ValueError, match="scores are a scalar"):
+        select(kind(np.float32(1)), 1)
