@@ -106,8 +106,8 @@ def main() -> None:
         for kind in ("dense", "80 % zeros", "rounded", "all equal"):
             values = weights(kind, size)
             for keep in KEEPS:
-                console.print(f"{size:,} {kind}, keep {keep:.0%}", end="\r", highlight=False)
-                taken = measure(values, keep, options.runs)
+                with console.status(f"{size:,} weights, {kind}, keep {keep:.0%}"):
+                    taken = measure(values, keep, options.runs)
                 base = taken.pop("TF-MOT")
                 ours = [f"{ms:,.2f} ({base / ms:.0f}x)" for ms in taken.values()]
                 table.add_row(f"{size:,}", kind, f"{keep:.0%}", f"{base:,.1f}", *ours)

@@ -15,7 +15,7 @@ import numpy as np
 from tfprune.arrays import is_tensor
 
 SHORT = 32  # rows up to this length are ranked by comparing all pairs
-SMALL = 4096  # up to this length a sample does not pay
+_SMALL = 4096  # up to this length a sample does not pay
 _FLOATS = ("float16", "bfloat16", "float32", "float64")
 
 
@@ -158,7 +158,7 @@ def _select_row(keys, keep):
 def _cut(keys, keep):
     """Return the `keep`-th largest key, 1 <= keep <= len(keys)."""
     size = len(keys)
-    if size <= SMALL:
+    if size <= _SMALL:
         return int(np.sort(keys)[size - keep])
     sample = np.sort(keys[:: stride(size, 8)])
     limits = np.iinfo(keys.dtype)

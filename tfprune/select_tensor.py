@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfprune.select import SHORT, SMALL, check_keep, check_scores, rank, stride
+from tfprune.select import SHORT, check_keep, check_scores, rank, stride
 
+_SMALL = 1 << 16  # up to this length a sample does not pay
 _ROW = 32  # keys are counted in rows of this length, so that an int8 can hold the count
 
 
@@ -92,9 +93,8 @@ def _select_row(keys, keep, size, xla):
     if spare:
         keys = tf.pad(keys, [[0, spare]], constant_values=wide.min)
     rows = tf.reshape(keys, [-1, _ROW])
-    cut, at_least, above = _cut(keys, rows, tf.maximum(keep, 1), size, xla)
-    cut = tf.where(keep > 0, cut, wide.max)
-    excess = tf.where(keep > 0, _total(at_least) - keep, 0)
+    cut, excess, at_least, above = _cut(keys, rows, tf.maximum(keep, 1), size, xla)
+    cut, excess = tf.where(keep > 0, cut, wide.max), tf.where(keep > 0, excess, 0)
 
     def without_last_ties():
         until = tf.cumsum(tf.cast(at_least - above, tf.int64))  # ties up to the end of each row
@@ -121,11 +121,13 @@ def _total(per_row):
 
 
 def _cut(keys, rows, keep, size, xla):
-    """Return the `keep`-th largest key and, per row, how many keys reach it and exceed it."""
+    """Return the `keep`-th largest key, how many keys too many reach it, and, if any, how many
+    keys of each row reach it and exceed it."""
     wide = keys.dtype
-    if size <= SMALL and not xla:
+    if size <= _SMALL and not xla:
         cut = tf.raw_ops.NthElement(input=keys, n=tf.cast(keep - 1, tf.int32), reverse=True)
-        return cut, _per_row(rows >= cut), _per_row(rows > cut)
+        at_least = _per_row(rows >= cut)
+        return cut, _total(at_least) - keep, at_least, _per_row(rows > cut)
     left, right = _bracket(keys, keep, size, xla)
     limit = 0 if xla else size // 16
 
@@ -146,27 +148,31 @@ def _cut(keys, rows, keep, size, xla):
         reach = _total(at_low)
         return step + 1, low, high, at_low, above, reach - _total(above), reach - keep
 
-    every, whole = tf.fill([rows.shape[0]], tf.constant(_ROW, tf.int8)), tf.constant(size, tf.int64)
+    every = tf.fill([rows.shape[0]], tf.constant(_ROW, tf.int8))
+    whole = tf.constant(size, tf.int64)
     ends = tf.constant(wide.min, wide), tf.constant(wide.max, wide)
     state = (tf.constant(0), *ends, every, tf.zeros_like(every), whole, whole)
     _, low, high, at_low, above, _, excess = tf.while_loop(unproven, prove, state)
     if xla:
-        return low, at_low, above
+        return low, excess, at_low, above
 
     def ranked():
         where = tf.where(at_low != above)
         near = tf.gather(rows, where[:, 0])
-        inside = (near >= low) & (near <= high)
-        place = tf.cast(keep - 1 - _total(above), tf.int32)
-        found = tf.boolean_mask(near, inside)
-        cut = tf.raw_ops.NthElement(input=found, n=place, reverse=True)
+        found = tf.boolean_mask(near, (near >= low) & (near <= high))
+        place = keep - 1 - _total(above)
+        cut = tf.raw_ops.NthElement(input=found, n=tf.cast(place, tf.int32), reverse=True)
+        excess = tf.math.count_nonzero(found >= cut) - 1 - place
 
         def plus(bits):
             return tf.tensor_scatter_nd_add(above, where, _per_row(bits & (near <= high)))
 
-        return cut, plus(near >= cut), plus(near > cut)
+        return cut, excess, *tf.cond(
+            excess > 0, lambda: (plus(near >= cut), plus(near > cut)), lambda: (above, above)
+        )
 
-    return tf.cond((low == high) | (excess == 0), lambda: (low, at_low, above), ranked)
+    proven = (low == high) | (excess == 0)
+    return tf.cond(proven, lambda: (low, excess, at_low, above), ranked)
 
 
 def _middle(low, high):
