@@ -7,22 +7,26 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tflite_export.graph import Graph
 from tflite_export.inputs import spread
-from tflite_export.keras_models import Signature
+from tflite_export.keras_models import Signature, unrolled
 from tflite_export.quiet import quiet
 from tflite_export.targets import Target
 
-__all__ = ["Converted", "convert", "forward"]
+__all__ = ["CALIBRATED", "Converted", "convert", "forward"]
 
+CALIBRATED = ("int8", "int16x8")
 _CALIBRATION = 200
 
 
 @dataclass(frozen=True)
 class Converted:
-    """Bytes of the file, and whether its batch axis is open ("dynamic") or fixed ("1")."""
+    """Bytes of the file, whether its batch axis is open ("dynamic") or fixed ("1"), and whether
+    recurrent loops were unrolled."""
 
     content: bytes
     batch: str
+    unrolled: bool = False
 
 
 def forward(model, signature: Signature) -> Callable[[dict], dict]:
@@ -71,11 +75,17 @@ def convert(
         if not _has_loop(traced):
             try:
                 return Converted(_run(traced, target, quantize, inputs), "dynamic")
-            except Exception:  # noqa: BLE001, S110 - some operators need a fixed batch
+            except Exception:
                 pass  # If that fails as well, its error is the one to show.
     with quiet():
         traced = _trace(call, signature, inputs)
     try:
+        if quantize in CALIBRATED and _has_loop(traced) and _keeps_loop(traced, target):
+            with quiet(), unrolled(model):
+                traced = _trace(call, signature, inputs)
+            if _has_loop(traced):
+                raise ValueError("error: a loop cannot be calibrated, and it cannot be unrolled")
+            return Converted(_run(traced, target, quantize, inputs), "1", unrolled=True)
         return Converted(_run(traced, target, quantize, inputs), "1")
     except Exception as error:
         raise RuntimeError(
@@ -105,6 +115,13 @@ def _has_loop(traced) -> bool:
     return any(node.op == "TensorListReserve" for node in nodes)
 
 
+def _keeps_loop(traced, target: Target) -> bool:
+    """Whether the file would have a loop (some are fused to one operator): TensorFlow 2.21's
+    calibrator dies of a segmentation fault on those, which nobody can catch."""
+    graph = Graph(_run(traced, target, "none", {}))
+    return len(graph.model.subgraphs) > 1
+
+
 def _run(traced, target: Target, quantize: str, inputs: dict[str, np.ndarray]) -> bytes:
     import tensorflow as tf
 
@@ -128,7 +145,7 @@ def _configure(converter, target: Target, quantize: str, inputs: dict) -> None:
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     if quantize == "float16":
         converter.target_spec.supported_types = [tf.float16]
-    if quantize not in ("int8", "int16x8"):
+    if quantize not in CALIBRATED:
         return
     calibration = spread(inputs, _CALIBRATION)
 

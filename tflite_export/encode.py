@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tflite_export import formats
+from tflite_export.attach import attach
 from tflite_export.gate import refusal
 from tflite_export.graph import Graph, schema
 
@@ -19,14 +20,11 @@ _TABLE, _DENSIFY = 160, 200
 # kernel is slower than the dense one (measured on x86 with 512x512: even at 0.75), so there a
 # weight may only get smaller.
 _BLOCK, _FAST_FROM = 4, 0.75
-# FULLY_CONNECTED reads sparse weights itself from this operator version on; XNNPACK leaves
-# exactly this version to the builtin kernel.
-_SPARSE_FULLY_CONNECTED = 8
 
 
 @dataclass(frozen=True)
 class Encoded:
-    """Result of `encode`: the file, the encoding of each changed tensor, and what was not gained."""
+    """Result of `encode`: the file, each changed tensor's encoding, and what was not gained."""
 
     content: bytes
     encodings: dict[tuple[int, int], str]
@@ -65,7 +63,7 @@ def encode(
             dense.setdefault(why_not, []).append(names[at] if names else graph.name(*at))
     remarks = [f"{_listed(kept)}: {why_not}" for why_not, kept in dense.items()]
     for at, sparse in chosen.items():
-        _attach(graph, at, sparse)
+        attach(graph, at, sparse)
     if not chosen:
         return Encoded(content, {}, tuple(remarks))
     smaller = graph.content()
@@ -137,68 +135,3 @@ def _shared(graph: Graph, at: tuple[int, int]) -> bool:
     buffer = graph.tensor(*at).buffer
     tensors = (tensor for subgraph in graph.model.subgraphs for tensor in subgraph.tensors)
     return sum(tensor.buffer == buffer for tensor in tensors) > 1
-
-
-def _attach(graph: Graph, at: tuple[int, int], sparse: formats.Sparse) -> None:
-    """Replace a tensor's bytes, describe them, and put DENSIFY before its readers if needed."""
-    fb, tensor = schema(), graph.tensor(*at)
-    readers = graph.readers(at[1], at[0])
-    graph.model.buffers[tensor.buffer].data = np.frombuffer(sparse.values.tobytes(), np.uint8)
-    tensor.sparsity = _parameters(sparse)
-    if sparse.width > 1:
-        for operator, _ in readers:
-            operator.opcodeIndex = graph.operator_code(
-                fb.BuiltinOperator.FULLY_CONNECTED, _SPARSE_FULLY_CONNECTED
-            )
-        return
-    subgraph = graph.model.subgraphs[at[0]]
-    dense = fb.TensorT()
-    dense.name, dense.shape, dense.type = f"dense{at[1]}", list(tensor.shape), tensor.type
-    dense.quantization, dense.hasRank = tensor.quantization, tensor.hasRank
-    dense.buffer = 0
-    subgraph.tensors.append(dense)
-    for operator, position in readers:
-        operator.inputs[position] = len(subgraph.tensors) - 1
-    densify = fb.OperatorT()
-    densify.opcodeIndex = graph.operator_code(fb.BuiltinOperator.DENSIFY, 1)
-    densify.builtinOptionsType = fb.BuiltinOptions.DensifyOptions
-    densify.builtinOptions = fb.DensifyOptionsT()
-    densify.inputs, densify.outputs = [at[1]], [len(subgraph.tensors) - 1]
-    subgraph.operators.insert(0, densify)
-
-
-def _parameters(sparse: formats.Sparse):
-    fb = schema()
-    sizes = [sparse.shape[axis] for axis in sparse.order[: len(sparse.shape)]]
-    parameters = fb.SparsityParametersT()
-    parameters.traversalOrder = list(sparse.order)
-    parameters.blockMap = [len(sparse.shape) - 1] if sparse.width > 1 else []
-    parameters.dimMetadata = [_dense(size) for size in sizes[:-1]] + [_compressed(sparse)]
-    if sparse.width > 1:
-        parameters.dimMetadata.append(_dense(sparse.width))
-    return parameters
-
-
-def _dense(size: int):
-    dimension = schema().DimensionMetadataT()
-    dimension.format, dimension.denseSize = schema().DimensionType.DENSE, int(size)
-    return dimension
-
-
-def _compressed(sparse: formats.Sparse):
-    dimension = schema().DimensionMetadataT()
-    dimension.format, dimension.denseSize = schema().DimensionType.SPARSE_CSR, 0
-    dimension.arraySegmentsType, dimension.arraySegments = _vector(sparse.segments)
-    dimension.arrayIndicesType, dimension.arrayIndices = _vector(sparse.indices)
-    return dimension
-
-
-def _vector(numbers: np.ndarray):
-    fb = schema()
-    kind, vector = {
-        "uint8": (fb.SparseIndexVector.Uint8Vector, fb.Uint8VectorT()),
-        "uint16": (fb.SparseIndexVector.Uint16Vector, fb.Uint16VectorT()),
-        "int32": (fb.SparseIndexVector.Int32Vector, fb.Int32VectorT()),
-    }[numbers.dtype.name]
-    vector.values = numbers
-    return kind, vector

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import gzip
 import os
 from dataclasses import dataclass
 
 import numpy as np
 
 from tflite_export import zeros
-from tflite_export.convert import Converted, convert, forward
+from tflite_export.convert import CALIBRATED, convert, forward
 from tflite_export.encode import Encoded, encode
 from tflite_export.files import reserved
 from tflite_export.graph import Graph
 from tflite_export.inputs import examples, random_examples
 from tflite_export.keras_models import family, in_float32, signature
+from tflite_export.remarks import gzip_bytes, not_gained
 from tflite_export.report import ExportReport, TensorReport
 from tflite_export.targets import Target, target as find_target
 from tflite_export.verify import Comparison, check_float, check_quantised, reference, same
@@ -22,7 +22,6 @@ from tflite_export.verify import Comparison, check_float, check_quantised, refer
 __all__ = ["export"]
 
 _EXAMPLES, _RANDOM_EXAMPLES = 1000, 64
-_CALIBRATED = ("int8", "int16x8")
 
 
 def export(
@@ -72,18 +71,19 @@ def export(
         plain = tfprune.strip_pruning(model)
         with in_float32(plain) as was_mixed:
             found = _verified(plain, device, quantize=quantize, sparse=sparse, data=data)
+        remarks = list(found.remarks)
+        if was_mixed:
+            remarks.append("the mixed precision model was exported with float32 computation")
+        report = ExportReport(
+            path=os.fspath(path), target=target, quantize=quantize, batch=found.batch,
+            bytes=len(found.content), gzip_bytes=gzip_bytes(found.content),
+            dense_bytes=len(found.dense), dense_gzip_bytes=gzip_bytes(found.dense),
+            error=found.comparison.error, agreement=found.comparison.agreement,
+            inputs="seeded random" if data is None else "data", examples=found.examples,
+            tensors=found.tensors, remarks=tuple(remarks),
+        )
         place.commit(found.content)
-    remarks = list(found.remarks)
-    if was_mixed:
-        remarks.append("the mixed precision model was exported with float32 computation")
-    return ExportReport(
-        path=os.fspath(path), target=target, quantize=quantize, batch=found.batch,
-        bytes=len(found.content), gzip_bytes=_gzip(found.content),
-        dense_bytes=len(found.dense), dense_gzip_bytes=_gzip(found.dense),
-        error=found.comparison.error, agreement=found.comparison.agreement,
-        inputs="seeded random" if data is None else "data", examples=found.examples,
-        tensors=found.tensors, remarks=tuple(remarks),
-    )
+    return report
 
 
 @dataclass(frozen=True)
@@ -101,8 +101,10 @@ def _check_options(device: Target, quantize: str, sparse, data) -> None:
     if sparse not in ("auto", True, False):
         raise ValueError(f"unknown sparse={sparse!r}; possible are 'auto', True and False")
     if sparse is True and not device.sparse:
-        raise ValueError(f"sparse=True is impossible for target {device.name!r}: {device.no_sparse}")
-    if quantize in _CALIBRATED and data is None:
+        raise ValueError(
+            f"sparse=True is impossible for target {device.name!r}: {device.no_sparse}"
+        )
+    if quantize in CALIBRATED and data is None:
         raise ValueError(
             f"quantize={quantize!r} needs representative data; pass data= with about 100 to 1,000 "
             "typical inputs (an array, a list or dict of arrays for several inputs, or a "
@@ -119,15 +121,11 @@ def _verified(plain, device: Target, *, quantize: str, sparse, data) -> _Verifie
     expected = reference(forward(plain, known), known, inputs)
     dense = convert(plain, known, target=device, quantize=quantize, inputs=inputs)
     names, remarks = _check_zeros(plain, dense.content)
-    comparison = _compare(dense, quantize, inputs, expected)
     encoded, refused = _encoded(dense.content, device, quantize, sparse, names, inputs)
-    if encoded.encodings:
-        comparison = _compare(
-            Converted(encoded.content, dense.batch), quantize, inputs, expected
-        )
     if sparse is True and not encoded.encodings:
         raise ValueError("sparse=True, but no weight was encoded: " + "; ".join(refused))
-    remarks += refused + _not_gained(device, quantize, dense, encoded)
+    comparison = _compare(encoded.content, dense.batch, quantize, inputs, expected)
+    remarks += refused + not_gained(device, quantize, dense, encoded)
     if data is None:
         remarks.append(
             "verified on seeded random inputs only; pass data= for agreement on real ones"
@@ -139,10 +137,10 @@ def _verified(plain, device: Target, *, quantize: str, sparse, data) -> _Verifie
     )
 
 
-def _compare(file: Converted, quantize: str, inputs, expected) -> Comparison:
+def _compare(content: bytes, batch: str, quantize: str, inputs, expected) -> Comparison:
     if quantize == "none":
-        return check_float(file.content, file.batch, inputs, expected)
-    return check_quantised(file.content, inputs, expected)
+        return check_float(content, batch, inputs, expected)
+    return check_quantised(content, inputs, expected)
 
 
 def _check_zeros(plain, content: bytes) -> tuple[dict[tuple[int, int], str], list[str]]:
@@ -151,7 +149,7 @@ def _check_zeros(plain, content: bytes) -> tuple[dict[tuple[int, int], str], lis
     stored = {
         at: graph.dequantised(*at, array)
         for at, array in graph.constants().items()
-        if array.ndim >= 2
+        if array.ndim >= 2 and array.dtype.name in ("float32", "float16", "int8")
     }
     matches = zeros.match(zeros.weights_of(plain), stored)
     broken = [f"{m.weight} ({m.broken} of them)" for m in matches if m.broken]
@@ -185,38 +183,6 @@ def _encoded(content, device, quantize, sparse, names, inputs) -> tuple[Encoded,
     return encoded, list(encoded.remarks)
 
 
-def _not_gained(device: Target, quantize: str, dense: Converted, encoded: Encoded) -> list[str]:
-    remarks = []
-    if device.dynamic_batch and dense.batch == "1":
-        remarks.append(
-            "the batch is fixed at 1: the converter cannot keep it open for this model (usually "
-            "because of recurrent layers)"
-        )
-    if any(t.isVariable for g in Graph(dense.content).model.subgraphs for t in g.tensors):
-        remarks.append(
-            "the file keeps recurrent state between calls: reset its variables before each "
-            "sequence (Interpreter.reset_all_variables)"
-        )
-    if quantize in _CALIBRATED:
-        if device.name != "ethos-u":
-            remarks.append(
-                "zeros do not speed up int8 on a CPU: no kernel skips them; they only compress"
-            )
-        left = [a for a in Graph(dense.content).constants().values() if a.ndim >= 2]
-        if any(a.dtype == np.float32 for a in left):
-            remarks.append("some weights stayed in float32: their operators have no integer kernel")
-    elif not encoded.encodings:
-        remarks.append(
-            "zeros do not speed up this file: densely encoded, they are multiplied like other "
-            "weights"
-        )
-    if encoded.encodings and _gzip(encoded.content) >= _gzip(dense.content):
-        remarks.append(
-            "compressed with gzip, the sparse-encoded file is not smaller than the dense one"
-        )
-    return remarks
-
-
 def _tensors(dense: bytes, encodings: dict, names: dict) -> tuple[TensorReport, ...]:
     graph = Graph(dense)
     constants = graph.constants()
@@ -228,7 +194,3 @@ def _tensors(dense: bytes, encodings: dict, names: dict) -> tuple[TensorReport, 
         )
         for at, name in names.items()
     )
-
-
-def _gzip(content: bytes) -> int:
-    return len(gzip.compress(content, mtime=0))

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["Signature", "family", "in_float32", "signature"]
+__all__ = ["Signature", "family", "in_float32", "signature", "unrolled"]
 
 
 @dataclass(frozen=True)
@@ -174,3 +174,17 @@ def _set_policy(layer, policy) -> None:
         layer._set_dtype_policy(policy)
     else:
         layer.dtype_policy = policy
+
+
+@contextlib.contextmanager
+def unrolled(model) -> Iterator[None]:
+    """Let recurrent layers be traced step by step instead of as a loop while the block runs."""
+    layers = model._flatten_layers()
+    looping = [layer for layer in layers if getattr(layer, "unroll", None) is False]
+    try:
+        for layer in looping:
+            layer.unroll = True
+        yield
+    finally:
+        for layer in looping:
+            layer.unroll = False

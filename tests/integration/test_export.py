@@ -1,0 +1,221 @@
+"""Every number format, both Kerases: the file computes what the model computes."""
+
+import json
+import os
+import subprocess
+import sys
+import warnings
+
+import export_models as models
+import numpy as np
+import pytest
+import tensorflow as tf
+from rich.console import Console
+
+from tflite_export import ExportReport, export
+from tflite_export.runtime import latency_ms, predict
+
+BOTH = pytest.mark.parametrize("family", ["keras", "tf_keras"])
+
+
+@BOTH
+@pytest.mark.parametrize("quantize", ["none", "float16", "dynamic", "int8", "int16x8"])
+def test_every_format_of_a_cnn(family, quantize, tmp_path):
+    model, data = models.cnn(family), models.examples(60, 12, 12, 2)
+    path = tmp_path / "model.tflite"
+    report = export(model, path, quantize=quantize, data=data)
+    assert isinstance(report, ExportReport)
+    assert report.bytes == path.stat().st_size <= report.dense_bytes
+    assert report.inputs == "data" and report.examples == 60 and report.batch == "dynamic"
+    assert report.agreement >= 0.9
+    limit = {"none": 1e-5, "float16": 5e-3, "dynamic": 0.1, "int8": 0.1, "int16x8": 0.02}
+    assert report.error <= limit[quantize]
+    # What is in the file when read back, not what the report says.
+    outputs = predict(path, data)["output"]
+    expected = model.predict(data, verbose=0)
+    assert outputs.dtype == np.float32
+    assert np.abs(outputs - expected).max() <= limit[quantize] * np.abs(expected).max()
+    # Every weight is found, and no zero is lost (quantisation may add some).
+    found = {tensor.name: tensor.zeros for tensor in report.tensors}
+    wanted = models.zeros_in(model)
+    assert found.keys() == wanted.keys()
+    assert all(found[name] >= wanted[name] > 0 for name in wanted)
+    if quantize in ("none", "float16"):
+        assert report.sparse and report.bytes < 0.6 * report.dense_bytes
+    if quantize == "dynamic":
+        assert not report.sparse and "dynamic range" in " ".join(report.remarks)
+    if quantize in ("int8", "int16x8"):
+        assert "zeros do not speed up int8 on a CPU" in " ".join(report.remarks)
+
+
+@BOTH
+@pytest.mark.parametrize("quantize", ["none", "int8"])
+def test_recurrent_model_has_a_fixed_batch(family, quantize, tmp_path):
+    model, data = models.recurrent(family), models.examples(40, 5, 8)
+    report = export(model, tmp_path / "m.tflite", quantize=quantize, data=data)
+    assert report.batch == "1" and "batch is fixed at 1" in " ".join(report.remarks)
+    assert report.error < (1e-5 if quantize == "none" else 0.15)
+    kernels = sum(tensor.zeros for tensor in report.tensors)
+    assert kernels >= sum(models.zeros_in(model).values())
+    # Keras 3's loop cannot be calibrated and is unrolled for int8; tf_keras' LSTM is one operator.
+    unrolled = any("unrolled" in remark for remark in report.remarks)
+    assert unrolled == (family == "keras" and quantize == "int8")
+    layer = model.layers[0]
+    assert layer.unroll is False
+
+
+@BOTH
+def test_recurrent_state_does_not_leak_between_examples(family, tmp_path):
+    model, data = models.recurrent(family), models.examples(6, 5, 8)
+    report = export(model, tmp_path / "m.tflite", data=data)
+    again = predict(tmp_path / "m.tflite", data[::-1])["output"][::-1]
+    np.testing.assert_allclose(again, model.predict(data, verbose=0), atol=1e-5)
+    fused = any("reset its variables" in remark for remark in report.remarks)
+    assert fused == (family == "tf_keras")
+
+
+@BOTH
+def test_two_inputs_in_every_form(family, tmp_path):
+    model = models.two_inputs(family)
+    a, b = models.examples(20, 4), models.examples(20, 3)
+    dataset = tf.data.Dataset.from_tensor_slices(((a, b), np.zeros(20))).batch(8)
+    bare = tf.data.Dataset.from_tensor_slices((a, b))
+    for data in ([a, b], (a, b), {"b": b, "a": a}, dataset, bare):
+        report = export(model, tmp_path / "m.tflite", data=data)
+        assert report.examples == 20 and report.error < 1e-5
+    outputs = predict(tmp_path / "m.tflite", {"a": a, "b": b})
+    expected = model.predict([a, b], verbose=0)
+    np.testing.assert_allclose(outputs["output_0"], expected[0], atol=1e-5)
+    np.testing.assert_allclose(outputs["output_1"], expected[1], atol=1e-5)
+
+
+@BOTH
+def test_subclassed_model(family, tmp_path):
+    library = models.KERASES[family]
+
+    class Net(library.Model):
+        def __init__(self):
+            super().__init__()
+            self.convolution = library.layers.Conv1D(4, 3)
+            self.dense = library.layers.Dense(3)
+
+        def call(self, inputs, training=False):
+            return self.dense(self.convolution(inputs))
+
+    model = Net()
+    model(models.examples(1, 9, 2))
+    report = export(models.with_zeros(model, 0.5), tmp_path / "m.tflite")
+    assert report.error < 1e-5 and len(report.tensors) == 2
+
+
+@BOTH
+def test_random_inputs_are_reported_and_seeded(family, tmp_path):
+    library = models.KERASES[family]
+    model = models.with_zeros(library.Sequential([
+        library.Input((6,)), library.layers.Embedding(20, 8),
+        library.layers.GlobalAveragePooling1D(), library.layers.Dense(2),
+    ]), 0.5)
+    first, second = (export(model, tmp_path / f"{i}.tflite") for i in range(2))
+    assert first.inputs == "seeded random" and first.examples == 64
+    assert "seeded random inputs only" in " ".join(first.remarks)
+    assert first.error == second.error < 1e-5
+
+
+@BOTH
+def test_dataset_with_labels_calibrates_int8(family, tmp_path):
+    data = models.examples(50, 64)
+    dataset = tf.data.Dataset.from_tensor_slices((data, np.arange(50))).batch(16)
+    report = export(models.mlp(family), tmp_path / "m.tflite", quantize="int8", data=dataset)
+    assert report.examples == 50 and report.agreement >= 0.9
+
+
+@BOTH
+@pytest.mark.parametrize("target", ["micro", "ethos-u"])
+def test_integer_targets_take_int8_and_stay_dense(family, target, tmp_path):
+    from ai_edge_litert.interpreter import Interpreter
+
+    model, data = models.cnn(family), models.examples(50, 12, 12, 2)
+    path = tmp_path / "m.tflite"
+    report = export(model, path, target=target, quantize="int8", data=data)
+    assert report.batch == "1" and not report.sparse and report.bytes == report.dense_bytes
+    interpreter = Interpreter(model_path=str(path))
+    details = interpreter.get_input_details() + interpreter.get_output_details()
+    assert {detail["dtype"] for detail in details} == {np.int8}
+    operators = {operator["op_name"] for operator in interpreter._get_ops_details()}
+    assert "DENSIFY" not in operators and "SHAPE" not in operators
+    assert report.agreement >= 0.9
+
+
+@BOTH
+def test_mixed_precision_is_exported_in_float32(family, tmp_path):
+    library = models.KERASES[family]
+    layers = library.layers
+    model = models.with_zeros(library.Sequential([
+        library.Input((16,)),
+        layers.Dense(8, activation="relu", dtype="mixed_float16"),
+        layers.Dense(3, dtype="mixed_bfloat16"),
+    ]), 0.5)
+    report = export(model, tmp_path / "m.tflite")
+    assert report.error < 1e-5
+    assert "mixed precision" in " ".join(report.remarks)
+    assert [layer.compute_dtype for layer in model.layers] == ["float16", "bfloat16"]
+
+
+@BOTH
+def test_wrapped_model_is_stripped(family, tmp_path):
+    import tfprune
+
+    library = models.KERASES[family]
+    model = tfprune.prune(models.mlp(family, 0.0), "magnitude", sparsity=0.75, schedule=None)
+    model.compile("sgd", "mse")
+    model.fit(models.examples(32, 64), models.examples(32, 4), verbose=0,
+              callbacks=[tfprune.PruningCallback()])
+    report = export(model, tmp_path / "m.tflite")
+    plain = tfprune.strip_pruning(model)
+    assert isinstance(plain, library.Model)
+    zeros = {tensor.name.split("/")[-2]: tensor.zeros for tensor in report.tensors}
+    assert report.zeros == sum(models.zeros_in(plain).values()) > 0.7 * (64 * 96)
+    assert len(zeros) == 2
+
+
+def test_low_agreement_warns_once_and_still_writes(tmp_path):
+    model = models.mlp("keras")
+    narrow, wide = models.examples(20, 64) * 1e-3, models.examples(20, 64) * 1e3
+    data = np.concatenate([narrow, wide])
+    with pytest.warns(UserWarning, match="less than 90%") as caught:
+        report = export(model, tmp_path / "m.tflite", quantize="int8", data=data)
+    assert len(caught) == 1 and report.agreement < 0.9
+    assert (tmp_path / "m.tflite").exists()
+
+
+def test_report_prints_and_serialises(tmp_path):
+    report = export(models.mlp("keras"), tmp_path / "m.tflite")
+    plain = json.loads(json.dumps(report.to_dict()))
+    assert plain["bytes"] == report.bytes and plain["tensors"][0]["shape"] == [96, 64]
+    console = Console(record=True, width=150, file=open(os.devnull, "w"))
+    console.print(report)
+    text = console.export_text()
+    assert "m.tflite" in text and "96x64" in text and report.tensors[0].encoding in text
+
+
+def test_nothing_is_printed(tmp_path, capfd):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        export(models.mlp("tf_keras"), tmp_path / "m.tflite")
+    assert capfd.readouterr() == ("", "")
+
+
+def test_latency_is_a_time_in_milliseconds(tmp_path):
+    export(models.mlp("keras"), tmp_path / "m.tflite")
+    assert 0 < latency_ms(tmp_path / "m.tflite", runs=5) < 100
+    with pytest.raises(ValueError, match="runs=0"):
+        latency_ms(tmp_path / "m.tflite", runs=0)
+
+
+def test_import_is_light():
+    code = (
+        "import sys, tflite_export\n"
+        "heavy = {'keras', 'tf_keras', 'tensorflow', 'ai_edge_litert'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
