@@ -1,0 +1,69 @@
+"""Handwritten digits: train a small CNN, prune 80 % of it, ship it as verified .tflite files."""
+
+from pathlib import Path
+
+import keras
+import numpy as np
+from keras import layers
+from rich import box, print, progress
+from rich.table import Column, Table
+
+import tflite_export
+import tfprune
+from tfprune import data
+from tflite_export.runtime import latency_ms, predict
+
+BUILD, EPOCHS = Path("build/demo"), 15
+COLUMNS = "file params non-zeros MACs bytes gzip accuracy agree ms".split()
+
+
+def fit(model, title, *callbacks):
+    """Train with a cosine from 2e-3 to 0, behind one progress bar."""
+    rate = keras.optimizers.schedules.CosineDecay(2e-3, EPOCHS * -(-len(x) // 64))
+    adam = keras.optimizers.Adam(rate)
+    model.compile(adam, "sparse_categorical_crossentropy", metrics=["accuracy"])
+    with progress.Progress() as bars:
+        bar = bars.add_task(title, total=EPOCHS)
+
+        def show(epoch, logs):
+            now = ", ".join(f"{name} {value:.3f}" for name, value in logs.items())
+            bars.update(bar, advance=1, description=f"{title}: {now}")
+
+        callbacks = *callbacks, keras.callbacks.LambdaCallback(on_epoch_end=show)
+        model.fit(x, y, batch_size=64, epochs=EPOCHS, verbose=0, callbacks=callbacks)
+
+
+def ship(name, model, **options):
+    """Export, run the file on the test split beside Keras: one row of the table."""
+    path = BUILD / f"{name}.tflite"
+    report = tflite_export.export(model, path, data=x[:500], **options)
+    lite = next(iter(predict(path, x_test).values())).argmax(-1)
+    full = model.predict(x_test, verbose=0).argmax(-1)
+    nonzeros = sum(np.count_nonzero(weight) for weight in model.get_weights())
+    macs = sum(site.macs for site in tfprune.report(model).sites)
+    counts = model.count_params(), nonzeros, macs, report.bytes, report.gzip_bytes
+    shares = np.mean(lite == y_test), np.mean(lite == full)
+    cells = [f"{count:,}" for count in counts] + [f"{share:.1%}" for share in shares]
+    table.add_row(name, *cells, f"{latency_ms(path):.3f}")
+
+
+x, y = data.arrays(data_dir=BUILD / "data")
+x_test, y_test = data.arrays(split="test", data_dir=BUILD / "data")
+x, x_test = x.astype("float32") / 16, x_test.astype("float32") / 16
+table = Table(*(Column(name, justify="right") for name in COLUMNS), box=box.SIMPLE_HEAD,
+              pad_edge=False, collapse_padding=True,
+              title=f"{BUILD}/*.tflite in LiteRT (agree: the answer is the Keras model's)")
+keras.utils.set_random_seed(0)
+model = keras.Sequential([
+    layers.Input((8, 8, 1)), layers.Conv2D(32, 3, activation="relu"),
+    layers.Conv2D(64, 3, activation="relu"), layers.Flatten(),
+    layers.Dense(64, activation="relu"), layers.Dense(10, activation="softmax"),
+])
+fit(model, "dense")
+ship("dense", model)
+fit(model, "pruned", tfprune.PruningCallback("magnitude", sparsity=0.8))
+model = tfprune.strip_pruning(model)
+ship("pruned", model, sparse=False)
+ship("sparse", model)
+ship("int8", model, quantize="int8")
+print(table)
