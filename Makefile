@@ -36,5 +36,5 @@ $(READY): setup.cfg pyproject.toml
 	  $$found -m venv --clear .venv; \
 	fi
 	@echo "Preparing .venv with $$($(PYTHON) --version): a few minutes, once."
-	@$(PYTHON) -m pip install --quiet --disable-pip-version-check --editable ".[demo,test]"
+	@$(PYTHON) -m pip install -qq --disable-pip-version-check --editable ".[demo,test]"
 	@touch $@
