@@ -18,7 +18,7 @@ _HOMES = {
     "tfprune.callbacks": ("PruningCallback",),
     "tfprune.gates": ("Fixed",),
     "tfprune.methods": ("Method", "Rank", "Score", "get", "methods"),
-    "tfprune.report": ("Report",),
+    "tfprune.reports": ("Report",),
     "tfprune.schedules": ("Constant", "Epochs", "Exponential", "OneShot", "Polynomial"),
     "tfprune.sparsity_log": ("SparsityLog",),
     "tfprune.structures": (

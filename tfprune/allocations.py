@@ -79,6 +79,7 @@ class Allocation(abc.ABC):
 
     def check(self, sites: Sequence[Any]) -> None:
         """Raises ValueError if this allocation cannot serve these sites."""
+        return None
 
 
 @dataclass(frozen=True)
@@ -321,30 +322,37 @@ class PerSite(Allocation):
 
 
 def _ranked(xp, scores, floors, total):
-    """Counts of the `total` best groups of all sites, at least `floors` of each."""
+    """Counts of the `total` best groups of all sites, the best `floors` of each among them."""
     dtype = "float64" if any(score.dtype.name == "float64" for score in scores) else "float32"
     scores = [xp.astype(score, dtype) for score in scores]
-    # NaN is free to mark groups that are already chosen.
+    # NaN marks the groups that are chosen before the ranking, so none may be left.
     scores = [xp.where(xp.isnan(score), -math.inf, score) for score in scores]
-    ranking = xp.concatenate(scores)
     ends = np.cumsum(_groups(scores))
+    starts = ends - _groups(scores)
+    best = xp.concatenate([_best(xp, score, int(floor)) + start
+                           for score, floor, start in zip(scores, floors, starts)])
+    mask = select(_marked(xp, xp.concatenate(scores), best), total - floors.sum())
+    return floors + xp.stack([xp.count_nonzero(mask[start:end])
+                              for start, end in zip(starts, ends)])
 
-    def per_site(mask):
-        return xp.stack([xp.count_nonzero(part) for part in
-                         (mask[end - len_:end] for end, len_ in zip(ends, _groups(scores)))])
 
-    def best_first():
-        best = xp.concatenate([select(score, int(floor)) for score, floor in zip(scores, floors)])
-        rest = xp.where(best, math.nan, ranking)
-        return floors + per_site(select(rest, total - floors.sum()))
-
-    counts = per_site(select(ranking, total))
-    missing = xp.any(xp.less(counts, floors))
+def _best(xp, scores, count):
+    """Indices, int64, of the `count` highest scores; ties by index."""
     if xp is np:
-        return best_first() if missing else counts
+        return np.flatnonzero(select(scores, count))
     import tensorflow as tf
 
-    return tf.cond(missing, best_first, lambda: counts)
+    return tf.cast(tf.math.top_k(scores, count).indices, tf.int64)
+
+
+def _marked(xp, scores, places):
+    if xp is np:
+        scores[places] = np.nan
+        return scores
+    import tensorflow as tf
+
+    return tf.tensor_scatter_nd_update(scores, places[:, None],
+                                       tf.fill(places.shape, tf.constant(math.nan, scores.dtype)))
 
 
 def _rounded(xp, ideal, groups, total):

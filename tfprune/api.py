@@ -10,7 +10,7 @@ from tfprune.callbacks import settings
 from tfprune.files import keras_of_file
 from tfprune.kernels import may_hold_kernels
 from tfprune.methods import Method
-from tfprune.report import Report, of_model
+from tfprune.reports import Report, of_model
 from tfprune.structures import Structure
 
 
@@ -174,7 +174,9 @@ def _wrap(to_prune: Any, home: Any, wrap: Any) -> Any:
 
 
 def _exchange(layer: Any, home: Any, wrap: Any) -> Any:
-    if home.is_wrapper(layer) or home.is_input(layer) or not may_hold_kernels(layer, home):
+    if not isinstance(layer, home.Layer) or home.is_wrapper(layer) or home.is_input(layer):
+        return layer  # a Keras 3 graph also holds operations that are no layers
+    if not may_hold_kernels(layer, home):
         return layer
     if home.is_model(layer):
         if not home.has_graph(layer):

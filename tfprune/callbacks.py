@@ -95,7 +95,7 @@ class PruningCallback:
         """End the run: apply the masks a last time, and report. Returns the report."""
         if self.driver is None:
             raise RuntimeError("PruningCallback.finish() before start(model): call start first.")
-        from tfprune.report import of_run
+        from tfprune.reports import of_run
 
         self.driver.finish()
         self.report = of_run(self.driver)
@@ -125,7 +125,7 @@ class PruningCallback:
 
     def on_epoch_end(self, epoch, logs=None):
         if logs is not None and self.driver is not None and self.driver.found:
-            from tfprune.report import sparsity
+            from tfprune.reports import sparsity
 
             logs["sparsity"] = sparsity(self.driver)
 

@@ -23,9 +23,9 @@ def strip(model: Any, home: ModuleType) -> Any:
 
 
 def _plain(layer: Any, home: ModuleType) -> Any:
-    if home.is_wrapper(layer):
-        return home.unwrap(layer)
-    return strip(layer, home)
+    if not isinstance(layer, home.Layer):
+        return layer  # a Keras 3 graph also holds operations that are no layers
+    return home.unwrap(layer) if home.is_wrapper(layer) else strip(layer, home)
 
 
 def _holds_wrapper(layer: Any, home: ModuleType) -> bool:

@@ -89,14 +89,18 @@ class PrunedLayer(pruning_wrapper.PruneLowMagnitude):
             self.prunable_weights = self.layer.get_prunable_weights()
         else:
             self.prunable_weights = [item.variable for item in find(self.layer, adapter)[0]]
+        # One name twice in a layer cannot be saved as h5; TF-MOT's summaries read these names.
+        suffixes = [f"_{index}" if index else "" for index in range(len(self.prunable_weights))]
         self.pruning_vars = [
-            (weight, self._add("mask", weight, "ones"), self._add("threshold", weight, "zeros", ()))
-            for weight in self.prunable_weights
+            (weight, self._add("mask" + suffix, weight, "ones"),
+             self._add("threshold" + suffix, weight, "zeros", ()))
+            for weight, suffix in zip(self.prunable_weights, suffixes)
         ]
         self._validate_block()
         if self.method is not None and self.method.gate.hides:
             self.hidden_vars = tuple(
-                self._add("hidden", weight, "zeros") for weight in self.prunable_weights
+                self._add("hidden" + suffix, weight, "zeros")
+                for weight, suffix in zip(self.prunable_weights, suffixes)
             )
         self.pruning_step = self.add_weight(
             "pruning_step", shape=[], initializer=tf_keras.initializers.Constant(-1),
@@ -195,35 +199,45 @@ class InCallPruning:
 
     def __init__(self, wrapper: PrunedLayer):
         self._wrapper = wrapper
-        self._settle: Settle | None = None
 
-    def _settled(self) -> Settle:
-        if self._settle is None:
-            method = adapter.method_of(self._wrapper)
-            if method.rule.allocation.compares_sites:
-                raise ValueError(
-                    f"{method.rule.allocation} compares the layers of a model, but "
-                    "UpdatePruningStep prunes each layer by itself: use tfprune.PruningCallback()."
-                )
-            timetable, final = resolve(method.schedule, Run())
-            targets = adapter.targets(self._wrapper)
-            self._settle = Settle(targets, method, timetable=timetable, final=final)
-        return self._settle
+    @functools.cached_property
+    def _settle(self) -> Settle:
+        method = adapter.method_of(self._wrapper)
+        return Settle(adapter.targets(self._wrapper), method, timetable=self._timetable, final=0.0)
+
+    @functools.cached_property
+    def _resolved(self) -> tuple:
+        method = adapter.method_of(self._wrapper)
+        if method.rule.allocation.compares_sites:
+            raise ValueError(
+                f"{method.rule.allocation} compares the layers of a model, but UpdatePruningStep "
+                "prunes each layer by itself: use tfprune.PruningCallback()."
+            )
+        return resolve(method.schedule, Run())
+
+    def _timetable(self, step):
+        timetable, self._settle.final = self._resolved
+        return timetable(step)
 
     def conditional_mask_update(self):
         """Choose the masks anew if the schedule says so for the wrapper's step."""
-        self._settled().refresh_if_due(self._wrapper.pruning_step)
+        try:
+            self._settle.refresh_if_due(self._wrapper.pruning_step)
+        except ValueError as error:
+            # Saving traces a training step, too, and must not fail for a schedule in fractions
+            # of a run: only running the step may.
+            tf.debugging.Assert(tf.constant(False), [str(error)])
         return tf.no_op()
 
     def weight_mask_op(self):
         """weight <- weight * mask"""
-        self._settled().apply()
+        self._settle.apply()
         return tf.no_op()
 
     def add_pruning_summaries(self):
         """Scalars for TensorBoard: the schedule's sparsity, each mask's, each threshold."""
         step = self._wrapper.pruning_step
-        tf.summary.scalar("sparsity", self._settled().timetable(step)[1])
+        tf.summary.scalar("sparsity", self._timetable(step)[1])
         for _, mask, threshold in self._wrapper.pruning_vars:
             tf.summary.scalar(mask.name + "/sparsity", 1.0 - tf.math.reduce_mean(mask))
             tf.summary.scalar(threshold.name + "/threshold", threshold)
@@ -243,6 +257,13 @@ def _build_attention(layer: Any, query: Any, kwargs: dict[str, Any]) -> None:
 
 def _build_inside(layer: Any, input_shape: Any) -> None:
     """A composite layer without a build method is built by its first call."""
-    if type(layer).build is tf_keras.layers.Layer.build and adapter.sublayers(layer):
-        if not layer.weights:
-            layer(tf_keras.Input(batch_shape=tuple(input_shape), dtype=layer.compute_dtype))
+    if type(layer).build is not tf_keras.layers.Layer.build or layer.weights:
+        return
+    if not adapter.sublayers(layer):
+        return
+    shapes = [input_shape]
+    if isinstance(layer, tf_keras.layers.MultiHeadAttention):
+        shapes = [layer._query_shape, layer._value_shape, layer._key_shape]
+    layer(*[
+        tf_keras.Input(batch_shape=tuple(shape), dtype=layer.compute_dtype) for shape in shapes
+    ])
