@@ -176,3 +176,8 @@ def test_errors(kind):
         select(kind(np.ones(3, np.int32)), 1)
     with pytest.raises(ValueError, match="scores are a scalar"):
         select(kind(np.float32(1)), 1)
+
+
+def test_nothing_to_choose_from():
+    for mask in (select(np.zeros(0, np.float32), 3), select(tf.zeros(0), 3).numpy()):
+        assert mask.shape == (0,) and mask.dtype == bool
