@@ -49,13 +49,17 @@ def reserved(path: str | os.PathLike) -> Iterator[_Reservation]:
     """
     # A link is followed: replacing the link itself would leave its target untouched.
     final = Path(os.path.realpath(os.fspath(path)))
-    if final.is_dir():
+    try:
+        is_folder = final.is_dir()
+    except OSError as error:
+        raise type(error)(error.errno, f"cannot write {path!s}: {error.strerror}") from error
+    if is_folder:
         raise IsADirectoryError(f"cannot write {path!s}: it is a folder; pass the name of a file")
     if not final.parent.is_dir():
         raise FileNotFoundError(
             f"cannot write {path!s}: the folder {final.parent!s} does not exist; create it first"
         )
-    temporary = final.with_name(f".{final.name}.{secrets.token_hex(6)}.tmp")
+    temporary = final.with_name(f".{secrets.token_hex(6)}.tmp")
     try:
         os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
     except OSError as error:

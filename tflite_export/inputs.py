@@ -118,6 +118,8 @@ def _checked(arrays: dict, signature: Signature) -> dict[str, np.ndarray]:
                 f"data for input {name!r} has shape {array.shape}, expected ({wanted})"
             )
         converted = array.astype(_numpy(dtype))
+        if converted.dtype.kind == "f" and not np.all(np.isfinite(converted)):
+            raise ValueError(f"data for input {name!r} has NaN or infinite values")
         if converted.dtype.kind in "iu" and not np.array_equal(converted, array):
             raise ValueError(
                 f"data for input {name!r} has dtype {array.dtype} and values that are no {dtype}"

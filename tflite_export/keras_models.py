@@ -66,12 +66,18 @@ def signature(model, data=None) -> Signature:
         model: a built model of either Keras.
         data: arrays as given to `export`, used only if the model does not know its inputs.
     Raises:
-        ValueError: the model is not built, or its inputs cannot be known.
+        ValueError: the model is not built, has stateful layers, or its inputs cannot be known.
     """
     if not model.built:
         raise ValueError(
             f"model {model.name!r} is not built, so it has no weights to export; call it once on "
             "an example, or train it, before exporting"
+        )
+    stateful = [layer.name for layer in model._flatten_layers() if _is_stateful(layer)]
+    if stateful:
+        raise ValueError(
+            f"layer {stateful[0]!r} is a stateful recurrent layer, which cannot be exported; build "
+            "the model with stateful=False and the same weights"
         )
     found = _declared(model)
     if found is None:
@@ -82,6 +88,10 @@ def signature(model, data=None) -> Signature:
             "as data= (arrays)"
         )
     return found
+
+
+def _is_stateful(layer) -> bool:
+    return hasattr(layer, "unroll") and bool(getattr(layer, "stateful", False))
 
 
 def _declared(model) -> Signature | None:

@@ -54,7 +54,7 @@ def test_recurrent_model_has_a_fixed_batch(family, quantize, tmp_path):
     model, data = models.recurrent(family), models.examples(40, 5, 8)
     report = export(model, tmp_path / "m.tflite", quantize=quantize, data=data)
     assert report.batch == "1" and "batch is fixed at 1" in " ".join(report.remarks)
-    assert report.error < (1e-5 if quantize == "none" else 0.15)
+    assert report.error < (1e-5 if quantize == "none" else 0.3)
     kernels = sum(tensor.zeros for tensor in report.tensors)
     assert kernels >= sum(models.zeros_in(model).values())
     # Keras 3's loop cannot be calibrated and is unrolled for int8; tf_keras' LSTM is one operator.
@@ -72,6 +72,27 @@ def test_recurrent_state_does_not_leak_between_examples(family, tmp_path):
     np.testing.assert_allclose(again, model.predict(data, verbose=0), atol=1e-5)
     fused = any("reset its variables" in remark for remark in report.remarks)
     assert fused == (family == "tf_keras")
+
+
+@BOTH
+def test_open_axes(family, tmp_path):
+    """Open where the converter can keep them; else fixed by the data, and never by chance."""
+    library = models.KERASES[family]
+    layers = library.layers
+    pooled = models.with_zeros(library.Sequential([
+        library.Input((None, 4)), layers.Conv1D(8, 3), layers.GlobalMaxPooling1D(),
+    ]))
+    report = export(pooled, tmp_path / "p.tflite", data=models.examples(4, 9, 4))
+    assert report.batch == "dynamic"
+    longer = models.examples(2, 21, 4)
+    np.testing.assert_allclose(predict(tmp_path / "p.tflite", longer)["output"],
+                               pooled.predict(longer, verbose=0), atol=1e-5)
+    looping = models.with_zeros(library.Sequential([library.Input((None, 4)), layers.GRU(4)]))
+    with pytest.raises(ValueError, match="open axis .* pass data="):
+        export(looping, tmp_path / "l.tflite")
+    assert not (tmp_path / "l.tflite").exists()
+    report = export(looping, tmp_path / "l.tflite", data=models.examples(4, 6, 4))
+    assert "takes (6, 4)" in " ".join(report.remarks)
 
 
 @BOTH
