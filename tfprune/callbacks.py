@@ -8,13 +8,15 @@ from typing import Any
 
 import tensorflow as tf
 
+from tfprune import cautions
 from tfprune.driver import Driver, Run
+from tfprune.hooks import Hooks, siblings
 from tfprune.methods import Method, get
 from tfprune.schedules import Polynomial, accepts
 from tfprune.structures import Structure
 
 
-class PruningCallback:
+class PruningCallback(Hooks):
     """Prunes a Keras model while it trains. The masks are settled after every optimizer step.
 
     For any compiled model, of keras or tf_keras, functional or subclassed:
@@ -50,21 +52,15 @@ class PruningCallback:
         0.8
     """
 
-    # What the callback lists of keras (async_safe) and tf_keras (the others) ask of a callback.
-    async_safe = False
-    _supports_tf_logs = True
-    _chief_worker_only = None
-
     def __init__(self, method: str | Method | None = None, sparsity: float | None = None, *,
                  schedule: Any = None, structure: Structure | None = None, allocation: Any = None,
                  total_steps: int | None = None):
+        super().__init__()
         self.method = settings(
             method, sparsity, schedule=schedule, structure=structure, allocation=allocation
         )
         self.total_steps = total_steps
         self.report = None
-        self.model: Any = None
-        self.params: dict[str, Any] = {}
         self.driver: Driver | None = None
 
     # A training loop of the user's own.
@@ -99,24 +95,20 @@ class PruningCallback:
 
         self.driver.finish()
         self.report = of_run(self.driver)
-        for warning in self.report.warnings:
-            warnings.warn(warning, stacklevel=2)
+        _warn(self.report.warnings)
         return self.report
 
     # What Keras calls.
-
-    def set_model(self, model: Any) -> None:
-        self.model = model
-
-    def set_params(self, params: dict[str, Any]) -> None:
-        self.params = params or {}
 
     def on_train_begin(self, logs=None):
         self.driver = None
         steps = self.params.get("steps")
         epochs = self.params.get("epochs")
         total = self.total_steps or (steps * epochs if steps and epochs else None)
-        self._patch(Driver(self.model, self.method, Run(total, steps)))
+        driver = Driver(self.model, self.method, Run(total, steps))
+        _warn(cautions.of_siblings(siblings(self)))
+        _warn(driver.cautions())
+        self._patch(driver)
 
     def on_epoch_begin(self, epoch, logs=None):
         if self.driver is not None and self._first_epoch:
@@ -133,18 +125,6 @@ class PruningCallback:
         self._unpatch()
         if self.driver is not None:
             self.finish()
-
-    def __getattr__(self, name: str) -> Any:
-        # All other hooks of both Kerases do nothing.
-        if name.startswith("on_"):
-            return _nothing
-        raise AttributeError(f"PruningCallback has no attribute {name!r}.")
-
-    def _implements_train_batch_hooks(self):
-        return False
-
-    _implements_test_batch_hooks = _implements_train_batch_hooks
-    _implements_predict_batch_hooks = _implements_train_batch_hooks
 
     def _finished_steps(self, epoch: int) -> int:
         if not epoch:
@@ -187,10 +167,6 @@ class PruningCallback:
         self.model.make_train_function(force=True)
 
 
-def _nothing(*args, **kwargs):
-    return None
-
-
 def settings(method: str | Method | None, sparsity: float | None, *, schedule: Any = None,
              structure: Structure | None = None, allocation: Any = None) -> Method | None:
     """The complete method that a user's arguments describe; None if there are no arguments.
@@ -226,3 +202,8 @@ def settings(method: str | Method | None, sparsity: float | None, *, schedule: A
             f"sparsity={sparsity} and schedule={schedule} disagree; pass one of them."
         )
     return get(method, schedule=schedule)
+
+
+def _warn(texts: Any) -> None:
+    for text in texts:
+        warnings.warn(text, stacklevel=3)

@@ -8,6 +8,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from tfprune import cautions
 from tfprune.adapters import adapter_of
 from tfprune.adapters.walk import Found, find
 from tfprune.foreign import is_foreign, landing
@@ -62,6 +63,19 @@ class Driver:
     @property
     def targets(self) -> list[Target]:
         return [target for settle in self.settles for target in settle.targets]
+
+    def cautions(self) -> list[str]:
+        """What will go wrong with the schedule, as far as it is known before the run.
+
+        Raises:
+            ValueError: the schedule needs a length that is not known.
+        """
+        if self.method is None:
+            return []
+        timetable, final = resolve(self.method.schedule, self.run)
+        if self.run.total_steps is None:
+            return []
+        return cautions.of_length(timetable, final, self.run.total_steps, ended=False)
 
     def start(self, step: int = 0) -> None:
         """Begin after `step` finished steps; the zeros of a resumed model are its masks."""

@@ -7,6 +7,7 @@ from typing import Any, Iterable
 
 import numpy as np
 
+from tfprune import cautions
 from tfprune.sites import Site, Skip
 
 
@@ -173,23 +174,7 @@ def _array(variable: Any, dtype: Any = None) -> np.ndarray:
 
 def _warnings(driver: Any) -> list[str]:
     found = []
-    steps = int(driver.step)
     for settle in driver.settles:
-        updates = getattr(settle.timetable, "updates", None)
-        if updates is not None and steps < updates[-1]:
-            what = "never fired" if steps < updates[0] else "was cut short"
-            found.append(
-                f"The pruning schedule {what}: it runs from step {updates[0]} to step "
-                f"{updates[-1]} (sparsity {settle.final:.4g}), but training ended after {steps} "
-                "steps. Give its times as fractions of the run, or train longer."
-            )
-    for target in driver.targets:
-        kernel, mask = _array(target.kernel), _array(target.mask, np.float64)
-        if np.isnan(kernel.astype(np.float64)).any():
-            found.append(f"{target.site.name} holds NaN: the training diverged.")
-        elif np.count_nonzero(kernel[mask == 0]):
-            found.append(
-                f"{target.site.name} has {np.count_nonzero(kernel[mask == 0])} non-zero weights "
-                "that its mask removes: something else wrote to it after the last step."
-            )
+        found += cautions.of_length(settle.timetable, settle.final, int(driver.step), ended=True)
+        found += cautions.of_masks(settle)
     return found

@@ -1,0 +1,82 @@
+"""What would make a pruning run fail silently, said before or after it."""
+
+from __future__ import annotations
+
+from typing import Any, Iterable
+
+import numpy as np
+
+from tfprune.timetable import Timetable
+
+_LONGEST_CHECK = 20_000
+
+
+def of_siblings(callbacks: Iterable[Any]) -> list[str]:
+    """Callbacks of the same run that bring back weights from before they were pruned."""
+    said = []
+    for callback in callbacks:
+        name = type(callback).__name__
+        if name == "EarlyStopping" and getattr(callback, "restore_best_weights", False):
+            said.append(
+                "EarlyStopping(restore_best_weights=True) brings back weights from before they "
+                "were pruned: the best epoch is usually a dense one. Stop without restoring, or "
+                "start it after the schedule has ended (start_from_epoch=...)."
+            )
+        if name == "ModelCheckpoint" and getattr(callback, "save_best_only", False):
+            said.append(
+                "ModelCheckpoint(save_best_only=True) keeps the best epoch, which is usually one "
+                "before the model was pruned. Save every epoch, or look at `sparsity` in the logs."
+            )
+    return said
+
+
+def of_length(timetable: Any, final: float, steps: int, *, ended: bool) -> list[str]:
+    """A schedule that does not fire, or does not end, within a run of so many steps."""
+    if not isinstance(timetable, Timetable):
+        return _of_foreign(timetable, steps) if not ended else []
+    first, last = int(timetable.updates[0]), int(timetable.updates[-1])
+    if steps >= last:
+        return []
+    what = "never fires" if steps < first else "is cut short"
+    when = f"training ended after {steps} steps" if ended else f"the run has {steps} steps"
+    return [
+        f"The pruning schedule {what}: it runs from step {first} to step {last} (sparsity "
+        f"{final:.4g}), but {when}. Give its times as fractions of the run, or train longer."
+    ]
+
+
+def _of_foreign(schedule: Any, steps: int) -> list[str]:
+    if steps > _LONGEST_CHECK:
+        return []
+    import tensorflow as tf
+
+    with tf.init_scope():
+        due = tf.function(
+            lambda: tf.map_fn(lambda s: schedule(s)[0], tf.range(1, steps + 1, dtype=tf.int64),
+                              fn_output_signature=tf.bool),
+            autograph=False,
+        )()
+    if bool(tf.reduce_any(due)):
+        return []
+    return [
+        f"The pruning schedule never fires in the {steps} steps of this run: check its begin_step "
+        "and frequency."
+    ]
+
+
+def of_masks(settle: Any) -> list[str]:
+    """A run after which masks are still full, or weights are not what masks say."""
+    said = []
+    arrays = [(target, target.kernel.numpy(), target.mask.numpy()) for target in settle.targets]
+    if settle.final > 0 and all((mask != 0).all() for _, _, mask in arrays):
+        names = ", ".join(target.site.name for target in settle.targets)
+        said.append(
+            f"Nothing was pruned in {names}: asked was a sparsity of {settle.final:.4g}, but the "
+            "schedule chose no mask in this run."
+        )
+    for target, kernel, mask in arrays:
+        if np.isnan(kernel.astype(np.float64)).any():
+            said.append(f"{target.site.name} holds NaN: the training diverged.")
+        elif np.count_nonzero(kernel[mask == 0]):
+            said.append(f"{target.site.name} has non-zero weights that its mask removes.")
+    return said
