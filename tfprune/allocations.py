@@ -206,7 +206,8 @@ class ERK(_Floored):
         ValueError: If the floor is negative.
 
     >>> from types import SimpleNamespace as Site
-    >>> ERK()([np.ones(1000), np.ones(100)], [Site(shape=(10, 100)), Site(shape=(10, 10))], 0.8, 0.8)
+    >>> sites = [Site(shape=(10, 100)), Site(shape=(10, 10))]
+    >>> ERK()([np.ones(1000), np.ones(100)], sites, 0.8, 0.8)
     array([186,  34])
     """
 
@@ -294,9 +295,9 @@ class PerSite(Allocation):
         rest = [index for index, target in enumerate(targets) if target is None]
         shared = iter(())
         if rest:
-            shared = self.others([scores[index] for index in rest], [sites[index] for index in rest],
-                                 sparsity, final)
-            shared = iter([shared[index] for index in range(len(rest))])
+            unlisted = [scores[index] for index in rest], [sites[index] for index in rest]
+            counts = self.others(*unlisted, sparsity, final)
+            shared = iter([counts[index] for index in range(len(rest))])
         groups = _groups(scores)
         return xp.stack([
             next(shared) if target is None

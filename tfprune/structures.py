@@ -108,9 +108,10 @@ class Block(Structure):
     column; those at the far edges are smaller and are scored over the entries they have.
 
     TF-MOT's `block_size=(height, width)` counts on the Keras kernel, for a Dense W[in, out] that
-    is Block(rows=width, columns=height): see `of_kernel`. It takes kernels of rank 2 only, and
-    where the last block lacks two or more entries, it scores windows that are shifted against the
-    blocks it removes (SAME padding puts half of the gap in front). Here the two are the same.
+    is Block(rows=width, columns=height): see `of_kernel`. It takes kernels of rank 2 only, fails
+    where there is a single row or column of blocks, and where the last block lacks two or more
+    entries, it scores windows that are shifted against the blocks it removes (SAME padding puts
+    half of the gap in front). Here the two are the same.
 
     Args:
         rows: Output channels per block.

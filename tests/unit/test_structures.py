@@ -1,0 +1,174 @@
+"""Structures: every entry in exactly one group, in NumPy, TensorFlow and XLA alike."""
+
+import math
+
+import ml_dtypes
+import numpy as np
+import pytest
+import tensorflow as tf
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from tfprune import layouts
+from tfprune.configs import from_config, to_config
+from tfprune.layouts import DENSE
+from tfprune.select import select
+from tfprune.structures import Block, Channel, Column, Element, Filter, Kernel, NofM
+
+POOLED = [Block(1, 4), Block(4, 1, "max"), Block(2, 3, "sum"), Block(1, 1), Block(100, 100),
+          Kernel(), Column("max"), Channel("sum"), Filter()]
+STRUCTURES = [Element(), NofM(2, 4), NofM(1, 2), NofM(3, 16), *POOLED]
+LAYOUTS = {
+    "dense": (DENSE, 2), "embedding": (layouts.EMBEDDING, 2), "conv1": (layouts.conv(1), 3),
+    "conv2": (layouts.conv(2), 4), "conv3": (layouts.conv(3), 5),
+    "transposed": (layouts.conv_transpose(2), 4), "depthwise": (layouts.depthwise(2), 4),
+    "local": (layouts.locally_connected(2), 3), "query": (layouts.einsum("abc,cde->abde"), 3),
+    "output": (layouts.einsum("abcd,cde->abe"), 3), "batched": (layouts.einsum("abc,acd->abd"), 3),
+    "vector": (layouts.of_shape((1,)), 1),
+}
+
+
+@st.composite
+def cases(draw):
+    structure = draw(st.sampled_from(STRUCTURES))
+    layout, rank = LAYOUTS[draw(st.sampled_from(sorted(LAYOUTS)))]
+    return structure, layout, tuple(draw(st.integers(1, 6)) for _ in range(rank))
+
+
+def candidates(structure, shape, layout):
+    """How many numbers the mask of the groups has."""
+    return structure.groups(shape, layout) * (structure.m if structure.fixed else 1)
+
+
+@given(cases())
+def test_groups_cover_every_entry_once(case):
+    structure, layout, shape = case
+    assume(structure.supports(shape, layout) is None)
+    count = candidates(structure, shape, layout)
+    times = sum(structure.expand(row, shape, layout).astype(int)
+                for row in np.eye(count, dtype=bool))
+    np.testing.assert_array_equal(times, np.ones(shape, int))
+    sizes = structure.sizes(shape, layout)
+    assert sizes.dtype == np.int64 and len(sizes) == structure.groups(shape, layout)
+    assert sizes.min() >= 1 and sizes.sum() == math.prod(shape)
+
+
+@given(cases(), st.integers(0, 2**32 - 1))
+def test_group_scores_are_those_of_the_expanded_groups(case, seed):
+    structure, layout, shape = case
+    assume(structure.supports(shape, layout) is None)
+    scores = np.random.default_rng(seed).normal(size=shape)
+    reduced = structure.reduce(scores, layout).reshape(-1)
+    pool = {"mean": np.mean, "max": np.max, "sum": np.sum}[getattr(structure, "pooling", "sum")]
+    for group, row in enumerate(np.eye(len(reduced), dtype=bool)):
+        members = scores[structure.expand(row, shape, layout)]
+        expected = pool(members) if members.size else -np.inf  # padding of NofM
+        np.testing.assert_allclose(reduced[group], expected, rtol=1e-12)
+
+
+@given(cases(), st.integers(0, 10), st.integers(0, 2**32 - 1))
+def test_masks_are_nested_and_counts_exact(case, keep, seed):
+    structure, layout, shape = case
+    assume(structure.supports(shape, layout) is None and structure.fixed is None)
+    scores = np.random.default_rng(seed).integers(0, 3, size=shape).astype("float32")  # many ties
+    groups = structure.reduce(scores, layout)
+    small, large = select(groups, keep), select(groups, keep + 1)
+    assert small.sum() == min(keep, len(groups))
+    small, large = (structure.expand(mask, shape, layout) for mask in (small, large))
+    assert not (small & ~large).any()
+
+
+@pytest.mark.parametrize("name", sorted(LAYOUTS))
+def test_tensors_give_the_same_bits(name):
+    layout, rank = LAYOUTS[name]
+    shape = (3, 2, 5, 7, 4)[-rank:]
+    generator = np.random.default_rng(0)
+    scores = generator.normal(size=shape).astype("float32")
+    usable = [one for one in STRUCTURES if not one.supports(shape, layout)]
+    masks = [generator.random(candidates(one, shape, layout)) < 0.5 for one in usable]
+
+    def both(scores, masks):
+        return [(one.reduce(scores, layout), one.expand(mask, shape, layout))
+                for one, mask in zip(usable, masks)]
+
+    expected = both(scores, masks)
+    for jit in (False, True):
+        results = tf.function(both, jit_compile=jit, autograph=False)(
+            tf.constant(scores), [tf.constant(mask) for mask in masks])
+        for structure, reference, result in zip(usable, expected, results):
+            for one, other in zip(reference, result):
+                np.testing.assert_array_equal(one, other.numpy(), err_msg=f"{structure} {jit}")
+                assert one.dtype == other.dtype.as_numpy_dtype
+
+
+@pytest.mark.parametrize("dtype", ["float16", ml_dtypes.bfloat16])
+def test_half_precision_sums_do_not_overflow(dtype):
+    kernel = np.full((300, 2), 500, dtype)
+    for scores in (kernel, tf.constant(kernel)):
+        sums = np.asarray(Filter("sum").reduce(scores, DENSE))
+        assert sums.dtype == np.float32
+        np.testing.assert_array_equal(sums, np.full(2, 300 * float(kernel[0, 0]), "float32"))
+        assert Element().reduce(scores, DENSE).dtype == scores.dtype
+        assert NofM(2, 7).reduce(scores, DENSE).dtype == scores.dtype  # 300 = 42 * 7 + 6
+
+
+@pytest.mark.parametrize("pooling", ["mean", "max", "sum"])
+def test_nan_makes_its_group_the_lowest(pooling):
+    kernel = np.ones((3, 4), "float32")
+    kernel[1, 2] = np.nan
+    compiled = tf.function(Filter(pooling).reduce, jit_compile=True, autograph=False)
+    for scores in (Filter(pooling).reduce(kernel, DENSE), compiled(tf.constant(kernel), DENSE)):
+        np.testing.assert_array_equal(select(np.asarray(scores), 3), [True, True, False, True])
+
+
+def test_short_rows_of_n_of_m_keep_what_they_have_even_nan():
+    kernel = np.array([[5.0, 1, 4, 2, np.nan, 3]], "float32").T
+    mask = NofM(2, 4).expand(select(NofM(2, 4).reduce(kernel, DENSE), 2), (6, 1), DENSE)
+    assert mask[:, 0].tolist() == [True, False, True, False, True, True]
+
+
+def test_uneven_blocks_are_pooled_over_what_they_cover():
+    kernel = np.arange(1.0, 11).reshape(2, 5).T  # the matrix is [[1, .., 5], [6, .., 10]]
+    assert Block(2, 4).reduce(kernel, DENSE).tolist() == [5.0, 7.5]
+    assert Block(2, 4).sizes((5, 2), DENSE).tolist() == [8, 2]
+
+
+def test_kernel_of_a_dense_layer_is_its_elements():
+    kernel = np.arange(6.0).reshape(2, 3)
+    np.testing.assert_array_equal(Kernel().reduce(kernel, DENSE), Element().reduce(kernel, DENSE))
+
+
+@pytest.mark.parametrize("structure, layout, shape, reason", [
+    (NofM(2, 4), layouts.depthwise(2), (3, 3, 8, 1), "no input channels"),
+    (NofM(2, 4), layouts.of_shape((5,)), (5,), "no input channels"),
+    (Channel(), layouts.of_shape((5,)), (5,), "no input channels"),
+    (Column(), layouts.of_shape((5,)), (5,), "neither input"),
+    (Filter(), layouts.einsum("ab,b->a"), (5,), "no output channels"),
+    (Element(), DENSE, (0, 4), "no entries"),
+    (Block(1, 4), DENSE, (3, 3, 2), "2 axes"),
+])
+def test_what_is_not_supported_has_a_reason(structure, layout, shape, reason):
+    assert reason in structure.supports(shape, layout)
+
+
+@pytest.mark.parametrize("make, words", [
+    (lambda: Block(0, 4), "rows"), (lambda: Block(1, 2.0), "columns"),
+    (lambda: Block(1, 4, "AVG"), "pooling='AVG'"), (lambda: Filter("median"), "median"),
+    (lambda: NofM(4, 4), "0 < n < m"), (lambda: NofM(0, 4), "at least 1"),
+    (lambda: NofM(1, 1), "at least 2"),
+    (lambda: Block.of_kernel((2, 2), layouts.conv(2)), "2 axes"),
+    (lambda: Filter().reduce(np.ones((2, 2, 2)), DENSE), "has 3 axes"),
+])
+def test_wrong_settings_are_refused(make, words):
+    with pytest.raises(ValueError, match=words):
+        make()
+
+
+@pytest.mark.parametrize("structure", STRUCTURES)
+def test_configuration_round_trip(structure):
+    assert from_config(to_config(structure)) == structure
+
+
+def test_block_of_an_embedding_is_not_turned():
+    assert Block.of_kernel((2, 8), layouts.EMBEDDING) == Block(rows=2, columns=8)
+    assert Block.of_kernel((2, 8), DENSE, "max") == Block(rows=8, columns=2, pooling="max")
