@@ -13,10 +13,11 @@ from tflite_export.encode import Encoded, encode
 from tflite_export.files import reserved
 from tflite_export.graph import Graph
 from tflite_export.inputs import examples, random_examples
-from tflite_export.keras_models import family, in_float32, signature
+from tflite_export.keras_models import family, signature
 from tflite_export.remarks import gzip_bytes, not_gained
 from tflite_export.report import ExportReport, TensorReport
 from tflite_export.targets import Target, target as find_target
+from tflite_export.tracing import in_float32
 from tflite_export.verify import Comparison, check_float, check_quantised, reference, same
 
 __all__ = ["export"]
@@ -125,7 +126,7 @@ def _verified(plain, device: Target, *, quantize: str, sparse, data) -> _Verifie
         inputs = examples(data, known, _EXAMPLES)
     expected = reference(forward(plain, known), known, inputs)
     dense = convert(plain, known, target=device, quantize=quantize, inputs=inputs)
-    names, remarks = _check_zeros(plain, dense.content)
+    names, remarks = zeros.check(plain, dense.content)
     remarks += _fixed_axes(known, dense, inputs, data)
     encoded, refused = _encoded(dense.content, device, quantize, sparse, names, inputs)
     if sparse is True and not encoded.encodings:
@@ -142,6 +143,10 @@ def _verified(plain, device: Target, *, quantize: str, sparse, data) -> _Verifie
     if data is None:
         remarks.append(
             "verified on seeded random inputs only; pass data= for agreement on real ones"
+        )
+    if all(np.all(y == y[:1]) for y in expected.values()):
+        remarks.append(
+            "the model gave the same output for every example, so the comparison proves little"
         )
     return _Verified(
         encoded.content, dense.content, gzip, dense_gzip, dense.batch, comparison,
@@ -167,31 +172,6 @@ def _compare(content: bytes, batch: str, quantize: str, inputs, expected) -> Com
     if quantize == "none":
         return check_float(content, batch, inputs, expected)
     return check_quantised(content, inputs, expected)
-
-
-def _check_zeros(plain, content: bytes) -> tuple[dict[tuple[int, int], str], list[str]]:
-    """Names of the weights found in the file; raises if one has lost a zero."""
-    graph = Graph(content)
-    stored = {
-        at: graph.dequantised(*at, array)
-        for at, array in graph.constants().items()
-        if array.ndim >= 2 and array.dtype.name in ("float32", "float16", "int8")
-    }
-    matches = zeros.match(zeros.weights_of(plain), stored)
-    broken = [f"{m.weight} ({m.broken} of them)" for m in matches if m.broken]
-    if broken:
-        raise RuntimeError(
-            "zeros of the Keras weights are no zeros in the file: " + ", ".join(broken)
-            + "; no file was written"
-        )
-    lost = [m.weight for m in matches if m.at is None and m.zeros]
-    remarks = []
-    if lost:
-        remarks.append(
-            "zeros not checked, because the converter split or merged the weight: "
-            + ", ".join(lost)
-        )
-    return {m.at: m.weight for m in matches if m.at is not None}, remarks
 
 
 def _encoded(content, device, quantize, sparse, names, inputs) -> tuple[Encoded, list[str]]:

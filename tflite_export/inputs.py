@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tflite_export.keras_models import Signature
+from tflite_export.keras_models import Signature, layers_of
 
 __all__ = ["examples", "random_examples", "spread"]
 
@@ -54,8 +54,8 @@ def random_examples(model, signature: Signature, count: int) -> dict[str, np.nda
         count: number of examples.
     """
     generator = np.random.default_rng(0)
-    layers = list(model._flatten_layers())
-    sizes = [int(layer.input_dim) for layer in layers if type(layer).__name__ == "Embedding"]
+    embeddings = [layer for layer in layers_of(model) if type(layer).__name__ == "Embedding"]
+    sizes = [int(layer.input_dim) for layer in embeddings]
     # A float input may feed an Embedding as well, then only indices make sense.
     embedded = bool(sizes) and len(signature.names) == 1
     made = {}

@@ -1,15 +1,13 @@
-"""What differs between the two Kerases when a model is only read: kind, inputs, precision."""
+"""What differs between the two Kerases when a model is only read: its kind and its inputs."""
 
 from __future__ import annotations
 
-import contextlib
 import re
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["Signature", "family", "in_float32", "signature", "unrolled"]
+__all__ = ["Signature", "family", "layers_of", "signature"]
 
 
 @dataclass(frozen=True)
@@ -59,6 +57,11 @@ def family(model: object) -> str:
     raise TypeError(f"got {type(model).__name__}, expected a Keras 3 or tf_keras model")
 
 
+def layers_of(model) -> list:
+    """A model and all layers in it, at any depth (private in both Kerases, of the same name)."""
+    return list(model._flatten_layers())
+
+
 def signature(model, data=None) -> Signature:
     """Find a model's inputs; a subclassed model that does not know them takes them from `data`.
 
@@ -73,7 +76,7 @@ def signature(model, data=None) -> Signature:
             f"model {model.name!r} is not built, so it has no weights to export; call it once on "
             "an example, or train it, before exporting"
         )
-    stateful = [layer.name for layer in model._flatten_layers() if _is_stateful(layer)]
+    stateful = [layer.name for layer in layers_of(model) if _is_stateful(layer)]
     if stateful:
         raise ValueError(
             f"layer {stateful[0]!r} is a stateful recurrent layer, which cannot be exported; build "
@@ -154,47 +157,3 @@ def _unique(names: list) -> tuple[str, ...]:
     if any(made_up.fullmatch(name) for name in cleaned) or len(set(cleaned)) < len(cleaned):
         cleaned = ["input" if len(names) == 1 else f"input_{i}" for i in range(len(names))]
     return tuple(cleaned)
-
-
-@contextlib.contextmanager
-def in_float32(model) -> Iterator[bool]:
-    """Let a model of mixed precision compute in float32 while the block runs.
-
-    Its weights are float32 already; the converter knows few float16 kernels.
-
-    Returns:
-        A context manager; its value says whether anything had to be changed.
-    """
-    changed = [
-        (layer, layer.dtype_policy)
-        for layer in model._flatten_layers()
-        if str(layer.compute_dtype) in ("float16", "bfloat16")
-    ]
-    try:
-        for layer, _ in changed:
-            _set_policy(layer, "float32")
-        yield bool(changed)
-    finally:
-        for layer, policy in changed:
-            _set_policy(layer, policy)
-
-
-def _set_policy(layer, policy) -> None:
-    if hasattr(layer, "_set_dtype_policy"):
-        layer._set_dtype_policy(policy)
-    else:
-        layer.dtype_policy = policy
-
-
-@contextlib.contextmanager
-def unrolled(model) -> Iterator[None]:
-    """Let recurrent layers be traced step by step instead of as a loop while the block runs."""
-    layers = model._flatten_layers()
-    looping = [layer for layer in layers if getattr(layer, "unroll", None) is False]
-    try:
-        for layer in looping:
-            layer.unroll = True
-        yield
-    finally:
-        for layer in looping:
-            layer.unroll = False

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["Match", "match", "weights_of"]
+from tflite_export.graph import Graph
+
+__all__ = ["Match", "check", "match", "weights_of"]
 
 # Same tensor or not: mean |cosine| of rows. Quantisation and folded BatchNorm factors leave it
 # near 1; unrelated random rows of n entries have about 1 / sqrt(n).
@@ -27,6 +29,40 @@ class Match:
     at: tuple[int, int] | None
     zeros: int
     broken: int
+
+
+def check(model, content: bytes) -> tuple[dict[tuple[int, int], str], list[str]]:
+    """Find the model's weights in a file and check that no zero was lost.
+
+    Args:
+        model: plain Keras model.
+        content: a dense .tflite file made from it.
+    Returns:
+        {place in the file: name of the weight}, and a remark on weights that were not found.
+    Raises:
+        RuntimeError: a zero of a Keras weight is not zero in the file.
+    """
+    graph = Graph(content)
+    stored = {
+        at: graph.dequantised(*at, array)
+        for at, array in graph.constants().items()
+        if array.ndim >= 2 and array.dtype.name in ("float32", "float16", "int8")
+    }
+    matches = match(weights_of(model), stored)
+    broken = [f"{m.weight} ({m.broken} of them)" for m in matches if m.broken]
+    if broken:
+        raise RuntimeError(
+            "zeros of the Keras weights are no zeros in the file: " + ", ".join(broken)
+            + "; no file was written"
+        )
+    lost = [m.weight for m in matches if m.at is None and m.zeros]
+    remarks = []
+    if lost:
+        remarks.append(
+            "zeros not checked, because the converter split or merged the weight: "
+            + ", ".join(lost)
+        )
+    return {m.at: m.weight for m in matches if m.at is not None}, remarks
 
 
 def weights_of(model) -> dict[str, np.ndarray]:

@@ -209,6 +209,22 @@ def test_low_agreement_warns_once_and_still_writes(tmp_path):
     assert (tmp_path / "m.tflite").exists()
 
 
+def test_a_constant_output_is_said_to_prove_little(tmp_path):
+    model = models.mlp("keras")
+    words = "the comparison proves little"
+    assert words not in " ".join(export(model, tmp_path / "m.tflite").remarks)
+    model.layers[-1].kernel.assign(np.zeros((96, 4)))
+    assert words in " ".join(export(model, tmp_path / "m.tflite").remarks)
+
+
+def test_the_model_is_left_as_it_was(tmp_path):
+    model, data = models.cnn("keras"), models.examples(20, 12, 12, 2)
+    before = [np.asarray(weight).copy() for weight in model.weights]
+    export(model, tmp_path / "m.tflite", quantize="int8", data=data)
+    for old, new in zip(before, model.weights, strict=True):
+        np.testing.assert_array_equal(old, new)
+
+
 def test_report_prints_and_serialises(tmp_path):
     report = export(models.mlp("keras"), tmp_path / "m.tflite")
     plain = json.loads(json.dumps(report.to_dict()))

@@ -1,0 +1,53 @@
+"""Temporary changes to a Keras model while it is traced, undone afterwards."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+from tflite_export.keras_models import layers_of
+
+__all__ = ["in_float32", "unrolled"]
+
+
+@contextlib.contextmanager
+def in_float32(model) -> Iterator[bool]:
+    """Let a model of mixed precision compute in float32 while the block runs.
+
+    Its weights are float32 already; the converter knows few float16 kernels.
+
+    Returns:
+        A context manager; its value says whether anything had to be changed.
+    """
+    changed = [
+        (layer, layer.dtype_policy)
+        for layer in layers_of(model)
+        if str(layer.compute_dtype) in ("float16", "bfloat16")
+    ]
+    try:
+        for layer, _ in changed:
+            _set_policy(layer, "float32")
+        yield bool(changed)
+    finally:
+        for layer, policy in changed:
+            _set_policy(layer, policy)
+
+
+def _set_policy(layer, policy) -> None:
+    if hasattr(layer, "_set_dtype_policy"):
+        layer._set_dtype_policy(policy)
+    else:
+        layer.dtype_policy = policy
+
+
+@contextlib.contextmanager
+def unrolled(model) -> Iterator[None]:
+    """Let recurrent layers be traced step by step instead of as a loop while the block runs."""
+    looping = [layer for layer in layers_of(model) if getattr(layer, "unroll", None) is False]
+    try:
+        for layer in looping:
+            layer.unroll = True
+        yield
+    finally:
+        for layer in looping:
+            layer.unroll = False
