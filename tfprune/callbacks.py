@@ -12,7 +12,7 @@ from tfprune import cautions
 from tfprune.driver import Driver, Run
 from tfprune.hooks import Hooks, siblings
 from tfprune.methods import Method, get
-from tfprune.schedules import Polynomial, accepts
+from tfprune.schedules import Constant, Polynomial, accepts
 from tfprune.structures import Structure
 
 
@@ -79,6 +79,7 @@ class PruningCallback(Hooks):
         self.report = None
         run = Run(total_steps or self.total_steps, steps_per_epoch)
         self.driver = Driver(model, self.method, run)
+        _warn(self.driver.cautions())
         self.driver.start(step)
 
     def settle(self) -> None:
@@ -183,25 +184,34 @@ def settings(method: str | Method | None, sparsity: float | None, *, schedule: A
         method = "magnitude"
     method = get(method, **changes)
     schedule = schedule if schedule is not None else method.schedule
-    fixed = method.rule.structure.fixed
-    if schedule is None and sparsity is None and fixed is not None:
-        sparsity = method.rule.structure.sparsity
     if schedule is None:
-        if sparsity is None:
-            raise ValueError(
-                "How much to prune? Pass sparsity=0.8 (the fraction to remove), or a schedule."
-            )
-        schedule = Polynomial(sparsity)
-    elif not accepts(schedule):
+        return get(method, schedule=_default_schedule(method.rule.structure, sparsity))
+    if not accepts(schedule):
         raise TypeError(
             f"schedule={schedule!r}: expected a tfprune schedule such as Polynomial(0.8) or a "
             "TF-MOT PruningSchedule."
         )
-    elif sparsity is not None and getattr(schedule, "sparsity", sparsity) != sparsity:
+    if sparsity is not None and getattr(schedule, "sparsity", sparsity) != sparsity:
         raise ValueError(
             f"sparsity={sparsity} and schedule={schedule} disagree; pass one of them."
         )
     return get(method, schedule=schedule)
+
+
+def _default_schedule(structure: Structure, sparsity: float | None) -> Any:
+    """Cubic to the asked sparsity; N:M is whole at once, there is nothing gradual about it."""
+    if structure.fixed is not None:
+        if sparsity not in (None, structure.sparsity):
+            raise ValueError(
+                f"sparsity={sparsity}, but {structure} removes {structure.sparsity:g}; leave "
+                "sparsity out."
+            )
+        return Constant(structure.sparsity, end=0.5)
+    if sparsity is None:
+        raise ValueError(
+            "How much to prune? Pass sparsity=0.8 (the fraction to remove), or a schedule."
+        )
+    return Polynomial(sparsity)
 
 
 def _warn(texts: Any) -> None:

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from tfprune import cautions
 from tfprune.adapters import adapter_of
-from tfprune.adapters.walk import Found, find
+from tfprune.adapters.walk import Found, find, wrappers
 from tfprune.foreign import is_foreign, landing
 from tfprune.methods.base import Method
 from tfprune.schedules import Schedule
@@ -70,12 +70,12 @@ class Driver:
         Raises:
             ValueError: the schedule needs a length that is not known.
         """
-        if self.method is None:
-            return []
-        timetable, final = resolve(self.method.schedule, self.run)
-        if self.run.total_steps is None:
-            return []
-        return cautions.of_length(timetable, final, self.run.total_steps, ended=False)
+        said = []
+        for method in self._methods():
+            timetable, final = resolve(method.schedule, self.run)
+            if self.run.total_steps is not None:
+                said += cautions.of_length(timetable, final, self.run.total_steps, ended=False)
+        return _unique_texts(said)
 
     def start(self, step: int = 0) -> None:
         """Begin after `step` finished steps; the zeros of a resumed model are its masks."""
@@ -96,13 +96,13 @@ class Driver:
             self.skipped = tuple(skipped)
             self.wrappers = tuple(_unique(item.wrapper for item in found))
             if not found:
-                raise ValueError(_nothing_to_prune(self.model, skipped))
+                raise ValueError(self._nothing_to_prune())
             if self.wrappers:
                 self._go_on_from_wrappers()
             with self._scope():
                 self.settles = tuple(self._settles(found))
             if not self.settles:
-                raise ValueError(_nothing_to_prune(self.model, self.skipped))
+                raise ValueError(self._nothing_to_prune())
             if self._resume():
                 self._once(self._adopt)
             self._once(self._refresh)
@@ -125,6 +125,16 @@ class Driver:
         for wrapper in self.wrappers:
             self.adapter.drive(wrapper, False)
 
+    def _methods(self) -> list[Method]:
+        """The methods of this run, known before the model is built."""
+        if self.method is not None:
+            return [self.method]
+        methods = {}
+        for wrapper in wrappers(self.model, self.adapter):
+            method = self.adapter.method_of(wrapper)
+            methods.setdefault(repr(method), method)
+        return list(methods.values())
+
     def _chosen(self, found: list[Found]) -> list[Found]:
         """With a method every site; without, the sites of the wrapped layers."""
         wrapped = [item for item in found if item.wrapper is not None]
@@ -145,6 +155,21 @@ class Driver:
         for wrapper in self.wrappers:
             self.adapter.drive(wrapper, True)
             self.adapter.raw(wrapper.pruning_step).assign(self._begin)
+
+    def _nothing_to_prune(self) -> str:
+        name = getattr(self.model, "name", self.model)
+        if self.method is None:
+            return (
+                f"No layer of the model {name!r} is wrapped for pruning. Name a method, "
+                "PruningCallback('magnitude', 0.8), which needs no wrapping; or wrap with "
+                "tfprune.prune, the layers of a subclassed model in its __init__: what is put "
+                "into a Keras 3 model after it was built is no part of it."
+            )
+        reasons = "".join(f"\n  {skip.name}: {skip.reason}" for skip in self.skipped)
+        return (
+            f"The model {name!r} has no weight that can be pruned. Layers that stay dense: "
+            f"{reasons or 'none has weights'}"
+        )
 
     def _resume(self) -> bool:
         return self._begin > 0 and not self.wrappers
@@ -242,9 +267,5 @@ def _unique(values):
     return list({id(value): value for value in values if value is not None}.values())
 
 
-def _nothing_to_prune(model: Any, skipped: list[Skip]) -> str:
-    reasons = "".join(f"\n  {skip.name}: {skip.reason}" for skip in skipped)
-    return (
-        f"The model {getattr(model, 'name', model)!r} has no weight that can be pruned. Layers "
-        f"that stay dense: {reasons or 'none has weights'}"
-    )
+def _unique_texts(texts):
+    return list(dict.fromkeys(texts))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Sequence
 
+from tfprune.arrays import is_tensor
+
 NAMES = ("weight", "noise")
 
 
@@ -14,11 +16,12 @@ def collect(needs: Sequence[str], weights: Sequence[Any], *, seed: int = 0) -> l
         needs: names out of `NAMES`. `"weight"`: W itself. `"noise"`: i.i.d. uniform numbers in
             [0, 1), the same at every call with the same seed, so that masks drawn from them are
             nested as sparsity grows.
-        weights: one tensor per site.
+        weights: one array or tensor per site.
         seed: seed of the noise.
 
     Returns:
-        One dictionary per site, from name to a tensor of the weight's shape.
+        One dictionary per site, from name to what has the weight's shape and is of its kind, an
+        array or a tensor.
 
     Raises:
         ValueError: a name that nobody supplies.
@@ -38,6 +41,7 @@ def _supply(name: str, weight: Any, seed: int, index: int) -> Any:
     import tensorflow as tf
 
     # A named algorithm: the automatic choice differs between devices and compilers.
-    return tf.random.stateless_uniform(
+    noise = tf.random.stateless_uniform(
         weight.shape, seed=[seed, index], dtype=tf.float32, alg="philox"
     )
+    return noise if is_tensor(weight) else noise.numpy()

@@ -204,6 +204,11 @@ class NofM(Structure):
         """The number kept in each row."""
         return self.n
 
+    @property
+    def sparsity(self) -> float:
+        """The fraction removed, 1 - n/m, where no row is shorter."""
+        return 1 - self.n / self.m
+
     def reduce(self, scores, layout):
         xp = namespace(scores)
         scores = xp.asarray(scores)

@@ -17,7 +17,9 @@ from tfprune.registration import register_real
 NOT_DRIVEN = (
     "The layer {name!r} is wrapped for pruning, but nothing prunes it: add PruningCallback() to "
     "the callbacks of model.fit, or call PruningCallback.start(model) before a training loop of "
-    "your own. tfprune.strip_pruning(model) trains the model without pruning."
+    "your own. If that is done, the layer was wrapped after its model had been built and is no "
+    "part of it: wrap it in the model's __init__, or leave it unwrapped and use "
+    "PruningCallback('magnitude', 0.8). A model out of tfprune.strip_pruning trains unpruned."
 )
 
 

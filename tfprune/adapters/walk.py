@@ -50,6 +50,15 @@ def find(root: Any, adapter: ModuleType) -> tuple[list[Found], list[Skip]]:
     return found, skipped
 
 
+def wrappers(root: Any, adapter: ModuleType) -> Iterator[Any]:
+    """All wrappers under a model or a layer, built or not; a shared one as often as it is held."""
+    if adapter.is_wrapper(root):
+        yield root
+        return
+    for layer in adapter.sublayers(root):
+        yield from wrappers(layer, adapter)
+
+
 def _visit(layer: Any, place: _Place, adapter: ModuleType, seen: set[int]) -> Iterator[Any]:
     if id(layer) in seen:
         return

@@ -1,0 +1,143 @@
+"""Layers import only layers below them, and importing tfprune has no side effects."""
+
+import ast
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+LAYERS = {
+    0: {"allocations", "arrays", "configs", "costs", "layouts", "schedules", "select", "sites",
+        "structures", "timetable", "views"},
+    1: {"gates", "select_tensor", "statistics"},
+    2: {"methods.base"},
+    3: {"methods", "methods.magnitude", "methods.random", "settle", "foreign", "kernels"},
+    4: {"adapters", "adapters.common", "adapters.walk", "registration", "hooks", "files",
+        "adapters.keras3", "adapters.tf_keras", "cautions", "drop_in"},
+    5: {"driver", "reports", "strip"},
+    6: {"callbacks", "sparsity_log", "adapters.keras3_wrapper", "adapters.tf_keras_wrapper"},
+    7: {"api", "data"},
+    8: {""},
+}
+LAYER = {name: layer for layer, names in LAYERS.items() for name in names}
+
+
+def _name(path: Path) -> str:
+    parts = path.relative_to(ROOT / "tfprune").with_suffix("").parts
+    return ".".join(part for part in parts if part != "__init__")
+
+
+def _imports_at_load(path: Path):
+    """Names of tfprune's modules and of other packages that a module imports when it is loaded."""
+    pending = list(ast.parse(path.read_text()).body)
+    while pending:
+        node = pending.pop()
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test):
+            continue
+        if isinstance(node, (ast.If, ast.Try, ast.With)):
+            pending.extend(ast.iter_child_nodes(node))
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        if isinstance(node, ast.ImportFrom):
+            for alias in node.names:
+                inner = f"{node.module}.{alias.name}"
+                exists = (ROOT / inner.replace(".", "/")).with_suffix(".py").exists()
+                yield inner if node.module.startswith("tfprune") and exists else node.module
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "tfprune").rglob("*.py")), ids=_name)
+def test_a_module_imports_only_layers_below_or_its_own(path):
+    name = _name(path)
+    assert name in LAYER, f"{name} has no layer: add it to LAYERS"
+    for imported in _imports_at_load(path):
+        if imported.split(".")[0] == "tfprune":
+            below = imported.partition(".")[2]
+            assert LAYER[below] <= LAYER[name], f"{name} imports {imported} from a layer above"
+        if LAYER[name] == 0:
+            assert imported.split(".")[0] not in {"tensorflow", "keras", "tf_keras"}, imported
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "tfprune").rglob("*.py")), ids=_name)
+def test_only_adapters_import_a_keras(path):
+    if "adapters" not in path.parts:
+        packages = {imported.split(".")[0] for imported in _imports_at_load(path)}
+        assert not packages & {"keras", "tf_keras", "tensorflow_model_optimization"}
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "tfprune").rglob("*.py"))
+                         + sorted((ROOT / "tflite_export").rglob("*.py")), ids=str)
+def test_no_file_is_longer_than_400_lines(path):
+    assert len(path.read_text().splitlines()) <= 400
+
+
+def _python(code: str, **environment: str) -> str:
+    variables = {**os.environ, **environment, "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONPATH": str(ROOT)}
+    variables.pop("TF_USE_LEGACY_KERAS", None)
+    variables.update({k: v for k, v in environment.items() if k == "TF_USE_LEGACY_KERAS"})
+    done = subprocess.run([sys.executable, "-c", code], env=variables, capture_output=True,
+                          text=True, timeout=240)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout.strip().splitlines()[-1]
+
+
+def test_importing_tfprune_imports_no_keras_and_changes_no_variable():
+    loaded = _python(
+        "import os, sys; before = dict(os.environ); import tfprune, tflite_export;"
+        "assert dict(os.environ) == before;"
+        "print([m for m in ('keras', 'tf_keras', 'tensorflow_model_optimization', 'tensorflow')"
+        " if m in sys.modules])"
+    )
+    assert loaded == "[]"
+
+
+_PRUNE = """
+def prune(keras):
+    model = keras.Sequential([keras.layers.Dense(3)])
+    model.build((None, 4))
+    model.compile("sgd", "mse")
+    import numpy as np
+    model.fit(np.ones((8, 4)), np.ones((8, 3)), verbose=0, epochs=2,
+              callbacks=[tfprune.PruningCallback("magnitude", 0.5)])
+    return tfprune.report(model).kept
+"""
+
+
+@pytest.mark.parametrize("order", [
+    "import tfprune; import keras; print(prune(keras))",
+    "import keras; import tfprune; print(prune(keras))",
+    "import tfprune; import tf_keras; print(prune(tf_keras))",
+    "import tf_keras; import tfprune; import keras; print(prune(keras), prune(tf_keras))",
+    "import keras; import tfprune; import tf_keras; print(prune(tf_keras), prune(keras))",
+    "import tensorflow_model_optimization; import tfprune; import tf_keras; print(prune(tf_keras))",
+], ids=lambda order: order.split("print")[0].replace("import ", "").replace("; ", " ").strip())
+def test_every_import_order_prunes(order):
+    first, _, rest = order.partition("; print")
+    assert set(_python(f"{first}{_PRUNE}print{rest}").split()) == {"6"}
+
+
+def test_tf_keras_stays_the_users_own_after_pruning_tf_keras():
+    code = (
+        "import os, tfprune, tf_keras, tensorflow as tf\n" + _PRUNE + "prune(tf_keras)\n"
+        "print(tf.keras.layers.Layer.__module__.split('.')[0], os.environ.get('TF_USE_LEGACY_KERAS'))"
+    )
+    assert _python(code) == "keras None"
+    assert _python(code, TF_USE_LEGACY_KERAS="1") == "tf_keras 1"
+
+
+@pytest.mark.parametrize("package", ["keras", "tf_keras"])
+def test_a_saved_model_loads_in_a_new_process_in_every_order(package, tmp_path):
+    path = tmp_path / "model.keras"
+    save = (
+        f"import {package} as keras, tfprune\n"
+        "model = keras.Sequential([keras.layers.Dense(3)])\nmodel.build((None, 4))\n"
+        f"tfprune.prune(model, 'magnitude', 0.5).save({str(path)!r})\nprint('saved')"
+    )
+    assert _python(save) == "saved"
+    load = f"{package}.models.load_model({str(path)!r}).layers[-1].method.name"
+    assert _python(f"import {package}, tfprune; print({load})") == "magnitude"
+    ours = f"tfprune.load_model({str(path)!r}).layers[-1].method.name"
+    assert _python(f"import tfprune; import {package}; print({ours})") == "magnitude"
