@@ -17,7 +17,7 @@ _HOMES = {
     "tfprune.api": ("load_model", "prune", "prune_low_magnitude", "report", "strip_pruning"),
     "tfprune.callbacks": ("PruningCallback",),
     "tfprune.gates": ("Fixed",),
-    "tfprune.methods": ("Method", "Rank", "Score", "get", "methods"),
+    "tfprune.methods": ("Method", "Rank", "Score", "get"),
     "tfprune.reports": ("Report",),
     "tfprune.schedules": ("Constant", "Epochs", "Exponential", "OneShot", "Polynomial"),
     "tfprune.sparsity_log": ("SparsityLog",),
@@ -27,10 +27,12 @@ _HOMES = {
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
-__all__ = sorted(_HOME)
+__all__ = sorted([*_HOME, "methods"])
 
 
 def __getattr__(name: str):
+    if name == "methods":  # a package that can be called
+        return importlib.import_module("tfprune.methods")
     if name not in _HOME:
         raise AttributeError(f"module 'tfprune' has no attribute {name!r}")
     value = getattr(importlib.import_module(_HOME[name]), name)

@@ -62,19 +62,27 @@ def method_of_tfmot(pruning_schedule: Any, block_size: Any, block_pooling_type: 
 def prune_like_tfmot(to_prune: Any, policy: Any, options: dict[str, Any],
                      kwargs: dict[str, Any]) -> Any:
     """What `tfprune.prune_low_magnitude` does, for either Keras."""
+    if isinstance(to_prune, list) and not to_prune:
+        return []
     try:
         home = adapter_of(to_prune)
-    except TypeError as error:
-        raise ValueError(
-            "`prune_low_magnitude` can only prune an object of the following types: a Sequential "
-            "or functional model, a layer, a list of layers. You passed an object of type: "
-            f"{type(to_prune).__name__}."
-        ) from error
-    except ValueError:
-        return []
+    except (TypeError, ValueError):
+        raise refusal(to_prune, "Pass a tf_keras or a keras model, a layer or layers.") from None
     if home.NAME != KERAS3:
         return home.prune_low_magnitude(to_prune, policy, options, kwargs)
     return _prune_keras3(to_prune, home, policy, options)
+
+
+def refusal(to_prune: Any, note: str) -> ValueError:
+    """The error for an object of a type that TF-MOT refuses, in TF-MOT's words, which programs may
+    compare; what to do instead is in its notes."""
+    error = ValueError(
+        "`prune_low_magnitude` can only prune an object of the following types: "
+        "keras.models.Sequential, keras functional model, keras.layers.Layer, list of "
+        f"keras.layers.Layer. You passed an object of type: {type(to_prune).__name__}."
+    )
+    error.add_note(note)
+    return error
 
 
 def _prune_keras3(to_prune: Any, home: Any, policy: Any, options: dict[str, Any]) -> Any:

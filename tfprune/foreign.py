@@ -6,7 +6,6 @@ imported because a file names it.
 
 from __future__ import annotations
 
-import sys
 from typing import Any, Callable
 
 
@@ -34,10 +33,27 @@ def schedule_class(name: str) -> type:
     )
 
 
+def saved_schedule(config: Any, custom_objects: dict[str, Any] | None = None) -> Any:
+    """The schedule that a saved TF-MOT wrapper names.
+
+    Args:
+        config: `{"class_name": ..., "config": ...}`.
+        custom_objects: classes of the user's, by name; looked up first.
+
+    Raises:
+        ValueError: no such class is defined in this process.
+    """
+    from tfprune.configs import from_config
+
+    given = (custom_objects or {}).get(config["class_name"])
+    return from_config(config) if given is None else given.from_config(config["config"])
+
+
 def is_foreign(schedule: Any) -> bool:
     """Whether `schedule` is an object of TF-MOT's kind rather than one of this library's."""
-    mot = sys.modules.get("tensorflow_model_optimization")
-    return mot is not None and isinstance(schedule, mot.sparsity.keras.PruningSchedule)
+    from tfprune.schedules import Schedule, accepts
+
+    return accepts(schedule) and not isinstance(schedule, Schedule)
 
 
 def landing(schedule: Any) -> Callable:

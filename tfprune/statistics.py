@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Sequence
+
+import numpy as np
 
 from tfprune.arrays import is_tensor
 
@@ -14,8 +17,8 @@ def collect(needs: Sequence[str], weights: Sequence[Any], *, seed: int = 0) -> l
 
     Args:
         needs: names out of `NAMES`. `"weight"`: W itself. `"noise"`: i.i.d. uniform numbers in
-            [0, 1), the same at every call with the same seed, so that masks drawn from them are
-            nested as sparsity grows.
+            [0, 1), float32, the same at every call with the same seed, so that masks drawn from
+            them are nested as sparsity grows.
         weights: one array or tensor per site.
         seed: seed of the noise.
 
@@ -38,10 +41,31 @@ def collect(needs: Sequence[str], weights: Sequence[Any], *, seed: int = 0) -> l
 def _supply(name: str, weight: Any, seed: int, index: int) -> Any:
     if name == "weight":
         return weight
+    keys = np.random.SeedSequence([seed, index]).generate_state(2, np.uint32)
+    size = math.prod(tuple(weight.shape))
+    if is_tensor(weight):
+        return _noise_tensor(weight.shape, size, keys)
+    bits = _hashed(np.arange(size).astype(np.uint32), keys, np.uint32)
+    return (bits.astype(np.float32) * np.float32(2**-24)).reshape(weight.shape)
+
+
+def _noise_tensor(shape: Any, size: int, keys: Any) -> Any:
     import tensorflow as tf
 
-    # A named algorithm: the automatic choice differs between devices and compilers.
-    noise = tf.random.stateless_uniform(
-        weight.shape, seed=[seed, index], dtype=tf.float32, alg="philox"
-    )
-    return noise if is_tensor(weight) else noise.numpy()
+    bits = _hashed(tf.cast(tf.range(size), tf.uint32), keys, lambda x: tf.constant(x, tf.uint32))
+    return tf.reshape(tf.cast(bits, tf.float32) * 2**-24, shape)
+
+
+def _hashed(counter: Any, keys: Any, constant: Any) -> Any:
+    """24 bits for each number of a counter, in uint32 arithmetic that wraps around.
+
+    TensorFlow's stateless generators draw other numbers under XLA than outside of it, NumPy's
+    others again; this is the same everywhere. Each round is one to one: the finalizer of
+    MurmurHash3 (A. Appleby), under a key.
+    """
+    for key in keys:
+        counter = counter + constant(key)
+        for shift, factor in ((16, 0x85EBCA6B), (13, 0xC2B2AE35)):
+            counter = (counter ^ (counter // constant(1 << shift))) * constant(factor)
+        counter = counter ^ (counter // constant(1 << 16))
+    return counter // constant(1 << 8)

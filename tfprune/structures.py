@@ -248,6 +248,10 @@ class Kernel(_Pooled):
 
     Args:
         pooling: "mean", "max" or "sum" over the entries of a group.
+
+    >>> from tfprune.layouts import conv
+    >>> Kernel().groups((3, 3, 16, 32), conv(2))
+    512
     """
 
     def _view(self, shape, layout):
@@ -261,6 +265,10 @@ class Column(_Pooled):
 
     Args:
         pooling: "mean", "max" or "sum" over the entries of a group.
+
+    >>> from tfprune.layouts import conv
+    >>> Column().groups((3, 3, 16, 32), conv(2))
+    144
     """
 
     def _view(self, shape, layout):
@@ -277,6 +285,10 @@ class Channel(_Pooled):
 
     Args:
         pooling: "mean", "max" or "sum" over the entries of a group.
+
+    >>> from tfprune.layouts import conv
+    >>> Channel().groups((3, 3, 16, 32), conv(2))
+    16
     """
 
     def _view(self, shape, layout):

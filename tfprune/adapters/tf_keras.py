@@ -136,39 +136,37 @@ def replace_attribute(owner: Any, name: str, value: Any) -> None:
 def prune_low_magnitude(to_prune: Any, policy: Any, options: dict, kwargs: dict) -> Any:
     """TF-MOT's function, with this library's wrapper."""
     from tfprune.adapters.tf_keras_wrapper import PrunedLayer
+    from tfprune.drop_in import refusal
 
-    def wrap(layer: Any, **more: Any) -> Any:
-        if is_wrapper(layer):
-            return layer
-        return PrunedLayer(layer, **options, **more)
+    def wrap(layer: Any) -> Any:
+        return layer if is_wrapper(layer) else PrunedLayer(layer, **options)
 
     def exchange(layer: Any) -> Any:
         if is_model(layer):
-            _refuse_subclassed(layer)
+            if not has_graph(layer):
+                raise ValueError(f"{layer.name!r} is a subclassed model in a model. {_SUBCLASSED}")
             return clone(layer, exchange)
         if policy is not None and not policy.allow_pruning(layer):
             return layer
         return wrap(layer)
 
-    if isinstance(to_prune, (list, tuple)):
+    if isinstance(to_prune, list):
         return [type(one).from_config(one.get_config()) if is_input(one) else wrap(one)
                 for one in to_prune]
-    if not is_model(to_prune):
-        return PrunedLayer(to_prune, **{**options, **kwargs})
-    _refuse_subclassed(to_prune)
-    if policy is not None:
-        policy.ensure_model_supports_pruning(to_prune)
-    return exchange(to_prune)
+    if isinstance(to_prune, tuple) or (is_model(to_prune) and not has_graph(to_prune)):
+        raise refusal(to_prune, _SUBCLASSED if is_model(to_prune) else "Pass a list.")
+    if is_model(to_prune):
+        if policy is not None:
+            policy.ensure_model_supports_pruning(to_prune)
+        return exchange(to_prune)
+    kwargs.pop("name", None)  # the name is TF-MOT's: prune_low_magnitude_<layer>
+    return PrunedLayer(to_prune, **{**options, **kwargs})
 
 
-def _refuse_subclassed(model: Any) -> None:
-    if not has_graph(model):
-        raise ValueError(
-            "`prune_low_magnitude` can only prune an object of the following types: a Sequential "
-            "or functional model, a layer, a list of layers. You passed an object of type: "
-            f"{type(model).__name__}, a subclassed model: wrap its layers in its __init__, or use "
-            "tfprune.PruningCallback('magnitude', 0.8), which needs no wrapping."
-        )
+_SUBCLASSED = (
+    "Wrap the layers of a subclassed model in its __init__, or prune it without wrapping: "
+    "model.fit(..., callbacks=[tfprune.PruningCallback('magnitude', 0.8)])."
+)
 
 
 def drive(wrapper: Any, driven: bool) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-import weakref
 from typing import Any
 
 import tensorflow as tf
@@ -12,24 +11,22 @@ import tf_keras
 
 from tfprune.adapters import import_tfmot
 from tfprune.adapters import tf_keras as adapter
+from tfprune.adapters.tf_keras_in_call import InCallClock, InCallPruning
 from tfprune.adapters.walk import find
-from tfprune.configs import from_config, to_config
-from tfprune.driver import Run, resolve
+from tfprune.configs import to_config
+from tfprune.foreign import saved_schedule
 from tfprune.methods.base import Method
 from tfprune.registration import register_real
-from tfprune.settle import Settle
 
 import_tfmot()
 from tensorflow_model_optimization.python.core.sparsity.keras import (  # noqa: E402
     prune_registry,
     pruning_schedule as schedules,
+    pruning_utils,
     pruning_wrapper,
 )
 
-NOT_DRIVEN = (
-    "A layer is wrapped for pruning, but nothing prunes it: add tfprune.PruningCallback() or "
-    "TF-MOT's UpdatePruningStep() to the callbacks of model.fit."
-)
+Wrapper = tf_keras.layers.Wrapper
 
 
 @functools.partial(register_real, "tf_keras")
@@ -47,28 +44,41 @@ class PrunedLayer(pruning_wrapper.PruneLowMagnitude):
     Attributes:
         pruning_vars: one (weight, mask, threshold) for each pruned kernel.
         pruning_step: finished training steps; -1 before the first training.
+
+    Raises:
+        ValueError: not a layer, or one that TF-MOT cannot prune; another pooling;
+            `sparsity_m_by_n` is not a pair of integers.
     """
 
     def __init__(self, layer, pruning_schedule=None, block_size=(1, 1), block_pooling_type="AVG",
                  sparsity_m_by_n=None, method: Method | None = None, **kwargs: Any):
-        if method is not None and isinstance(layer, tf_keras.layers.Layer):
-            _offer_our_weights(layer)
-        prefix = "prune_low_magnitude" if method is None else f"prune_{method.name}"
-        name = kwargs.pop("name", None)
-        if isinstance(layer, tf_keras.layers.Layer):
-            kwargs.setdefault("dtype", layer._dtype_policy)
-            name = name or f"{prefix}_{layer.name}"
+        _refuse(layer, block_pooling_type, method)
+        if method is None:
+            layer = _with_prunable_weights(layer)
+        kwargs.setdefault("dtype", layer._dtype_policy)
+        kwargs["name"] = kwargs.get("name") or f"{_prefix(method)}_{layer.name}"
+        # Not TF-MOT's constructor: it makes the name from the class name, and takes the global
+        # dtype policy for layers that have their own.
+        Wrapper.__init__(self, layer, **kwargs)
         if pruning_schedule is None:
             pruning_schedule = schedules.ConstantSparsity(0.5, 0)
-        super().__init__(layer, pruning_schedule, block_size, block_pooling_type, sparsity_m_by_n,
-                         **kwargs)
-        # TF-MOT overwrites the name by one made from the class name.
-        self._name = name
+        if sparsity_m_by_n:
+            sparsity_m_by_n = pruning_utils.convert_to_tuple_of_two_int(
+                sparsity_m_by_n, "sparsity_m_by_n"
+            )
+        self.pruning_schedule = pruning_schedule
+        self.block_size = block_size
+        self.block_pooling_type = block_pooling_type
+        self.sparsity_m_by_n = sparsity_m_by_n or None
         self.method = method
+        self.pruning_obj = None
+        self.pruning_vars: list = []
         self.hidden_vars: tuple = ()
+        self.supports_masking = layer.supports_masking
         self._driven = False
-        self._clocked: tuple = (None, set())
-        self.supports_masking = self.layer.supports_masking
+        self._clock = InCallClock(self)
+        if not hasattr(self, "_batch_input_shape") and hasattr(layer, "_batch_input_shape"):
+            self._batch_input_shape = layer._batch_input_shape  # builds a Sequential model
 
     def drive(self, driven: bool) -> None:
         """Told by the callback that it settles this layer, so that no clock runs in `call`."""
@@ -76,14 +86,13 @@ class PrunedLayer(pruning_wrapper.PruneLowMagnitude):
 
     def __call__(self, inputs, *args, **kwargs):
         # `call` takes what follows the inputs by name only, as SavedModel export needs it.
-        names = list(inspect.signature(self.layer.call).parameters)[1:]
-        kwargs = {**dict(zip(names, args)), **kwargs}
+        kwargs = {**dict(zip(_names_after_inputs(self.layer), args)), **kwargs}
         if isinstance(self.layer, tf_keras.layers.MultiHeadAttention):
             _build_attention(self.layer, inputs, kwargs)
         return super().__call__(inputs, **kwargs)
 
     def build(self, input_shape):
-        tf_keras.layers.Wrapper.build(self, input_shape)
+        Wrapper.build(self, input_shape)
         _build_inside(self.layer, input_shape)
         if self.method is None:
             self.prunable_weights = self.layer.get_prunable_weights()
@@ -111,8 +120,8 @@ class PrunedLayer(pruning_wrapper.PruneLowMagnitude):
     def _add(self, name, weight, initializer, shape=None):
         return self.add_weight(
             name, shape=weight.shape if shape is None else shape, initializer=initializer,
-            dtype=getattr(weight, "true_dtype", weight.dtype), trainable=False, experimental_autocast=False,
-            aggregation=tf.VariableAggregation.MEAN,
+            dtype=getattr(weight, "true_dtype", weight.dtype), trainable=False,
+            experimental_autocast=False, aggregation=tf.VariableAggregation.MEAN,
         )
 
     def _validate_block(self):
@@ -128,50 +137,19 @@ class PrunedLayer(pruning_wrapper.PruneLowMagnitude):
     def call(self, inputs, training=None, **kwargs):
         if training is None:
             training = tf_keras.backend.learning_phase()
-        if not self._driven and self.pruning_vars:
-            if self._first_call_in_graph():
-                self._clock(training)
-            self.pruning_obj.weight_mask_op()
+        if not self._driven:
+            self._clock(training)
         if not self.layer._expects_mask_arg:
             kwargs.pop("mask", None)
         if self.layer._expects_training_arg:
             kwargs["training"] = training
         return self.layer(inputs, **kwargs)
 
-    def _clock(self, training):
-        """One training step: count it, and choose masks where the schedule says so."""
-
-        def tick():
-            self.pruning_step.assign_add(1)
-            step = self.pruning_step.read_value()
-            with tf.control_dependencies(
-                [tf.debugging.assert_greater_equal(step, tf.constant(1, tf.int64), NOT_DRIVEN)]
-            ):
-                self.pruning_obj.conditional_mask_update()
-            return tf.constant(True)
-
-        tf.__internal__.smart_cond.smart_cond(training, tick, lambda: tf.constant(False))
-
-    def _first_call_in_graph(self) -> bool:
-        """Whether this is the first call in the function being traced: a layer that is used
-        several times makes one step, not several."""
-        if tf.executing_eagerly():
-            return True
-        graph = tf.compat.v1.get_default_graph()
-        context = tf.distribute.get_replica_context()
-        replica = None if context is None else str(context.replica_id_in_sync_group)
-        known, replicas = self._clocked
-        if known is None or known() is not graph:
-            replicas = set()
-        first = replica not in replicas
-        self._clocked = (weakref.ref(graph), replicas | {replica})
-        return first
-
     def compute_mask(self, inputs, mask=None):
         return self.layer.compute_mask(inputs, mask)
 
     def get_config(self):
-        config = tf_keras.layers.Wrapper.get_config(self)
+        config = Wrapper.get_config(self)
         if self.method is not None:
             return {**config, "method": self.method.get_config()}
         return {
@@ -189,65 +167,41 @@ class PrunedLayer(pruning_wrapper.PruneLowMagnitude):
         if "method" in config:
             config["method"] = Method.from_config(config["method"])
         else:
-            config["pruning_schedule"] = from_config(config["pruning_schedule"])
+            config["pruning_schedule"] = saved_schedule(config["pruning_schedule"], custom_objects)
             config["block_size"] = tuple(config["block_size"])
         return cls(layer, **config)
 
 
-class InCallPruning:
-    """What TF-MOT calls a wrapper's `pruning_obj`: the masks of one layer, settled by itself."""
-
-    def __init__(self, wrapper: PrunedLayer):
-        self._wrapper = wrapper
-
-    @functools.cached_property
-    def _settle(self) -> Settle:
-        method = adapter.method_of(self._wrapper)
-        return Settle(adapter.targets(self._wrapper), method, timetable=self._timetable, final=0.0)
-
-    @functools.cached_property
-    def _resolved(self) -> tuple:
-        method = adapter.method_of(self._wrapper)
-        if method.rule.allocation.compares_sites:
-            raise ValueError(
-                f"{method.rule.allocation} compares the layers of a model, but UpdatePruningStep "
-                "prunes each layer by itself: use tfprune.PruningCallback()."
-            )
-        return resolve(method.schedule, Run())
-
-    def _timetable(self, step):
-        timetable, self._settle.final = self._resolved
-        return timetable(step)
-
-    def conditional_mask_update(self):
-        """Choose the masks anew if the schedule says so for the wrapper's step."""
-        try:
-            self._settle.refresh_if_due(self._wrapper.pruning_step)
-        except ValueError as error:
-            # Saving traces a training step, too, and must not fail for a schedule in fractions
-            # of a run: only running the step may.
-            tf.debugging.Assert(tf.constant(False), [str(error)])
-        return tf.no_op()
-
-    def weight_mask_op(self):
-        """weight <- weight * mask"""
-        self._settle.apply()
-        return tf.no_op()
-
-    def add_pruning_summaries(self):
-        """Scalars for TensorBoard: the schedule's sparsity, each mask's, each threshold."""
-        step = self._wrapper.pruning_step
-        tf.summary.scalar("sparsity", self._timetable(step)[1])
-        for _, mask, threshold in self._wrapper.pruning_vars:
-            tf.summary.scalar(mask.name + "/sparsity", 1.0 - tf.math.reduce_mean(mask))
-            tf.summary.scalar(threshold.name + "/threshold", threshold)
+def _names_after_inputs(layer: Any) -> list[str]:
+    parameters = list(inspect.signature(layer.call).parameters.values())[1:]
+    names = [each.name for each in parameters if each.kind is each.POSITIONAL_OR_KEYWORD]
+    return names or ["training"]
 
 
-def _offer_our_weights(layer: Any) -> None:
-    """Let TF-MOT's constructor accept a layer that its registry does not know."""
-    known = prune_registry.PruneRegistry.supports(layer)
-    if not known and not hasattr(layer, "get_prunable_weights"):
-        layer.get_prunable_weights = lambda: [item.variable for item in find(layer, adapter)[0]]
+def _prefix(method: Method | None) -> str:
+    return "prune_low_magnitude" if method is None else f"prune_{method.name}"
+
+
+def _refuse(layer: Any, block_pooling_type: str, method: Method | None) -> None:
+    if block_pooling_type not in ("AVG", "MAX"):
+        raise ValueError(
+            f"block_pooling_type={block_pooling_type!r} is not supported: pass 'AVG' or 'MAX'."
+        )
+    if not isinstance(layer, tf_keras.layers.Layer):
+        raise ValueError(f"Only a tf_keras layer can be wrapped for pruning, got {layer!r}.")
+    known = hasattr(layer, "get_prunable_weights") or prune_registry.PruneRegistry.supports(layer)
+    if method is None and not known:
+        raise ValueError(
+            f"The layer {layer.name!r} ({type(layer).__name__}) is not supported by TF-MOT: give "
+            "it a method get_prunable_weights() that returns the variables to prune, or use "
+            "tfprune.prune(...), which leaves the layers dense that it does not know."
+        )
+
+
+def _with_prunable_weights(layer: Any) -> Any:
+    if hasattr(layer, "get_prunable_weights"):
+        return layer
+    return prune_registry.PruneRegistry.make_prunable(layer)
 
 
 def _build_attention(layer: Any, query: Any, kwargs: dict[str, Any]) -> None:

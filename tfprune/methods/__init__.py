@@ -1,8 +1,15 @@
-"""The registry of methods: one line each."""
+"""The registry of methods: one line each. `tfprune.methods()` lists their names.
+
+    >>> import tfprune
+    >>> "magnitude" in tfprune.methods()
+    True
+"""
 
 from __future__ import annotations
 
 import dataclasses
+import sys
+import types
 from typing import Any
 
 from tfprune.methods.base import Method, Rank, Score
@@ -15,14 +22,14 @@ REGISTRY: dict[str, Method] = {
 }
 
 
-def methods() -> tuple[str, ...]:
-    """The names of all methods.
+class _Names(types.ModuleType):
+    """The package's own name is the function's name, too, so the package can be called."""
 
-    Example:
-        >>> "magnitude" in methods()
-        True
-    """
-    return tuple(REGISTRY)
+    def __call__(self) -> tuple[str, ...]:
+        return tuple(REGISTRY)
+
+
+sys.modules[__name__].__class__ = _Names
 
 
 def get(method: str | Method, **changes: Any) -> Method:
@@ -67,4 +74,4 @@ def score(name: str) -> Score:
     )
 
 
-__all__ = ["REGISTRY", "Method", "Rank", "Score", "get", "methods", "score"]
+__all__ = ["REGISTRY", "Method", "Rank", "Score", "get", "score"]
