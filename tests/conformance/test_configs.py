@@ -1,0 +1,73 @@
+"""Every setting survives the way through JSON, in every field."""
+
+import dataclasses
+import json
+
+import pytest
+
+import tfprune
+from tfprune import allocations, configs, gates, layouts, schedules, structures
+from tfprune.configs import from_config, to_config
+from tfprune.methods import REGISTRY, Method, Rank, get
+
+# For each class one or more objects in which, together, no field has its default.
+EXAMPLES = {
+    layouts.Layout: [layouts.Layout((2, 1), (0,), (3,))],
+    structures.Element: [structures.Element()],
+    structures.Block: [structures.Block(2, 3, "max")],
+    structures.NofM: [structures.NofM(1, 4)],
+    structures.Kernel: [structures.Kernel("sum")],
+    structures.Column: [structures.Column("max")],
+    structures.Channel: [structures.Channel("max")],
+    structures.Filter: [structures.Filter("sum")],
+    allocations.Uniform: [allocations.Uniform(3)],
+    allocations.Global: [allocations.Global(3)],
+    allocations.ERK: [allocations.ERK(3)],
+    allocations.LAMP: [allocations.LAMP(3)],
+    allocations.PerSite: [allocations.PerSite({"a": 0.25, "b/kernel": 0.0}, allocations.ERK(2), 4)],
+    schedules.Epochs: [schedules.Epochs(1.5)],
+    schedules.OneShot: [schedules.OneShot(0.3, at=schedules.Epochs(2))],
+    schedules.Constant: [schedules.Constant(0.3, begin=2, end=0.75, frequency=3)],
+    schedules.Polynomial: [
+        schedules.Polynomial(0.3, 0.1, begin=0.25, end=1.0, power=2, frequency=4)
+    ],
+    schedules.Exponential: [
+        schedules.Exponential(0.3, 0.1, begin=schedules.Epochs(1), end=9, frequency=4)
+    ],
+    gates.Fixed: [gates.Fixed(straight_through=True)],
+    Method: [
+        Method("m", Rank(REGISTRY["random"].rule.score, structures.Block(1, 4), allocations.LAMP(), 7),
+               gates.Fixed(True), schedules.OneShot(0.5), "a paper")
+    ],
+}
+
+
+def through_json(value):
+    return from_config(json.loads(json.dumps(to_config(value))))
+
+
+def test_every_registered_setting_has_an_example():
+    ours = {cls for cls in configs._CLASSES.values() if cls.__module__.startswith("tfprune")}
+    assert ours - {Rank} == set(EXAMPLES)  # a Rank is written by its Method
+
+
+@pytest.mark.parametrize("cls", EXAMPLES, ids=lambda cls: cls.__name__)
+def test_round_trip(cls):
+    for field in dataclasses.fields(cls):
+        default = field.default
+        if field.default_factory is not dataclasses.MISSING:
+            default = field.default_factory()
+        assert all(getattr(example, field.name) != default for example in EXAMPLES[cls])
+    for example in EXAMPLES[cls]:
+        back = through_json(example)
+        assert back == example and type(back) is cls
+        for field in dataclasses.fields(cls):
+            assert getattr(back, field.name) == getattr(example, field.name)
+
+
+@pytest.mark.parametrize("name", REGISTRY)
+def test_methods_of_the_registry(name):
+    assert through_json(REGISTRY[name]) == REGISTRY[name]
+    changed = get(name, seed=3, structure=tfprune.Filter(), allocation=tfprune.Global(),
+                  gate=tfprune.Fixed(True), schedule=tfprune.Constant(0.5))
+    assert through_json(changed) == changed != REGISTRY[name]

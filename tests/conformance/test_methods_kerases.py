@@ -1,0 +1,79 @@
+"""Every method in both Kerases, with one tiny fit each."""
+
+import numpy as np
+import pytest
+from tiny_models import (KERASES, STEPS, check_run, cnn, compiled, data, fit, masks, recording,
+                         zeros)
+
+import tfprune
+from tfprune.methods import REGISTRY
+
+SPARSITY = 0.6
+SCHEDULE = tfprune.Polynomial(SPARSITY, end=1.0, frequency=4)  # 6 steps: updates at 0, 4 and 6
+
+
+@pytest.mark.parametrize("family", KERASES)
+@pytest.mark.parametrize("name", REGISTRY)
+def test_a_fit_prunes_exactly(name, family):
+    records = []
+    callback = tfprune.PruningCallback(recording(tfprune.get(name), records), schedule=SCHEDULE)
+    model = compiled(cnn(family), family)
+    history = fit(model, callback).history
+
+    check_run(callback, SPARSITY)
+    sites = [target.site for target in callback.driver.targets]
+    assert [site.name for site in sites] == ["conv/kernel", "hidden/kernel", "logits/kernel"]
+    assert [round(sparsity, 4) for _, sparsity, _ in records] == [0, 0.5778, SPARSITY]
+    for weights, sparsity, chosen in records:
+        expected = tfprune.get(name).rule.masks(weights, sites, sparsity, final=SPARSITY)
+        for mask, other in zip(chosen, expected):
+            np.testing.assert_array_equal(mask, np.asarray(other))
+    for mask, last in zip(masks(callback).values(), records[-1][2]):
+        np.testing.assert_array_equal(mask, last)
+
+    report = callback.report
+    assert not report.warnings
+    assert [row.kept for row in report.sites] == [int(mask.sum()) for mask in records[-1][2]]
+    assert history["sparsity"][-1] == pytest.approx(report.sparsity)
+
+
+@pytest.mark.parametrize("family", KERASES)
+@pytest.mark.parametrize("name", REGISTRY)
+def test_wrapped_and_stripped_models_predict_the_same(name, family):
+    inputs = data()[0]
+    dense = cnn(family)
+    before = dense.predict(inputs, verbose=0)
+    wrapped = tfprune.prune(dense, name, schedule=SCHEDULE)
+    np.testing.assert_array_equal(wrapped.predict(inputs, verbose=0), before)
+    callback = tfprune.PruningCallback()
+    fit(compiled(wrapped, family), callback)
+    check_run(callback, SPARSITY)
+    assert [row.target for row in tfprune.report(wrapped).sites] == [
+        pytest.approx(1 - np.mean(mask)) for mask in masks(callback).values()
+    ]
+
+    alone = tfprune.PruningCallback(name, schedule=SCHEDULE)
+    fit(compiled(cnn(family), family), alone)
+    for mask, other in zip(masks(callback).values(), masks(alone).values()):
+        np.testing.assert_array_equal(mask, other)
+
+    stripped = tfprune.strip_pruning(wrapped)
+    assert [layer.name for layer in stripped.layers] == [layer.name for layer in dense.layers]
+    np.testing.assert_array_equal(stripped.predict(inputs, verbose=0),
+                                  wrapped.predict(inputs, verbose=0))
+    for name, mask in zeros(stripped).items():
+        np.testing.assert_array_equal(mask, masks(callback)[name])
+    assert int(callback.driver.step) == 2 * STEPS
+
+
+@pytest.mark.parametrize("name", REGISTRY)
+def test_both_kerases_in_one_process_choose_the_same_masks(name):
+    chosen = {}
+    for family in KERASES:
+        callback = tfprune.PruningCallback(name, schedule=tfprune.OneShot(SPARSITY))
+        callback.start(cnn(family))
+        chosen[family] = masks(callback)
+        callback.finish()
+    assert chosen["keras"].keys() == chosen["tf_keras"].keys()
+    for key, mask in chosen["keras"].items():
+        np.testing.assert_array_equal(mask, chosen["tf_keras"][key])

@@ -1,0 +1,127 @@
+"""Every method with every structure and every allocation, on kernels of every layout, no fit."""
+
+import math
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfprune import layouts
+from tfprune.allocations import ERK, LAMP, Global, PerSite, Uniform
+from tfprune.methods import REGISTRY, get
+from tfprune.sites import Site
+from tfprune.structures import Block, Channel, Column, Element, Filter, Kernel, NofM
+
+KERNELS = {
+    "dense": (layouts.DENSE, (13, 8)),
+    "conv1": (layouts.conv(1), (3, 5, 6)),
+    "conv2": (layouts.conv(2), (3, 3, 4, 6)),
+    "conv3": (layouts.conv(3), (2, 2, 2, 3, 4)),
+    "transposed": (layouts.conv_transpose(2), (3, 2, 5, 4)),
+    "depthwise": (layouts.depthwise(2), (3, 3, 6, 2)),
+    "embedding": (layouts.EMBEDDING, (11, 5)),
+    "query": (layouts.einsum("abc,cde->abde"), (8, 2, 4)),
+}
+STRUCTURES = (Element(), Block(2, 3), NofM(2, 4), Kernel(), Column(), Channel(), Filter())
+ALLOCATIONS = (Uniform(), Global(), ERK(), LAMP(), PerSite({"dense": 0.3, "conv2": 0.0}, Global()))
+SPARSITIES = (0.0, 0.35, 0.6, 0.9)
+FINAL = SPARSITIES[-1]
+
+
+def cases(structure):
+    """Sites that the structure supports, with weights that hold ties and zeros."""
+    generator = np.random.default_rng(0)
+    sites, weights = [], []
+    for name, (layout, shape) in KERNELS.items():
+        values = generator.normal(size=shape).astype("float32").round(1)
+        if structure.supports(shape, layout) is None:
+            sites.append(Site(f"{name}/kernel", shape, layout, name))
+            weights.append(values)
+    return sites, weights
+
+
+def groups_of(structure, mask, site):
+    """The mask of the groups that a mask of entries came from; fails if it cuts through one."""
+    values = structure.reduce(mask.astype("float64"), site.layout)
+    assert set(np.unique(values)) <= {0.0, 1.0, -math.inf}, "a group is kept in part"
+    return values == 1
+
+
+def check_counts(structure, mask, site, sparsity):
+    kept = groups_of(structure, mask, site)
+    if structure.fixed is None:
+        assert kept.sum() == max(1, round(kept.size * (1 - sparsity)))
+        return
+    lengths = np.isfinite(structure.reduce(np.zeros(site.shape), site.layout)).sum(axis=-1)
+    np.testing.assert_array_equal(kept.sum(axis=-1), np.minimum(structure.fixed, lengths))
+
+
+def masks_of(rule, weights, sites, sparsity):
+    return rule.masks(weights, sites, sparsity, final=FINAL)
+
+
+def assert_equal_everywhere(rule, weights, sites):
+    """NumPy, eager TensorFlow and XLA choose the same masks."""
+    compiled = tf.function(lambda w, s: masks_of(rule, w, sites, s), jit_compile=True,
+                           autograph=False)
+    tensors = [tf.constant(weight) for weight in weights]
+    for sparsity in SPARSITIES[1:]:
+        expected = masks_of(rule, weights, sites, sparsity)
+        level = tf.constant(sparsity, tf.float64)
+        for form in (masks_of(rule, tensors, sites, level), compiled(tensors, level)):
+            for mask, other, site in zip(expected, form, sites):
+                assert isinstance(mask, np.ndarray) and mask.dtype == bool
+                np.testing.assert_array_equal(mask, other.numpy(), site.name)
+
+
+@pytest.mark.parametrize("structure", STRUCTURES, ids=repr)
+@pytest.mark.parametrize("name", REGISTRY)
+def test_counts_are_exact_and_masks_nested(name, structure):
+    rule = get(name, structure=structure).rule
+    sites, weights = cases(structure)
+    assert len(sites) >= len(KERNELS) - 1  # N:M has no rows in a depthwise kernel
+    larger = None
+    for sparsity in SPARSITIES:
+        masks = masks_of(rule, weights, sites, sparsity)
+        for mask, site in zip(masks, sites):
+            check_counts(structure, np.asarray(mask), site, sparsity)
+        if larger is not None:
+            assert all((wide | ~narrow).all() for wide, narrow in zip(larger, masks))
+        larger = [np.asarray(mask) for mask in masks]
+
+
+@pytest.mark.parametrize("structure", STRUCTURES, ids=repr)
+@pytest.mark.parametrize("name", REGISTRY)
+def test_numpy_tensorflow_and_xla_agree(name, structure):
+    assert_equal_everywhere(get(name, structure=structure).rule, *reversed(cases(structure)))
+
+
+@pytest.mark.parametrize("allocation", ALLOCATIONS, ids=lambda a: type(a).__name__)
+@pytest.mark.parametrize("name", REGISTRY)
+def test_allocations_sum_exactly(name, allocation):
+    rule = get(name, allocation=allocation).rule
+    sites, weights = cases(Element())
+    assert_equal_everywhere(rule, weights, sites)
+    for sparsity in SPARSITIES[1:]:
+        kept = [int(np.sum(mask)) for mask in masks_of(rule, weights, sites, sparsity)]
+        assert min(kept) >= 1
+        if isinstance(allocation, PerSite):
+            by_layer = dict(zip(KERNELS, kept))
+            assert by_layer["conv2"] == math.prod(KERNELS["conv2"][1])
+            dense = math.prod(KERNELS["dense"][1])
+            assert by_layer["dense"] == round(dense * (1 - 0.3 * sparsity / FINAL))
+        elif not isinstance(allocation, Uniform):
+            assert sum(kept) == round(sum(site.size for site in sites) * (1 - sparsity))
+
+
+@pytest.mark.parametrize("name", REGISTRY)
+def test_masks_repeat_with_the_seed(name):
+    sites, weights = cases(Element())
+
+    def masks(seed):
+        return [np.asarray(m) for m in masks_of(get(name, seed=seed).rule, weights, sites, 0.5)]
+
+    for one, other in zip(masks(4), masks(4)):
+        np.testing.assert_array_equal(one, other)
+    if "noise" in get(name).rule.score.needs:
+        assert any((one != other).any() for one, other in zip(masks(4), masks(5)))

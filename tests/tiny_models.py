@@ -1,0 +1,117 @@
+"""Tiny models of both Kerases, tiny data, and what must hold after every pruned run."""
+
+import dataclasses
+
+import keras
+import numpy as np
+import tensorflow as tf
+import tf_keras
+
+import tfprune
+
+KERASES = {"keras": keras, "tf_keras": tf_keras}
+STEPS = 3  # in one epoch of `data`
+BATCH = 8
+
+
+def data(shape=(6, 6, 2), classes=3):
+    """(inputs, labels) for `STEPS` steps of `BATCH` examples."""
+    generator = np.random.default_rng(3)
+    inputs = generator.normal(size=(STEPS * BATCH, *shape)).astype("float32")
+    return inputs, generator.integers(0, classes, STEPS * BATCH)
+
+
+def cnn(family):
+    """Convolution and two Dense layers; equal weights at every call and in both Kerases."""
+    library = KERASES[family]
+    layers = library.layers
+    inputs = library.Input((6, 6, 2))
+    x = layers.Conv2D(4, 3, activation="relu", name="conv")(inputs)
+    x = layers.Dense(8, activation="relu", name="hidden")(layers.Flatten()(x))
+    outputs = layers.Dense(3, dtype="float32", name="logits")(x)
+    return with_weights(library.Model(inputs, outputs))
+
+
+def with_weights(model, seed=5):
+    """Give a model random weights that depend on nothing but their shapes and order."""
+    generator = np.random.default_rng(seed)
+    model.set_weights([generator.normal(size=w.shape).astype(w.dtype) * 0.3
+                       for w in model.get_weights()])
+    return model
+
+
+def compiled(model, family, optimizer=None, **settings):
+    library = KERASES[family]
+    loss = library.losses.SparseCategoricalCrossentropy(from_logits=True)
+    optimizer = optimizer or library.optimizers.SGD(0.05, momentum=0.9)
+    model.compile(optimizer, loss, **settings)
+    return model
+
+
+def fit(model, *callbacks, epochs=2, shape=(6, 6, 2), **settings):
+    """Train on `data` in the same order every time."""
+    inputs, labels = data(shape)
+    return model.fit(inputs, labels, batch_size=BATCH, epochs=epochs, shuffle=False, verbose=0,
+                     callbacks=list(callbacks), **settings)
+
+
+def arrays(target):
+    """(kernel, mask as bool, hidden or zeros) of a settle target."""
+    kernel = target.kernel.numpy()
+    hidden = np.zeros_like(kernel) if target.hidden is None else target.hidden.numpy()
+    return kernel, target.mask.numpy() != 0, hidden
+
+
+def masks(callback):
+    """{site name: bool mask} of a callback's run."""
+    return {target.site.name: arrays(target)[1] for target in callback.driver.targets}
+
+
+def zeros(model):
+    """{site name: True where the weight is not zero}, whatever was pruned and how."""
+    from tfprune.adapters import adapter_of
+    from tfprune.adapters.walk import find
+
+    home = adapter_of(model)
+    return {item.site.name: home.raw(item.variable).numpy() != 0 for item in find(model, home)[0]}
+
+
+def check_run(callback, sparsity):
+    """Exact counts, nothing outside the masks, and NumPy's choice where dense weights are kept.
+
+    With a straight-through gate and a last update on the last step, kernel + hidden are the
+    weights from which that update chose.
+    """
+    assert callback.driver.targets
+    for settle in callback.driver.settles:
+        sites = [target.site for target in settle.targets]
+        weights = []
+        for target in settle.targets:
+            kernel, mask, hidden = arrays(target)
+            assert not kernel[~mask].any(), f"{target.site.name}: weights outside the mask"
+            assert not hidden[mask].any(), f"{target.site.name}: hidden weights inside the mask"
+            assert mask.sum() == max(1, round(mask.size * (1 - sparsity))), target.site.name
+            weights.append(kernel + hidden)
+        if settle.method.gate.hides:
+            chosen = settle.method.rule.masks(weights, sites, settle.final, final=settle.final)
+            for target, mask in zip(settle.targets, chosen):
+                np.testing.assert_array_equal(arrays(target)[1], mask, target.site.name)
+
+
+def recording(method, records):
+    """The method, which also writes (weights, sparsity, masks) of every refresh to `records`."""
+    rule = method.rule
+
+    def masks(self, weights, sites, sparsity, *, final):
+        chosen = type(rule).masks(self, weights, sites, sparsity, final=final)
+
+        def record(sparsity, *values):
+            records.append((values[:len(sites)], float(sparsity), values[len(sites):]))
+            return np.int32(0)
+
+        tf.numpy_function(record, [sparsity, *weights, *chosen], tf.int32)
+        return chosen
+
+    recorder = type(f"Recording{type(rule).__name__}", (type(rule),), {"masks": masks})
+    fields = {field.name: getattr(rule, field.name) for field in dataclasses.fields(rule)}
+    return tfprune.get(method, rule=recorder(**fields))
