@@ -9,6 +9,7 @@ on several replicas.
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import Any, Callable, Sequence
 
@@ -133,13 +134,14 @@ def _everywhere(function: Callable, variables: list[tuple], *args: Any) -> None:
         tf.distribute.get_strategy().extended.update(
             variables[0][1], lambda _, *local: function(*local), args=(variables, *args)
         )
-    elif context.num_replicas_in_sync == 1:
+    elif not tf.distribute.has_strategy():
         function(variables, *args)
     else:
-        context.merge_call(_in_strategy, args=(function, variables, *args))
+        merged = functools.partial(_in_strategy, function)
+        context.merge_call(merged, args=(variables, *args))
 
 
-def _in_strategy(strategy, function, variables, *args):
+def _in_strategy(function, strategy, variables, *args):
     strategy.extended.update(
         variables[0][1], lambda _, *local: function(*local), args=(variables, *args)
     )
