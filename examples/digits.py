@@ -5,7 +5,7 @@ from pathlib import Path
 import keras
 import numpy as np
 from keras import layers
-from rich import box, print, progress
+from rich import box, print
 from rich.table import Column, Table
 
 import tflite_export
@@ -22,15 +22,8 @@ def fit(model, title, *callbacks):
     rate = keras.optimizers.schedules.CosineDecay(2e-3, EPOCHS * -(-len(x) // 64))
     adam = keras.optimizers.Adam(rate)
     model.compile(adam, "sparse_categorical_crossentropy", metrics=["accuracy"])
-    with progress.Progress() as bars:
-        bar = bars.add_task(title, total=EPOCHS)
-
-        def show(epoch, logs):
-            now = ", ".join(f"{name} {value:.3f}" for name, value in logs.items())
-            bars.update(bar, advance=1, description=f"{title}: {now}")
-
-        callbacks = *callbacks, keras.callbacks.LambdaCallback(on_epoch_end=show)
-        model.fit(x, y, batch_size=64, epochs=EPOCHS, verbose=0, callbacks=callbacks)
+    bar = tfprune.SparsityLog(progress=True, title=title)
+    model.fit(x, y, batch_size=64, epochs=EPOCHS, verbose=0, callbacks=[*callbacks, bar])
 
 
 def ship(name, model, **options):
