@@ -117,7 +117,10 @@ class PruningCallback(Hooks):
             self.driver.start(self._finished_steps(epoch))
 
     def on_epoch_end(self, epoch, logs=None):
-        if logs is not None and self.driver is not None and self.driver.found:
+        if self.driver is None or not self.driver.found:
+            return
+        self.driver.note_thresholds()
+        if logs is not None:
             from tfprune.reports import sparsity
 
             logs["sparsity"] = sparsity(self.driver)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import tensorflow as tf
@@ -14,7 +14,7 @@ from tfprune.adapters.walk import Found, find, wrappers
 from tfprune.foreign import is_foreign, landing
 from tfprune.methods.base import Method
 from tfprune.schedules import Schedule
-from tfprune.settle import Settle, Target, adopt
+from tfprune.settle import Settle, Target, adopt, note_thresholds
 from tfprune.sites import Skip
 
 
@@ -49,6 +49,7 @@ class Driver:
         self.skipped: tuple[Skip, ...] = ()
         self.wrappers: tuple = ()
         self._begin = 0
+        self._noted: list[Target] = []
         with self._scope():
             self.step = tf.Variable(
                 0, dtype=tf.int64, trainable=False,
@@ -118,10 +119,17 @@ class Driver:
         for wrapper in self.wrappers:
             self.adapter.raw(wrapper.pruning_step).assign(step)
 
+    def note_thresholds(self) -> None:
+        """Bring the wrappers' thresholds up to date: summaries read them once an epoch, and
+        finding a minimum in every refresh would cost half as much as the refresh."""
+        if self._noted:
+            self._once(lambda: note_thresholds(self._noted))
+
     def finish(self) -> None:
         """Apply the masks once more: averaged or restored weights come back dense."""
         if self.found:
             self._once(self._apply)
+            self.note_thresholds()
         for wrapper in self.wrappers:
             self.adapter.drive(wrapper, False)
 
@@ -230,7 +238,9 @@ class Driver:
     def _target(self, item: Found, method: Method) -> Target:
         raw = self.adapter.raw
         if item.wrapper is not None:
-            return self.adapter.target(item)
+            target = self.adapter.target(item)
+            self._noted.append(target)
+            return replace(target, threshold=None)
         kernel = item.variable
         mask = tf.Variable(
             tf.ones(kernel.shape, kernel.dtype), trainable=False,

@@ -94,19 +94,18 @@ class Settle:
         sites = [target.site for target in self.targets]
         weights = [self.method.gate.dense(_read(k), _read(h)) for k, _, h, _ in variables]
         masks = self.method.rule.masks(weights, sites, sparsity, final=self.final)
-        for (kernel, mask, _, lowest), weight, chosen in zip(variables, weights, masks):
-            mask.assign(tf.cast(chosen, mask.dtype))
+        for (_, mask, _, lowest), weight, chosen in zip(variables, weights, masks):
+            mask.assign(tf.cast(chosen, mask.dtype), read_value=False)
             if lowest is not None:
-                kept = threshold(tf.abs(weight), chosen)
-                lowest.assign(tf.cast(tf.where(tf.math.is_inf(kept), 0.0, kept), lowest.dtype))
+                _note_threshold(lowest, weight, chosen)
 
     def _apply(self, variables):
         for kernel, mask, hidden, _ in variables:
             weight = self.method.gate.dense(_read(kernel), _read(hidden))
             kept = weight * tf.cast(mask, weight.dtype)
-            kernel.assign(kept)
+            kernel.assign(kept, read_value=False)
             if hidden is not None:
-                hidden.assign(weight - kept)
+                hidden.assign(weight - kept, read_value=False)
 
 
 def adopt(targets: Sequence[Target]) -> None:
@@ -117,6 +116,22 @@ def adopt(targets: Sequence[Target]) -> None:
             mask.assign(tf.cast(tf.not_equal(_read(kernel), 0), mask.dtype))
 
     _everywhere(local, [target.variables for target in targets])
+
+
+def note_thresholds(targets: Sequence[Target]) -> None:
+    """Write the smallest kept magnitude of each kernel into its threshold."""
+
+    def local(variables):
+        for kernel, mask, _, lowest in variables:
+            _note_threshold(lowest, _read(kernel), tf.not_equal(_read(mask), 0))
+
+    _everywhere(local, [target.variables for target in targets])
+
+
+def _note_threshold(variable, weight, kept):
+    lowest = threshold(tf.abs(weight), kept)
+    lowest = tf.where(tf.math.is_inf(lowest), tf.zeros_like(lowest), lowest)
+    variable.assign(tf.cast(lowest, variable.dtype), read_value=False)
 
 
 def _read(variable):
