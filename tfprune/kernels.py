@@ -122,7 +122,8 @@ def reason_dense(layer: Any) -> str:
     )
 
 
-def positions(uses: Uses, inputs: Shape | None, outputs: Shape | None, layout: Layout) -> int | None:
+def positions(uses: Uses, inputs: Shape | None, outputs: Shape | None,
+              layout: Layout) -> int | None:
     """How often each weight is used for one example; None where shapes do not tell.
 
     Args:
@@ -135,7 +136,9 @@ def positions(uses: Uses, inputs: Shape | None, outputs: Shape | None, layout: L
     if inputs is None or outputs is None:
         return None
     if uses is Uses.STEPS:
-        places: Shape = (*inputs[1:2], *(outputs[-1 - len(layout.spatial):-1] if layout.spatial else ()))
+        # A recurrent convolution is used at every place of every time step.
+        space = outputs[-1 - len(layout.spatial):-1] if layout.spatial else ()
+        places: Shape = (*inputs[1:2], *space)
     else:
         shape = outputs if uses is Uses.OUTPUT else inputs
         places = shape[1:-1]

@@ -52,8 +52,9 @@ class SparsityLog(Hooks):
             from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
             self._bar = Progress(
-                TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:.0f} %"),
-                TimeRemainingColumn(), TextColumn("{task.fields[now]}"),
+                TextColumn("{task.description}"), BarColumn(),
+                TextColumn("{task.percentage:.0f} %"), TimeRemainingColumn(),
+                TextColumn("{task.fields[now]}"),
             )
             steps = self.params.get("steps")
             total = steps * self.params.get("epochs", 1) if steps else None

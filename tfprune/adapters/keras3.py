@@ -108,7 +108,7 @@ def wrap(layer: Any, method: Any, name: str | None = None) -> Any:
 
 
 def clone(model: Any, exchange: Callable[[Any], Any]) -> Any:
-    """The same graph with `exchange(layer)` in place of each layer; layers are shared, not copied."""
+    """The same graph with `exchange(layer)` in place of each layer; weights are shared."""
     return keras.models.clone_model(model, clone_function=exchange)
 
 
