@@ -136,7 +136,7 @@ class PruningCallback(Hooks):
         steps = self.params.get("steps")
         if steps:
             return epoch * steps
-        return int(self.model.optimizer.iterations)
+        return int(self.model.optimizer.iterations.numpy())
 
     def _patch(self, driver: Driver) -> None:
         """Put the driver's `settle` behind the model's own train_step."""

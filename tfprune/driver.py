@@ -62,6 +62,11 @@ class Driver:
         return bool(self.settles)
 
     @property
+    def finished(self) -> int:
+        """Finished steps of the run, those before a resumed one included."""
+        return int(self.step.numpy())  # int() alone does not take what is mirrored on replicas
+
+    @property
     def targets(self) -> list[Target]:
         return [target for settle in self.settles for target in settle.targets]
 
@@ -157,7 +162,7 @@ class Driver:
 
     def _go_on_from_wrappers(self) -> None:
         """A wrapped model knows its own step: it survives saving, and a second fit goes on."""
-        steps = [int(self.adapter.raw(w.pruning_step)) for w in self.wrappers]
+        steps = [int(self.adapter.raw(w.pruning_step).numpy()) for w in self.wrappers]
         self._begin = max(0, *steps)
         self.step.assign(self._begin)
         for wrapper in self.wrappers:

@@ -175,6 +175,6 @@ def _array(variable: Any, dtype: Any = None) -> np.ndarray:
 def _warnings(driver: Any) -> list[str]:
     found = []
     for settle in driver.settles:
-        found += cautions.of_length(settle.timetable, settle.final, int(driver.step), ended=True)
+        found += cautions.of_length(settle.timetable, settle.final, driver.finished, ended=True)
         found += cautions.of_masks(settle)
     return found
