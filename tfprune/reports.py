@@ -8,6 +8,7 @@ from typing import Any, Iterable
 import numpy as np
 
 from tfprune import cautions
+from tfprune.costs import macs, parameters
 from tfprune.sites import Site, Skip
 
 
@@ -127,10 +128,11 @@ def of_sites(rows: Iterable[tuple[Site, Any, Any, float | None]], skipped: Itera
     """A report from (site, weight as an array, structure, target) rows."""
     sites = []
     for site, weight, structure, target in rows:
-        kept = int(np.count_nonzero(weight))
-        macs = None if site.positions is None else kept * site.positions
         text = None if structure is None else repr(structure)
-        sites.append(SiteReport(site.name, site.shape, text, target, kept, site.size, macs))
+        sites.append(SiteReport(
+            site.name, site.shape, text, target, parameters(site.shape, weight), site.size,
+            macs(site.shape, site.positions, weight),
+        ))
     return Report(tuple(sites), tuple(skipped), tuple(warnings))
 
 
