@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
+from tfprune import layouts
 from tfprune.adapters import KERAS3, adapter_of
 from tfprune.kernels import may_hold_kernels
 from tfprune.methods import Method, get
 from tfprune.schedules import Constant, OneShot, accepts
+from tfprune.sites import Site
 from tfprune.structures import Block, Element, NofM, Structure
 
 _POOLINGS = {"AVG": "mean", "MAX": "max"}
@@ -57,6 +60,17 @@ def method_of_tfmot(pruning_schedule: Any, block_size: Any, block_pooling_type: 
     if structure.fixed is not None:
         pruning_schedule = OneShot(1 - structure.n / structure.m, at=1)
     return get("magnitude", structure=structure, schedule=pruning_schedule)
+
+
+def site_of_tfmot(site: Site, wrapper: Any) -> Site:
+    """The site with the axes along which TF-MOT looks for its m zeros in n.
+
+    TF-MOT reads every kernel of rank 2 as Dense, every kernel of rank 4 as Conv2D.
+    """
+    layout = {2: layouts.DENSE, 4: layouts.conv(2)}.get(len(site.shape))
+    if not wrapper.sparsity_m_by_n or layout is None:
+        return site
+    return dataclasses.replace(site, layout=layout)
 
 
 def prune_like_tfmot(to_prune: Any, policy: Any, options: dict[str, Any],

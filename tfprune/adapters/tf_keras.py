@@ -116,7 +116,7 @@ def wrap(layer: Any, method: Any, name: str | None = None) -> Any:
 
 
 def clone(model: Any, exchange: Callable[[Any], Any]) -> Any:
-    """The same graph with `exchange(layer)` in place of each layer; layers are shared, not copied."""
+    """The same graph with `exchange(layer)` in place of each layer; weights are shared."""
     return tf_keras.models.clone_model(model, clone_function=exchange)
 
 
@@ -197,6 +197,7 @@ def targets(wrapper: Any) -> list[Any]:
 
 def target(item: Any) -> Any:
     """The settle target of a wrapped site."""
+    from tfprune.drop_in import site_of_tfmot
     from tfprune.settle import Target
 
     wrapper = item.wrapper
@@ -204,7 +205,8 @@ def target(item: Any) -> Any:
         if raw(weight) is item.variable:
             hidden = getattr(wrapper, "hidden_vars", ())
             hidden = raw(hidden[index]) if hidden else None
-            return Target(item.site, raw(weight), raw(mask), hidden, raw(threshold))
+            site = item.site if getattr(wrapper, "method", None) else site_of_tfmot(item.site, wrapper)
+            return Target(site, raw(weight), raw(mask), hidden, raw(threshold))
     raise LookupError(f"{wrapper.name} does not prune {item.site.name}.")
 
 

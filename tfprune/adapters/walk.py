@@ -65,10 +65,7 @@ def _visit(layer: Any, place: _Place, adapter: ModuleType, seen: set[int]) -> It
     seen.add(id(layer))
     if adapter.is_wrapper(layer):
         inner = _Place(place.path[:-1] + (layer.layer.name,), layer.layer.name, layer, place.calls)
-        chosen = {id(adapter.raw(entry[0])) for entry in layer.pruning_vars}
-        for item in _visit(layer.layer, inner, adapter, seen):
-            if isinstance(item, Skip) or id(item.variable) in chosen:
-                yield item
+        yield from _wrapped(layer, inner, adapter, seen)
         return
     yield from _own(layer, place, adapter, seen)
     if adapter.has_prunable_weights(layer):
@@ -77,6 +74,20 @@ def _visit(layer: Any, place: _Place, adapter: ModuleType, seen: set[int]) -> It
     for sub in adapter.sublayers(layer):
         calls = graph.get(id(sub), ()) if graph is not None else _inner(layer, place.calls)
         yield from _visit(sub, place.into(sub, adapter.is_model(sub), tuple(calls)), adapter, seen)
+
+
+def _wrapped(wrapper: Any, place: _Place, adapter: ModuleType, seen: set[int]) -> Iterator[Any]:
+    """What a wrapper prunes; an object may carry its own get_prunable_weights, as TF-MOT allows."""
+    chosen = {id(adapter.raw(entry[0])): entry[0] for entry in wrapper.pruning_vars}
+    inside = list(_visit(wrapper.layer, place, adapter, seen))
+    known = {id(item.variable) for item in inside if isinstance(item, Found)}
+    others = [variable for key, variable in chosen.items() if key not in known]
+    for item in inside:
+        if not others if isinstance(item, Skip) else id(item.variable) in chosen:
+            yield item
+    for variable in others:
+        name = "/".join([*place.path, adapter.attribute_of(wrapper.layer, variable)])
+        yield from _site(name, variable, of_shape(tuple(variable.shape)), None, place, adapter, seen)
 
 
 def _own(layer: Any, place: _Place, adapter: ModuleType, seen: set[int]) -> Iterator[Any]:
