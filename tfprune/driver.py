@@ -100,7 +100,7 @@ class Driver:
             found, skipped = find(self.model, self.adapter)
             found = self._chosen(found)
             self.skipped = tuple(skipped)
-            self.wrappers = tuple(_unique(item.wrapper for item in found))
+            self.wrappers = self._built_wrappers() if self.method is None else ()
             if not found:
                 raise ValueError(self._nothing_to_prune())
             if self.wrappers:
@@ -159,6 +159,11 @@ class Driver:
                 "PruningCallback() without arguments, or tfprune.strip_pruning(model) first."
             )
         return found
+
+    def _built_wrappers(self) -> tuple:
+        """Those without kernels too: TF-MOT's refuse to run before their step is counted."""
+        all_of_them = wrappers(self.model, self.adapter)
+        return tuple(_unique(one for one in all_of_them if hasattr(one, "pruning_step")))
 
     def _go_on_from_wrappers(self) -> None:
         """A wrapped model knows its own step: it survives saving, and a second fit goes on."""

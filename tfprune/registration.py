@@ -10,6 +10,8 @@ import sys
 
 NAME = "tfprune>PrunedLayer"
 _WRAPPERS = {"keras": "keras3_wrapper", "tf_keras": "tf_keras_wrapper"}
+# A model in a model is written to h5 by tf_keras with the class name only.
+_NAMES = {"keras": (NAME,), "tf_keras": (NAME, "PrunedLayer")}
 
 
 def register_loaded() -> None:
@@ -22,12 +24,16 @@ def register_loaded() -> None:
 
 def register(package: str) -> None:
     """Register the stand-in in one Keras, unless the real class is there already."""
-    _objects(package).setdefault(NAME, _stand_in(package))
+    stand_in = _stand_in(package)
+    for name in _NAMES[package]:
+        _objects(package).setdefault(name, stand_in)
 
 
 def register_real(package: str, cls: type) -> type:
     """Register the real wrapper class in place of the stand-in."""
-    _objects(package).pop(NAME, None)
+    for name in _NAMES[package]:
+        _objects(package)[name] = cls
+    _objects(package).pop(NAME)
     return sys.modules[package].saving.register_keras_serializable(package="tfprune")(cls)
 
 
