@@ -170,8 +170,13 @@ _SUBCLASSED = (
 
 
 def drive(wrapper: Any, driven: bool) -> None:
+    """Turn the clock in the wrapper's own forward pass off and on again."""
     if is_own_wrapper(wrapper):
         wrapper.drive(driven)
+    elif driven:
+        wrapper.pruning_obj.conditional_mask_update = tf.no_op
+    else:
+        vars(wrapper.pruning_obj).pop("conditional_mask_update", None)
 
 
 def method_of(wrapper: Any) -> Any:
