@@ -113,8 +113,9 @@ class InCallClock:
         if tf.executing_eagerly():
             return True
         graph = tf.compat.v1.get_default_graph()
-        context = tf.distribute.get_replica_context()
-        replica = None if context is None else str(context.replica_id_in_sync_group)
+        context, replica = tf.distribute.get_replica_context(), None
+        if context is not None:  # the id is a new tensor at every look, with the same value
+            replica = int(tf.get_static_value(context.replica_id_in_sync_group) or 0)
         if self._graph is None or self._graph() is not graph:
             self._graph, self._replicas = weakref.ref(graph), set()
         first = replica not in self._replicas
