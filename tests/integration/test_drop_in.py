@@ -114,7 +114,8 @@ def test_the_weights_stay_the_objects_that_they_were():
 
 def test_models_are_built_as_late():
     for prune in LIBRARIES.values():
-        model = prune(tf_keras.Sequential([LAYERS.Flatten(), LAYERS.Dense(3, name="d")]), EVERY_STEP)
+        plain = tf_keras.Sequential([LAYERS.Flatten(), LAYERS.Dense(3, name="d")])
+        model = prune(plain, EVERY_STEP)
         assert not model.built
         again = tf_keras.Sequential.from_config(
             model.get_config(), custom_objects={"PruneLowMagnitude": type(model.layers[0])})

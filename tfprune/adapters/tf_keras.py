@@ -173,6 +173,8 @@ def drive(wrapper: Any, driven: bool) -> None:
     """Turn the clock in the wrapper's own forward pass off and on again."""
     if is_own_wrapper(wrapper):
         wrapper.drive(driven)
+    elif wrapper.pruning_obj is None:
+        return  # TF-MOT's, not built
     elif driven:
         wrapper.pruning_obj.conditional_mask_update = tf.no_op
     else:
@@ -210,7 +212,8 @@ def target(item: Any) -> Any:
         if raw(weight) is item.variable:
             hidden = getattr(wrapper, "hidden_vars", ())
             hidden = raw(hidden[index]) if hidden else None
-            site = item.site if getattr(wrapper, "method", None) else site_of_tfmot(item.site, wrapper)
+            own = getattr(wrapper, "method", None) is not None
+            site = item.site if own else site_of_tfmot(item.site, wrapper)
             return Target(site, raw(weight), raw(mask), hidden, raw(threshold))
     raise LookupError(f"{wrapper.name} does not prune {item.site.name}.")
 

@@ -121,4 +121,3 @@ class InCallClock:
         first = replica not in self._replicas
         self._replicas.add(replica)
         return first
-

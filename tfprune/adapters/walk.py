@@ -83,11 +83,12 @@ def _wrapped(wrapper: Any, place: _Place, adapter: ModuleType, seen: set[int]) -
     known = {id(item.variable) for item in inside if isinstance(item, Found)}
     others = [variable for key, variable in chosen.items() if key not in known]
     for item in inside:
-        if not others if isinstance(item, Skip) else id(item.variable) in chosen:
+        if (not others) if isinstance(item, Skip) else id(item.variable) in chosen:
             yield item
     for variable in others:
         name = "/".join([*place.path, adapter.attribute_of(wrapper.layer, variable)])
-        yield from _site(name, variable, of_shape(tuple(variable.shape)), None, place, adapter, seen)
+        layout = of_shape(tuple(variable.shape))
+        yield from _site(name, variable, layout, None, place, adapter, seen)
 
 
 def _own(layer: Any, place: _Place, adapter: ModuleType, seen: set[int]) -> Iterator[Any]:
