@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from tfprune.adapters import adapter, adapter_of
+from tfprune.adapters import KERAS3, TF_KERAS, adapter, adapter_of
 from tfprune.callbacks import settings
 from tfprune.files import keras_of_file
 from tfprune.kernels import may_hold_kernels
@@ -36,7 +36,8 @@ def prune(to_prune: Any, method: str | Method = "magnitude", sparsity: float | N
 
     Raises:
         ValueError: nothing says how much to prune; a subclassed model, whose layers cannot be
-            exchanged; a layer that is listed twice; a model without anything to prune.
+            exchanged; a model whose own train_step would be lost; a layer that is listed twice;
+            a model without anything to prune.
         TypeError: not a Keras object, or objects of both Kerases.
 
     Example:
@@ -170,7 +171,24 @@ def _wrap(to_prune: Any, home: Any, wrap: Any) -> Any:
         )
     if not may_hold_kernels(to_prune, home):
         raise ValueError(f"The model {to_prune.name!r} has no weight that can be pruned.")
-    return home.clone(to_prune, lambda layer: _exchange(layer, home, wrap))
+    wrapped = home.clone(to_prune, lambda layer: _exchange(layer, home, wrap))
+    _refuse_lost_training(to_prune, wrapped)
+    return wrapped
+
+
+def _refuse_lost_training(model: Any, wrapped: Any) -> None:
+    """Cloning keeps a user's class only in Keras 3, and only if its constructor allows it."""
+    for name in ("train_step", "compute_loss"):
+        own = getattr(type(model), name)
+        is_own = own.__module__.split(".")[0] not in (KERAS3, TF_KERAS)
+        if is_own and getattr(type(wrapped), name) is not own:
+            cls = type(model).__name__
+            raise ValueError(
+                f"{cls} has a {name} of its own, which its wrapped copy would not have. Prune "
+                "first, wrapped = tfprune.prune(keras.Model(inputs, outputs), ...), and build "
+                f"{cls} of wrapped.inputs and wrapped.outputs; or use the callback alone, "
+                "tfprune.PruningCallback('magnitude', 0.8)."
+            )
 
 
 def _exchange(layer: Any, home: Any, wrap: Any) -> Any:

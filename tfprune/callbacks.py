@@ -149,8 +149,9 @@ class PruningCallback(Hooks):
 
         @tf.autograph.experimental.do_not_convert
         @functools.wraps(step)
-        def train_step(*args, **kwargs):
-            result = step(*args, **kwargs)
+        def train_step(data):
+            driver.prepare(data)
+            result = step(data)
             driver.settle()
             return result
 

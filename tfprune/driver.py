@@ -87,8 +87,21 @@ class Driver:
         """Begin after `step` finished steps; the zeros of a resumed model are its masks."""
         self._begin = step
         self.step.assign(step)
-        if self.adapter.is_built(self.model):
+        self._drive(True)
+        if self._has_weights():
             self.find_sites()
+
+    def prepare(self, data: Any) -> None:
+        """Before the first step of an unbuilt model is traced: build it, if that can be done.
+
+        Args:
+            data: what `train_step` is given.
+        """
+        if not self.found:
+            self._drive(True)
+            self.adapter.build(self.model, data)
+            if self._has_weights():
+                self.find_sites()
 
     def find_sites(self) -> None:
         """Find the sites, prepare their masks and make the refresh that is due before training.
@@ -109,6 +122,7 @@ class Driver:
                 self.settles = tuple(self._settles(found))
             if not self.settles:
                 raise ValueError(self._nothing_to_prune())
+            self._check_values()
             if self._resume():
                 self._once(self._adopt)
             self._once(self._refresh)
@@ -135,8 +149,17 @@ class Driver:
         if self.found:
             self._once(self._apply)
             self.note_thresholds()
-        for wrapper in self.wrappers:
-            self.adapter.drive(wrapper, False)
+        self._drive(False)
+
+    def _drive(self, driven: bool) -> None:
+        """Tell the wrapped layers, built or not, whether this run prunes them."""
+        if self.method is None:
+            for wrapper in wrappers(self.model, self.adapter):
+                self.adapter.drive(wrapper, driven)
+
+    def _has_weights(self) -> bool:
+        layers = wrappers(self.model, self.adapter)
+        return self.adapter.is_built(self.model) and all(layer.built for layer in layers)
 
     def _methods(self) -> list[Method]:
         """The methods of this run, known before the model is built."""
@@ -171,8 +194,15 @@ class Driver:
         self._begin = max(0, *steps)
         self.step.assign(self._begin)
         for wrapper in self.wrappers:
-            self.adapter.drive(wrapper, True)
             self.adapter.raw(wrapper.pruning_step).assign(self._begin)
+
+    def _check_values(self) -> None:
+        for target in self.targets:
+            if not bool(target.kernel.is_initialized()):
+                raise ValueError(
+                    f"{target.site.name} is created within the first training step, where it has "
+                    "no values yet: build the model before, by calling it on a batch."
+                )
 
     def _nothing_to_prune(self) -> str:
         name = getattr(self.model, "name", self.model)

@@ -68,5 +68,7 @@ def _stripped(value: Any, home: ModuleType) -> Any:
     if isinstance(value, dict):
         new = {key: _stripped(item, home) for key, item in value.items()}
         return new if any(new[key] is not value[key] for key in new) else value
+    if not isinstance(value, (list, tuple)):
+        return value
     new = [_stripped(item, home) for item in value]
     return new if any(a is not b for a, b in zip(new, value)) else value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any, Callable
 
 import keras
@@ -56,21 +57,25 @@ def own_trainable(layer: Any) -> list[Any]:
 
 
 def raw(variable: Any) -> tf.Variable:
-    """The tf.Variable behind a Keras variable, in its own dtype whatever the autocast scope."""
-    return variable._value if isinstance(variable, keras.Variable) else variable
+    """The tf.Variable behind a Keras variable, in its own dtype whatever the autocast scope.
+
+    While a subclassed model is built symbolically there is none yet: then the Keras variable.
+    """
+    held = variable._value if isinstance(variable, keras.Variable) else variable
+    return variable if held is None else held
 
 
 def attribute(layer: Any, name: str) -> Any:
-    found = common.attribute(layer, name, is_variable=lambda v: isinstance(v, keras.Variable))
-    return found if found is None or found._value is not None else None
+    return common.attribute(layer, name, is_variable=lambda v: isinstance(v, keras.Variable))
 
 
 def dtype(variable: Any) -> str:
-    return raw(variable).dtype.name
+    # Not its property `dtype`, which is the autocast scope's.
+    return variable._dtype if isinstance(variable, keras.Variable) else variable.dtype.name
 
 
 def is_float(variable: Any) -> bool:
-    return raw(variable).dtype.is_floating
+    return keras.backend.is_float_dtype(dtype(variable))
 
 
 def calls(model: Any) -> dict[int, list]:
@@ -88,6 +93,18 @@ def calls(model: Any) -> dict[int, list]:
 
 def jit(model: Any) -> bool:
     return bool(model.jit_compile)
+
+
+def build(model: Any, data: Any) -> None:
+    """Build an unbuilt model for `data`, outside of the step that is being traced.
+
+    Variables that a step creates while it is traced may have no values before the trace has
+    ended. A model that cannot be built from shapes alone is left to its first call.
+    """
+    if not is_built(model):
+        with tf.init_scope(), contextlib.suppress(RuntimeError, ValueError):
+            model._symbolic_build(data_batch=data)
+            build_optimizer(model)
 
 
 def build_optimizer(model: Any) -> None:

@@ -97,6 +97,10 @@ def _first(shapes: Any) -> tuple:
     return tuple(shapes)
 
 
+def build(model: Any, data: Any) -> None:
+    """tf_keras' models create their variables, values included, while a step is traced."""
+
+
 def build_optimizer(model: Any) -> None:
     """tf_keras' optimizers create their variables at any time."""
 
