@@ -1,6 +1,7 @@
 """Tiny models of both Kerases, tiny data, and what must hold after every pruned run."""
 
 import dataclasses
+import warnings
 
 import keras
 import numpy as np
@@ -25,7 +26,7 @@ def cnn(family):
     """Convolution and two Dense layers; equal weights at every call and in both Kerases."""
     library = KERASES[family]
     layers = library.layers
-    inputs = library.Input((6, 6, 2))
+    inputs = library.Input((6, 6, 2), name="image")
     x = layers.Conv2D(4, 3, activation="relu", name="conv")(inputs)
     x = layers.Dense(8, activation="relu", name="hidden")(layers.Flatten()(x))
     outputs = layers.Dense(3, dtype="float32", name="logits")(x)
@@ -115,3 +116,19 @@ def recording(method, records):
     recorder = type(f"Recording{type(rule).__name__}", (type(rule),), {"masks": masks})
     fields = {field.name: getattr(rule, field.name) for field in dataclasses.fields(rule)}
     return tfprune.get(method, rule=recorder(**fields))
+
+
+def prepared(model, wrap, method="magnitude", sparsity=None, **settings):
+    """(model, callback): wrapped, or for the callback alone."""
+    if wrap:
+        return (tfprune.prune(model, method, sparsity, **settings), tfprune.PruningCallback())
+    return model, tfprune.PruningCallback(method, sparsity, **settings)
+
+
+def said(action):
+    """The texts of the warnings of the library's own."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        action()
+    return [str(one.message) for one in caught if "prun" in str(one.message).lower()
+            or "NaN" in str(one.message)]

@@ -4,7 +4,7 @@ import sys
 
 import numpy as np
 import tensorflow as tf
-from tiny_models import KERASES, STEPS, check_run, cnn, compiled, fit, masks
+from tiny_models import STEPS, check_run, cnn, compiled, fit, masks
 
 import tfprune
 
@@ -35,7 +35,7 @@ def compare(family, name, wrap):
         model, mirrored = prepared(family, name, wrap)
         compiled(model, family)
     fit(model, mirrored)
-    assert int(mirrored.driver.step) == 2 * STEPS
+    assert mirrored.driver.finished == 2 * STEPS
     assert_replicas_alike(mirrored)
     check_run(mirrored, 0.6)
     for one, other in zip(masks(single).values(), masks(mirrored).values()):
@@ -46,6 +46,5 @@ def compare(family, name, wrap):
 if __name__ == "__main__":
     cpu = tf.config.list_physical_devices("CPU")[0]
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-    for wrapped in (False, True):
-        for method_name in ("magnitude", "random"):
-            compare(sys.argv[1], method_name, wrapped)
+    compare(sys.argv[1], "magnitude", wrap=False)
+    compare(sys.argv[1], "random", wrap=True)

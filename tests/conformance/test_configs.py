@@ -36,7 +36,8 @@ EXAMPLES = {
     ],
     gates.Fixed: [gates.Fixed(straight_through=True)],
     Method: [
-        Method("m", Rank(REGISTRY["random"].rule.score, structures.Block(1, 4), allocations.LAMP(), 7),
+        Method("m",
+               Rank(REGISTRY["random"].rule.score, structures.Block(1, 4), allocations.LAMP(), 7),
                gates.Fixed(True), schedules.OneShot(0.5), "a paper")
     ],
 }

@@ -110,7 +110,8 @@ def test_straight_through_against_a_loop_without_the_library(family):
         with tf.GradientTape() as tape:
             loss = loss_of(labels, plain(inputs, training=True))
         for index, gradient in enumerate(tape.gradient(loss, plain.trainable_variables)):
-            velocity[index] = np.float32(0.9) * velocity[index] - np.float32(0.05) * gradient.numpy()
+            step_back = np.float32(0.05) * gradient.numpy()
+            velocity[index] = np.float32(0.9) * velocity[index] - step_back
             dense[index] = dense[index] + velocity[index]
         refresh(step)
 

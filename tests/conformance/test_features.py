@@ -37,7 +37,7 @@ def run(family, way, model=None, optimizer=None, **settings):
     model, callback = prepared(model or cnn(family), way)
     fit(compiled(model, family, optimizer, **settings), callback)
     check_run(callback, SPARSITY)
-    assert int(callback.driver.step) == 2 * STEPS
+    assert callback.driver.finished == 2 * STEPS
     return callback
 
 
@@ -158,7 +158,8 @@ def subclassed(family):
 
 @everywhere
 @pytest.mark.parametrize("way", ["magnitude", "random"])
-@pytest.mark.parametrize("settings", [{}, {"jit_compile": True}, {"steps_per_execution": 3}], ids=str)
+@pytest.mark.parametrize("settings", [{}, {"jit_compile": True}, {"steps_per_execution": 3}],
+                         ids=str)
 def test_unbuilt_subclassed_model(family, way, settings):
     callback = run(family, way, subclassed(family), **settings)
     assert_same_masks(zeros(callback.model), masks(callback))
