@@ -9,9 +9,10 @@ from typing import Any
 import tensorflow as tf
 
 from tfprune import cautions
-from tfprune.driver import Driver, Run
+from tfprune.driver import Driver
 from tfprune.hooks import Hooks, siblings
 from tfprune.methods import Method, get
+from tfprune.runs import Run
 from tfprune.schedules import Constant, Polynomial, accepts
 from tfprune.structures import Structure
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass, replace
 from typing import Any
 
 import tensorflow as tf
@@ -11,24 +10,11 @@ import tensorflow as tf
 from tfprune import cautions
 from tfprune.adapters import adapter_of
 from tfprune.adapters.walk import Found, find, wrappers
-from tfprune.foreign import is_foreign, landing
 from tfprune.methods.base import Method
-from tfprune.schedules import Schedule
+from tfprune.plans import plan
+from tfprune.runs import Run, resolve
 from tfprune.settle import Settle, Target, adopt, note_thresholds
 from tfprune.sites import Skip
-
-
-@dataclass(frozen=True)
-class Run:
-    """How long the run is.
-
-    Attributes:
-        total_steps: steps of the whole run, those before a resumed one included; None: unknown.
-        steps_per_epoch: None: unknown.
-    """
-
-    total_steps: int | None = None
-    steps_per_epoch: int | None = None
 
 
 class Driver:
@@ -119,7 +105,9 @@ class Driver:
             if self.wrappers:
                 self._go_on_from_wrappers()
             with self._scope():
-                self.settles = tuple(self._settles(found))
+                made = plan(found, self.method, self.adapter, self.run)
+            self.settles, self._noted = tuple(made.settles), made.noted
+            self.skipped += tuple(made.skipped)
             if not self.settles:
                 raise ValueError(self._nothing_to_prune())
             self._check_values()
@@ -247,70 +235,6 @@ class Driver:
     def _scope(self):
         strategy = self.adapter.strategy(self.model)
         return strategy.scope() if strategy.num_replicas_in_sync > 1 else contextlib.nullcontext()
-
-    def _settles(self, found: list[Found]):
-        by_method: dict[Any, list[Found]] = {}
-        methods: dict[Any, Method] = {}
-        for item in found:
-            method = self.method or self.adapter.method_of(item.wrapper)
-            key = repr(method)
-            methods[key] = method
-            by_method.setdefault(key, []).append(item)
-        for key, items in by_method.items():
-            method = methods[key]
-            items = self._supported(items, method.rule.structure)
-            if not items:
-                continue
-            timetable, final = resolve(method.schedule, self.run)
-            targets = [self._target(item, method) for item in items]
-            yield Settle(targets, method, timetable=timetable, final=final)
-
-    def _supported(self, items: list[Found], structure: Any) -> list[Found]:
-        kept = []
-        for item in items:
-            reason = structure.supports(item.site.shape, item.site.layout)
-            if reason is None:
-                kept.append(item)
-            else:
-                self.skipped += (Skip(item.site.name, f"{structure}: {reason}"),)
-        return kept
-
-    def _target(self, item: Found, method: Method) -> Target:
-        raw = self.adapter.raw
-        if item.wrapper is not None:
-            target = self.adapter.target(item)
-            self._noted.append(target)
-            return replace(target, threshold=None)
-        kernel = item.variable
-        mask = tf.Variable(
-            tf.ones(kernel.shape, kernel.dtype), trainable=False,
-            aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
-        )
-        hidden = None
-        if method.gate.hides:
-            hidden = tf.Variable(tf.zeros(kernel.shape, kernel.dtype), trainable=False)
-        return Target(item.site, raw(kernel), mask, hidden)
-
-
-def resolve(schedule: Any, run: Run):
-    """A schedule as `(timetable, final sparsity)` for a run.
-
-    Raises:
-        ValueError: the schedule needs a length that is not known.
-        TypeError: not a schedule.
-    """
-    if isinstance(schedule, Schedule):
-        timetable = schedule.resolve(run.total_steps, run.steps_per_epoch)
-        return timetable, timetable.final
-    if is_foreign(schedule):
-        with tf.init_scope():
-            last = run.total_steps if run.total_steps is not None else 2**31 - 1
-            final = float(schedule(tf.constant(last, tf.int64))[1])
-        return landing(schedule), final
-    raise TypeError(
-        f"Expected a schedule (tfprune.Polynomial(0.8), ...) or a TF-MOT PruningSchedule, got "
-        f"{type(schedule).__name__}: {schedule!r}."
-    )
 
 
 def _unique(values):

@@ -7,7 +7,8 @@ from typing import Any
 
 from tfprune import layouts
 from tfprune.adapters import KERAS3, adapter_of
-from tfprune.kernels import may_hold_kernels
+from tfprune.kernels import matrix_layout, may_hold_kernels
+from tfprune.layouts import Layout
 from tfprune.methods import Method, get
 from tfprune.schedules import Constant, OneShot, accepts
 from tfprune.sites import Site
@@ -17,15 +18,14 @@ _POOLINGS = {"AVG": "mean", "MAX": "max"}
 
 
 def structure_of_tfmot(block_size: Any, block_pooling_type: str, sparsity_m_by_n: Any, *,
-                       is_table: bool = False) -> Structure:
+                       layout: Layout = layouts.DENSE) -> Structure:
     """TF-MOT's block and m-by-n arguments as a structure.
 
     Args:
-        block_size: (height, width) on the Keras kernel [in, out]; on TFLite's matrix [out, in]
-            that is a block of `width` rows and `height` columns.
+        block_size: (height, width) on the Keras kernel.
         block_pooling_type: "AVG" or "MAX".
         sparsity_m_by_n: (m, n) = m ZEROS in every n consecutive weights; None: not wanted.
-        is_table: the kernel is an embedding table, which TFLite stores as Keras does.
+        layout: of the kernel, which says how it lies in TFLite's matrix.
 
     Raises:
         ValueError: another pooling; m not below n.
@@ -43,19 +43,17 @@ def structure_of_tfmot(block_size: Any, block_pooling_type: str, sparsity_m_by_n
         raise ValueError(
             f"Unsupported pooling type '{block_pooling_type}'. Should be 'AVG' or 'MAX'."
         )
-    height, width = block_size
-    rows, columns = (height, width) if is_table else (width, height)
-    return Block(rows, columns, pooling=_POOLINGS[block_pooling_type])
+    return Block.of_kernel(block_size, layout, _POOLINGS[block_pooling_type])
 
 
 def method_of_tfmot(pruning_schedule: Any, block_size: Any, block_pooling_type: str,
-                    sparsity_m_by_n: Any, *, is_table: bool = False) -> Method:
+                    sparsity_m_by_n: Any, *, layout: Layout = layouts.DENSE) -> Method:
     """The method that TF-MOT's arguments describe: magnitude, per layer.
 
     With `sparsity_m_by_n` TF-MOT chooses the mask once, at step 1, whatever the schedule says.
     """
     structure = structure_of_tfmot(
-        block_size, block_pooling_type, sparsity_m_by_n, is_table=is_table
+        block_size, block_pooling_type, sparsity_m_by_n, layout=layout
     )
     if structure.fixed is not None:
         pruning_schedule = OneShot(1 - structure.n / structure.m, at=1)
@@ -110,8 +108,7 @@ def _prune_keras3(to_prune: Any, home: Any, policy: Any, options: dict[str, Any]
     def wrap(layer: Any) -> Any:
         if policy is not None and not policy.allow_pruning(layer):
             return layer
-        is_table = type(layer).__name__ == "Embedding"
-        method = method_of_tfmot(schedule, *options.values(), is_table=is_table)
+        method = method_of_tfmot(schedule, *options.values(), layout=matrix_layout(layer))
         return home.wrap(layer, method, f"prune_low_magnitude_{layer.name}")
 
     if not isinstance(to_prune, (list, tuple)) and not may_hold_kernels(to_prune, home):

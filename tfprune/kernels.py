@@ -111,6 +111,13 @@ def rows(layer: Any) -> tuple[Row, ...] | None:
     return None
 
 
+def matrix_layout(layer: Any) -> Layout:
+    """The layout of a layer's kernels of rank 2: as Dense, but for an Embedding's table."""
+    known = rows(layer)
+    is_table = known is not None and known[0].uses is Uses.LOOKUP
+    return layouts.EMBEDDING if is_table else layouts.DENSE
+
+
 def reason_dense(layer: Any) -> str:
     """Why a layer that has weights, but no row, stays dense."""
     for cls in type(layer).__mro__:

@@ -188,13 +188,14 @@ def drive(wrapper: Any, driven: bool) -> None:
 def method_of(wrapper: Any) -> Any:
     """The method that a wrapper's settings describe, TF-MOT's own wrappers included."""
     from tfprune.drop_in import method_of_tfmot
+    from tfprune.kernels import matrix_layout
 
     own = getattr(wrapper, "method", None)
     if own is not None:
         return own
     return method_of_tfmot(
         wrapper.pruning_schedule, wrapper.block_size, wrapper.block_pooling_type,
-        wrapper.sparsity_m_by_n, is_table=type(wrapper.layer).__name__ == "Embedding",
+        wrapper.sparsity_m_by_n, layout=matrix_layout(wrapper.layer),
     )
 
 

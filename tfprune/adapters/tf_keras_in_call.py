@@ -9,7 +9,7 @@ from typing import Any
 import tensorflow as tf
 
 from tfprune.adapters import tf_keras as adapter
-from tfprune.driver import Run, resolve
+from tfprune.runs import Run, resolve
 from tfprune.settle import Settle
 
 NOT_DRIVEN = (
