@@ -13,8 +13,10 @@ demo: $(READY)
 	@$(PYTHON) examples/digits.py 2> build/demo/stderr.log || \
 	  { code=$$?; cat build/demo/stderr.log >&2; exit $$code; }
 
+# Two processes: most of a small fit is tracing, which uses one core. Files stay whole, so that
+# what a file prepares is prepared once.
 test: $(READY)
-	@$(PYTHON) -m pytest
+	@$(PYTHON) -m pytest -n 2 --dist loadfile
 
 lint: $(READY)
 	@$(PYTHON) -m flake8
