@@ -26,8 +26,8 @@ SEEDS = (0, 1, 2)
 SPARSITIES = (0.80, 0.90, 0.95)
 METHODS = ("dense", "tfmot", "tfprune")
 SETTINGS = {
-    "allocation": "global", "initial": 0.0, "begin": 0.0, "end": 0.75, "power": 3.0,
-    "frequency": 50,
+    "allocation": "global", "initial": 0.0, "begin": 0.0, "end": 0.5, "power": 3.0,
+    "frequency": 10,
 }
 """What can be set for tfprune's magnitude pruning, and what `all` runs."""
 PACKAGES = ("tensorflow", "tf-keras", "tensorflow-model-optimization", "numpy")
