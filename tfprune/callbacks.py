@@ -34,8 +34,8 @@ class PruningCallback(Hooks):
         method: a name out of `tfprune.methods()` or a Method; None for a wrapped model.
         sparsity: fraction of groups to remove, in [0, 1). Short for
             `schedule=Polynomial(sparsity)`: cubic, reached at half of the run.
-        schedule: a tfprune schedule or a TF-MOT `PruningSchedule`. Steps are finished optimizer
-            steps, counted from the beginning of training, `initial_epoch` included.
+        schedule: a tfprune schedule or a TF-MOT `PruningSchedule`. Steps are finished training
+            steps (batches), counted from the beginning of training, `initial_epoch` included.
         structure: which weights go together; `Element()` by default.
         allocation: how many each layer keeps; `Uniform()` by default.
         total_steps: length of the run, where Keras cannot know it and the schedule needs it.

@@ -83,7 +83,7 @@ class Report:
         from rich.table import Table
 
         table = Table(title="Pruning report", title_justify="left")
-        table.add_column("weight")
+        table.add_column("weight", overflow="fold")
         for title in ("shape", "structure", "target", "kept", "of", "sparsity", "MACs"):
             table.add_column(title, justify="right", no_wrap=title != "structure")
         for site in self.sites:
