@@ -35,10 +35,6 @@ def is_wrapper(layer: Any) -> bool:
     return isinstance(layer, PrunedLayer)
 
 
-def is_own_wrapper(layer: Any) -> bool:
-    return is_wrapper(layer)
-
-
 def has_graph(model: Any) -> bool:
     """Whether layers can be exchanged: functional and Sequential models."""
     return isinstance(model, (keras.Sequential, keras.src.models.functional.Functional))
@@ -91,10 +87,6 @@ def calls(model: Any) -> dict[int, list]:
     return shapes
 
 
-def jit(model: Any) -> bool:
-    return bool(model.jit_compile)
-
-
 def build(model: Any, data: Any) -> None:
     """Build an unbuilt model for `data`, outside of the step that is being traced.
 
@@ -144,10 +136,6 @@ def replace_attribute(owner: Any, name: str, value: Any) -> None:
 
 def load_model(path: str, **kwargs: Any) -> Any:
     return keras.models.load_model(path, **kwargs)
-
-
-def custom_objects() -> dict[str, Any]:
-    return keras.saving.get_custom_objects()
 
 
 def drive(wrapper: Any, driven: bool) -> None:

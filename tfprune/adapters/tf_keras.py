@@ -105,14 +105,6 @@ def build_optimizer(model: Any) -> None:
     """tf_keras' optimizers create their variables at any time."""
 
 
-def custom_objects() -> dict[str, Any]:
-    return tf_keras.utils.get_custom_objects()
-
-
-def is_tracing_symbolically() -> bool:
-    return False
-
-
 def wrap(layer: Any, method: Any, name: str | None = None) -> Any:
     from tfprune.adapters.tf_keras_wrapper import PrunedLayer
 
