@@ -11,8 +11,8 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 LAYERS = {
-    0: {"allocations", "arrays", "configs", "costs", "layouts", "schedules", "select", "sites",
-        "structures", "timetable", "views"},
+    0: {"allocations", "arrays", "bounds", "configs", "costs", "layouts", "schedules", "select",
+        "sites", "structures", "timetable", "views"},
     1: {"gates", "select_tensor", "statistics"},
     2: {"methods.base"},
     3: {"methods", "methods.magnitude", "methods.random", "settle", "foreign", "kernels"},

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from tfprune import layouts
 from tfprune.allocations import ERK, LAMP, Global, PerSite, Uniform
+from tfprune.bounds import PFP
 from tfprune.methods import REGISTRY, get
 from tfprune.sites import Site
 from tfprune.structures import Block, Channel, Column, Element, Filter, Kernel, NofM
@@ -23,7 +24,8 @@ KERNELS = {
     "query": (layouts.einsum("abc,cde->abde"), (8, 2, 4)),
 }
 STRUCTURES = (Element(), Block(2, 3), NofM(2, 4), Kernel(), Column(), Channel(), Filter())
-ALLOCATIONS = (Uniform(), Global(), ERK(), LAMP(), PerSite({"dense": 0.3, "conv2": 0.0}, Global()))
+ALLOCATIONS = (Uniform(), Global(), ERK(), LAMP(), PFP(),
+               PerSite({"dense": 0.3, "conv2": 0.0}, Global()))
 SPARSITIES = (0.0, 0.35, 0.6, 0.9)
 FINAL = SPARSITIES[-1]
 
