@@ -25,6 +25,7 @@ _HOMES = {
     "tfprune.structures": (
         "Block", "Channel", "Column", "Element", "Filter", "Kernel", "NofM",
     ),
+    "tfprune.surgery.groups": ("ChannelGroup", "channel_groups"),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 

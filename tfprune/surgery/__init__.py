@@ -1,0 +1,1 @@
+"""Models that really shrink: which channels belong together, and how to take them out."""

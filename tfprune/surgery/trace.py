@@ -1,0 +1,226 @@
+"""The walk through a model's graph that fills the book of channels."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any, Iterator
+
+import numpy as np
+
+from tfprune.adapters import adapter_of, graphs
+from tfprune.surgery.channels import Book, Ids
+from tfprune.surgery.groups import Role
+from tfprune.surgery.tensors import Traced, Unsupported, pin_all, plain, tensors, with_last
+
+_NO_GRAPH = (
+    "{name!r} is a subclassed model: its layers can be seen, but not how they are connected, so "
+    "that nobody can say which channels belong together. Write it as a functional model "
+    "(keras.Model(inputs, outputs)) or as a Sequential one."
+)
+_NOT_BUILT = (
+    "{name!r} is not built, so its channels are not known yet: call model.build(input_shape), or "
+    "the model on data, or give it an Input."
+)
+
+
+def traced(model: Any) -> Book:
+    """Walk through a model.
+
+    Raises:
+        TypeError: not a Keras model.
+        ValueError: no graph, or not built.
+    """
+    adapter = adapter_of(model)
+    if not adapter.is_model(model):
+        raise TypeError(f"Expected a Keras model, got the layer {model.name!r}: put it into a "
+                        "model, for example keras.Sequential([keras.Input(shape), layer]).")
+    graph = graphs.module_of(adapter).graph(model)
+    if graph is None:
+        text = _NOT_BUILT if adapter.has_graph(model) else _NO_GRAPH
+        raise ValueError(text.format(name=model.name))
+    tracer = Tracer(adapter, model)
+    inputs = [tracer.source(ref, name) for ref, name in zip(graph.inputs, graph.names)]
+    pin_all(tracer.book, tracer.run(graph, inputs), "model output")
+    return tracer.book
+
+
+class Tracer:
+    """Applies the rules call by call."""
+
+    def __init__(self, adapter: ModuleType, model: Any):
+        self.adapter = adapter
+        self.graphs = graphs.module_of(adapter)
+        self.book = Book()
+        self._paths: dict[int, str] = {}
+        for layer, path in _paths(model, (), adapter):
+            self._paths.setdefault(id(layer), path)
+
+    def path(self, layer: Any) -> str:
+        """Where a layer stands in the model, as in the names of sites."""
+        return self._paths.get(id(layer), layer.name)
+
+    def source(self, ref: graphs.Ref, name: str) -> Traced:
+        """A model's input. Vectors of integers are tokens, not channels."""
+        is_channels = len(ref.shape) > 2 or ref.dtype.startswith(("float", "bfloat"))
+        if len(ref.shape) < 2 or ref.shape[-1] is None or not is_channels:
+            return plain(ref.shape)
+        ids = self.book.fresh(ref.shape[-1])
+        self.book.pin(ids, f"model input {name}")
+        return with_last(ref.shape, ids)
+
+    def run(self, graph: graphs.Graph, inputs: list[Traced]) -> list[Traced]:
+        """Walk through one graph, from its inputs to its outputs."""
+        known = {ref.key: value for ref, value in zip(graph.inputs, inputs)}
+        for call in graph.calls:
+            args, kwargs = (graphs.mapped(one, graphs.Ref, lambda ref: known[ref.key])
+                            for one in (call.args, call.kwargs))
+            shapes = [ref.shape for ref in call.outputs]
+            results = self.apply(call.operation, args, kwargs, shapes)
+            known.update((ref.key, value) for ref, value in zip(call.outputs, results))
+        return [known[ref.key] for ref in graph.outputs]
+
+    def apply(self, operation: Any, args: tuple, kwargs: dict, shapes: list) -> list[Traced]:
+        """One call: the rule of its kind, or, if there is none, channels that must stay."""
+        from tfprune.surgery.rules import rule_of
+
+        if self.adapter.is_wrapper(operation):
+            operation = operation.layer
+        step = Step(self, operation, args, kwargs, shapes)
+        values = step.values
+        try:
+            results = rule_of(operation, step)(step)
+            results = list(results) if isinstance(results, (list, tuple)) else [results]
+            forgotten = step.forgotten()
+            if not forgotten:
+                return results
+            reason = f"{step.name} has {forgotten}, which no rule covers"
+            pin_all(self.book, results, reason)
+        except Unsupported as why:
+            reason = str(why)
+        pin_all(self.book, values, reason)
+        for ids in step.entered:
+            self.book.pin(ids, reason)
+        return [self._unknown(shape, reason) for shape in shapes]
+
+    def _unknown(self, shape: tuple, reason: str) -> Traced:
+        if len(shape) < 2 or shape[-1] is None:
+            return plain(shape)
+        ids = self.book.fresh(shape[-1])
+        self.book.pin(ids, reason)
+        return with_last(shape, ids)
+
+
+@dataclass
+class Step:
+    """One call of one layer or operation, as its rule sees it."""
+
+    tracer: Tracer
+    operation: Any
+    args: tuple
+    kwargs: dict
+    shapes: list
+
+    def __post_init__(self):
+        self.entered: list[Ids] = []
+
+    @property
+    def book(self) -> Book:
+        return self.tracer.book
+
+    @property
+    def name(self) -> str:
+        return self.tracer.path(self.operation)
+
+    @property
+    def values(self) -> list[Traced]:
+        """All tensors of the call, in order."""
+        return list(tensors((self.args, self.kwargs)))
+
+    @property
+    def value(self) -> Traced:
+        """The first tensor of the call."""
+        values = self.values
+        if not values:
+            raise Unsupported(f"{self.name} has no input")
+        return values[0]
+
+    def setting(self, name: str, position: int, default: Any = None) -> Any:
+        """An argument of the call by name or position, or the operation's attribute."""
+        if name in self.kwargs:
+            return self.kwargs[name]
+        if len(self.args) > position:
+            return self.args[position]
+        return getattr(self.operation, name, default)
+
+    def variable(self, owner: Any, attribute: str) -> Any:
+        """A layer's float variable; None if it has none of this name."""
+        adapter = self.tracer.adapter
+        variable = adapter.attribute(owner, attribute)
+        if variable is not None and not adapter.is_float(variable):
+            raise Unsupported(f"{self.name} has quantized weights")
+        return variable
+
+    def member(self, owner: Any, attribute: str, axis: int, ids: Ids | None,
+               role: Role = Role.FOLLOWER) -> None:
+        """An axis of a variable carries these channels; nothing if the layer has none such."""
+        variable = self.variable(owner, attribute)
+        if variable is None:
+            return
+        raw = self.tracer.adapter.raw(variable)
+        self.book.known.add(id(raw))
+        if ids is None:
+            return
+        axis %= len(raw.shape)
+        if raw.shape[axis] != len(ids):
+            raise Unsupported(f"{self.name}/{attribute} has {raw.shape[axis]} entries along axis "
+                              f"{axis} for {len(ids)} channels")
+        self.entered.append(ids)
+        site = f"{self.tracer.path(owner)}/{attribute}"
+        self.book.enter(raw, (site, axis, role, ids))
+
+    def produce(self, owner: Any, attribute: str, axis: int, repeats: int = 1) -> Ids:
+        """New channels along an axis of a kernel, which holds each `repeats` times in a row."""
+        variable = self.variable(owner, attribute)
+        ids = self.book.fresh(variable.shape[axis] // repeats)
+        self.member(owner, attribute, axis, np.tile(ids, repeats), Role.PRODUCER)
+        return ids
+
+    def only_last(self, value: Traced) -> Ids | None:
+        """The channels along the last axis; those along any other must stay."""
+        for ids in value.axes[:-1]:
+            self.book.pin(ids, f"{self.name} mixes it")
+        return value.last
+
+    def forgotten(self) -> str | None:
+        """A weight of the layer that no rule has looked at."""
+        adapter = self.tracer.adapter
+        for weight in getattr(self.operation, "weights", ()):
+            raw = adapter.raw(weight)
+            is_scalar = raw.shape.num_elements() == 1
+            if raw.dtype.is_floating and not is_scalar and id(raw) not in self.book.known:
+                return adapter.attribute_of(self.operation, weight)
+        return None
+
+
+def _paths(layer: Any, path: tuple[str, ...], adapter: ModuleType) -> Iterator[tuple[Any, str]]:
+    """Every layer under a model with its path, in the order in which sites are named."""
+    for sub in adapter.sublayers(layer):
+        inner = sub.layer if adapter.is_wrapper(sub) else sub
+        own = (*path, inner.name)
+        yield inner, "/".join(own)
+        yield from _paths(inner, own, adapter)
+
+
+def is_stock(operation: Any, row: type) -> bool:
+    """Whether nothing below the class of the row changes what the layer computes."""
+    harmless = {"get_config", "from_config", "get_prunable_weights"}
+    for cls in type(operation).__mro__:
+        if cls is row:
+            return True
+        changed = {name for name, value in vars(cls).items()
+                   if inspect.isfunction(value) and not name.startswith("__")}
+        if changed - harmless:
+            return False
+    return False
