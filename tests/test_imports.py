@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[1]
 LAYERS = {
     0: {"allocations", "arrays", "bounds", "configs", "costs", "layouts", "schedules", "select",
         "sites", "structures", "timetable", "views"},
-    1: {"gates", "select_tensor", "statistics"},
+    1: {"gates", "patches", "select_tensor", "sensitivity", "statistics"},
     2: {"methods.base"},
     3: {"methods", "methods.magnitude", "methods.random", "settle", "foreign", "kernels"},
     4: {"adapters", "adapters.common", "adapters.walk", "registration", "hooks", "files",
