@@ -60,6 +60,12 @@ def leaves(structure: Any) -> Iterator[Any]:
         yield structure
 
 
+def calls_its_graph(model: Any) -> bool:
+    """Whether no class of the user's replaces what the model computes."""
+    owner = next(cls for cls in type(model).__mro__ if "call" in vars(cls))
+    return owner.__module__.split(".")[0] in ("keras", "tf_keras")
+
+
 def module_of(adapter: ModuleType) -> ModuleType:
     """The module with `graph(model)` and `operation_name(operation)` for an adapter's Keras."""
     home = {"keras": "keras3_graph", "tf_keras": "tf_keras_graph"}[adapter.NAME]

@@ -6,7 +6,7 @@ from typing import Any
 
 import keras
 
-from tfprune.adapters.graphs import Call, Graph, Ref, mapped
+from tfprune.adapters.graphs import Call, Graph, Ref, calls_its_graph, mapped
 
 KerasTensor = keras.src.backend.KerasTensor
 
@@ -18,7 +18,7 @@ def _ref(tensor: Any) -> Ref:
 def graph(model: Any) -> Graph | None:
     """The graph of a functional or built Sequential model; None for any other."""
     inside = getattr(model, "_functional", None) or model
-    if not isinstance(inside, keras.src.models.functional.Functional):
+    if not isinstance(inside, keras.src.models.functional.Functional) or not calls_its_graph(model):
         return None
     calls, names = [], {}
     for depth in sorted(inside._nodes_by_depth, reverse=True):

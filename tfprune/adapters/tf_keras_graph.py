@@ -6,7 +6,7 @@ from typing import Any
 
 from tf_keras.src.engine import keras_tensor
 
-from tfprune.adapters.graphs import Call, Graph, Ref, leaves, mapped
+from tfprune.adapters.graphs import Call, Graph, Ref, calls_its_graph, leaves, mapped
 
 
 def _ref(tensor: Any) -> Ref:
@@ -16,7 +16,7 @@ def _ref(tensor: Any) -> Ref:
 
 def graph(model: Any) -> Graph | None:
     """The graph of a functional or built Sequential model; None for any other."""
-    if not getattr(model, "_is_graph_network", False) or not model._nodes_by_depth:
+    if not getattr(model, "_is_graph_network", False) or not calls_its_graph(model):
         return None
     calls, names = [], {}
     for depth in sorted(model._nodes_by_depth, reverse=True):

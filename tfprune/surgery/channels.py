@@ -21,6 +21,7 @@ class Entry:
     role: Role
     ids: Ids
     order: int
+    variable: Any
 
 
 @dataclass
@@ -60,7 +61,7 @@ class Book:
             self.join(self.entries[key].ids, ids)
             return
         self._order += 1
-        self.entries[key] = Entry(site, axis, role, ids, self._order)
+        self.entries[key] = Entry(site, axis, role, ids, self._order, variable)
 
     def passes(self, name: str, ids: Ids) -> None:
         """Channels run through an operation that has no variables."""

@@ -84,6 +84,7 @@ def _of_sets(named, home: Ids, count: int) -> list[list]:
 
 
 def _reason(reasons: list[str]) -> str:
+    reasons = sorted(reasons, key=lambda one: not one.startswith("model "))
     shown = reasons[:3]
     return "; ".join(shown) + (f"; {len(reasons) - 3} more" if len(reasons) > 3 else "")
 

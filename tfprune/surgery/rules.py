@@ -58,6 +58,7 @@ RULES: dict[str, Rule] = {
     "GaussianNoise": rules_shapes.same,
     "StochasticDepth": rules_shapes.same,
     "ActivityRegularization": rules_shapes.same,
+    "Masking": rules_shapes.masking,
     # several tensors
     "Add": rules_shapes.merge,
     "Subtract": rules_shapes.merge,

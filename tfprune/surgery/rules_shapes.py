@@ -30,6 +30,12 @@ def same(step: Step) -> Traced:
     return step.value
 
 
+def masking(step: Step) -> Traced:
+    """A time step is masked if all of its channels have one value."""
+    step.book.pin(step.value.last, f"{step.name} compares all of them")
+    return step.value
+
+
 def activation(step: Step) -> Traced:
     """Activation(function)."""
     return activated(step, step.value, step.operation.activation)

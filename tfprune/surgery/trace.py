@@ -46,6 +46,11 @@ def traced(model: Any) -> Book:
     return tracer.book
 
 
+def variables(model: Any) -> dict[str, Any]:
+    """The variables behind the sites of a model's channel groups, by site name."""
+    return {entry.site: entry.variable for entry in traced(model).entries.values()}
+
+
 class Tracer:
     """Applies the rules call by call."""
 
@@ -75,7 +80,7 @@ class Tracer:
         known = {ref.key: value for ref, value in zip(graph.inputs, inputs)}
         for call in graph.calls:
             args, kwargs = (graphs.mapped(one, graphs.Ref, lambda ref: known[ref.key])
-                            for one in (call.args, call.kwargs))
+                            for one in (call.args, _without_masks(call.kwargs)))
             shapes = [ref.shape for ref in call.outputs]
             results = self.apply(call.operation, args, kwargs, shapes)
             known.update((ref.key, value) for ref, value in zip(call.outputs, results))
@@ -202,6 +207,11 @@ class Step:
             if raw.dtype.is_floating and not is_scalar and id(raw) not in self.book.known:
                 return adapter.attribute_of(self.operation, weight)
         return None
+
+
+def _without_masks(kwargs: dict[str, Any]) -> dict[str, Any]:
+    """Masks choose positions, never channels."""
+    return {name: value for name, value in kwargs.items() if not name.endswith("mask")}
 
 
 def _paths(layer: Any, path: tuple[str, ...], adapter: ModuleType) -> Iterator[tuple[Any, str]]:
