@@ -12,7 +12,9 @@ ROOT = Path(__file__).parents[1]
 
 LAYERS = {
     0: {"allocations", "arrays", "bounds", "configs", "costs", "layouts", "schedules", "select",
-        "sites", "structures", "timetable", "views"},
+        "sites", "structures", "timetable", "views",
+        "coresets", "coresets.caratheodory", "coresets.cloud", "coresets.ellipsoid",
+        "coresets.linf", "coresets.mussay", "coresets.sampling", "coresets.sensitivities"},
     1: {"gates", "patches", "select_tensor", "sensitivity", "statistics"},
     2: {"methods.base"},
     3: {"methods", "methods.magnitude", "methods.random", "settle", "foreign", "kernels"},
