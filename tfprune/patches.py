@@ -2,7 +2,8 @@
 
     outputs = patches(inputs, reading(layer, layout), layout) @ matrix(kernel).T  (+ bias)
 
-matrix(kernel) is TFLite's matrix, columns spatial first and input channels last (`Layout`).
+matrix(kernel) is TFLite's matrix, columns spatial first and input channels last: see
+`tfprune.views.to_matrix`.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ import tensorflow as tf
 
 from tfprune.layouts import Layout
 
-_BLOCK = 1 << 18  # entries of the patches that are worked on at a time
+_BLOCK = 1 << 16  # entries of the patches that are worked on at a time, to stay in the cache
 
 
 def mean_sensitivity(patches: Any, matrix: Any) -> tf.Tensor:

@@ -87,3 +87,28 @@ class View(NamedTuple):
     @property
     def _ordered(self):
         return list(self.axes) == sorted(self.axes)
+
+
+def to_matrix(kernel: Any, layout: Layout) -> Any:
+    """Kernel -> TFLite's matrix [outputs, columns], columns spatial first and inputs last.
+
+    >>> from tfprune.layouts import DENSE
+    >>> to_matrix(np.array([[1, 5], [2, 6], [9, 0]]), DENSE)
+    array([[1, 2, 9],
+           [5, 6, 0]])
+    """
+    matrix = layout.matrix_shape(tuple(kernel.shape))
+    return namespace(kernel).reshape(View(layout.matrix_axes, matrix, matrix).split(kernel, 0),
+                                     matrix)
+
+
+def from_matrix(matrix: Any, shape: tuple[int, ...], layout: Layout) -> Any:
+    """TFLite's matrix [outputs, columns] -> kernel of this shape.
+
+    >>> from tfprune.layouts import DENSE
+    >>> from_matrix(np.array([[1, 2, 9], [5, 6, 0]]), (3, 2), DENSE).tolist()
+    [[1, 5], [2, 6], [9, 0]]
+    """
+    size = layout.matrix_shape(shape)
+    wide = namespace(matrix).reshape(matrix, (1, size[0], 1, size[1]))
+    return View(layout.matrix_axes, size, size).join(wide, tuple(shape))

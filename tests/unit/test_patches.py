@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from tfprune import layouts
 from tfprune.layouts import Layout
 from tfprune.patches import Contraction, Window, patches, reading
+from tfprune.views import to_matrix
 
 KERASES = {"keras": keras, "tf_keras": tf_keras}
 families = pytest.mark.parametrize("family", KERASES)
@@ -22,8 +23,7 @@ def normal(*shape):
 
 def product(patches, kernel, layout):
     """Patches times the kernel's matrix: [batch, positions, outputs]."""
-    kernel = kernel.numpy()
-    matrix = np.transpose(kernel, layout.matrix_axes).reshape(layout.matrix_shape(kernel.shape))
+    matrix = to_matrix(kernel.numpy(), layout)
     if len(patches.shape) == 3:
         return np.einsum("bpe,oe->bpo", patches, matrix)
     groups = patches.shape[2]

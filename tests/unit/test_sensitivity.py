@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from tfprune import layouts, sensitivity
 from tfprune.sensitivity import channel_sensitivity, mean_sensitivity, peak_sensitivity
 from tfprune.structures import Channel
+from tfprune.views import to_matrix
 
 BOTH = pytest.mark.parametrize("score", [mean_sensitivity, peak_sensitivity])
 
@@ -126,8 +127,7 @@ def test_types(score):
 ])
 def test_one_group_of_channels_is_the_structure_channel(shape, layout):
     kernel = np.random.default_rng(9).uniform(size=shape).astype("float32")
-    matrix = np.transpose(kernel, layout.matrix_axes).reshape(layout.matrix_shape(shape))
-    np.testing.assert_array_equal(channel_sensitivity(matrix, shape, layout),
+    np.testing.assert_array_equal(channel_sensitivity(to_matrix(kernel, layout), shape, layout),
                                   Channel("max").reduce(kernel, layout))
 
 
