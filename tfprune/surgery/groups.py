@@ -52,6 +52,12 @@ class ChannelGroup:
         members: every axis of every variable that carries these channels.
         reason: why the channels must stay; None if they may be removed.
         path: the layers and operations that the channels run through, in order.
+
+    Example:
+        >>> kernel = Member("conv1/kernel", 3, Role.PRODUCER, np.arange(16)[:, None])
+        >>> reads = Member("conv2/kernel", 2, Role.CONSUMER, np.arange(16)[:, None])
+        >>> print(ChannelGroup("conv1", 16, (kernel, reads), None, ("conv1 out", "conv2 in")))
+        conv1: 16 channels, conv1 out -> conv2 in
     """
 
     name: str

@@ -9,7 +9,7 @@ from typing import Any, Callable
 import numpy as np
 
 from tfprune.surgery.rules_shapes import concatenate, joined, reshape, same, softmax
-from tfprune.surgery.tensors import Traced, Unsupported, rearranged, with_last
+from tfprune.surgery.tensors import Traced, Unsupported, rearranged
 from tfprune.surgery.trace import Step
 
 
@@ -120,9 +120,7 @@ def pad(step: Step) -> Traced:
 
 def resize(step: Step) -> Traced:
     """Images in another size."""
-    if getattr(step.operation, "data_format", "channels_last") == "channels_first":
-        raise Unsupported(f"{step.name} has its channels first")
-    return with_last(step.shapes[0], step.only_last(step.value))
+    return step.made(step.shapes[0], step.channels(step.value))
 
 
 def nothing(step: Step) -> list[Traced]:

@@ -136,8 +136,6 @@ def rule_of(operation: Any, step: Step) -> Rule:
     row = row_of(operation)
     if row is None:
         raise Unsupported(f"unknown layer {step.name} ({type(operation).__name__})")
-    if getattr(operation, "data_format", None) == "channels_first" and len(step.value.shape) > 2:
-        raise Unsupported(f"{step.name} has its channels first")
     return row
 
 

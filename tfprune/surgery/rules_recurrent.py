@@ -10,7 +10,7 @@ from tfprune.surgery.channels import Ids
 from tfprune.surgery.groups import Role
 from tfprune.surgery.rules_shapes import activated
 from tfprune.surgery.tensors import (
-    Traced, Unsupported, broadcast, concatenated, plain, with_last,
+    Traced, Unsupported, broadcast, concatenated, with_last,
 )
 from tfprune.surgery.trace import Step, is_stock
 
@@ -23,7 +23,7 @@ GATES = {
 def recurrent(step: Step) -> list[Traced]:
     """Units: kernel[in, gates * units], recurrent_kernel[units, gates * units], bias."""
     units = _units(step, step.operation, step.values)
-    return [with_last(shape, units) for shape in step.shapes]
+    return [step.made(shape, units) for shape in step.shapes]
 
 
 def bidirectional(step: Step) -> list[Traced]:
@@ -62,8 +62,10 @@ def _units(step: Step, layer: Any, values: list[Traced]) -> Ids:
     kind = next((one for one in type(cell).__mro__ if one.__name__ in GATES), None)
     if kind is None or not is_stock(cell, kind):
         raise Unsupported(f"unknown cell {type(cell).__name__} of {step.name}")
+    if getattr(layer, "data_format", None) == "channels_first":
+        raise Unsupported(f"{step.name} has its channels before its space, but after its time")
     gates = GATES[kind.__name__]
-    read = step.only_last(values[0])
+    read = step.channels(values[0])
     step.member(cell, "kernel", -2, read, Role.CONSUMER)
     kernel = step.variable(cell, "kernel")
     units = step.produce(cell, "kernel", len(kernel.shape) - 1, gates)
@@ -72,8 +74,7 @@ def _units(step: Step, layer: Any, values: list[Traced]) -> Ids:
     step.member(cell, "recurrent_kernel", -1, every, Role.PRODUCER)
     step.member(cell, "bias", -1, every)
     for state in values[1:]:
-        broadcast(step.book, [state, with_last(state.shape, units)], state.shape, step.name)
+        broadcast(step.book, [state, step.made(state.shape, units)], state.shape, step.name)
     for name in ("activation", "recurrent_activation"):
-        activated(step, with_last(plain((None, len(units))).shape, units),
-                  getattr(cell, name, None))
+        activated(step, with_last((None, len(units)), units), getattr(cell, name, None))
     return units

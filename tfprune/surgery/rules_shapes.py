@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tfprune.surgery.tensors import (
-    Traced, Unsupported, broadcast, concatenated, rearranged, reshaped, with_last,
+    Traced, Unsupported, broadcast, concatenated, pin_all, rearranged, reshaped, with_last,
 )
 from tfprune.surgery.trace import Step
 
@@ -21,7 +21,9 @@ def activated(step: Step, value: Traced, function: Any) -> Traced:
     """After an activation function; one that mixes the channels pins them."""
     name = getattr(function, "__name__", None) or type(function).__name__
     if function is not None and name not in ELEMENTWISE:
-        step.book.pin(value.last, f"activation {name} of {step.name} mixes them")
+        known = name in ("softmax", "log_softmax", "sparsemax", "glu")
+        reason = f"{name} mixes them" if known else f"unknown activation {name}"
+        pin_all(step.book, [value], f"{reason} in {step.name}")
     return value
 
 
@@ -81,12 +83,15 @@ def concatenate(step: Step) -> Traced:
 
 def spatial(step: Step) -> Traced:
     """Pooling, padding, cropping, resizing: every channel for itself."""
-    return with_last(step.shapes[0], step.only_last(step.value))
+    return step.made(step.shapes[0], step.channels(step.value))
 
 
 def reshape(step: Step) -> Traced:
-    """Flatten and Reshape."""
-    return reshaped(step.book, step.value, step.shapes[0], step.name)
+    """Flatten and Reshape. Flatten puts the channels last before it flattens."""
+    value, rank = step.value, len(step.value.shape)
+    if step.channel_axis(rank) != rank - 1:
+        value = rearranged(value, (0, *range(2, rank), 1))
+    return reshaped(step.book, value, step.shapes[0], step.name)
 
 
 def permute(step: Step) -> Traced:

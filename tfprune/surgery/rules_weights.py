@@ -28,7 +28,7 @@ def convolution(step: Step) -> Traced:
     Of a grouped convolution the same channel is removed from every group; where every group has
     one input channel, as in a depthwise convolution, whole groups can be removed.
     """
-    layer, read = step.operation, step.only_last(step.value)
+    layer, read = step.operation, step.channels(step.value)
     rank, groups = layer.rank, getattr(layer, "groups", 1) or 1
     inputs, outputs = _sizes(step, layer, "kernel", rank, rank + 1)
     if groups > 1 and inputs == 1 and read is not None:
@@ -48,19 +48,19 @@ def convolution(step: Step) -> Traced:
 def transposed(step: Step) -> Traced:
     """W[*kernel, out, in], bias[out]."""
     layer, rank = step.operation, step.operation.rank
-    step.member(layer, "kernel", rank + 1, step.only_last(step.value), Role.CONSUMER)
+    step.member(layer, "kernel", rank + 1, step.channels(step.value), Role.CONSUMER)
     return _out(step, layer, step.produce(layer, "kernel", rank))
 
 
 def depthwise(step: Step) -> Traced:
     """W[*kernel, in, multiplier], bias[in * multiplier]."""
-    layer, read = step.operation, step.only_last(step.value)
+    layer, read = step.operation, step.channels(step.value)
     return _out(step, layer, _depthwise(step, layer, read))
 
 
 def separable(step: Step) -> Traced:
     """Depthwise, then W[1, 1, in * multiplier, out]."""
-    layer, read = step.operation, step.only_last(step.value)
+    layer, read = step.operation, step.channels(step.value)
     rank = layer.rank
     between = _depthwise(step, layer, read)
     step.member(layer, "pointwise_kernel", rank, between, Role.CONSUMER)
@@ -145,7 +145,7 @@ def group_normalization(step: Step) -> Traced:
     layer, value = step.operation, step.value
     if len(value.shape) - 1 != layer.axis % len(value.shape):
         raise Unsupported(f"{step.name} does not have its channels last")
-    ids = step.only_last(value)
+    ids = step.channels(value)
     if ids is not None:
         each = ids.reshape(len(ids) if layer.groups == -1 else layer.groups, -1)
         step.book.join(each[:, :1], each)
@@ -200,7 +200,7 @@ def _depthwise(step: Step, layer: Any, read: Ids | None) -> Ids | None:
 
 def _out(step: Step, layer: Any, made: Ids | None) -> Traced:
     step.member(layer, "bias", 0, made)
-    return activated(step, with_last(step.shapes[0], made), layer.activation)
+    return activated(step, step.made(step.shapes[0], made), layer.activation)
 
 
 def _sizes(step: Step, layer: Any, name: str, *axes: int) -> tuple[int, ...]:

@@ -52,8 +52,7 @@ def plain(shape: Shape) -> Traced:
 
 def with_last(shape: Shape, ids: Ids | None) -> Traced:
     """A tensor with channels along its last axis only."""
-    tensor = plain(shape)
-    return tensor if ids is None else tensor.along(-1, ids)
+    return plain(shape).along(-1, ids)
 
 
 def tensors(structure: Any) -> Iterator[Traced]:

@@ -15,9 +15,9 @@ from tfprune.surgery.groups import Role
 from tfprune.surgery.tensors import Traced, Unsupported, pin_all, plain, tensors, with_last
 
 _NO_GRAPH = (
-    "{name!r} is a subclassed model: its layers can be seen, but not how they are connected, so "
-    "that nobody can say which channels belong together. Write it as a functional model "
-    "(keras.Model(inputs, outputs)) or as a Sequential one."
+    "{name!r} is a subclassed model, or has a call method of its own: its layers can be seen, "
+    "but not how they are connected, so that nobody can say which channels belong together. "
+    "Write it as a functional model (keras.Model(inputs, outputs)) or as a Sequential one."
 )
 _NOT_BUILT = (
     "{name!r} is not built, so its channels are not known yet: call model.build(input_shape), or "
@@ -38,7 +38,7 @@ def traced(model: Any) -> Book:
                         "model, for example keras.Sequential([keras.Input(shape), layer]).")
     graph = graphs.module_of(adapter).graph(model)
     if graph is None:
-        text = _NOT_BUILT if adapter.has_graph(model) else _NO_GRAPH
+        text = _NO_GRAPH if adapter.is_built(model) or not adapter.has_graph(model) else _NOT_BUILT
         raise ValueError(text.format(name=model.name))
     tracer = Tracer(adapter, model)
     inputs = [tracer.source(ref, name) for ref, name in zip(graph.inputs, graph.names)]
@@ -192,11 +192,22 @@ class Step:
         self.member(owner, attribute, axis, np.tile(ids, repeats), Role.PRODUCER)
         return ids
 
-    def only_last(self, value: Traced) -> Ids | None:
-        """The channels along the last axis; those along any other must stay."""
-        for ids in value.axes[:-1]:
-            self.book.pin(ids, f"{self.name} mixes it")
-        return value.last
+    def channel_axis(self, rank: int) -> int:
+        """The axis of the channels, as the layer's data format says."""
+        first = getattr(self.operation, "data_format", None) == "channels_first"
+        return 1 if first and rank > 2 else rank - 1
+
+    def channels(self, value: Traced) -> Ids | None:
+        """The channels along the layer's channel axis; those along any other axis must stay."""
+        place = self.channel_axis(len(value.shape))
+        for axis, ids in enumerate(value.axes):
+            if axis != place:
+                self.book.pin(ids, f"{self.name} mixes it")
+        return value.axes[place]
+
+    def made(self, shape: tuple, ids: Ids | None) -> Traced:
+        """A tensor that the layer makes, with channels along its channel axis only."""
+        return plain(shape).along(self.channel_axis(len(shape)), ids)
 
     def forgotten(self) -> str | None:
         """A weight of the layer that no rule has looked at."""
