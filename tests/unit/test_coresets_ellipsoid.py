@@ -140,7 +140,7 @@ def test_the_seed_changes_the_start_only():
 
 
 @quick
-@given(seeds, st.integers(1, 6), st.sampled_from([(40, 30), (300, 400), (400, 300)]))
+@given(seeds, st.integers(1, 6), st.sampled_from([(40, 35), (150, 400), (400, 150)]))
 def test_a_projection_of_no_lower_rank_keeps_inner_products(seed, rank, size):
     generator = np.random.default_rng(seed)
     rows = generator.normal(size=(size[0], rank)) @ generator.normal(size=(rank, size[1]))
@@ -151,12 +151,12 @@ def test_a_projection_of_no_lower_rank_keeps_inner_products(seed, rank, size):
                                atol=1e-9 * np.sum(rows**2, axis=1).max())
 
 
-@pytest.mark.parametrize("size", [(300, 700), (700, 300)])
+@pytest.mark.parametrize("size", [(150, 400), (400, 150)])
 def test_a_projection_keeps_nearly_the_most_variance(size):
     rows = np.random.default_rng(0).normal(size=size)
     values = np.linalg.svd(rows - rows.mean(axis=0), compute_uv=False) ** 2
-    best = values[:8].sum() / values.sum()
-    assert 0.99 * best < hull(rows, 8).share <= best + 1e-12
+    best = values[:4].sum() / values.sum()
+    assert 0.99 * best < hull(rows, 4).share <= best + 1e-12
 
 
 def test_points_of_neurons():
