@@ -162,7 +162,7 @@ def _khachiyan(cloud, weights, slack):
             step = -most if drop else -below / ideal
         column = inverse @ part[index]
         factor = step / (1 - step + step * leverage[index])
-        inverse = (inverse - factor * np.outer(column, column)) / (1 - step)
+        inverse = (inverse - factor * column[:, None] * column) / (1 - step)
         leverage = (leverage - factor * (part @ column) ** 2) / (1 - step)
         some = some * (1 - step)
         some[index] = 0 if drop else some[index] + step
