@@ -85,37 +85,47 @@ def check_run(callback, sparsity):
     """
     assert callback.driver.targets
     for settle in callback.driver.settles:
+        kept = sum(int(arrays(target)[1].sum()) for target in settle.targets)
+        size = sum(target.site.size for target in settle.targets)
+        assert abs(kept - size * (1 - sparsity)) <= len(settle.targets) / 2
         sites = [target.site for target in settle.targets]
         weights = []
         for target in settle.targets:
             kernel, mask, hidden = arrays(target)
             assert not kernel[~mask].any(), f"{target.site.name}: weights outside the mask"
             assert not hidden[mask].any(), f"{target.site.name}: hidden weights inside the mask"
-            assert mask.sum() == max(1, round(mask.size * (1 - sparsity))), target.site.name
+            if isinstance(settle.method.rule.allocation, tfprune.Uniform):
+                assert mask.sum() == max(1, round(mask.size * (1 - sparsity))), target.site.name
             weights.append(kernel + hidden)
-        if settle.method.gate.hides:
+        if settle.method.gate.hides and not settle.is_measured:
             chosen = settle.method.rule.masks(weights, sites, settle.final, final=settle.final)
             for target, mask in zip(settle.targets, chosen):
                 np.testing.assert_array_equal(arrays(target)[1], mask, target.site.name)
 
 
 def recording(method, records):
-    """The method, which also writes (weights, sparsity, masks) of every refresh to `records`."""
+    """The method, which also writes (scores, sparsity, masks) of every refresh to `records`."""
     rule = method.rule
 
-    def masks(self, weights, sites, sparsity, *, final):
-        chosen = type(rule).masks(self, weights, sites, sparsity, final=final)
+    def choose(self, scores, sites, sparsity, *, final):
+        chosen = type(rule).choose(self, scores, sites, sparsity, final=final)
 
         def record(sparsity, *values):
             records.append((values[:len(sites)], float(sparsity), values[len(sites):]))
             return np.int32(0)
 
-        tf.numpy_function(record, [sparsity, *weights, *chosen], tf.int32)
+        tf.numpy_function(record, [sparsity, *scores, *chosen], tf.int32)
         return chosen
 
-    recorder = type(f"Recording{type(rule).__name__}", (type(rule),), {"masks": masks})
+    recorder = type(f"Recording{type(rule).__name__}", (type(rule),), {"choose": choose})
     fields = {field.name: getattr(rule, field.name) for field in dataclasses.fields(rule)}
     return tfprune.get(method, rule=recorder(**fields))
+
+
+def examples(family, shape=(6, 6, 2)):
+    """The same data for scores that look at data."""
+    loss = KERASES[family].losses.SparseCategoricalCrossentropy(from_logits=True)
+    return tfprune.Data(data(shape), loss=loss, batch_size=BATCH)
 
 
 def prepared(model, wrap, method="magnitude", sparsity=None, **settings):

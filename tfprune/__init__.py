@@ -13,9 +13,9 @@ from tfprune import registration
 __version__ = "0.1.0"
 
 _HOMES = {
-    "tfprune.allocations": ("ERK", "Global", "LAMP", "PerSite", "Uniform"),
+    "tfprune.allocations": ("ERK", "Global", "LAMP", "PFP", "PerSite", "Uniform"),
     "tfprune.api": ("load_model", "prune", "prune_low_magnitude", "report", "strip_pruning"),
-    "tfprune.bounds": ("PFP",),
+    "tfprune.batches": ("Data",),
     "tfprune.callbacks": ("PruningCallback",),
     "tfprune.gates": ("Fixed",),
     "tfprune.methods": ("Method", "Rank", "Score", "get"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import warnings
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import tensorflow as tf
 
 from tfprune import cautions
+from tfprune.batches import Data, Feed
 from tfprune.driver import Driver
 from tfprune.hooks import Hooks, siblings
 from tfprune.methods import Method, get
@@ -36,11 +38,13 @@ class PruningCallback(Hooks):
             `schedule=Polynomial(sparsity)`: cubic, reached at half of the run.
         schedule: a tfprune schedule or a TF-MOT `PruningSchedule`. Steps are finished training
             steps (batches), counted from the beginning of training, `initial_epoch` included.
-        structure: which weights go together; `Element()` by default.
-        allocation: how many each layer keeps; `Uniform()` by default.
-        total_steps: length of the run, where Keras cannot know it and the schedule needs it.
+        structure: which weights go together; the method's own by default.
+        allocation: how many each layer keeps; the method's own by default.
+        data: for scores that look at data: (x, y), a data set of batches, or a `tfprune.Data`.
 
     Attributes:
+        total_steps: length of the run; set it where Keras cannot know it and the schedule needs
+            it.
         report: after training, what was asked and what was reached (`tfprune.Report`).
 
     Raises:
@@ -55,12 +59,13 @@ class PruningCallback(Hooks):
 
     def __init__(self, method: str | Method | None = None, sparsity: float | None = None, *,
                  schedule: Any = None, structure: Structure | None = None, allocation: Any = None,
-                 total_steps: int | None = None):
+                 data: Any = None):
         super().__init__()
         self.method = settings(
             method, sparsity, schedule=schedule, structure=structure, allocation=allocation
         )
-        self.total_steps = total_steps
+        self.data = Data.of(data)
+        self.total_steps: int | None = None
         self.report = None
         self.driver: Driver | None = None
 
@@ -79,7 +84,7 @@ class PruningCallback(Hooks):
         self.model = model
         self.report = None
         run = Run(total_steps or self.total_steps, steps_per_epoch)
-        self.driver = Driver(model, self.method, run)
+        self.driver = Driver(model, self.method, run, feed=self._feed())
         _warn(self.driver.cautions())
         self.driver.start(step)
 
@@ -88,6 +93,16 @@ class PruningCallback(Hooks):
         if self.driver is None:
             raise RuntimeError("PruningCallback.settle() before start(model): call start first.")
         self.driver.settle()
+
+    def update(self) -> None:
+        """Choose masks from scores that are measured on the model or on data, where that is due.
+
+        Once after every step, outside of the compiled step. Other scores are computed in
+        `settle`, and this does nothing.
+        """
+        if self.driver is None:
+            raise RuntimeError("PruningCallback.update() before start(model): call start first.")
+        self.driver.update()
 
     def finish(self):
         """End the run: apply the masks a last time, and report. Returns the report."""
@@ -107,7 +122,7 @@ class PruningCallback(Hooks):
         steps = self.params.get("steps")
         epochs = self.params.get("epochs")
         total = self.total_steps or (steps * epochs if steps and epochs else None)
-        driver = Driver(self.model, self.method, Run(total, steps))
+        driver = Driver(self.model, self.method, Run(total, steps), feed=self._feed())
         _warn(cautions.of_siblings(siblings(self)))
         _warn(driver.cautions())
         self._patch(driver)
@@ -116,6 +131,10 @@ class PruningCallback(Hooks):
         if self.driver is not None and self._first_epoch:
             self._first_epoch = False
             self.driver.start(self._finished_steps(epoch))
+
+    def on_train_batch_end(self, batch, logs=None):
+        if self.driver is not None:
+            self.driver.update()
 
     def on_epoch_end(self, epoch, logs=None):
         if self.driver is None or not self.driver.found:
@@ -130,6 +149,13 @@ class PruningCallback(Hooks):
         self._unpatch()
         if self.driver is not None:
             self.finish()
+
+    def _implements_train_batch_hooks(self) -> bool:
+        """Asked by tf_keras, which spares itself the call where nobody needs it."""
+        return self.method is None or self.method.rule.is_measured
+
+    def _feed(self) -> Feed | None:
+        return None if self.data is None else Feed(self.data)
 
     def _finished_steps(self, epoch: int) -> int:
         if not epoch:
@@ -190,7 +216,7 @@ def settings(method: str | Method | None, sparsity: float | None, *, schedule: A
     method = get(method, **changes)
     schedule = schedule if schedule is not None else method.schedule
     if schedule is None:
-        return get(method, schedule=_default_schedule(method.rule.structure, sparsity))
+        return get(method, schedule=_default_schedule(method, sparsity))
     if not accepts(schedule):
         raise TypeError(
             f"schedule={schedule!r}: expected a tfprune schedule such as Polynomial(0.8) or a "
@@ -203,19 +229,24 @@ def settings(method: str | Method | None, sparsity: float | None, *, schedule: A
     return get(method, schedule=schedule)
 
 
-def _default_schedule(structure: Structure, sparsity: float | None) -> Any:
-    """Cubic to the asked sparsity; N:M is whole at once, there is nothing gradual about it."""
+def _default_schedule(method: Method, sparsity: float | None) -> Any:
+    """The method's own, else cubic; N:M is whole at once, there is nothing gradual about it."""
+    structure = method.rule.structure
     if structure.fixed is not None:
         if sparsity not in (None, structure.sparsity):
             raise ValueError(
                 f"sparsity={sparsity}, but {structure} removes {structure.sparsity:g}; leave "
                 "sparsity out."
             )
+        if method.timing is not None:
+            return dataclasses.replace(method.timing, sparsity=structure.sparsity)
         return Constant(structure.sparsity, end=0.5)
     if sparsity is None:
         raise ValueError(
             "How much to prune? Pass sparsity=0.8 (the fraction to remove), or a schedule."
         )
+    if method.timing is not None:
+        return dataclasses.replace(method.timing, sparsity=sparsity)
     return Polynomial(sparsity)
 
 

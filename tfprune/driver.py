@@ -10,11 +10,14 @@ import tensorflow as tf
 from tfprune import cautions
 from tfprune.adapters import adapter_of
 from tfprune.adapters.walk import Found, find, wrappers
+from tfprune.batches import Feed
 from tfprune.methods.base import Method
 from tfprune.plans import plan
 from tfprune.runs import Run, resolve
 from tfprune.settle import Settle, Target, adopt, note_thresholds
 from tfprune.sites import Skip
+from tfprune.statistics.subject import Subject
+from tfprune.updates import Updates
 
 
 class Driver:
@@ -24,14 +27,17 @@ class Driver:
         model: any Keras model, built or not.
         method: prunes the model's sites; None: the settings of its wrapped layers do.
         run: its length.
+        feed: data for scores that look at data; None: none.
     """
 
-    def __init__(self, model: Any, method: Method | None, run: Run):
+    def __init__(self, model: Any, method: Method | None, run: Run, *, feed: Feed | None = None):
         self.model = model
         self.adapter = adapter_of(model)
         self.method = method
         self.run = run
+        self.feed = feed
         self.settles: tuple[Settle, ...] = ()
+        self.updates: tuple[Updates, ...] = ()
         self.skipped: tuple[Skip, ...] = ()
         self.wrappers: tuple = ()
         self._begin = 0
@@ -114,6 +120,27 @@ class Driver:
             if self._resume():
                 self._once(self._adopt)
             self._once(self._refresh)
+            self._prepare_updates(found)
+        self.update()
+
+    def update(self) -> None:
+        """Choose masks from measured scores where an update is due; not inside a compiled step.
+
+        Raises:
+            ValueError: a score needs data and there is none, or it does not fit the model.
+        """
+        step = self.finished if self.updates else 0
+        for updates in self.updates:
+            updates.update(step)
+
+    def _prepare_updates(self, found: list[Found]) -> None:
+        owners = {id(self.adapter.raw(item.variable)): item for item in found}
+        self.updates = tuple(
+            Updates(settle, Subject(self.model, self.adapter, tuple(
+                owners[id(target.kernel)] for target in settle.targets
+            )), self.feed, step=self._begin)
+            for settle in self.settles if settle.is_measured
+        )
 
     def settle(self) -> None:
         """Run after every optimizer step, inside or outside a compiled function."""

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from tfprune.foreign import is_foreign, landing
 from tfprune.schedules import Schedule
+from tfprune.timetable import Timetable
 
 
 @dataclass(frozen=True)
@@ -43,3 +44,27 @@ def resolve(schedule: Any, run: Run) -> tuple[Callable, float]:
         f"Expected a schedule (tfprune.Polynomial(0.8), ...) or a TF-MOT PruningSchedule, got "
         f"{type(schedule).__name__}: {schedule!r}."
     )
+
+
+def updates_between(timetable: Any, after: int, step: int) -> list[float]:
+    """The sparsities of the updates that fall due after one step, up to another one.
+
+    Args:
+        timetable: what `resolve` gave: a Timetable or a function like it.
+        after, step: numbers of finished steps.
+
+    Example:
+        >>> from tfprune.schedules import Polynomial
+        >>> timetable, _ = resolve(Polynomial(0.5, end=8, power=1, frequency=4), Run(10))
+        >>> updates_between(timetable, -1, 5)
+        [0.0, 0.25]
+    """
+    due = []
+    for one in range(after + 1, step + 1):
+        if isinstance(timetable, Timetable):
+            if timetable.is_update(one):
+                due.append(timetable.sparsity(one))
+        else:
+            is_due, sparsity = timetable(tf.constant(one, tf.int64))
+            due += [float(sparsity)] if bool(is_due) else []
+    return due

@@ -66,8 +66,15 @@ class Settle:
         self.refresh_if_due(step)
         self.apply()
 
+    @property
+    def is_measured(self) -> bool:
+        """Whether masks are chosen from outside, between two steps: see `tfprune.updates`."""
+        return self.method.rule.is_measured
+
     def refresh_if_due(self, step: tf.Tensor) -> None:
-        """Choose the masks anew where the timetable says so."""
+        """Choose the masks anew where the timetable says so, if the weights tell enough."""
+        if self.is_measured:
+            return
         _everywhere(self._refresh_if_due, self._variables(), tf.convert_to_tensor(step))
 
     def refresh(self, sparsity: Any) -> None:

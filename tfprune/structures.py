@@ -13,6 +13,7 @@ half precision does not overflow and the order of the summation does not show.
 """
 
 import abc
+import dataclasses
 import math
 from dataclasses import dataclass
 from numbers import Integral
@@ -34,6 +35,8 @@ class Structure(abc.ABC):
 
     fixed: ClassVar[int | None] = None
     """None: any number of groups may be kept. n: exactly n of every row (`NofM`)."""
+
+    pooling = None  # a field of those whose groups have several entries: how scores are pooled
 
     def groups(self, shape: tuple[int, ...], layout: Layout) -> int:
         """Number of groups of a kernel."""
@@ -63,6 +66,12 @@ class Structure(abc.ABC):
             pooled = pooled / view.sizes.astype("float64")
         dtype = "float64" if scores.dtype.name == "float64" else "float32"
         return xp.reshape(xp.astype(pooled, dtype), (-1,))
+
+    def total(self, values: Any, layout: Layout) -> Any:
+        """Sums over the entries of each group [groups], whatever the pooling."""
+        if self.pooling in (None, "sum"):
+            return self.reduce(values, layout)
+        return dataclasses.replace(self, pooling="sum").reduce(values, layout)
 
     def expand(self, mask: Any, shape: tuple[int, ...], layout: Layout) -> Any:
         """Mask of groups, as `reduce` orders them -> mask of entries, of shape `shape`."""

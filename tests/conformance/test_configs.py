@@ -6,7 +6,7 @@ import json
 import pytest
 
 import tfprune
-from tfprune import allocations, bounds, configs, gates, layouts, schedules, structures
+from tfprune import allocations, configs, gates, layouts, schedules, structures
 from tfprune.configs import from_config, to_config
 from tfprune.methods import REGISTRY, Method, Rank, get
 
@@ -25,7 +25,7 @@ EXAMPLES = {
     allocations.ERK: [allocations.ERK(3)],
     allocations.LAMP: [allocations.LAMP(3)],
     allocations.PerSite: [allocations.PerSite({"a": 0.25, "b/kernel": 0.0}, allocations.ERK(2), 4)],
-    bounds.PFP: [bounds.PFP(3, delta=0.1, constant=2.0)],
+    allocations.PFP: [allocations.PFP(3, delta=0.1, constant=2.0)],
     schedules.Epochs: [schedules.Epochs(1.5)],
     schedules.OneShot: [schedules.OneShot(0.3, at=schedules.Epochs(2))],
     schedules.Constant: [schedules.Constant(0.3, begin=2, end=0.75, frequency=3)],
@@ -38,8 +38,9 @@ EXAMPLES = {
     gates.Fixed: [gates.Fixed(straight_through=True)],
     Method: [
         Method("m",
-               Rank(REGISTRY["random"].rule.score, structures.Block(1, 4), allocations.LAMP(), 7),
-               gates.Fixed(True), schedules.OneShot(0.5), "a paper")
+               Rank(REGISTRY["random"].rule.score, structures.Block(1, 4), allocations.LAMP(), 7,
+                    rounds=3, momentum=0.5),
+               gates.Fixed(True), schedules.OneShot(0.5), schedules.OneShot(0.25), "a paper")
     ],
 }
 

@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-from tiny_models import (KERASES, STEPS, check_run, cnn, compiled, data, fit, masks, recording,
-                         zeros)
+from tiny_models import (KERASES, STEPS, check_run, cnn, compiled, data, examples, fit, masks,
+                         recording, zeros)
 
 import tfprune
 from tfprune.methods import REGISTRY
@@ -16,7 +16,8 @@ SCHEDULE = tfprune.Polynomial(SPARSITY, end=1.0, frequency=4)  # 6 steps: update
 @pytest.mark.parametrize("name", REGISTRY)
 def test_a_fit_prunes_exactly(name, family):
     records = []
-    callback = tfprune.PruningCallback(recording(tfprune.get(name), records), schedule=SCHEDULE)
+    method = recording(tfprune.get(name, rounds=1), records)
+    callback = tfprune.PruningCallback(method, schedule=SCHEDULE, data=examples(family))
     model = compiled(cnn(family), family)
     history = fit(model, callback).history
 
@@ -24,8 +25,8 @@ def test_a_fit_prunes_exactly(name, family):
     sites = [target.site for target in callback.driver.targets]
     assert [site.name for site in sites] == ["conv/kernel", "hidden/kernel", "logits/kernel"]
     assert [round(sparsity, 4) for _, sparsity, _ in records] == [0, 0.5778, SPARSITY]
-    for weights, sparsity, chosen in records:
-        expected = tfprune.get(name).rule.masks(weights, sites, sparsity, final=SPARSITY)
+    for scores, sparsity, chosen in records:
+        expected = tfprune.get(name).rule.choose(scores, sites, sparsity, final=SPARSITY)
         for mask, other in zip(chosen, expected):
             np.testing.assert_array_equal(mask, np.asarray(other))
     for mask, last in zip(masks(callback).values(), records[-1][2]):
@@ -45,14 +46,14 @@ def test_wrapped_and_stripped_models_predict_the_same(name, family):
     before = dense.predict(inputs, verbose=0)
     wrapped = tfprune.prune(dense, name, schedule=SCHEDULE)
     np.testing.assert_array_equal(wrapped.predict(inputs, verbose=0), before)
-    callback = tfprune.PruningCallback()
+    callback = tfprune.PruningCallback(data=examples(family))
     fit(compiled(wrapped, family), callback)
     check_run(callback, SPARSITY)
     assert [row.target for row in tfprune.report(wrapped).sites] == [
         pytest.approx(1 - np.mean(mask)) for mask in masks(callback).values()
     ]
 
-    alone = tfprune.PruningCallback(name, schedule=SCHEDULE)
+    alone = tfprune.PruningCallback(name, schedule=SCHEDULE, data=examples(family))
     fit(compiled(cnn(family), family), alone)
     for mask, other in zip(masks(callback).values(), masks(alone).values()):
         np.testing.assert_array_equal(mask, other)
@@ -70,7 +71,8 @@ def test_wrapped_and_stripped_models_predict_the_same(name, family):
 def test_both_kerases_in_one_process_choose_the_same_masks(name):
     chosen = {}
     for family in KERASES:
-        callback = tfprune.PruningCallback(name, schedule=tfprune.OneShot(SPARSITY))
+        callback = tfprune.PruningCallback(name, schedule=tfprune.OneShot(SPARSITY),
+                                           data=examples(family))
         callback.start(cnn(family))
         chosen[family] = masks(callback)
         callback.finish()

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfprune import layouts
+from tfprune import layouts, statistics
 from tfprune.allocations import ERK, LAMP, Global, PerSite, Uniform
-from tfprune.bounds import PFP
+from tfprune.allocations import PFP
 from tfprune.methods import REGISTRY, get
 from tfprune.sites import Site
 from tfprune.structures import Block, Channel, Column, Element, Filter, Kernel, NofM
@@ -28,6 +28,11 @@ ALLOCATIONS = (Uniform(), Global(), ERK(), LAMP(), PFP(),
                PerSite({"dense": 0.3, "conv2": 0.0}, Global()))
 SPARSITIES = (0.0, 0.35, 0.6, 0.9)
 FINAL = SPARSITIES[-1]
+
+
+def rule_of(name, structure=Element(), allocation=None):
+    """The rule of a method; with the same sparsity everywhere, or another allocation."""
+    return get(name, structure=structure, allocation=allocation or Uniform()).rule
 
 
 def cases(structure):
@@ -58,19 +63,34 @@ def check_counts(structure, mask, site, sparsity):
     np.testing.assert_array_equal(kept.sum(axis=-1), np.minimum(structure.fixed, lengths))
 
 
+def measured_of(rule, sites):
+    """Made-up statistics of the sites, of the shapes that measuring them would give."""
+    generator = np.random.default_rng(1)
+    names = [name for name in rule.score.needs if name in statistics.MEASURED]
+    shapes = [(rule.structure.groups(site.shape, site.layout),)
+              if statistics.of_groups(rule.score.needs) else site.shape for site in sites]
+    return [{name: generator.uniform(size=shape).astype("float32").round(2) for name in names}
+            for shape in shapes]
+
+
 def masks_of(rule, weights, sites, sparsity):
-    return rule.masks(weights, sites, sparsity, final=FINAL)
+    measured = measured_of(rule, sites)
+    if any(tf.is_tensor(weight) for weight in weights):
+        measured = [{name: tf.constant(value) for name, value in one.items()} for one in measured]
+    scores = rule.scores(weights, sites, measured)
+    return rule.choose(scores, sites, sparsity, final=FINAL)
 
 
 def assert_equal_everywhere(rule, weights, sites):
-    """NumPy, eager TensorFlow and XLA choose the same masks."""
-    compiled = tf.function(lambda w, s: masks_of(rule, w, sites, s), jit_compile=True,
-                           autograph=False)
+    """NumPy and TensorFlow choose the same masks; XLA, too, where a compiled step chooses."""
+    compiled = tf.function(lambda w, s: masks_of(rule, w, sites, s), autograph=False,
+                           jit_compile=not rule.is_measured)
     tensors = [tf.constant(weight) for weight in weights]
     for sparsity in SPARSITIES[1:]:
         expected = masks_of(rule, weights, sites, sparsity)
         level = tf.constant(sparsity, tf.float64)
-        for form in (masks_of(rule, tensors, sites, level), compiled(tensors, level)):
+        eager = [] if rule.is_measured else [masks_of(rule, tensors, sites, level)]
+        for form in (*eager, compiled(tensors, level)):
             for mask, other, site in zip(expected, form, sites):
                 assert isinstance(mask, np.ndarray) and mask.dtype == bool
                 np.testing.assert_array_equal(mask, other.numpy(), site.name)
@@ -79,7 +99,7 @@ def assert_equal_everywhere(rule, weights, sites):
 @pytest.mark.parametrize("structure", STRUCTURES, ids=repr)
 @pytest.mark.parametrize("name", REGISTRY)
 def test_counts_are_exact_and_masks_nested(name, structure):
-    rule = get(name, structure=structure).rule
+    rule = rule_of(name, structure)
     sites, weights = cases(structure)
     assert len(sites) >= len(KERNELS) - 1  # N:M has no rows in a depthwise kernel
     larger = None
@@ -95,13 +115,13 @@ def test_counts_are_exact_and_masks_nested(name, structure):
 @pytest.mark.parametrize("structure", STRUCTURES, ids=repr)
 @pytest.mark.parametrize("name", REGISTRY)
 def test_numpy_tensorflow_and_xla_agree(name, structure):
-    assert_equal_everywhere(get(name, structure=structure).rule, *reversed(cases(structure)))
+    assert_equal_everywhere(rule_of(name, structure), *reversed(cases(structure)))
 
 
 @pytest.mark.parametrize("allocation", ALLOCATIONS, ids=lambda a: type(a).__name__)
 @pytest.mark.parametrize("name", REGISTRY)
 def test_allocations_sum_exactly(name, allocation):
-    rule = get(name, allocation=allocation).rule
+    rule = rule_of(name, allocation=allocation)
     sites, weights = cases(Element())
     assert_equal_everywhere(rule, weights, sites)
     for sparsity in SPARSITIES[1:]:

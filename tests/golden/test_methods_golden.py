@@ -11,8 +11,19 @@ from tfprune.statistics import collect
 SITE = Site("dense/kernel", (2, 3), layouts.DENSE, "dense")
 KERNEL = np.array([[0.5, -2.0, 0.25], [-0.75, 0.0, 1.0]], np.float32)
 
-# The magnitudes are .5 2 .25 / .75 0 1: the three largest are 2, 1 and .75.
-GOLDEN = {"magnitude": [[0, 1, 0], [1, 0, 1]]}
+# By hand, per method: measured statistics, the scores of the six weights, the mask at half.
+GOLDEN = {
+    "magnitude": ({}, [[.5, 2, .25], [.75, 0, 1]], [[0, 1, 0], [1, 0, 1]]),
+    # |W dL/dW|
+    "snip": ({"gradient": [[2, -.5, 4], [-1, 8, .25]]},
+             [[1, 1, 1], [.75, 0, .25]], [[1, 1, 1], [0, 0, 0]]),
+    # W (H g), the most negative go first
+    "grasp": ({"hessian_gradient": [[-2, -1, 4], [1, 8, -3]]},
+              [[-1, 2, 1], [-.75, 0, -3]], [[0, 1, 1], [0, 1, 0]]),
+    # |W| dR/d|W|
+    "synflow": ({"flow": [[1, 1, 8], [4, 2, .5]]},
+                [[.5, 2, 2], [3, 0, .5]], [[0, 1, 1], [1, 0, 0]]),
+}
 DRAWN = {"random": "its scores are drawn: tested against the draws below"}
 
 
@@ -20,9 +31,15 @@ def test_every_method_has_a_row():
     assert set(GOLDEN) | set(DRAWN) == set(REGISTRY)
 
 
-def test_magnitude_keeps_the_three_largest():
-    (mask,) = REGISTRY["magnitude"].rule.masks([KERNEL], [SITE], 0.5, final=0.5)
-    assert mask.astype(int).tolist() == GOLDEN["magnitude"]
+@pytest.mark.parametrize("name", GOLDEN)
+def test_scores_and_mask_by_hand(name):
+    measured, scores, mask = GOLDEN[name]
+    rule = REGISTRY[name].rule
+    given = [{key: np.array(value, np.float32) for key, value in measured.items()}]
+    (found,) = rule.scores([KERNEL], [SITE], given)
+    assert found.reshape(SITE.shape).tolist() == scores
+    (chosen,) = rule.choose([found], [SITE], 0.5, final=0.5)
+    assert chosen.astype(int).tolist() == mask
 
 
 def test_random_keeps_the_three_largest_draws_whatever_the_weights():
@@ -34,8 +51,18 @@ def test_random_keeps_the_three_largest_draws_whatever_the_weights():
 
 
 @pytest.mark.parametrize("sparsity, kept", [(0.0, 6), (0.5, 3), (0.75, 2), (0.9, 1), (0.99, 1)])
-@pytest.mark.parametrize("name", REGISTRY)
-def test_counts_by_hand(name, sparsity, kept):
+def test_counts_by_hand(sparsity, kept):
     # 6 (1 - .75) = 1.5 rounds to the even 2; .6 rounds to 1; .06 is held at the floor of 1.
-    (mask,) = REGISTRY[name].rule.masks([KERNEL], [SITE], sparsity, final=sparsity)
+    (mask,) = REGISTRY["magnitude"].rule.masks([KERNEL], [SITE], sparsity, final=sparsity)
     assert int(mask.sum()) == kept
+
+
+def test_what_is_removed_stays_below_whatever_is_kept():
+    # The middle of the second row is zero: below -3 where scores are signed, below 0 elsewhere.
+    for name, kept in (("grasp", 5), ("snip", 5)):
+        measured, _, _ = GOLDEN[name]
+        rule = REGISTRY[name].rule
+        given = [{key: np.array(value, np.float32) for key, value in measured.items()}]
+        scores = rule.below(rule.scores([KERNEL], [SITE], given), [KERNEL], [SITE])
+        (mask,) = rule.choose(scores, [SITE], 1 / 6, final=1 / 6)
+        assert mask.sum() == kept and not mask[1, 1]

@@ -156,3 +156,58 @@ def target(item: Any) -> Any:
             hidden = raw(hidden[index]) if hidden else None
             return Target(item.site, raw(weight), raw(mask), hidden, raw(threshold))
     raise LookupError(f"{item.wrapper.name} does not prune {item.site.name}.")
+
+
+def operations(model: Any) -> list[Any]:
+    """Every layer under a model, and the operations of its graphs that are no layers."""
+    found = {}
+    for layer in model._flatten_layers(include_self=False, recursive=True):
+        found[id(layer)] = layer
+    for owner in [model, *found.values()]:
+        graph = getattr(owner, "_functional", None) or owner
+        for operation in getattr(graph, "_operations", ()):
+            found.setdefault(id(operation), operation)
+    return list(found.values())
+
+
+def single_precision(model: Any) -> list[tuple[Any, str, Any]]:
+    """The changes of attributes that make a model compute in float32 instead of half precision."""
+    policy = keras.DTypePolicy("float32")
+    layers = model._flatten_layers(include_self=True, recursive=True)
+    return [(layer, "_dtype_policy", policy) for layer in layers
+            if layer.compute_dtype in ("float16", "bfloat16")]
+
+
+def input_specs(model: Any) -> Any:
+    """What a model is called with: `tf.TensorSpec`s in the structure of its inputs; None: unknown.
+
+    Sizes that the model leaves open are None.
+    """
+    graph = getattr(model, "_functional", None) or model
+    inputs = getattr(graph, "_inputs_struct", None)
+    if inputs is not None:
+        return tf.nest.map_structure(
+            lambda t: tf.TensorSpec(t.shape, keras.backend.standardize_dtype(t.dtype)), inputs
+        )
+    shapes = getattr(model, "_build_shapes_dict", None) or {}
+    if len(shapes) != 1:
+        return None
+    return _specs_of_shapes(*shapes.values())
+
+
+def _specs_of_shapes(shapes: Any) -> Any:
+    if isinstance(shapes, dict):
+        return {key: _specs_of_shapes(value) for key, value in shapes.items()}
+    if all(size is None or isinstance(size, int) for size in shapes):
+        return tf.TensorSpec(shapes, tf.float32)
+    return [_specs_of_shapes(value) for value in shapes]
+
+
+def compiled_loss(model: Any) -> Any:
+    """The loss given to `compile`; None if there is none."""
+    return model.loss if model.compiled else None
+
+
+def loss_function(loss: Any) -> Any:
+    """A Keras loss, its name or a function, as a Loss object or a function."""
+    return keras.losses.get(loss)

@@ -217,3 +217,40 @@ def target(item: Any) -> Any:
 
 def load_model(path: str, **kwargs: Any) -> Any:
     return tf_keras.models.load_model(path, **kwargs)
+
+
+def operations(model: Any) -> list[Any]:
+    """Every layer under a model; operations of a graph are layers here, too."""
+    return list({id(layer): layer for layer in model._flatten_layers(include_self=False)}.values())
+
+
+def single_precision(model: Any) -> list[tuple[Any, str, Any]]:
+    """The changes of attributes that make a model compute in float32 instead of half precision."""
+    policy = tf_keras.mixed_precision.Policy("float32")
+    changes = []
+    for layer in model._flatten_layers():
+        if layer.compute_dtype in ("float16", "bfloat16"):
+            changes += [(layer, "_dtype_policy", policy),
+                        (layer, "_compute_dtype_object", tf.float32)]
+    return changes
+
+
+def input_specs(model: Any) -> Any:
+    """What a model is called with: `tf.TensorSpec`s in the structure of its inputs; None: unknown.
+
+    Sizes that the model leaves open are None.
+    """
+    inputs = getattr(model, "_nested_inputs", None)
+    if inputs is not None:
+        return tf.nest.map_structure(lambda t: tf.TensorSpec(t.shape, t.dtype), inputs)
+    return model._saved_model_inputs_spec
+
+
+def compiled_loss(model: Any) -> Any:
+    """The loss given to `compile`; None if there is none."""
+    return getattr(model, "loss", None) or None
+
+
+def loss_function(loss: Any) -> Any:
+    """A Keras loss, its name or a function, as a Loss object or a function."""
+    return tf_keras.losses.get(loss)

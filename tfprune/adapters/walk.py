@@ -18,11 +18,15 @@ Shapes = tuple[Any, Any]
 
 @dataclass(frozen=True)
 class Found:
-    """A site with its variable, and the wrapper that holds its mask (None: not wrapped)."""
+    """A site with its variable, and the wrapper that holds its mask (None: not wrapped).
+
+    `owner` is the innermost layer that holds the variable.
+    """
 
     site: Site
     variable: Any
     wrapper: Any = None
+    owner: Any = None
 
 
 @dataclass(frozen=True)
@@ -88,7 +92,7 @@ def _wrapped(wrapper: Any, place: _Place, adapter: ModuleType, seen: set[int]) -
     for variable in others:
         name = "/".join([*place.path, adapter.attribute_of(wrapper.layer, variable)])
         layout = of_shape(tuple(variable.shape))
-        yield from _site(name, variable, layout, None, place, adapter, seen)
+        yield from _site(name, (wrapper.layer, variable), layout, None, place, adapter, seen)
 
 
 def _own(layer: Any, place: _Place, adapter: ModuleType, seen: set[int]) -> Iterator[Any]:
@@ -98,8 +102,9 @@ def _own(layer: Any, place: _Place, adapter: ModuleType, seen: set[int]) -> Iter
     if adapter.has_prunable_weights(layer):
         for variable in layer.get_prunable_weights():
             label = adapter.attribute_of(layer, variable)
-            yield from _site(f"{name}/{label}", variable, of_shape(tuple(variable.shape)), None,
-                             place, adapter, seen)
+            layout = of_shape(tuple(variable.shape))
+            yield from _site(f"{name}/{label}", (layer, variable), layout, None, place, adapter,
+                             seen)
         return
     if known is None:
         if adapter.own_trainable(layer):
@@ -112,18 +117,19 @@ def _own(layer: Any, place: _Place, adapter: ModuleType, seen: set[int]) -> Iter
         if not adapter.is_float(variable):
             yield Skip(name, f"{row.attribute} is {adapter.dtype(variable)}, not a float weight")
             continue
-        yield from _site(f"{name}/{row.attribute}", variable, row.layout(layer), row.uses, place,
-                         adapter, seen)
+        yield from _site(f"{name}/{row.attribute}", (layer, variable), row.layout(layer),
+                         row.uses, place, adapter, seen)
 
 
-def _site(name: str, variable: Any, layout: Layout, uses: Uses | None, place: _Place,
+def _site(name: str, held: tuple[Any, Any], layout: Layout, uses: Uses | None, place: _Place,
           adapter: ModuleType, seen: set[int]) -> Iterator[Found]:
+    owner, variable = held
     raw = adapter.raw(variable)
     if id(raw) in seen:
         return
     seen.add(id(raw))
     site = Site(name, tuple(raw.shape), layout, place.layer or name, _uses(uses, layout, place))
-    yield Found(site, raw, place.wrapper)
+    yield Found(site, raw, place.wrapper, owner)
 
 
 def _uses(uses: Uses | None, layout: Layout, place: _Place) -> int | None:

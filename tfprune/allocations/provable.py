@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tfprune.allocations import _Floored, _groups, _number
+from tfprune.allocations.base import Floored, groups_of, level_of
 from tfprune.arrays import namespace
 from tfprune.configs import register
 
@@ -18,7 +18,7 @@ _BLIND = 2.0**-20  # rounding is blind to the last bits, in which NumPy and XLA 
 
 @register
 @dataclass(frozen=True)
-class PFP(_Floored):
+class PFP(Floored):
     """As many channels as bound the error of every layer by one and the same epsilon.
 
     A channel of sensitivity s_j (`tfprune.sensitivity`) is drawn with probability q_j = s_j / t,
@@ -69,8 +69,8 @@ class PFP(_Floored):
                 raise ValueError(f"PFP({name}={value!r}): expected a number between 0 and {top}.")
 
     def __call__(self, scores, sites, sparsity, final):
-        xp, sparsity = _number(sparsity, *scores)
-        groups = _groups(scores)
+        xp, sparsity = level_of(sparsity, *scores)
+        groups = groups_of(scores)
         floors, total = self._total(groups, sparsity)
         total = xp.asarray(total)
         bound = self._bound(xp, scores, sites)
@@ -93,11 +93,11 @@ class PFP(_Floored):
         """Counts, int64 [sites], that bound the relative error of every site by `epsilon`."""
         xp = namespace(epsilon, *scores)
         epsilon = xp.asarray(epsilon, "float64")
-        floors = np.minimum(self.floor, _groups(scores))
+        floors = np.minimum(self.floor, groups_of(scores))
         return self._bound(xp, scores, sites).counts(epsilon, floors)
 
     def _bound(self, xp, scores, sites):
-        groups = _groups(scores)
+        groups = groups_of(scores)
         owners = np.repeat(np.arange(len(groups)), groups)
         values = xp.concatenate([xp.astype(score, "float64") for score in scores])
         values = xp.where(xp.greater(values, 0), values, xp.zeros_like(values))
