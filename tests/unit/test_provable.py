@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tfprune import layouts
 from tfprune.allocations import PerSite
-from tfprune.bounds import PFP
+from tfprune.allocations import PFP
 from tfprune.configs import from_config, to_config
 from tfprune.sites import Site
 

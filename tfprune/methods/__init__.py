@@ -13,12 +13,18 @@ import types
 from typing import Any
 
 from tfprune.methods.base import Method, Rank, Score
+from tfprune.methods.grasp import grasp
 from tfprune.methods.magnitude import magnitude
 from tfprune.methods.random import random
+from tfprune.methods.snip import snip
+from tfprune.methods.synflow import synflow
 
 REGISTRY: dict[str, Method] = {
     "magnitude": magnitude,
     "random": random,
+    "snip": snip,
+    "grasp": grasp,
+    "synflow": synflow,
 }
 
 
@@ -37,7 +43,8 @@ def get(method: str | Method, **changes: Any) -> Method:
 
     Args:
         method: a name out of `methods()`, or a Method.
-        **changes: `structure`, `allocation`, `seed` of its rule; `gate`, `schedule` of itself.
+        **changes: `structure`, `allocation`, `seed`, `rounds`, `momentum` of its rule; `gate`,
+            `schedule` of itself.
 
     Raises:
         ValueError: no such method.

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass
 from typing import Any, Callable, Sequence
 
+import numpy as np
+
 from tfprune import statistics
 from tfprune.allocations import Allocation, Uniform
+from tfprune.arrays import namespace
 from tfprune.configs import from_config, register, to_config
 from tfprune.gates import Fixed
+from tfprune.layouts import Layout
 from tfprune.select import select
 from tfprune.sites import Site
 from tfprune.structures import Element, Structure
@@ -23,11 +28,27 @@ class Score:
         name: the name under which it is registered.
         needs: the statistics it is computed from (see `tfprune.statistics`).
         formula: function of a dictionary of statistics, pure.
+        finish: function of the sum of the formula over a group, which gives the group's score:
+            the square of a sum is not the mean of squares. None: the structure pools the entries.
+        signed: whether scores below zero are meant as such.
     """
 
     name: str
     needs: tuple[str, ...]
     formula: Callable[[dict[str, Any]], Any]
+    finish: Callable[[Any], Any] | None = None
+    signed: bool = False
+
+    def of_groups(self, given: dict[str, Any], structure: Structure, layout: Layout) -> Any:
+        """The scores of a site's groups, from its statistics."""
+        values = self.formula(given)
+        if statistics.of_groups(self.needs):
+            return values
+        if self.finish is None:
+            return structure.reduce(values, layout)
+        if structure.pooling is None:
+            return structure.reduce(self.finish(values), layout)
+        return self.finish(structure.total(values, layout))
 
 
 @register
@@ -42,17 +63,27 @@ class Rank:
         structure: which weights are kept or removed together.
         allocation: how many groups each site keeps.
         seed: seed of the scores that are drawn at random.
+        rounds: how often an update scores and removes, in equal factors of what is left, where
+            scores are measured anew after every removal.
+        momentum: of the running average of measured scores over the updates; 0: none.
 
     Raises:
-        ValueError: the structure fixes its own counts (N:M) and the allocation is not Uniform.
+        ValueError: the structure fixes its own counts (N:M) and the allocation is not Uniform;
+            rounds below 1; a momentum outside of [0, 1).
     """
 
     score: Score
     structure: Structure = Element()
     allocation: Allocation = Uniform()
     seed: int = 0
+    rounds: int = 1
+    momentum: float = 0.0
 
     def __post_init__(self):
+        if self.rounds < 1:
+            raise ValueError(f"rounds={self.rounds}: expected at least 1.")
+        if not 0 <= self.momentum < 1:
+            raise ValueError(f"momentum={self.momentum}: expected a number in [0, 1).")
         if self.structure.fixed is not None and not self.allocation.accepts_fixed:
             raise ValueError(
                 f"{self.structure} keeps a fixed number in every group, so it takes only "
@@ -68,20 +99,64 @@ class Rank:
             sparsity: fraction of groups to remove now.
             final: the schedule's last sparsity.
         """
-        supplied = statistics.collect(self.score.needs, weights, seed=self.seed)
-        grouped = [
-            self.structure.reduce(self.score.formula(given), site.layout)
-            for given, site in zip(supplied, sites)
-        ]
-        if self.structure.fixed is not None:
-            keeps = [self.structure.fixed] * len(sites)
-        else:
-            counts = self.allocation(grouped, sites, sparsity, final)
-            keeps = [counts[index] for index in range(len(sites))]
+        return self.choose(self.scores(weights, sites), sites, sparsity, final=final)
+
+    @property
+    def is_measured(self) -> bool:
+        """Whether the score takes more than the weights: the model, data."""
+        return statistics.is_measured(self.score.needs)
+
+    def scores(self, weights: Sequence[Any], sites: Sequence[Site],
+               measured: Sequence[dict[str, Any]] | None = None) -> list[Any]:
+        """Scores of the groups of each site.
+
+        Args:
+            weights, sites: as for `masks`.
+            measured: the measured statistics of each site; None: the score needs none.
+        """
+        resting = [name for name in self.score.needs if name in statistics.RESTING]
+        supplied = statistics.collect(resting, weights, seed=self.seed)
+        measured = measured or [{}] * len(sites)
         return [
-            self.structure.expand(select(scores, keep), site.shape, site.layout)
-            for scores, keep, site in zip(grouped, keeps, sites)
+            self.score.of_groups({**own, **more}, self.structure, site.layout)
+            for own, more, site in zip(supplied, measured, sites)
         ]
+
+    def below(self, scores: Sequence[Any], weights: Sequence[Any],
+              sites: Sequence[Site]) -> list[Any]:
+        """The scores, with all groups that hold only zeros below all others: removed is removed."""
+        xp = namespace(*scores)
+        lowered = []
+        for score, weight, site in zip(scores, weights, sites):
+            size = self.structure.reduce(xp.abs(weight), site.layout)
+            alive = xp.logical_not(xp.less_equal(size, 0))  # NaN is not nothing
+            smallest = -math.inf if self.score.signed else np.finfo(np.float32).tiny
+            lowered.append(xp.where(alive, xp.maximum(score, smallest),
+                                    -math.inf if self.score.signed else 0.0))
+        return lowered
+
+    def choose(self, grouped: Sequence[Any], sites: Sequence[Site], sparsity: Any, *,
+               final: float) -> list[Any]:
+        """One boolean mask per site from the scores of its groups."""
+        if self.structure.fixed is not None:
+            masks = [select(scores, self.structure.fixed) for scores in grouped]
+        else:
+            masks = self.allocation.masks(grouped, sites, sparsity, final)
+        return [
+            self.structure.expand(mask, site.shape, site.layout)
+            for mask, site in zip(masks, sites)
+        ]
+
+    def course(self, begin: float, end: float) -> list[float]:
+        """The sparsities of the rounds of one update: 1 - s falls by equal factors.
+
+        >>> from tfprune.methods import get
+        >>> get("magnitude", rounds=3).rule.course(0.0, 0.875)
+        [0.5, 0.75, 0.875]
+        """
+        left = (1 - end) / (1 - begin)
+        steps = [1 - (1 - begin) * left ** (k / self.rounds) for k in range(1, self.rounds)]
+        return [*steps, end]
 
 
 @register
@@ -94,6 +169,8 @@ class Method:
         rule: from weights to masks.
         gate: how the mask acts.
         schedule: when to prune and how much; None until a sparsity is given.
+        timing: the schedule into which a sparsity is put that is given alone; None:
+            `Polynomial(sparsity)`.
         paper: authors, title, year, arXiv number.
     """
 
@@ -101,6 +178,7 @@ class Method:
     rule: Rank
     gate: Fixed = Fixed()
     schedule: Any = None
+    timing: Any = None
     paper: str = ""
 
     def get_config(self) -> dict[str, Any]:
@@ -116,6 +194,7 @@ class Method:
             "rule": rule,
             "gate": to_config(self.gate),
             "schedule": to_config(self.schedule),
+            "timing": to_config(self.timing),
             "paper": self.paper,
         }
 

@@ -1,4 +1,4 @@
-"""What scores are computed from. A score says what it `needs`; this module supplies it."""
+"""What is known of a weight without its model: its value, and numbers drawn for it."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import numpy as np
 
 from tfprune.arrays import is_tensor
 
-NAMES = ("weight", "noise")
+RESTING = ("weight", "noise")
 
 
 def collect(needs: Sequence[str], weights: Sequence[Any], *, seed: int = 0) -> list[dict[str, Any]]:
     """Supply the statistics that a score needs, for all sites at once.
 
     Args:
-        needs: names out of `NAMES`. `"weight"`: W itself. `"noise"`: i.i.d. uniform numbers in
+        needs: names out of `RESTING`. `"weight"`: W itself. `"noise"`: i.i.d. uniform numbers in
             [0, 1), float32, the same at every call with the same seed, so that masks drawn from
             them are nested as sparsity grows.
         weights: one array or tensor per site.
@@ -29,9 +29,9 @@ def collect(needs: Sequence[str], weights: Sequence[Any], *, seed: int = 0) -> l
     Raises:
         ValueError: a name that nobody supplies.
     """
-    unknown = sorted(set(needs) - set(NAMES))
+    unknown = sorted(set(needs) - set(RESTING))
     if unknown:
-        raise ValueError(f"Unknown statistics {unknown}; known are {list(NAMES)}.")
+        raise ValueError(f"Unknown statistics {unknown}; known are {list(RESTING)}.")
     return [
         {name: _supply(name, weight, seed, index) for name in needs}
         for index, weight in enumerate(weights)

@@ -1,0 +1,165 @@
+"""The data that a score looks at: arrays, a data set or any iterable, as checked batches."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from numbers import Integral
+from typing import Any, Iterator
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Data:
+    """Examples with labels for scores that look at data (SNIP, GraSP, Fisher, Taylor, ...).
+
+    Args:
+        source: a tuple (x, y) or (x, y, sample_weight) of arrays or tensors (x and y may be lists
+            or dictionaries for several inputs or outputs); or a `tf.data.Dataset`, or any iterable,
+            of such tuples, one per batch.
+        loss: a Keras loss, its name or a function (labels, outputs) -> loss per example; None:
+            the loss that the model was compiled with.
+        batch_size: examples per batch, where the source is arrays.
+        batches: how many batches one pass takes; the next pass takes the following ones, and
+            begins anew at the end. None: all of them in every pass.
+
+    Raises:
+        ValueError: a number below 1; arrays of different lengths.
+
+    Example:
+        >>> Data((np.ones((10, 4)), np.zeros(10)), batch_size=4).batch_size
+        4
+    """
+
+    source: Any
+    loss: Any = None
+    batch_size: int = 32
+    batches: int | None = None
+
+    def __post_init__(self):
+        for name in ("batch_size", "batches"):
+            value = getattr(self, name)
+            wrong = not isinstance(value, Integral) or isinstance(value, bool) or value < 1
+            if wrong and not (name == "batches" and value is None):
+                raise ValueError(f"Data({name}={value!r}): expected an integer of at least 1.")
+        if isinstance(self.source, tuple):
+            lengths = {_length(part) for part in _leaves(_triple(self.source))}
+            if len(lengths) > 1:
+                raise ValueError(
+                    f"Data: the arrays hold {sorted(lengths)} examples; expected equally many "
+                    "inputs, labels and weights."
+                )
+
+    @classmethod
+    def of(cls, value: Any) -> "Data | None":
+        """What a user passed as `data`: a Data, or the source of one; None stays None."""
+        return value if value is None or isinstance(value, cls) else cls(value)
+
+
+_EMPTY = (
+    "The data yields no batch: pass arrays (x, y), or a data set or list of batches that can be "
+    "run through again for every update."
+)
+
+
+class Feed:
+    """Hands out the batches of `Data`, pass after pass.
+
+    Args:
+        data: the data.
+    """
+
+    def __init__(self, data: Data):
+        self.data = data
+        self._stream: Iterator | None = None
+
+    def take(self) -> Iterator[tuple[Any, Any, Any]]:
+        """(x, y, sample_weight or None) for each batch of the next pass.
+
+        Raises:
+            ValueError: no batch at all; inputs that are NaN or infinite; a batch that is no tuple
+                (x, y) or (x, y, sample_weight).
+        """
+        limit, taken = self.data.batches, 0
+        stream, self._stream = self._stream, None
+        while True:
+            anew = stream is None
+            stream = self._batches() if anew else stream
+            before = taken
+            for batch in stream:
+                yield _checked(batch)
+                taken += 1
+                if taken == limit:
+                    self._stream = stream
+                    return
+            if limit is None or (anew and taken == before):
+                break
+            stream = None
+        if not taken:
+            raise ValueError(_EMPTY)
+
+    def peek(self) -> tuple[Any, Any, Any]:
+        """The first batch of the next pass, which that pass will see, too.
+
+        Raises:
+            ValueError: as `take` does.
+        """
+        for _ in range(2):  # the held stream may be at its end
+            stream = self._batches() if self._stream is None else self._stream
+            self._stream = None
+            first = next(stream, None)
+            if first is not None:
+                self._stream = itertools.chain([first], stream)
+                return _checked(first)
+        raise ValueError(_EMPTY)
+
+    def _batches(self) -> Iterator[Any]:
+        source = self.data.source
+        if not isinstance(source, tuple):
+            return iter(source)
+        return _slices(_triple(source), self.data.batch_size)
+
+
+def _slices(arrays: tuple, size: int) -> Iterator[tuple]:
+    import tensorflow as tf
+
+    length = _length(_leaves(arrays)[0])
+    for start in range(0, length, size):
+        yield tf.nest.map_structure(
+            lambda part: None if part is None else part[start:start + size], arrays
+        )
+
+
+def _checked(batch: Any) -> tuple[Any, Any, Any]:
+    import tensorflow as tf
+
+    inputs, labels, weights = _triple(batch)
+    for part in tf.nest.flatten(inputs):
+        values = np.asarray(part)
+        if values.dtype.kind == "f" and not np.isfinite(values).all():
+            raise ValueError(
+                "The data holds inputs that are NaN or infinite; scores computed from them would "
+                "be NaN, too. Clean the data first."
+            )
+    return inputs, labels, weights
+
+
+def _triple(batch: Any) -> tuple[Any, Any, Any]:
+    if not isinstance(batch, (tuple, list)) or len(batch) not in (2, 3):
+        what = f"{len(batch)} parts" if isinstance(batch, (tuple, list)) else type(batch).__name__
+        raise ValueError(
+            f"A batch of the data is {what}; expected a tuple (x, y) or (x, y, sample_weight)."
+        )
+    inputs, labels, weights = (*batch, None)[:3]
+    return inputs, labels, weights
+
+
+def _leaves(arrays: tuple) -> list[Any]:
+    import tensorflow as tf
+
+    return [part for part in tf.nest.flatten(arrays) if part is not None]
+
+
+def _length(part: Any) -> int:
+    return int(part.shape[0]) if hasattr(part, "shape") else len(part)

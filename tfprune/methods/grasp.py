@@ -1,0 +1,26 @@
+"""GraSP: keep the weights that carry the flow of the gradient."""
+
+from tfprune.allocations import Global
+from tfprune.methods.base import Method, Rank, Score
+from tfprune.schedules import OneShot
+
+
+def _formula(statistics):
+    return statistics["weight"] * statistics["hessian_gradient"]
+
+
+grasp = Method(
+    name="grasp",
+    rule=Rank(
+        Score("grasp", needs=("weight", "hessian_gradient"), formula=_formula, signed=True),
+        allocation=Global(),
+    ),
+    timing=OneShot(0.0),
+    paper="C. Wang, G. Zhang, R. Grosse, 'Picking Winning Tickets Before Training by Preserving "
+    "Gradient Flow', 2020, arXiv 2002.07376",
+)
+"""score = W (H g), g the gradient and H the Hessian of the loss at softened logits.
+
+To first order, removing weight q changes |g|^2 by -2 W_q (H g)_q: the lowest scores, which go
+first, are those whose removal lets the gradient grow. One ranking over all layers.
+"""

@@ -1,0 +1,21 @@
+"""SNIP: keep the weights whose removal would change the loss most."""
+
+from tfprune.allocations import Global
+from tfprune.arrays import namespace
+from tfprune.methods.base import Method, Rank, Score
+from tfprune.schedules import OneShot
+
+
+def _formula(statistics):
+    weight, gradient = statistics["weight"], statistics["gradient"]
+    return namespace(weight).abs(weight * gradient)
+
+
+snip = Method(
+    name="snip",
+    rule=Rank(Score("snip", needs=("weight", "gradient"), formula=_formula), allocation=Global()),
+    timing=OneShot(0.0),
+    paper="N. Lee, T. Ajanthan, P. Torr, 'SNIP: Single-shot Network Pruning based on Connection "
+    "Sensitivity', 2018, arXiv 1810.02340",
+)
+"""score = |W dL/dW|, L the mean loss of all scoring examples. One ranking over all layers."""

@@ -1,0 +1,28 @@
+"""SynFlow: keep the weights through which most of the synaptic flow passes. Takes no data."""
+
+from tfprune.allocations import Global
+from tfprune.arrays import namespace
+from tfprune.methods.base import Method, Rank, Score
+from tfprune.schedules import OneShot
+
+
+def _formula(statistics):
+    weight, flow = statistics["weight"], statistics["flow"]
+    return namespace(weight).abs(weight) * flow
+
+
+synflow = Method(
+    name="synflow",
+    rule=Rank(
+        Score("synflow", needs=("weight", "flow"), formula=_formula), allocation=Global(),
+        rounds=100,
+    ),
+    timing=OneShot(0.0),
+    paper="H. Tanaka, D. Kunin, D. Yamins, S. Ganguli, 'Pruning neural networks without any data "
+    "by iteratively conserving synaptic flow', 2020, arXiv 2006.05467",
+)
+"""score = |W| dR/d|W|, R the sum of the outputs of the linearised model for inputs of ones.
+
+100 rounds, each of which removes the same fraction of what is left and scores anew. One ranking
+over all layers.
+"""

@@ -1,0 +1,60 @@
+"""What scores are computed from. A score says what it `needs`; this package supplies it.
+
+Some statistics can be told from a weight alone, at any time, inside a compiled training step
+(`RESTING`). The others are measured: they need the model, and most of them data, so masks that
+rest on them are chosen between two training steps.
+
+| name | of each site, in the weight's shape unless said otherwise | data |
+|---|---|---|
+| weight | W | no |
+| noise | i.i.d. uniform in [0, 1), fixed by the seed | no |
+| flow | dR/dabs(W) of the linearised model, R the sum of its outputs for inputs of ones | no |
+| gradient | dL/dW, L the mean loss | yes |
+| hessian_gradient | H dL/dW, of the loss at softened outputs | yes |
+"""
+
+from tfprune.statistics.resting import RESTING, collect
+
+MEASURED = {
+    "flow": "flow",
+    "gradient": "sweep",
+    "hessian_gradient": "softened",
+}
+"""The measured statistics, and the module of this package that measures each."""
+
+TRACEABLE = ("flow",)
+"""Those of them that can be measured inside a compiled function."""
+
+GROUPED: tuple[str, ...] = ()
+"""Those of them that have one number per group of the structure instead of one per weight."""
+
+
+def is_measured(needs: tuple[str, ...]) -> bool:
+    """Whether one of these statistics takes more than the weight.
+
+    >>> is_measured(("weight", "noise")), is_measured(("weight", "gradient"))
+    (False, True)
+    """
+    return any(name in MEASURED for name in needs)
+
+
+def is_traceable(needs: tuple[str, ...]) -> bool:
+    """Whether all measured statistics among these can be measured inside a compiled function.
+
+    >>> is_traceable(("weight", "flow")), is_traceable(("weight", "gradient"))
+    (True, False)
+    """
+    return all(name in TRACEABLE for name in needs if name in MEASURED)
+
+
+def of_groups(needs: tuple[str, ...]) -> bool:
+    """Whether these statistics are measured group by group, so that nothing is left to pool.
+
+    >>> of_groups(("weight", "gradient"))
+    False
+    """
+    return any(name in GROUPED for name in needs)
+
+
+__all__ = ["GROUPED", "MEASURED", "RESTING", "TRACEABLE", "collect", "is_measured",
+           "is_traceable", "of_groups"]
