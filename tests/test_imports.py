@@ -59,7 +59,8 @@ def _imports_at_load(path: Path):
         if isinstance(node, ast.ImportFrom):
             for alias in node.names:
                 inner = f"{node.module}.{alias.name}"
-                exists = (ROOT / inner.replace(".", "/")).with_suffix(".py").exists()
+                place = ROOT / inner.replace(".", "/")
+                exists = place.with_suffix(".py").exists() or (place / "__init__.py").exists()
                 yield inner if node.module.startswith("tfprune") and exists else node.module
 
 
