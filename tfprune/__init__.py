@@ -20,7 +20,8 @@ _HOMES = {
     "tfprune.gates": ("Fixed",),
     "tfprune.methods": ("Method", "Rank", "Score", "get"),
     "tfprune.reports": ("Report",),
-    "tfprune.schedules": ("Constant", "Epochs", "Exponential", "OneShot", "Polynomial"),
+    "tfprune.schedules": ("Constant", "Epochs", "Exponential", "OneShot", "Polynomial",
+                          "Removal"),
     "tfprune.sparsity_log": ("SparsityLog",),
     "tfprune.structures": (
         "Block", "Channel", "Column", "Element", "Filter", "Kernel", "NofM",

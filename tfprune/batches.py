@@ -12,12 +12,14 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Data:
-    """Examples with labels for scores that look at data (SNIP, GraSP, Fisher, Taylor, ...).
+    """Examples for scores that look at data: with labels (SNIP, GraSP, Fisher, Taylor, ...) or,
+    for scores that look at the inputs of layers (SiPP, PFP), without.
 
     Args:
         source: a tuple (x, y) or (x, y, sample_weight) of arrays or tensors (x and y may be lists
             or dictionaries for several inputs or outputs); or a `tf.data.Dataset`, or any iterable,
-            of such tuples, one per batch.
+            of such tuples, one per batch. Without labels: (x,), or x alone where it is one array
+            or a dictionary, for the source as for its batches.
         loss: a Keras loss, its name or a function (labels, outputs) -> loss per example; None:
             the loss that the model was compiled with.
         batch_size: examples per batch, where the source is arrays.
@@ -43,13 +45,18 @@ class Data:
             wrong = not isinstance(value, Integral) or isinstance(value, bool) or value < 1
             if wrong and not (name == "batches" and value is None):
                 raise ValueError(f"Data({name}={value!r}): expected an integer of at least 1.")
-        if isinstance(self.source, tuple):
+        if self.is_arrays:
             lengths = {_length(part) for part in _leaves(_triple(self.source))}
             if len(lengths) > 1:
                 raise ValueError(
                     f"Data: the arrays hold {sorted(lengths)} examples; expected equally many "
                     "inputs, labels and weights."
                 )
+
+    @property
+    def is_arrays(self) -> bool:
+        """Whether the source is arrays, which have to be cut into batches."""
+        return isinstance(self.source, tuple) or _is_input(self.source)
 
     @classmethod
     def of(cls, value: Any) -> "Data | None":
@@ -75,11 +82,11 @@ class Feed:
         self._stream: Iterator | None = None
 
     def take(self) -> Iterator[tuple[Any, Any, Any]]:
-        """(x, y, sample_weight or None) for each batch of the next pass.
+        """(x, y or None, sample_weight or None) for each batch of the next pass.
 
         Raises:
-            ValueError: no batch at all; inputs that are NaN or infinite; a batch that is no tuple
-                (x, y) or (x, y, sample_weight).
+            ValueError: no batch at all; inputs that are NaN or infinite; a batch that is neither
+                inputs nor a tuple (x, y) or (x, y, sample_weight).
         """
         limit, taken = self.data.batches, 0
         stream, self._stream = self._stream, None
@@ -115,10 +122,9 @@ class Feed:
         raise ValueError(_EMPTY)
 
     def _batches(self) -> Iterator[Any]:
-        source = self.data.source
-        if not isinstance(source, tuple):
-            return iter(source)
-        return _slices(_triple(source), self.data.batch_size)
+        if not self.data.is_arrays:
+            return iter(self.data.source)
+        return _slices(_triple(self.data.source), self.data.batch_size)
 
 
 def _slices(arrays: tuple, size: int) -> Iterator[tuple]:
@@ -146,13 +152,20 @@ def _checked(batch: Any) -> tuple[Any, Any, Any]:
 
 
 def _triple(batch: Any) -> tuple[Any, Any, Any]:
-    if not isinstance(batch, (tuple, list)) or len(batch) not in (2, 3):
+    if _is_input(batch):
+        batch = (batch,)
+    if not isinstance(batch, (tuple, list)) or len(batch) not in (1, 2, 3):
         what = f"{len(batch)} parts" if isinstance(batch, (tuple, list)) else type(batch).__name__
         raise ValueError(
             f"A batch of the data is {what}; expected a tuple (x, y) or (x, y, sample_weight)."
         )
-    inputs, labels, weights = (*batch, None)[:3]
+    inputs, labels, weights = (*batch, None, None)[:3]
     return inputs, labels, weights
+
+
+def _is_input(value: Any) -> bool:
+    """Whether something is inputs without labels: an array, or several under their names."""
+    return isinstance(value, dict) or (hasattr(value, "shape") and hasattr(value, "dtype"))
 
 
 def _leaves(arrays: tuple) -> list[Any]:

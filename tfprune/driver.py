@@ -70,6 +70,8 @@ class Driver:
         """
         said = []
         for method in self._methods():
+            if getattr(method.schedule, "counts_groups", False):
+                continue  # known when the model is; the report says at the end what went wrong
             timetable, final = resolve(method.schedule, self.run)
             if self.run.total_steps is not None:
                 said += cautions.of_length(timetable, final, self.run.total_steps, ended=False)
@@ -111,7 +113,7 @@ class Driver:
             if self.wrappers:
                 self._go_on_from_wrappers()
             with self._scope():
-                made = plan(found, self.method, self.adapter, self.run)
+                made = plan(found, self.method, self.model, self.run)
             self.settles, self._noted = tuple(made.settles), made.noted
             self.skipped += tuple(made.skipped)
             if not self.settles:

@@ -8,11 +8,14 @@ from typing import Any, Sequence
 
 import tensorflow as tf
 
+from tfprune.adapters import adapter_of
 from tfprune.adapters.walk import Found
+from tfprune.couplings import Coupled, is_coupled
 from tfprune.methods.base import Method
 from tfprune.runs import Run, resolve
 from tfprune.settle import Settle, Target
 from tfprune.sites import Skip
+from tfprune.surgery.coupling import couplings
 
 
 @dataclass
@@ -30,25 +33,28 @@ class Plan:
     noted: list[Target] = field(default_factory=list)
 
 
-def plan(found: Sequence[Found], method: Method | None, adapter: ModuleType, run: Run) -> Plan:
+def plan(found: Sequence[Found], method: Method | None, model: Any, run: Run) -> Plan:
     """Group the sites by method, and give each the variables that it needs.
 
     Args:
         found: the sites.
         method: of all sites; None: each wrapper's own.
-        adapter: of the model's Keras.
+        model: the model that they are in.
         run: its length.
 
     Raises:
-        ValueError: a schedule needs a length that is not known.
+        ValueError: a schedule needs a length that is not known; channels are to be chosen across
+            sites, and the model has no graph.
     """
     made = Plan()
+    adapter = adapter_of(model)
     for one, items in _by_method(found, method, adapter):
+        items = _coupled(model, items, made) if one.rule.structure.coupled else items
         targets = [
             _target(item, one, adapter, made) for item in items if _takes(one, item, made)
         ]
         if targets:
-            timetable, final = resolve(one.schedule, run)
+            timetable, final = resolve(one.schedule, replace(run, groups=_groups(one, targets)))
             made.settles.append(Settle(targets, one, timetable=timetable, final=final))
     return made
 
@@ -60,6 +66,28 @@ def _by_method(found: Sequence[Found], method: Method | None, adapter: ModuleTyp
         # Methods may hold TF-MOT's schedules, which are not hashable by value.
         groups.setdefault(repr(own), (own, []))[1].append(item)
     return groups.values()
+
+
+def _coupled(model: Any, items: Sequence[Found], made: Plan) -> list[Found]:
+    """The sites with the channel groups of their filters; those whose channels must stay, left."""
+    known = couplings(model, [item.site for item in items])
+    kept = []
+    for item in items:
+        held = known[item.site.name]
+        if isinstance(held, str):
+            made.skipped.append(Skip(item.site.name, f"its channels stay whole: {held}"))
+        else:
+            kept.append(replace(item, site=replace(item.site, couplings=held)))
+    return kept
+
+
+def _groups(method: Method, targets: Sequence[Target]) -> int:
+    """How many groups a settle chooses among."""
+    sites = [target.site for target in targets]
+    counts = [method.rule.structure.groups(site.shape, site.layout) for site in sites]
+    if is_coupled(sites):
+        return sum(unit.size for unit in Coupled.of(sites, counts).units)
+    return sum(counts)
 
 
 def _takes(method: Method, item: Found, made: Plan) -> bool:

@@ -19,10 +19,12 @@ class Run:
     Attributes:
         total_steps: steps of the whole run, those before a resumed one included; None: unknown.
         steps_per_epoch: None: unknown.
+        groups: how many groups a schedule that counts them removes from; None: unknown.
     """
 
     total_steps: int | None = None
     steps_per_epoch: int | None = None
+    groups: int | None = None
 
 
 def resolve(schedule: Any, run: Run) -> tuple[Callable, float]:
@@ -33,7 +35,7 @@ def resolve(schedule: Any, run: Run) -> tuple[Callable, float]:
         TypeError: not a schedule.
     """
     if isinstance(schedule, Schedule):
-        timetable = schedule.resolve(run.total_steps, run.steps_per_epoch)
+        timetable = schedule.of_groups(run.groups).resolve(run.total_steps, run.steps_per_epoch)
         return timetable, timetable.final
     if is_foreign(schedule):
         with tf.init_scope():

@@ -11,6 +11,7 @@ the frequency.
 """
 
 import abc
+import dataclasses
 import math
 from dataclasses import dataclass
 from numbers import Integral, Real
@@ -49,6 +50,8 @@ Time = int | float | Epochs
 class Schedule(abc.ABC):
     """When and how sparse. Subclasses are dataclasses with a field `sparsity`, the final one."""
 
+    counts_groups = False  # whether it can only be resolved for a known number of groups
+
     def resolve(self, total_steps: int | None = None,
                 steps_per_epoch: int | None = None) -> Timetable:
         """The update steps and their sparsities for one run.
@@ -78,6 +81,10 @@ class Schedule(abc.ABC):
         sparsities = self._course((updates - begin) / max(end - begin, 1))
         sparsities[-1] = self.sparsity  # exactly, also where the formula rounds
         return Timetable(updates, sparsities, repeat=frequency if endless else None)
+
+    def of_groups(self, groups: int | None) -> "Schedule":
+        """The schedule for so many groups; another one only where it counts them."""
+        return self
 
     @abc.abstractmethod
     def _course(self, progress: np.ndarray) -> np.ndarray:
@@ -232,6 +239,69 @@ class Exponential(Schedule):
 
     def _course(self, progress):
         return 1 - (1 - self.initial) * ((1 - self.sparsity) / (1 - self.initial)) ** progress
+
+
+@register
+@dataclass(frozen=True)
+class Removal(Schedule):
+    """Removes `count` groups every `frequency` steps, until the sparsity is reached.
+
+    s(t) = min(sparsity, count ((t - begin) / frequency + 1) / groups), groups: all that the run
+    chooses among (channels, with `Filter(coupled=True)`).
+
+    Paper: Molchanov et al., Importance Estimation for Neural Network Pruning, arXiv 1906.10771
+    (100 every 30 steps); Theis et al., Faster gaze prediction with dense networks and Fisher
+    pruning, arXiv 1801.05787 (1 at a time).
+
+    Args:
+        sparsity: Fraction to remove at the end, in [0, 1).
+        count: Groups removed at each update.
+        begin: Time of the first update.
+        frequency: Steps between updates.
+        groups: Number of groups in all; filled in when the model is known.
+
+    Raises:
+        ValueError: If an argument is out of its range, and when resolved, if the number of groups
+            is not known.
+
+    >>> Removal(0.5, count=2, frequency=10).of_groups(10).resolve().updates
+    array([ 0, 10, 20])
+    >>> Removal(0.5, count=2, frequency=10).of_groups(10).resolve().sparsities
+    array([0.2, 0.4, 0.5])
+    """
+
+    sparsity: float
+    count: int = 1
+    begin: Time = 0
+    frequency: int = 30
+    groups: int | None = None
+
+    counts_groups = True
+    end = property(lambda self: self.begin)
+
+    def __post_init__(self):
+        self._validate()
+        for name in ("count", "frequency", "groups"):
+            value = getattr(self, name)
+            if (not _is_integer(value) or value < 1) and not (name == "groups" and value is None):
+                raise ValueError(f"{name}={value!r}: expected an integer of at least 1.")
+
+    def of_groups(self, groups):
+        return self if groups is None else dataclasses.replace(self, groups=groups)
+
+    def resolve(self, total_steps=None, steps_per_epoch=None):
+        if self.groups is None:
+            raise ValueError("Removal counts groups, and their number is not known before the "
+                             "model is: leave that to PruningCallback, or pass groups=....")
+        begin = _steps("begin", self.begin, total_steps, steps_per_epoch)
+        removed = round(self.groups * self.sparsity)
+        updates = max(1, -(-removed // self.count))
+        sparsities = np.arange(1, updates + 1) * (self.count / self.groups)
+        sparsities[-1] = self.sparsity
+        return Timetable(begin + self.frequency * np.arange(updates), sparsities)
+
+    def _course(self, progress):
+        return np.full(progress.shape, self.sparsity)
 
 
 def accepts(schedule) -> bool:

@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import prod
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 if TYPE_CHECKING:
     from tfprune.layouts import Layout
+
+
+@dataclass(frozen=True, eq=False)
+class Coupling:
+    """The filters of a site that make the channels of one channel group.
+
+    Attributes:
+        name: of the channel group.
+        filters: int64 [channels, k]: the filters that make each channel.
+    """
+
+    name: str
+    filters: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -22,6 +37,8 @@ class Site:
             the innermost layer's name inside a nested model).
         positions: how often each weight is used for one example (1 for Dense on a vector, the
             number of output pixels for a convolution); None where it cannot be told.
+        couplings: the channel groups that its filters belong to, where channels are chosen
+            across sites; None where each site is chosen for itself.
 
     Example:
         >>> from tfprune.layouts import DENSE
@@ -34,6 +51,7 @@ class Site:
     layout: Layout
     layer: str
     positions: int | None = None
+    couplings: tuple[Coupling, ...] | None = field(default=None, compare=False, repr=False)
 
     @property
     def size(self) -> int:

@@ -36,6 +36,7 @@ class Structure(abc.ABC):
     fixed: ClassVar[int | None] = None
     """None: any number of groups may be kept. n: exactly n of every row (`NofM`)."""
 
+    coupled = False  # a field of Filter: whether groups of several sites are chosen as one
     pooling = None  # a field of those whose groups have several entries: how scores are pooled
 
     def groups(self, shape: tuple[int, ...], layout: Layout) -> int:
@@ -315,11 +316,15 @@ class Filter(_Pooled):
 
     Args:
         pooling: "mean", "max" or "sum" over the entries of a group.
+        coupled: Choose filters whose outputs are added, or passed on by a depthwise convolution,
+            as one, so that whole channels can be removed. Needs a model with a graph.
 
     >>> from tfprune.layouts import DENSE
     >>> Filter("sum").reduce(np.array([[1.0, 5.0], [2.0, 6.0]]), DENSE)
     array([ 3., 11.])
     """
+
+    coupled: bool = False
 
     def _view(self, shape, layout):
         return View.along(layout.columns, shape, layout)

@@ -68,7 +68,8 @@ def measured_of(rule, sites):
     generator = np.random.default_rng(1)
     names = [name for name in rule.score.needs if name in statistics.MEASURED]
     shapes = [(rule.structure.groups(site.shape, site.layout),)
-              if statistics.of_groups(rule.score.needs) else site.shape for site in sites]
+              if statistics.of_groups(rule.score.needs) and rule.structure.pooling is not None
+              else site.shape for site in sites]
     return [{name: generator.uniform(size=shape).astype("float32").round(2) for name in names}
             for shape in shapes]
 

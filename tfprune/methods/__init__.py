@@ -13,11 +13,13 @@ import types
 from typing import Any
 
 from tfprune.methods.base import Method, Rank, Score
+from tfprune.methods.fisher import fisher
 from tfprune.methods.grasp import grasp
 from tfprune.methods.magnitude import magnitude
 from tfprune.methods.random import random
 from tfprune.methods.snip import snip
 from tfprune.methods.synflow import synflow
+from tfprune.methods.taylor import taylor, taylor_second_order
 
 REGISTRY: dict[str, Method] = {
     "magnitude": magnitude,
@@ -25,6 +27,9 @@ REGISTRY: dict[str, Method] = {
     "snip": snip,
     "grasp": grasp,
     "synflow": synflow,
+    "fisher": fisher,
+    "taylor": taylor,
+    "taylor_second_order": taylor_second_order,
 }
 
 
@@ -53,7 +58,7 @@ def get(method: str | Method, **changes: Any) -> Method:
     Example:
         >>> from tfprune.structures import Filter
         >>> get("magnitude", structure=Filter()).rule.structure
-        Filter(pooling='mean')
+        Filter(pooling='mean', coupled=False)
     """
     if isinstance(method, str):
         if method not in REGISTRY:

@@ -13,6 +13,7 @@ from tfprune import statistics
 from tfprune.allocations import Allocation, Uniform
 from tfprune.arrays import namespace
 from tfprune.configs import from_config, register, to_config
+from tfprune.couplings import Coupled, is_coupled
 from tfprune.gates import Fixed
 from tfprune.layouts import Layout
 from tfprune.select import select
@@ -42,7 +43,7 @@ class Score:
     def of_groups(self, given: dict[str, Any], structure: Structure, layout: Layout) -> Any:
         """The scores of a site's groups, from its statistics."""
         values = self.formula(given)
-        if statistics.of_groups(self.needs):
+        if statistics.of_groups(self.needs) and structure.pooling is not None:
             return values
         if self.finish is None:
             return structure.reduce(values, layout)
@@ -138,7 +139,9 @@ class Rank:
     def choose(self, grouped: Sequence[Any], sites: Sequence[Site], sparsity: Any, *,
                final: float) -> list[Any]:
         """One boolean mask per site from the scores of its groups."""
-        if self.structure.fixed is not None:
+        if is_coupled(sites):
+            masks = self._choose_coupled(grouped, sites, sparsity, final)
+        elif self.structure.fixed is not None:
             masks = [select(scores, self.structure.fixed) for scores in grouped]
         else:
             masks = self.allocation.masks(grouped, sites, sparsity, final)
@@ -146,6 +149,14 @@ class Rank:
             self.structure.expand(mask, site.shape, site.layout)
             for mask, site in zip(masks, sites)
         ]
+
+    def _choose_coupled(self, grouped: Sequence[Any], sites: Sequence[Site], sparsity: Any,
+                        final: float) -> list[Any]:
+        coupled = Coupled.of(sites, [score.shape[0] for score in grouped])
+        masks = self.allocation.masks(
+            coupled.pool(grouped), [unit.site for unit in coupled.units], sparsity, final
+        )
+        return coupled.spread(masks, True)
 
     def course(self, begin: float, end: float) -> list[float]:
         """The sparsities of the rounds of one update: 1 - s falls by equal factors.

@@ -11,6 +11,9 @@ rest on them are chosen between two training steps.
 | flow | dR/dabs(W) of the linearised model, R the sum of its outputs for inputs of ones | no |
 | gradient | dL/dW, L the mean loss | yes |
 | hessian_gradient | H dL/dW, of the loss at softened outputs | yes |
+| gate_gradient | dL/dz, z a gate on each group; one number per group | yes |
+| gate_square | mean over the examples of (dL_n/dz)^2; one number per group | yes |
+| gate_change | -dL/dz + d2L/dz2 / 2; one number per group | yes |
 """
 
 from tfprune.statistics.resting import RESTING, collect
@@ -19,13 +22,16 @@ MEASURED = {
     "flow": "flow",
     "gradient": "sweep",
     "hessian_gradient": "softened",
+    "gate_gradient": "slopes",
+    "gate_square": "squares",
+    "gate_change": "curvatures",
 }
 """The measured statistics, and the module of this package that measures each."""
 
 TRACEABLE = ("flow",)
 """Those of them that can be measured inside a compiled function."""
 
-GROUPED: tuple[str, ...] = ()
+GROUPED: tuple[str, ...] = ("gate_gradient", "gate_square", "gate_change")
 """Those of them that have one number per group of the structure instead of one per weight."""
 
 

@@ -82,7 +82,7 @@ def check(objective: Objective, labels: Any, outputs: Any) -> None:
         ValueError: labels whose shape or type the loss cannot take.
     """
     labels, outputs = tf.nest.flatten(labels), tf.nest.flatten(outputs)
-    if len(labels) != len(outputs):
+    if None in [label is None or None for label in labels]:
         raise ValueError(f"The data has labels for {len(labels)} outputs, the model has "
                          f"{len(outputs)}.")
     for logits, label, output in zip(objective.takes_logits, labels, outputs):

@@ -47,17 +47,38 @@ def prepared(subject: Subject, feed: Any) -> Iterator[Objective]:
     Raises:
         ValueError: no data, no loss, or data that does not fit the model.
     """
+    require(feed)
+    goal = objective(subject, feed.data.loss)
+    with examined(subject, feed) as (inputs, labels):
+        check(goal, labels, subject.model(as_tensors(inputs), training=False))
+        yield goal
+
+
+@contextlib.contextmanager
+def examined(subject: Subject, feed: Any) -> Iterator[tuple[Any, Any]]:
+    """A first batch (inputs, labels), whose inputs fit, while the model computes in float32.
+
+    Raises:
+        ValueError: no data, or inputs that do not fit the model.
+    """
+    require(feed)
+    with replaced(subject.adapter.single_precision(subject.model)):
+        inputs, labels, _ = feed.peek()
+        check_inputs(subject, inputs)
+        yield inputs, labels
+
+
+def require(feed: Any) -> None:
+    """Refuse to go on without data.
+
+    Raises:
+        ValueError: there is none.
+    """
     if feed is None:
         raise ValueError(
             "The score is computed from data: pass data=(x, y), a tf.data.Dataset of batches, or "
             "tfprune.Data((x, y), loss=...)."
         )
-    goal = objective(subject, feed.data.loss)
-    with replaced(subject.adapter.single_precision(subject.model)):
-        inputs, labels, _ = feed.peek()
-        check_inputs(subject, inputs)
-        check(goal, labels, subject.model(as_tensors(inputs), training=False))
-        yield goal
 
 
 def gradients(subject: Subject, goal: Objective, sources: list[Any], batch: tuple,

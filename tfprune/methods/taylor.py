@@ -1,0 +1,42 @@
+"""Taylor importance: keep the groups whose removal would change the loss most, to first order."""
+
+from tfprune.allocations import Global
+from tfprune.arrays import namespace
+from tfprune.methods.base import Method, Rank, Score
+from tfprune.schedules import Polynomial
+from tfprune.structures import Filter
+
+_PAPER = (
+    "P. Molchanov, A. Mallya, S. Tyree, I. Frosio, J. Kautz, 'Importance Estimation for Neural "
+    "Network Pruning', 2019, arXiv 1906.10771"
+)
+
+
+def _first_order(statistics):
+    return namespace(statistics["gate_gradient"]).square(statistics["gate_gradient"])
+
+
+def _second_order(statistics):
+    return namespace(statistics["gate_change"]).square(statistics["gate_change"])
+
+
+taylor = Method(
+    name="taylor",
+    rule=Rank(Score("taylor", needs=("gate_gradient",), formula=_first_order),
+              structure=Filter(coupled=True), allocation=Global(), momentum=0.9),
+    timing=Polynomial(0.0, power=1, frequency=30),
+    paper=_PAPER,
+)
+"""score = (dL/dz)^2 = (sum of W dL/dW over the group)^2, z a gate on the group.
+
+Averaged over the updates, 0.9 old and 0.1 new. One ranking over all layers.
+"""
+
+taylor_second_order = Method(
+    name="taylor_second_order",
+    rule=Rank(Score("taylor_second_order", needs=("gate_change",), formula=_second_order),
+              structure=Filter(coupled=True), allocation=Global(), momentum=0.9),
+    timing=Polynomial(0.0, power=1, frequency=30),
+    paper=_PAPER,
+)
+"""score = (dL/dz - d2L/dz2 / 2)^2, z a gate on the group: exact for a quadratic loss."""
