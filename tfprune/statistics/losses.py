@@ -82,12 +82,12 @@ def check(objective: Objective, labels: Any, outputs: Any) -> None:
         ValueError: labels whose shape or type the loss cannot take.
     """
     labels, outputs = tf.nest.flatten(labels), tf.nest.flatten(outputs)
-    if None in [label is None or None for label in labels]:
+    if any(label is None for label in labels):
+        raise ValueError("The data has no labels, and the score needs a loss: pass (x, y).")
+    if len(labels) != len(outputs):
         raise ValueError(f"The data has labels for {len(labels)} outputs, the model has "
                          f"{len(outputs)}.")
     for logits, label, output in zip(objective.takes_logits, labels, outputs):
-        if label is None:
-            raise ValueError("The data has no labels, and the score needs a loss: pass (x, y).")
         if len(label) != output.shape[0]:
             raise ValueError(f"{len(label)} labels for {output.shape[0]} examples in one batch.")
         if logits is not None:
