@@ -39,12 +39,13 @@ class Global(Floored):
         # The joint ranking gives the masks at once, unless a site falls below its floor in it.
         xp, level = level_of(sparsity, *scores)
         floors, total = self._total(groups_of(scores), level)
-        ends = np.cumsum(groups_of(scores))
-        ranked = select(xp.concatenate(_alike(xp, scores)), total)
-        masks = [ranked[end - count:end] for end, count in zip(ends, groups_of(scores))]
-        counts = xp.stack([xp.count_nonzero(mask) for mask in masks])
-        return _either(xp.all(xp.greater_equal(counts, floors)), lambda: masks,
-                       lambda: Allocation.masks(self, scores, sites, sparsity, final))
+        ranked = _parted(select(xp.concatenate(_alike(xp, scores)), total), scores)
+        if not floors.any():
+            return ranked
+        enough = xp.all(xp.stack([_reaches(xp, mask, int(floor))
+                                  for mask, floor in zip(ranked, floors)]))
+        return _either(enough, lambda: ranked,
+                       lambda: _parted(_best(xp, scores, floors, total), scores))
 
 
 @register
@@ -95,16 +96,30 @@ def lamp_scores(scores: Any) -> Any:
 
 def _ranked(xp, scores, floors, total):
     """Counts of the `total` best groups of all sites, the best `floors` of each among them."""
-    scores = _alike(xp, scores)
-    # NaN marks the groups that are chosen before the ranking, so none may be left.
-    scores = [xp.where(xp.isnan(score), -math.inf, score) for score in scores]
+    masks = _parted(_best(xp, scores, floors, total), scores)
+    return xp.stack([xp.count_nonzero(mask) for mask in masks])
+
+
+def _best(xp, scores, floors, total):
+    """The mask of the `total` best groups of all sites, the best `floors` of each among them."""
+    joint = xp.concatenate(_alike(xp, scores))
+    # NaN marks the groups that are chosen before the ranking: what is NaN stays the lowest as -inf.
+    joint = xp.where(xp.isnan(joint), -math.inf, xp.maximum(joint, np.finfo(joint.dtype.name).min))
+    starts = np.cumsum([0, *groups_of(scores)[:-1]])
+    first = xp.concatenate([_highest(xp, part, int(floor)) + start for part, floor, start
+                            in zip(_parted(joint, scores), floors, starts)])
+    return _set(xp, select(_set(xp, joint, first, math.nan), total - floors.sum()), first, True)
+
+
+def _parted(joint, scores):
+    """What was concatenated, site by site again."""
     ends = np.cumsum(groups_of(scores))
-    starts = ends - groups_of(scores)
-    best = xp.concatenate([_best(xp, score, int(floor)) + start
-                           for score, floor, start in zip(scores, floors, starts)])
-    mask = select(_marked(xp, xp.concatenate(scores), best), total - floors.sum())
-    return floors + xp.stack([xp.count_nonzero(mask[start:end])
-                              for start, end in zip(starts, ends)])
+    return [joint[end - count:end] for end, count in zip(ends, groups_of(scores))]
+
+
+def _reaches(xp, mask, floor):
+    """Whether at least `floor` entries are True; one takes no counting."""
+    return xp.any(mask) if floor == 1 else xp.greater_equal(xp.count_nonzero(mask), floor)
 
 
 def _alike(xp, scores):
@@ -121,7 +136,7 @@ def _either(condition, first, second):
     return tf.cond(condition, first, second)
 
 
-def _best(xp, scores, count):
+def _highest(xp, scores, count):
     """Indices, int64, of the `count` highest scores; ties by index."""
     if xp is np:
         return np.flatnonzero(select(scores, count))
@@ -130,11 +145,13 @@ def _best(xp, scores, count):
     return tf.cast(tf.math.top_k(scores, count).indices, tf.int64)
 
 
-def _marked(xp, scores, places):
+def _set(xp, values, places, value):
+    """The array with one value at some places."""
     if xp is np:
-        scores[places] = np.nan
-        return scores
+        values = values.copy()
+        values[places] = value
+        return values
     import tensorflow as tf
 
-    return tf.tensor_scatter_nd_update(scores, places[:, None],
-                                       tf.fill(places.shape, tf.constant(math.nan, scores.dtype)))
+    return tf.tensor_scatter_nd_update(values, places[:, None],
+                                       tf.fill(places.shape, tf.constant(value, values.dtype)))
