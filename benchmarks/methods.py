@@ -1,0 +1,198 @@
+"""CIFAR-10 accuracy of a pruned ResNet-8 for every method, by the reference recipe.
+
+    python benchmarks/methods.py run --method snip --sparsity 0.9
+    python benchmarks/methods.py all                # what is missing of the 2-epoch table
+    python benchmarks/methods.py all --epochs 8     # the same for the best three, and TF-MOT
+    python benchmarks/methods.py table
+
+Single weights at 80, 90 and 95 %, and whole filters at half of them (masks: the channels are zero,
+not yet removed). Every method has its own default schedule: what is scored once is pruned before
+the first step, the iterative ones are pruned up to half of the run. One process is one run is one
+JSON line in benchmarks/results/methods.jsonl.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+RESULTS = Path(__file__).resolve().parent / "results" / "methods.jsonl"
+SPARSITIES = (0.80, 0.90, 0.95)
+ELEMENTS = ("tfmot", "magnitude", "random", "snip", "grasp", "synflow", "taylor",
+            "taylor_second_order", "fisher", "sipp")
+CHANNELS = ("magnitude", "random", "taylor", "taylor_second_order", "fisher", "filter_threshold",
+            "filter_threshold_l2", "pfp", "coreset", "coreset_caratheodory", "coreset_mussay")
+ALWAYS = ("tfmot", "magnitude")  # in the table of long runs beside the best
+BEST = 3
+EXAMPLES = 1280  # that scores look at; an iterative method takes 256 of them at each update
+
+
+def main() -> int:
+    options = _arguments()
+    if options.command == "run":
+        line = run(options)
+        RESULTS.parent.mkdir(exist_ok=True)
+        with RESULTS.open("a") as file:
+            file.write(json.dumps(line) + "\n")
+        print(json.dumps(line), flush=True)
+    elif options.command == "all":
+        return run_missing(options.epochs)
+    else:
+        table(options.epochs)
+    return 0
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    commands = parser.add_subparsers(dest="command", required=True)
+    one = commands.add_parser("run", help="one run, one JSON line")
+    one.add_argument("--method", required=True, choices=sorted({*ELEMENTS, *CHANNELS}))
+    one.add_argument("--sparsity", type=float, required=True)
+    one.add_argument("--channels", action="store_true", help="whole filters")
+    one.add_argument("--threads", type=int, default=1, help="intra-op threads, 0: all cores")
+    every = commands.add_parser("all", help="run what is missing")
+    shown = commands.add_parser("table", help="print the results")
+    for command in (one, every, shown):
+        command.add_argument("--epochs", type=int, default=2)
+    return parser.parse_args()
+
+
+def run(options: argparse.Namespace) -> dict:
+    """Fine-tune once as the options say, and return the line to be written."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    import recipe
+    import tensorflow as tf
+    import tf_keras
+
+    tf.config.threading.set_intra_op_parallelism_threads(options.threads)
+    tf_keras.utils.set_random_seed(0)
+    split = recipe.load(held_out=False)
+    steps = options.epochs * split.steps_per_epoch
+    model, callbacks, strip = _pruned(options, recipe.pretrained(), split, steps)
+    recipe.compile_model(model, steps)
+    start = time.perf_counter()
+    model.fit(
+        recipe.batches(split, options.epochs, 0), epochs=options.epochs,
+        steps_per_epoch=split.steps_per_epoch, callbacks=callbacks, verbose=0,
+    )
+    seconds = time.perf_counter() - start
+    model = strip(model)
+    return {
+        **_identity(options.method, options.sparsity, options.channels, options.epochs),
+        "accuracy": round(recipe.accuracy(model, split), 3),
+        "reached": round(recipe.sparsity(model), 6),
+        "seconds": round(seconds, 1),
+    }
+
+
+def _pruned(options: argparse.Namespace, model, split, steps: int):
+    """(model to fit, callbacks, function that strips it)."""
+    if options.method == "tfmot":
+        from tensorflow_model_optimization.sparsity import keras as tfmot
+
+        schedule = tfmot.PolynomialDecay(0.0, options.sparsity, 0, steps // 2, frequency=50)
+        wrapped = tfmot.prune_low_magnitude(model, pruning_schedule=schedule)
+        return wrapped, [tfmot.UpdatePruningStep()], tfmot.strip_pruning
+    import tfprune
+
+    method = tfprune.get(options.method)
+    changes = {"schedule": None, "structure": None, "allocation": None}
+    if method.timing is None:
+        changes["schedule"] = tfprune.Polynomial(options.sparsity, end=0.5, frequency=10)
+    if options.channels and method.rule.structure == tfprune.Element():
+        changes["structure"] = tfprune.Filter(coupled=True)
+    elif not options.channels:
+        changes["structure"], changes["allocation"] = tfprune.Element(), tfprune.Global()
+    if options.channels and options.method.startswith("filter_threshold"):
+        # The paper's: the last layer's outputs are classes.
+        last = model.layers[-1].name
+        changes["allocation"] = tfprune.PerSite({last: 0.0}, others=tfprune.Uniform())
+    iterative = not isinstance(method.timing, tfprune.OneShot)
+    data = tfprune.Data(
+        (split.images[:EXAMPLES].astype("float32"), split.labels[:EXAMPLES]), batch_size=64,
+        batches=4 if iterative else None,
+    )
+    callback = tfprune.PruningCallback(method, options.sparsity, data=data, **changes)
+    return model, [callback], lambda fitted: fitted
+
+
+def _identity(method: str, sparsity: float, channels: bool, epochs: int) -> dict:
+    """What makes a run the same run."""
+    return {"method": method, "sparsity": sparsity, "channels": channels, "epochs": epochs}
+
+
+def _lines() -> list[dict]:
+    if not RESULTS.exists():
+        return []
+    return [json.loads(line) for line in RESULTS.read_text().splitlines() if line.strip()]
+
+
+def _cases(epochs: int) -> list[dict]:
+    """Every run of a table; of a long one the best of the short one, and what is always there."""
+    short = [_identity(method, sparsity, False, 2) for sparsity in SPARSITIES
+             for method in ELEMENTS]
+    short += [_identity(method, 0.5, True, 2) for method in CHANNELS]
+    if epochs == 2:
+        return short
+    lines, chosen = _lines(), []
+    for setting in sorted({(one["sparsity"], one["channels"]) for one in short}):
+        done = [(line["accuracy"], one["method"]) for one in short
+                if (one["sparsity"], one["channels"]) == setting
+                and (line := _find(lines, one)) is not None]
+        others = sorted((pair for pair in done if pair[1] not in ALWAYS), reverse=True)[:BEST]
+        names = [method for method in ALWAYS if method in {name for _, name in done}]
+        chosen += [_identity(name, *setting, epochs)
+                   for name in [*names, *(name for _, name in others)]]
+    return chosen
+
+
+def _find(lines: list[dict], wanted: dict) -> dict | None:
+    """The latest line of that run."""
+    same = (line for line in reversed(lines) if {name: line[name] for name in wanted} == wanted)
+    return next(same, None)
+
+
+def run_missing(epochs: int) -> int:
+    """Run what `table` lacks, one process each; the worst exit code of them."""
+    worst = 0
+    for wanted in _cases(epochs):
+        if _find(_lines(), wanted):
+            continue
+        command = [
+            sys.executable, __file__, "run", "--method", wanted["method"],
+            "--sparsity", str(wanted["sparsity"]), "--epochs", str(epochs),
+            *(["--channels"] if wanted["channels"] else []),
+        ]
+        worst = max(worst, abs(subprocess.run(command).returncode))
+    return worst
+
+
+def table(epochs: int) -> None:
+    """Accuracy of each method at each sparsity."""
+    from rich.console import Console
+    from rich.table import Table
+
+    lines, cases = _lines(), _cases(epochs)
+    settings = sorted({(one["channels"], one["sparsity"]) for one in cases})
+    shown = Table(title=f"CIFAR-10, ResNet-8, {epochs} epochs: test accuracy in percent")
+    shown.add_column("method")
+    for channels, sparsity in settings:
+        shown.add_column(f"{100 * sparsity:g} % of the {'filters' if channels else 'weights'}",
+                         justify="right")
+    for method in dict.fromkeys((*ELEMENTS, *CHANNELS)):
+        found = [_find(lines, _identity(method, sparsity, channels, epochs))
+                 for channels, sparsity in settings]
+        if any(found):
+            shown.add_row(method, *("" if line is None else f"{line['accuracy']:.2f}"
+                                    for line in found))
+    Console(width=100).print(shown)
+    missing = sum(_find(lines, one) is None for one in cases)
+    if missing:
+        print(f"{missing} runs are missing: python benchmarks/methods.py all --epochs {epochs}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
