@@ -71,6 +71,17 @@ def from_config(config: Any) -> Any:
     return config
 
 
+def class_named(name: str) -> type:
+    """The registered class of that name.
+
+    Raises:
+        ValueError: there is none.
+    """
+    if name not in _CLASSES:
+        raise ValueError(f"No setting named {name!r}; import the module that registers it first.")
+    return _CLASSES[name]
+
+
 def _build(name: str, fields: dict[str, Any]) -> Any:
     cls = _CLASSES.get(name)
     if cls is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from typing import Any, Iterable
+from typing import Any, Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -24,6 +24,7 @@ class SiteReport:
         size: all weights.
         macs: multiplications by non-zero weights for one example; None where the number of
             positions cannot be told.
+        notes: what the choice of its masks rests on.
     """
 
     name: str
@@ -33,6 +34,7 @@ class SiteReport:
     kept: int
     size: int
     macs: int | None
+    notes: tuple[str, ...] = ()
 
     @property
     def sparsity(self) -> float:
@@ -68,8 +70,8 @@ class Report:
 
     def to_dict(self) -> dict[str, Any]:
         """Everything as JSON types."""
-        rows = [{**asdict(site), "shape": list(site.shape), "sparsity": site.sparsity}
-                for site in self.sites]
+        rows = [{**asdict(site), "shape": list(site.shape), "notes": list(site.notes),
+                 "sparsity": site.sparsity} for site in self.sites]
         return {
             "sites": rows,
             "skipped": [asdict(skip) for skip in self.skipped],
@@ -81,6 +83,7 @@ class Report:
 
     def __rich_console__(self, console, options):
         from rich.table import Table
+        from rich.text import Text
 
         table = Table(title="Pruning report", title_justify="left")
         table.add_column("weight", overflow="fold")
@@ -98,6 +101,9 @@ class Report:
         table.add_row("all", "", "", "", f"{self.kept:,}", f"{self.size:,}",
                       _percent(self.sparsity), macs)
         yield table
+        for site in self.sites:
+            for note in site.notes:
+                yield Text(f"note: {site.name}: {note}")
         for skip in self.skipped:
             yield f"stays dense: {skip.name} ({skip.reason})"
         for warning in self.warnings:
@@ -124,14 +130,14 @@ def _percent(fraction: float | None) -> str:
 
 
 def of_sites(rows: Iterable[tuple[Site, Any, Any, float | None]], skipped: Iterable[Skip], *,
-             warnings: Iterable[str] = ()) -> Report:
-    """A report from (site, weight as an array, structure, target) rows."""
+             warnings: Iterable[str] = (), notes: Mapping[str, Sequence[str]] = {}) -> Report:
+    """A report from (site, weight as an array, structure, target) rows, and notes by site."""
     sites = []
     for site, weight, structure, target in rows:
         text = None if structure is None else repr(structure)
         sites.append(SiteReport(
             site.name, site.shape, text, target, parameters(site.shape, weight), site.size,
-            macs(site.shape, site.positions, weight),
+            macs(site.shape, site.positions, weight), tuple(notes.get(site.name, ())),
         ))
     return Report(tuple(sites), tuple(skipped), tuple(warnings))
 
@@ -143,7 +149,8 @@ def of_run(driver: Any) -> Report:
         for target in settle.targets:
             asked = 1 - float(np.mean(_array(target.mask, np.float64)))
             rows.append((target.site, _array(target.kernel), settle.method.rule.structure, asked))
-    return of_sites(rows, driver.skipped, warnings=_warnings(driver))
+    notes = {name: texts for updates in driver.updates for name, texts in updates.notes.items()}
+    return of_sites(rows, driver.skipped, warnings=_warnings(driver), notes=notes)
 
 
 def of_model(model: Any, adapter: Any) -> Report:
@@ -179,4 +186,4 @@ def _warnings(driver: Any) -> list[str]:
     for settle in driver.settles:
         found += cautions.of_length(settle.timetable, settle.final, driver.finished, ended=True)
         found += cautions.of_masks(settle)
-    return found
+    return found + [text for updates in driver.updates for text in updates.cautions]

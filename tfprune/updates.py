@@ -7,6 +7,7 @@ from typing import Any, Callable
 import tensorflow as tf
 
 from tfprune.batches import Feed
+from tfprune.reweighting import Reweighting
 from tfprune.runs import updates_between
 from tfprune.settle import Settle
 from tfprune.statistics import is_traceable
@@ -31,6 +32,9 @@ class Updates:
         self._step = step - 1
         self._reached = 0.0
         self._averages: list[Any] | None = None
+        self._factors: list[Any] = []
+        self._reweighting: Reweighting | None = None
+        self.notes: dict[str, tuple[str, ...]] = {}
         self._choose = tf.function(self._chosen, autograph=False, reduce_retracing=True)
         self._apply = tf.function(self._masked, autograph=False)
 
@@ -67,6 +71,8 @@ class Updates:
                     make(tf.constant(level, tf.float64))
                     if level != sparsity:
                         self._apply()
+                self._reweight()
+                self.notes = self._noted(measure.notes())
         except BaseException:
             for mask, value in zip(masks, before):
                 mask.assign(value)
@@ -85,18 +91,19 @@ class Updates:
         soon as it can be.
         """
         rule = self.settle.method.rule
-        if is_traceable(rule.score.needs) and not rule.momentum:
+        if is_traceable(rule.score.needs) and not (rule.momentum or rule.reweights):
             return tf.function(lambda level: self._write(*self._chosen(measure(), None, level)),
                                autograph=False)
         return lambda level: self._write(*self._choose(measure(), self._averages, level))
 
-    def _write(self, chosen: list[Any], averages: list[Any] | None) -> None:
+    def _write(self, chosen: list[Any], averages: list[Any] | None, factors: list[Any]) -> None:
         self._averages = averages
+        self._factors = factors
         for target, mask in zip(self.settle.targets, chosen):
             target.mask.assign(mask, read_value=False)
 
     def _chosen(self, measured: list[dict[str, Any]], averages: list[Any] | None,
-                sparsity: tf.Tensor) -> tuple[list[Any], list[Any] | None]:
+                sparsity: tf.Tensor) -> tuple[list[Any], list[Any] | None, list[Any]]:
         rule, gate = self.settle.method.rule, self.settle.method.gate
         sites = [target.site for target in self.settle.targets]
         weights = [gate.dense(*(part if part is None else tf.convert_to_tensor(part)
@@ -109,10 +116,37 @@ class Updates:
                 for old, new in zip(averages, scores)
             ]
             averages = scores
-        masks = rule.choose(rule.below(scores, weights, sites), sites, sparsity,
-                            final=self.settle.final)
+        scores, final = rule.below(scores, weights, sites), self.settle.final
+        masks = rule.choose(scores, sites, sparsity, final=final)
+        factors = rule.factors(scores, sites, sparsity, final=final) if rule.reweights else []
         dtypes = [target.mask.dtype for target in self.settle.targets]
-        return [tf.cast(mask, dtype) for mask, dtype in zip(masks, dtypes)], averages
+        return [tf.cast(mask, dtype) for mask, dtype in zip(masks, dtypes)], averages, factors
+
+    def _reweight(self) -> None:
+        """Change the kept weights, if the rule does so."""
+        if self.settle.method.rule.reweights:
+            if self._reweighting is None:
+                sites = [target.site for target in self.settle.targets]
+                self._reweighting = Reweighting.of(self.subject.model, sites)
+            self._reweighting.multiply([factor.numpy() for factor in self._factors])
+
+    @property
+    def cautions(self) -> list[str]:
+        """What was not done as asked."""
+        undone = self._reweighting.undone if self._reweighting is not None else {}
+        return [f"What reads the filters of {name} was not re-weighted: {reason}"
+                for name, reason in undone.items()]
+
+    def _noted(self, measured: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+        """What is to be reported of each site: from its statistics, and what was re-weighted."""
+        notes = dict(measured)
+        if self._reweighting is not None:
+            for index, target in enumerate(self.settle.targets):
+                readers = ", ".join(self._reweighting.readers(index))
+                if readers:
+                    notes[target.site.name] = (*notes.get(target.site.name, ()),
+                                               f"what reads it is re-weighted: {readers}")
+        return notes
 
     def _masked(self) -> None:
         for target in self.settle.targets:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import dataclass
-from typing import Any, Callable, Sequence
+from typing import Any, Callable, ClassVar, Sequence
 
 import numpy as np
 
 from tfprune import statistics
 from tfprune.allocations import Allocation, Uniform
 from tfprune.arrays import namespace
-from tfprune.configs import from_config, register, to_config
+from tfprune.configs import class_named, from_config, register, to_config
 from tfprune.couplings import Coupled, is_coupled
 from tfprune.gates import Fixed
 from tfprune.layouts import Layout
@@ -69,9 +69,12 @@ class Rank:
         momentum: of the running average of measured scores over the updates; 0: none.
 
     Raises:
-        ValueError: the structure fixes its own counts (N:M) and the allocation is not Uniform;
-            rounds below 1; a momentum outside of [0, 1).
+        ValueError: the score is not known for the structure; the structure fixes its own counts
+            (N:M) and the allocation is not Uniform; rounds below 1; a momentum outside of [0, 1).
     """
+
+    reweights: ClassVar[bool] = False
+    """Whether `factors` changes kept weights; then masks are chosen between two steps."""
 
     score: Score
     structure: Structure = Element()
@@ -83,6 +86,12 @@ class Rank:
     def __post_init__(self):
         if self.rounds < 1:
             raise ValueError(f"rounds={self.rounds}: expected at least 1.")
+        served = statistics.structures(self.score.needs)
+        if served is not None and type(self.structure).__name__ not in served:
+            raise ValueError(
+                f"The score {self.score.name!r} is known for {', '.join(served)} only, got the "
+                f"structure {self.structure}: leave `structure` out, or take another method."
+            )
         if not 0 <= self.momentum < 1:
             raise ValueError(f"momentum={self.momentum}: expected a number in [0, 1).")
         if self.structure.fixed is not None and not self.allocation.accepts_fixed:
@@ -104,8 +113,8 @@ class Rank:
 
     @property
     def is_measured(self) -> bool:
-        """Whether the score takes more than the weights: the model, data."""
-        return statistics.is_measured(self.score.needs)
+        """Whether the rule takes or changes more than the weights of a site: the model, data."""
+        return self.reweights or statistics.is_measured(self.score.needs)
 
     def scores(self, weights: Sequence[Any], sites: Sequence[Site],
                measured: Sequence[dict[str, Any]] | None = None) -> list[Any]:
@@ -144,7 +153,7 @@ class Rank:
         elif self.structure.fixed is not None:
             masks = [select(scores, self.structure.fixed) for scores in grouped]
         else:
-            masks = self.allocation.masks(grouped, sites, sparsity, final)
+            masks = self._select(grouped, sites, sparsity, final)
         return [
             self.structure.expand(mask, site.shape, site.layout)
             for mask, site in zip(masks, sites)
@@ -153,10 +162,23 @@ class Rank:
     def _choose_coupled(self, grouped: Sequence[Any], sites: Sequence[Site], sparsity: Any,
                         final: float) -> list[Any]:
         coupled = Coupled.of(sites, [score.shape[0] for score in grouped])
-        masks = self.allocation.masks(
+        masks = self._select(
             coupled.pool(grouped), [unit.site for unit in coupled.units], sparsity, final
         )
         return coupled.spread(masks, True)
+
+    def _select(self, scores: Sequence[Any], sites: Sequence[Site], sparsity: Any,
+                final: float) -> list[Any]:
+        """The masks of the groups: those with the highest scores."""
+        return self.allocation.masks(scores, sites, sparsity, final)
+
+    def factors(self, grouped: Sequence[Any], sites: Sequence[Site], sparsity: Any, *,
+                final: float) -> list[Any]:
+        """For each site [groups]: what reads a group's output is to be multiplied by this.
+
+        Asked of rules that declare `reweights`, with the arguments of `choose`.
+        """
+        raise NotImplementedError(f"{type(self).__name__} changes no kept weight")
 
     def course(self, begin: float, end: float) -> list[float]:
         """The sparsities of the rounds of one update: 1 - s falls by equal factors.
@@ -192,6 +214,13 @@ class Method:
     timing: Any = None
     paper: str = ""
 
+    def __post_init__(self):
+        if self.rule.reweights and self.gate.hides:
+            raise ValueError(
+                f"{type(self.rule).__name__} changes the weights that read what it removes, so "
+                f"nothing that {self.gate} keeps could come back: leave `gate` out."
+            )
+
     def get_config(self) -> dict[str, Any]:
         """Every field as JSON types; the score by its name."""
         rule = {
@@ -200,6 +229,8 @@ class Method:
             if field.name != "score"
         }
         rule["score"] = self.rule.score.name
+        if self.rule.reweights:
+            rule["class_name"] = type(self.rule).__name__
         return {
             "name": self.name,
             "rule": rule,
@@ -216,5 +247,6 @@ class Method:
 
         rule = {key: from_config(value) for key, value in config["rule"].items()}
         rule["score"] = score(rule["score"])
+        kind = class_named(rule.pop("class_name", "Rank"))
         fields = {key: from_config(value) for key, value in config.items() if key != "rule"}
-        return cls(rule=Rank(**rule), **fields)
+        return cls(rule=kind(**rule), **fields)

@@ -1,0 +1,27 @@
+"""Coreset pruning: keep the filters that stand for all of a layer. Takes no data."""
+
+from tfprune.methods.base import Method, Rank, Score
+from tfprune.schedules import OneShot
+from tfprune.structures import Filter
+
+
+def _formula(statistics):
+    return statistics["contact_sensitivity"]
+
+
+score = Score("coreset", needs=("contact_sensitivity",), formula=_formula)
+
+coreset = Method(
+    name="coreset",
+    rule=Rank(score, structure=Filter()),
+    timing=OneShot(0.0),
+    paper="M. Tukan, L. Mualem, A. Maalouf, 'Pruning Neural Networks via Coresets and Convex "
+    "Geometry', 2022, arXiv 2209.08554",
+)
+"""score = bound of the share of a layer's sum that one filter can be, from its weights alone.
+
+The points of the filters are peeled off in rounds, each an L-infinity coreset: the contact points
+of the Löwner ellipsoid, by F. John's theorem, in place of the paper's combination with
+Carathéodory's (`coreset_caratheodory`). The highest bounds are kept; to draw filters instead, as
+the paper does, see `coreset_draws`.
+"""

@@ -1,0 +1,10 @@
+"""Coreset pruning with drawn filters: the next layers make up for those that are gone."""
+
+import dataclasses
+
+from tfprune.methods.coreset import coreset, score
+from tfprune.methods.draws import Draw
+from tfprune.structures import Filter
+
+coreset_draws = dataclasses.replace(coreset, name="coreset_draws", rule=Draw(score, Filter()))
+"""Filters are drawn in proportion to the score of `coreset`, and what reads them is re-weighted."""

@@ -1,0 +1,20 @@
+"""Coreset pruning by norms: the additive coreset of neurons. Takes no data."""
+
+from tfprune.methods.base import Method, Rank, Score
+from tfprune.schedules import OneShot
+from tfprune.structures import Filter
+
+
+def _formula(statistics):
+    return statistics["norm_sensitivity"]
+
+
+coreset_mussay = Method(
+    name="coreset_mussay",
+    rule=Rank(Score("coreset_mussay", needs=("norm_sensitivity",), formula=_formula),
+              structure=Filter()),
+    timing=OneShot(0.0),
+    paper="B. Mussay, M. Osadchy, V. Braverman, S. Zhou, D. Feldman, 'Data-Independent Neural "
+    "Pruning via Coresets', 2020, arXiv 1907.04018",
+)
+"""score = |[w, b]| max |V| over the weights V that read the filter, for ReLU and inputs of norm 1."""
