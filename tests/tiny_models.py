@@ -78,29 +78,41 @@ def zeros(model):
 
 
 def check_run(callback, sparsity):
-    """Exact counts, nothing outside the masks, and NumPy's choice where dense weights are kept.
+    """Exact counts of whole groups, nothing outside the masks, and NumPy's choice where dense
+    weights are kept.
 
     With a straight-through gate and a last update on the last step, kernel + hidden are the
     weights from which that update chose.
     """
     assert callback.driver.targets
     for settle in callback.driver.settles:
-        kept = sum(int(arrays(target)[1].sum()) for target in settle.targets)
-        size = sum(target.site.size for target in settle.targets)
+        groups = [_groups(settle.method.rule.structure, target) for target in settle.targets]
+        kept = sum(int(one.sum()) for one in groups)
+        size = sum(one.size for one in groups)
         assert abs(kept - size * (1 - sparsity)) <= len(settle.targets) / 2
         sites = [target.site for target in settle.targets]
         weights = []
-        for target in settle.targets:
+        for target, whole in zip(settle.targets, groups):
             kernel, mask, hidden = arrays(target)
             assert not kernel[~mask].any(), f"{target.site.name}: weights outside the mask"
             assert not hidden[mask].any(), f"{target.site.name}: hidden weights inside the mask"
             if isinstance(settle.method.rule.allocation, tfprune.Uniform):
-                assert mask.sum() == max(1, round(mask.size * (1 - sparsity))), target.site.name
+                assert whole.sum() == max(1, round(whole.size * (1 - sparsity))), target.site.name
             weights.append(kernel + hidden)
         if settle.method.gate.hides and not settle.is_measured:
             chosen = settle.method.rule.masks(weights, sites, settle.final, final=settle.final)
             for target, mask in zip(settle.targets, chosen):
                 np.testing.assert_array_equal(arrays(target)[1], mask, target.site.name)
+
+
+def _groups(structure, target):
+    """The mask of a target's groups; fails if its mask cuts through one."""
+    kept = structure.reduce(arrays(target)[1].astype("float64"), target.site.layout)
+    kept = kept[np.isfinite(kept)]
+    highest = structure.sizes(target.site.shape, target.site.layout) \
+        if structure.pooling == "sum" else 1
+    assert ((kept == 0) | (kept == highest)).all(), f"{target.site.name}: a group is kept in part"
+    return kept > 0
 
 
 def recording(method, records):

@@ -15,6 +15,7 @@ from tfprune.methods.base import Method
 from tfprune.runs import Run, resolve
 from tfprune.settle import Settle, Target
 from tfprune.sites import Skip
+from tfprune.statistics.measuring import refusal
 from tfprune.surgery.coupling import couplings
 
 
@@ -24,7 +25,7 @@ class Plan:
 
     Attributes:
         settles: one per distinct method; an allocation compares the sites of one settle.
-        skipped: sites that a structure cannot take.
+        skipped: sites that a structure cannot take, or that cannot be scored.
         noted: targets of wrapped layers, with their thresholds.
     """
 
@@ -93,8 +94,11 @@ def _groups(method: Method, targets: Sequence[Target]) -> int:
 def _takes(method: Method, item: Found, made: Plan) -> bool:
     structure = method.rule.structure
     reason = structure.supports(item.site.shape, item.site.layout)
+    reason = None if reason is None else f"{structure}: {reason}"
+    if reason is None:
+        reason = refusal(method.rule.score.needs, item)
     if reason is not None:
-        made.skipped.append(Skip(item.site.name, f"{structure}: {reason}"))
+        made.skipped.append(Skip(item.site.name, reason))
     return reason is None
 
 

@@ -11,7 +11,8 @@ from tfprune.statistics import collect
 SITE = Site("dense/kernel", (2, 3), layouts.DENSE, "dense")
 KERNEL = np.array([[0.5, -2.0, 0.25], [-0.75, 0.0, 1.0]], np.float32)
 
-# By hand, per method: measured statistics, the scores of the six weights, the mask at half.
+# By hand, per method: measured statistics, the scores of the six weights or of the groups, the
+# mask at half.
 GOLDEN = {
     "magnitude": ({}, [[.5, 2, .25], [.75, 0, 1]], [[0, 1, 0], [1, 0, 1]]),
     # |W dL/dW|
@@ -23,6 +24,16 @@ GOLDEN = {
     # |W| dR/d|W|
     "synflow": ({"flow": [[1, 1, 8], [4, 2, .5]]},
                 [[.5, 2, 2], [3, 0, .5]], [[0, 1, 1], [1, 0, 0]]),
+    # one ranking of the means over positions
+    "sipp": ({"mean_sensitivity": [[.5, .25, 1], [.25, .75, 0]]},
+             [[.5, .25, 1], [.25, .75, 0]], [[1, 0, 1], [0, 1, 0]]),
+    # the maximum over what reads each input: the first row is one input channel
+    "pfp": ({"peak_sensitivity": [[.5, .25, .5], [.25, .75, 0]]},
+            [.5, .75], [[0, 0, 0], [1, 1, 1]]),
+    # .5 + .75, 2 + 0, .25 + 1: two of three are kept, of equal ones the first
+    "filter_threshold": ({}, [1.25, 2, 1.25], [[1, 1, 0], [1, 1, 0]]),
+    # .25 + .5625, 4 + 0, .0625 + 1
+    "filter_threshold_l2": ({}, [.8125, 4, 1.0625], [[0, 1, 1], [0, 1, 1]]),
 }
 DRAWN = {"random": "its scores are drawn: tested against the draws below"}
 
@@ -37,7 +48,7 @@ def test_scores_and_mask_by_hand(name):
     rule = REGISTRY[name].rule
     given = [{key: np.array(value, np.float32) for key, value in measured.items()}]
     (found,) = rule.scores([KERNEL], [SITE], given)
-    assert found.reshape(SITE.shape).tolist() == scores
+    assert found.reshape(np.shape(scores)).tolist() == scores
     (chosen,) = rule.choose([found], [SITE], 0.5, final=0.5)
     assert chosen.astype(int).tolist() == mask
 

@@ -14,9 +14,12 @@ from typing import Any
 
 from tfprune.methods.base import Method, Rank, Score
 from tfprune.methods.fisher import fisher
+from tfprune.methods.filter_threshold import filter_threshold, filter_threshold_l2
 from tfprune.methods.grasp import grasp
 from tfprune.methods.magnitude import magnitude
+from tfprune.methods.pfp import pfp
 from tfprune.methods.random import random
+from tfprune.methods.sipp import sipp
 from tfprune.methods.snip import snip
 from tfprune.methods.synflow import synflow
 from tfprune.methods.taylor import taylor, taylor_second_order
@@ -27,6 +30,10 @@ REGISTRY: dict[str, Method] = {
     "snip": snip,
     "grasp": grasp,
     "synflow": synflow,
+    "sipp": sipp,
+    "pfp": pfp,
+    "filter_threshold": filter_threshold,
+    "filter_threshold_l2": filter_threshold_l2,
     "fisher": fisher,
     "taylor": taylor,
     "taylor_second_order": taylor_second_order,

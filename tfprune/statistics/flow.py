@@ -14,8 +14,9 @@ from typing import Any, Iterator
 import tensorflow as tf
 
 from tfprune.adapters.replace import replaced
+from tfprune.adapters.walk import Found
+from tfprune.statistics import linear
 from tfprune.statistics.cuts import on_every_path, rescaled
-from tfprune.statistics.linear import changes
 from tfprune.statistics.subject import Subject
 
 _SOURCE, _CUT, _SINK = "tfprune_source", "tfprune_cut", "tfprune_sink"
@@ -49,11 +50,17 @@ def measuring(subject: Subject, feed: Any = None, structure: Any = None, *,
     with _absolute(subject, biases), contextlib.ExitStack() as stack:
         stack.enter_context(replaced(subject.adapter.single_precision(subject.model)))
         flow = _Flow(subject, specs, rescale=not biases)
-        stack.enter_context(replaced(changes(subject.adapter.operations(subject.model), flow.cut)))
+        operations = subject.adapter.operations(subject.model)
+        stack.enter_context(replaced(linear.changes(operations, flow.cut)))
         flow.find_cuts()
         if not bool(tf.function(flow.reaches, autograph=False)()):
             raise ValueError(_NO_FLOW.format(name=subject.model.name))
         yield flow
+
+
+def refusal(item: Found) -> str | None:
+    """Why no flow can be measured through a site's layer; None if it can."""
+    return linear.refusal(item.owner)
 
 
 _NO_FLOW = (

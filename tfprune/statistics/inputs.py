@@ -1,0 +1,151 @@
+"""What the inputs of each layer say of its weights: the sensitivities of SiPP and PFP.
+
+One pass over the data serves all sites. Of the data only the inputs count: no labels, no loss.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import warnings
+from typing import Any, Callable, Iterator, Sequence
+
+import tensorflow as tf
+
+from tfprune.adapters.replace import around, replaced
+from tfprune.adapters.walk import Found
+from tfprune.patches import patches, reading
+from tfprune.sensitivity import mean_sensitivity, peak_sensitivity
+from tfprune.statistics.subject import Subject
+from tfprune.statistics.sweep import as_tensors, examined
+from tfprune.views import from_matrix, to_matrix
+
+_FUNCTIONS = {"mean_sensitivity": mean_sensitivity, "peak_sensitivity": peak_sensitivity}
+_ROOM = 1 << 24  # numbers that the patches of a part of a batch may have: 64 MiB
+
+# Sites whose weights these are; a layer may hold others, of which it is not known what they do.
+_KERNELS = ("kernel", "depthwise_kernel")
+
+
+@contextlib.contextmanager
+def measuring(subject: Subject, feed: Any = None, structure: Any = None, *,
+              names: Sequence[str] = tuple(_FUNCTIONS)) -> Iterator[Any]:
+    """Measure `mean_sensitivity` and `peak_sensitivity`, with training=False.
+
+    Each weight's largest over all examples, and over the calls of a layer that is called several
+    times. The weights are taken as they are: what is zero has the sensitivity 0. The model is
+    called eagerly, layer by layer, so that the patches of one layer are freed before the next.
+
+    Args:
+        subject: the model.
+        feed: the data; labels are not looked at.
+        structure: not used.
+        names: which of the two.
+
+    Yields:
+        A function without arguments: for each site a dictionary from the names to values in
+        [0, 1], float32 of its shape. A layer that is never called has 0, and is warned about.
+
+    Raises:
+        ValueError: no data, data that does not fit the model, or a layer's input is not finite.
+
+    Papers: Baykal et al., SiPPing Neural Networks, arXiv 1910.05422; Liebenwein et al., Provable
+    Filter Pruning for Efficient Neural Networks, arXiv 1911.07412.
+    """
+    with examined(subject, feed):
+        watches = [_Watch(*pair, names) for pair in zip(subject.found, subject.kernels)]
+        by_owner: dict[int, list[_Watch]] = {}
+        for watch in watches:
+            by_owner.setdefault(id(watch.item.owner), []).append(watch)
+        changes = [around(held[0].item.owner, _seen_by(held)) for held in by_owner.values()]
+
+        def measure() -> list[dict[str, Any]]:
+            for watch in watches:
+                watch.reset()
+            with replaced(changes):
+                for inputs, _, _ in feed.take():
+                    subject.model(as_tensors(inputs), training=False)
+            return [watch.result() for watch in watches]
+
+        yield measure
+
+
+def refusal(item: Found) -> str | None:
+    """Why the sensitivities of a site cannot be measured; None if they can."""
+    attribute = item.site.name.rpartition("/")[2]
+    try:
+        reading(item.owner, item.site.layout)
+    except ValueError as reason:
+        return str(reason)
+    if attribute not in _KERNELS:
+        return f"it is not known how {type(item.owner).__name__} uses its {attribute}"
+    return None
+
+
+def _seen_by(watches: list["_Watch"]) -> Callable:
+    """A layer's forward pass that shows its input to the watches of its kernels."""
+
+    def forward(call, *args, **kwargs):
+        inputs = args[0] if args else kwargs["inputs"]
+        for watch in watches:
+            if tf.executing_eagerly():
+                watch.see(inputs)
+            else:  # a model may compile a part of itself
+                tf.py_function(watch.see, [inputs], [])
+        return call(*args, **kwargs)
+
+    return forward
+
+
+class _Watch:
+    """The largest sensitivities of one site, over all inputs that its layer has seen."""
+
+    def __init__(self, item: Found, kernel: Any, names: Sequence[str]):
+        self.item = item
+        self._kernel = kernel
+        self._names = tuple(names)
+        self._how = reading(item.owner, item.site.layout)
+        self._compiled = tf.function(self._measured, autograph=False, reduce_retracing=True)
+        self._largest: list[Any] | None = None
+
+    def reset(self) -> None:
+        self._largest = None
+
+    def see(self, inputs: Any) -> None:
+        """Take the examples of one call into account, as many at a time as there is room for."""
+        inputs = tf.convert_to_tensor(inputs)
+        layout, shape = self.item.site.layout, self.item.site.shape
+        area = math.prod(shape[axis] for axis in layout.spatial)
+        examples = inputs.shape[0]
+        part = max(1, min(examples, _ROOM // (math.prod(inputs.shape[1:]) * area)))
+        for start in range(0, examples, part):
+            # The last part overlaps the one before, so that all have one shape.
+            start = min(start, examples - part)
+            finite, found = self._compiled(inputs[start:start + part])
+            if not bool(finite):
+                raise ValueError(
+                    f"The input of the layer {self.item.site.layer!r} is NaN or infinite for some "
+                    "examples, so nothing can be scored: are weights of the layers before it NaN?"
+                )
+            before = self._largest or found
+            self._largest = [tf.maximum(*pair) for pair in zip(before, found)]
+
+    def result(self) -> dict[str, Any]:
+        """{name: values of the kernel's shape}."""
+        shape, layout = self.item.site.shape, self.item.site.layout
+        if self._largest is None:
+            warnings.warn(
+                f"The layer {self.item.site.layer!r} was not called on the data, so the weights "
+                f"{self.item.site.name} score 0 and are pruned first.", stacklevel=2)
+            return {name: tf.zeros(shape) for name in self._names}
+        return {name: tf.cast(from_matrix(matrix, shape, layout), tf.float32)
+                for name, matrix in zip(self._names, self._largest)}
+
+    def _measured(self, inputs: Any) -> tuple[Any, list[Any]]:
+        layout = self.item.site.layout
+        matrix = to_matrix(tf.convert_to_tensor(self._kernel), layout)
+        dtype = tf.float64 if matrix.dtype == tf.float64 else tf.float32
+        inputs = tf.cast(inputs, dtype)
+        rows = patches(inputs, self._how, layout)
+        found = [_FUNCTIONS[name](rows, matrix) for name in self._names]
+        return tf.reduce_all(tf.math.is_finite(inputs)), found
