@@ -14,7 +14,8 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "tfprune.allocations": ("ERK", "Global", "LAMP", "PFP", "PerSite", "Uniform"),
-    "tfprune.api": ("load_model", "prune", "prune_low_magnitude", "report", "strip_pruning"),
+    "tfprune.api": ("load_model", "prune", "prune_low_magnitude", "report", "sparsify",
+                    "strip_pruning"),
     "tfprune.batches": ("Data",),
     "tfprune.callbacks": ("PruningCallback",),
     "tfprune.gates": ("Fixed",),

@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from tfprune.adapters import KERAS3, TF_KERAS, adapter, adapter_of
-from tfprune.callbacks import settings
+from tfprune.callbacks import PruningCallback, settings
 from tfprune.files import keras_of_file
 from tfprune.kernels import may_hold_kernels
-from tfprune.methods import Method
+from tfprune.methods import Method, get
 from tfprune.reports import Report, of_model
+from tfprune.schedules import OneShot
 from tfprune.structures import Structure
 
 
@@ -51,6 +52,46 @@ def prune(to_prune: Any, method: str | Method = "magnitude", sparsity: float | N
     )
     home = adapter_of(to_prune)
     return _wrap(to_prune, home, lambda layer: home.wrap(layer, method))
+
+
+def sparsify(model: Any, method: str | Method = "magnitude", sparsity: float | None = None, *,
+             structure: Structure | None = None, allocation: Any = None,
+             data: Any = None) -> Report:
+    """Prune a built model now, in place, without training it.
+
+    To keep the zeros while it trains on, train with `PruningCallback` instead, which prunes at
+    step 0 just so.
+
+    Args:
+        model: any built model of keras or tf_keras.
+        method: a name out of `tfprune.methods()` or a Method.
+        sparsity: fraction of groups to remove, in [0, 1); left out where the structure fixes it.
+        structure: which weights go together; the method's own by default.
+        allocation: how many each layer keeps; the method's own by default.
+        data: for scores that look at data: (x, y), a data set of batches, or a `tfprune.Data`.
+
+    Returns:
+        What was asked and what was reached.
+
+    Raises:
+        ValueError: as `PruningCallback` does; the model is not built.
+        TypeError: not a Keras model.
+
+    Example:
+        >>> import keras
+        >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
+        >>> sparsify(model, "synflow", 0.5).kept
+        4
+    """
+    method = settings(method, sparsity, structure=structure, allocation=allocation)
+    callback = PruningCallback(get(method, schedule=OneShot(method.schedule.sparsity)), data=data)
+    callback.start(model)
+    if not callback.driver.found:
+        raise ValueError(
+            f"The model {model.name!r} is not built, so it has no weights yet: call it on a batch "
+            "first."
+        )
+    return callback.finish()
 
 
 def prune_low_magnitude(to_prune: Any, pruning_schedule: Any = None,

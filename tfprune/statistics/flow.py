@@ -47,7 +47,7 @@ def measuring(subject: Subject, feed: Any = None, structure: Any = None, *,
     iteratively conserving synaptic flow", 2020, arXiv 2006.05467.
     """
     specs = input_specs(subject, feed)
-    with _absolute(subject, biases), contextlib.ExitStack() as stack:
+    with absolute(subject, biases), contextlib.ExitStack() as stack:
         stack.enter_context(replaced(subject.adapter.single_precision(subject.model)))
         flow = _Flow(subject, specs, rescale=not biases)
         operations = subject.adapter.operations(subject.model)
@@ -111,7 +111,7 @@ class _Flow:
 
     def _forward(self) -> Any:
         self._names = []
-        inputs = tf.nest.map_structure(_ones, self._specs)
+        inputs = tf.nest.map_structure(ones, self._specs)
         outputs = tf.nest.flatten(self._subject.model(inputs, training=False))
         return tf.identity(tf.add_n([tf.cast(tf.reduce_sum(output), tf.float32)
                                      for output in outputs if output.dtype.is_floating]),
@@ -126,7 +126,8 @@ class _Flow:
         return [tf.cast(tf.convert_to_tensor(gradient), tf.float32) for gradient in gradients]
 
 
-def _ones(spec: tf.TensorSpec) -> tf.Tensor:
+def ones(spec: tf.TensorSpec) -> tf.Tensor:
+    """One example of ones, of a model's own input shape."""
     return tf.identity(tf.ones([1, *spec.shape[1:]], spec.dtype), name=_SOURCE)
 
 
@@ -153,7 +154,7 @@ def input_specs(subject: Subject, feed: Any = None) -> Any:
 
 
 @contextlib.contextmanager
-def _absolute(subject: Subject, biases: bool) -> Iterator[None]:
+def absolute(subject: Subject, biases: bool) -> Iterator[None]:
     """Absolute values in all float variables, biases zero; at the end, what was there before."""
     variables = [variable for variable in subject.variables if variable.dtype.is_floating]
     before = [variable.read_value() for variable in variables]
