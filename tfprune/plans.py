@@ -15,7 +15,8 @@ from tfprune.methods.base import Method
 from tfprune.runs import Run, resolve
 from tfprune.settle import Settle, Target
 from tfprune.sites import Skip
-from tfprune.statistics.measuring import refusal
+from tfprune.statistics.measuring import refusal, refusals
+from tfprune.statistics.subject import Subject
 from tfprune.surgery.coupling import couplings
 
 
@@ -51,6 +52,7 @@ def plan(found: Sequence[Found], method: Method | None, model: Any, run: Run) ->
     adapter = adapter_of(model)
     for one, items in _by_method(found, method, adapter):
         items = _coupled(model, items, made) if one.rule.structure.coupled else items
+        items = _placed(model, items, one, made)
         targets = [
             _target(item, one, adapter, made) for item in items if _takes(one, item, made)
         ]
@@ -80,6 +82,14 @@ def _coupled(model: Any, items: Sequence[Found], made: Plan) -> list[Found]:
         else:
             kept.append(replace(item, site=replace(item.site, couplings=held)))
     return kept
+
+
+def _placed(model: Any, items: Sequence[Found], method: Method, made: Plan) -> list[Found]:
+    """The sites that can be scored where they stand in the model."""
+    subject = Subject(model, adapter_of(model), tuple(items))
+    reasons = refusals(method.rule.score.needs, subject)
+    made.skipped += [Skip(name, reason) for name, reason in reasons.items()]
+    return [item for item in items if item.site.name not in reasons]
 
 
 def _groups(method: Method, targets: Sequence[Target]) -> int:

@@ -13,6 +13,11 @@ import types
 from typing import Any
 
 from tfprune.methods.base import Method, Rank, Score
+from tfprune.methods.coreset import coreset
+from tfprune.methods.coreset_caratheodory import coreset_caratheodory
+from tfprune.methods.coreset_draws import coreset_draws
+from tfprune.methods.coreset_mussay import coreset_mussay
+from tfprune.methods.draws import Draw
 from tfprune.methods.fisher import fisher
 from tfprune.methods.filter_threshold import filter_threshold, filter_threshold_l2
 from tfprune.methods.grasp import grasp
@@ -34,6 +39,10 @@ REGISTRY: dict[str, Method] = {
     "pfp": pfp,
     "filter_threshold": filter_threshold,
     "filter_threshold_l2": filter_threshold_l2,
+    "coreset": coreset,
+    "coreset_caratheodory": coreset_caratheodory,
+    "coreset_mussay": coreset_mussay,
+    "coreset_draws": coreset_draws,
     "fisher": fisher,
     "taylor": taylor,
     "taylor_second_order": taylor_second_order,
@@ -93,4 +102,4 @@ def score(name: str) -> Score:
     )
 
 
-__all__ = ["REGISTRY", "Method", "Rank", "Score", "get", "score"]
+__all__ = ["REGISTRY", "Draw", "Method", "Rank", "Score", "get", "score"]

@@ -16,6 +16,9 @@ rest on them are chosen between two training steps.
 | gate_gradient | dL/dz, z a gate on each group; one number per group | yes |
 | gate_square | mean over the examples of (dL_n/dz)^2; one number per group | yes |
 | gate_change | -dL/dz + d2L/dz2 / 2; one number per group | yes |
+| contact_sensitivity | of each filter, from the Löwner ellipsoid's contact points | no |
+| caratheodory_sensitivity | of each filter, from the ends of the ellipsoid's axes | no |
+| norm_sensitivity | of each filter, from its norm | no |
 """
 
 from tfprune.statistics.resting import RESTING, collect
@@ -29,14 +32,25 @@ MEASURED = {
     "gate_gradient": "slopes",
     "gate_square": "squares",
     "gate_change": "curvatures",
+    "contact_sensitivity": "coresets",
+    "caratheodory_sensitivity": "coresets",
+    "norm_sensitivity": "coresets",
 }
 """The measured statistics, and the module of this package that measures each."""
 
 TRACEABLE = ("flow",)
 """Those of them that can be measured inside a compiled function."""
 
-GROUPED: tuple[str, ...] = ("gate_gradient", "gate_square", "gate_change")
+GROUPED: tuple[str, ...] = ("gate_gradient", "gate_square", "gate_change", "contact_sensitivity",
+                            "caratheodory_sensitivity", "norm_sensitivity")
 """Those of them that have one number per group of the structure instead of one per weight."""
+
+STRUCTURES = {
+    "contact_sensitivity": ("Filter",),
+    "caratheodory_sensitivity": ("Filter",),
+    "norm_sensitivity": ("Filter",),
+}
+"""Those of them that are known for the groups of some structures only, by their names."""
 
 
 def is_measured(needs: tuple[str, ...]) -> bool:
@@ -66,5 +80,17 @@ def of_groups(needs: tuple[str, ...]) -> bool:
     return any(name in GROUPED for name in needs)
 
 
-__all__ = ["GROUPED", "MEASURED", "RESTING", "TRACEABLE", "collect", "is_measured",
-           "is_traceable", "of_groups"]
+def structures(needs: tuple[str, ...]) -> tuple[str, ...] | None:
+    """The names of the structures for which all of these statistics are known; None for all.
+
+    >>> structures(("weight", "gradient")), structures(("contact_sensitivity",))
+    (None, ('Filter',))
+    """
+    limits = [STRUCTURES[name] for name in needs if name in STRUCTURES]
+    if not limits:
+        return None
+    return tuple(name for name in limits[0] if all(name in other for other in limits))
+
+
+__all__ = ["GROUPED", "MEASURED", "RESTING", "STRUCTURES", "TRACEABLE", "collect", "is_measured",
+           "is_traceable", "of_groups", "structures"]

@@ -21,7 +21,8 @@ _VARIANTS = {"contact_sensitivity": "lowner_contact",
              "caratheodory_sensitivity": "lowner_caratheodory"}
 NAMES = (*_VARIANTS, "norm_sensitivity")
 
-_LAYERS = {"Dense", "EinsumDense"}
+_LAYERS = {"Dense", "EinsumDense", "Conv1D", "Conv2D", "Conv3D", "Conv1DTranspose",
+           "Conv2DTranspose", "Conv3DTranspose", "SeparableConv1D", "SeparableConv2D"}
 
 
 @contextlib.contextmanager
@@ -57,14 +58,10 @@ def refusal(item: Found) -> str | None:
     """Why the filters of a site cannot stand for each other; None if they can."""
     kinds = {cls.__name__ for cls in type(item.owner).__mro__}
     attribute = item.site.name.rpartition("/")[2]
-    is_convolution = any(kind.startswith("Conv") for kind in kinds) and item.site.layout.spatial
-    known = kinds & _LAYERS or is_convolution or attribute == "pointwise_kernel"
-    if not known or rows(item.owner) is None:
-        return f"coresets are of Dense layers and convolutions; {type(item.owner).__name__} is none"
-    if kinds & {"ConvLSTMCell", "ConvLSTM1DCell", "ConvLSTM2DCell", "ConvLSTM3DCell"}:
-        return "coresets are of layers whose filters are added up; gates of a cell are multiplied"
     if attribute == "depthwise_kernel" or kinds & {"DepthwiseConv1D", "DepthwiseConv2D"}:
         return "each filter reads a channel of its own, so none can stand for another"
+    if not kinds & _LAYERS or rows(item.owner) is None:
+        return f"coresets are of Dense layers and convolutions; {type(item.owner).__name__} is none"
     if (getattr(item.owner, "groups", 1) or 1) > 1 and attribute == "kernel":
         return "filters of a grouped convolution read different channels"
     outputs = item.site.layout.outputs
