@@ -1,5 +1,7 @@
 """One hand-checkable row per method: scores, and the mask at half."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -34,6 +36,13 @@ GOLDEN = {
     "filter_threshold": ({}, [1.25, 2, 1.25], [[1, 1, 0], [1, 1, 0]]),
     # .25 + .5625, 4 + 0, .0625 + 1
     "filter_threshold_l2": ({}, [.8125, 4, 1.0625], [[0, 1, 1], [0, 1, 1]]),
+    # one number per column, the highest kept: two of three, of equal ones the first
+    "coreset": ({"contact_sensitivity": [3, 1.5, 3]}, [3, 1.5, 3], [[1, 0, 1], [1, 0, 1]]),
+    "coreset_caratheodory": ({"caratheodory_sensitivity": [2, 4, 2]},
+                             [2, 4, 2], [[1, 1, 0], [1, 1, 0]]),
+    "coreset_mussay": ({"norm_sensitivity": [.5, 1, 2]}, [.5, 1, 2], [[0, 1, 1], [0, 1, 1]]),
+    # what has no chance is not drawn: the other two are what is kept
+    "coreset_draws": ({"contact_sensitivity": [3, 0, 1.5]}, [3, 0, 1.5], [[1, 0, 1], [1, 0, 1]]),
 }
 DRAWN = {"random": "its scores are drawn: tested against the draws below"}
 
@@ -66,6 +75,21 @@ def test_counts_by_hand(sparsity, kept):
     # 6 (1 - .75) = 1.5 rounds to the even 2; .6 rounds to 1; .06 is held at the floor of 1.
     (mask,) = REGISTRY["magnitude"].rule.masks([KERNEL], [SITE], sparsity, final=sparsity)
     assert int(mask.sum()) == kept
+
+
+def test_factors_of_draws_by_hand():
+    # One of three is kept: the one that is drawn first, in one draw, so u = 1 / q. The chances
+    # are 1/4, 1/2 and 1/4.
+    rule = REGISTRY["coreset_draws"].rule
+    seen = set()
+    for seed in range(20):
+        drawn = dataclasses.replace(rule, seed=seed)
+        scores = [np.array([1, 2, 1], np.float32)]
+        (factors,) = drawn.factors(scores, [SITE], 2 / 3, final=2 / 3)
+        (mask,) = drawn.choose(scores, [SITE], 2 / 3, final=2 / 3)
+        assert mask.tolist() == [(factors > 0).tolist()] * 2
+        seen.add(tuple(factors.tolist()))
+    assert seen == {(4, 0, 0), (0, 2, 0), (0, 0, 4)}
 
 
 def test_what_is_removed_stays_below_whatever_is_kept():
