@@ -26,6 +26,11 @@ GOLDEN = {
     # |W| dR/d|W|
     "synflow": ({"flow": [[1, 1, 8], [4, 2, .5]]},
                 [[.5, 2, 2], [3, 0, .5]], [[0, 1, 1], [1, 0, 0]]),
+    # half of what was measured on each filter; the filters in the end are columns
+    "fisher": ({"gate_square": [4, 1, 2]}, [2, .5, 1], [[1, 0, 1], [1, 0, 1]]),
+    "taylor": ({"gate_batch_square": [.25, 2, 1]}, [.25, 2, 1], [[0, 1, 1], [0, 1, 1]]),
+    # the square of a change that may have either sign
+    "taylor_second_order": ({"gate_change": [-2, 1, .5]}, [4, 1, .25], [[1, 1, 0], [1, 1, 0]]),
     # one ranking of the means over positions
     "sipp": ({"mean_sensitivity": [[.5, .25, 1], [.25, .75, 0]]},
              [[.5, .25, 1], [.25, .75, 0]], [[1, 0, 1], [0, 1, 0]]),

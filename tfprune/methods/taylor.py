@@ -13,7 +13,7 @@ _PAPER = (
 
 
 def _first_order(statistics):
-    return namespace(statistics["gate_gradient"]).square(statistics["gate_gradient"])
+    return statistics["gate_batch_square"]
 
 
 def _second_order(statistics):
@@ -22,14 +22,14 @@ def _second_order(statistics):
 
 taylor = Method(
     name="taylor",
-    rule=Rank(Score("taylor", needs=("gate_gradient",), formula=_first_order),
+    rule=Rank(Score("taylor", needs=("gate_batch_square",), formula=_first_order),
               structure=Filter(coupled=True), allocation=Global(), momentum=0.9),
     timing=Polynomial(0.0, power=1, frequency=30),
     paper=_PAPER,
 )
-"""score = (dL/dz)^2 = (sum of W dL/dW over the group)^2, z a gate on the group.
+"""score = mean over the batches of (dL/dz)^2, dL/dz = sum of W dL/dW over the group, z its gate.
 
-Averaged over the updates, 0.9 old and 0.1 new. One ranking over all layers.
+Averaged over the updates, too, 0.9 old and 0.1 new. One ranking over all layers.
 """
 
 taylor_second_order = Method(

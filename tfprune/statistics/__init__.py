@@ -13,7 +13,7 @@ rest on them are chosen between two training steps.
 | peak_sensitivity | the same, max over positions | inputs |
 | gradient | dL/dW, L the mean loss | yes |
 | hessian_gradient | H dL/dW, of the loss at softened outputs | yes |
-| gate_gradient | dL/dz, z a gate on each group; one number per group | yes |
+| gate_batch_square | mean over batches of (dL_b/dz)^2, z a gate; one number per group | yes |
 | gate_square | mean over the examples of (dL_n/dz)^2; one number per group | yes |
 | gate_change | -dL/dz + d2L/dz2 / 2; one number per group | yes |
 | contact_sensitivity | of each filter, from the Löwner ellipsoid's contact points | no |
@@ -29,7 +29,7 @@ MEASURED = {
     "peak_sensitivity": "inputs",
     "gradient": "sweep",
     "hessian_gradient": "softened",
-    "gate_gradient": "slopes",
+    "gate_batch_square": "slopes",
     "gate_square": "squares",
     "gate_change": "curvatures",
     "contact_sensitivity": "coresets",
@@ -41,8 +41,10 @@ MEASURED = {
 TRACEABLE = ("flow",)
 """Those of them that can be measured inside a compiled function."""
 
-GROUPED: tuple[str, ...] = ("gate_gradient", "gate_square", "gate_change", "contact_sensitivity",
-                            "caratheodory_sensitivity", "norm_sensitivity")
+GROUPED: tuple[str, ...] = (
+    "gate_batch_square", "gate_square", "gate_change", "contact_sensitivity",
+    "caratheodory_sensitivity", "norm_sensitivity",
+)
 """Those of them that have one number per group of the structure instead of one per weight."""
 
 STRUCTURES = {

@@ -1,4 +1,4 @@
-"""The derivative of the loss with respect to gates: over all examples, or example by example."""
+"""The squared derivative of each batch's loss with respect to gates."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ from tfprune.statistics.sweep import gradients, mean_over, prepared
 
 @contextlib.contextmanager
 def measuring(subject: Subject, feed: Any = None, structure: Any = None) -> Iterator[Any]:
-    """Measure `gate_gradient`: dL/dz of each gate, L the mean loss, with training=False.
+    """Measure `gate_batch_square`: mean over the batches of (dL_b/dz)^2, with training=False.
+
+    L_b is the mean loss of one batch, z a gate; batches count by their examples. The square of the
+    mean over all data would vanish at a minimum.
 
     Args:
         subject: the model.
@@ -22,8 +25,8 @@ def measuring(subject: Subject, feed: Any = None, structure: Any = None) -> Iter
         structure: whose groups have gates.
 
     Yields:
-        A function without arguments: for each site `{"gate_gradient": [groups]}`, float32 (in the
-        weight's shape where every weight is a group).
+        A function without arguments: for each site `{"gate_batch_square": [groups]}`, float32 (in
+        the weight's shape where every weight is a group).
 
     Raises:
         ValueError: no data, no loss, or data that does not fit the model.
@@ -34,14 +37,12 @@ def measuring(subject: Subject, feed: Any = None, structure: Any = None) -> Iter
         @tf.function(autograph=False, reduce_retracing=True)
         def slopes(*batch):
             found, examples = gradients(subject, goal, held.variables, batch)
-            return held.fold(_products(held.variables, found)), examples
+            products = [tf.cast(variable, tf.float32) * one
+                        for variable, one in zip(held.variables, found)]
+            return [tf.square(value) / examples for value in held.fold(products)], examples
 
         def measure() -> list[dict[str, Any]]:
             values = held.per_site(mean_over(slopes, feed.take()))
-            return [{"gate_gradient": value} for value in values]
+            return [{"gate_batch_square": value} for value in values]
 
         yield measure
-
-
-def _products(variables: Any, found: Any) -> list[Any]:
-    return [tf.cast(variable, tf.float32) * one for variable, one in zip(variables, found)]
