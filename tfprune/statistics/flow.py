@@ -35,7 +35,8 @@ def measuring(subject: Subject, feed: Any = None, structure: Any = None, *,
         feed: data, of which only the shape of the first batch is used, where the model's own input
             shape is open; None: none.
         structure: not used.
-        biases: keep absolute biases and offsets, as the paper's code does, and rescale nothing.
+        biases: keep the absolute biases of layers, as the paper's code does, and rescale nothing;
+            offsets of normalizations stay out.
 
     Yields:
         A function without arguments: for each site `{"flow": dR/d|W|}`, float32 of its shape.
@@ -65,8 +66,9 @@ def refusal(item: Found) -> str | None:
 
 _NO_FLOW = (
     "No flow reaches the outputs of the model {name!r}: the gradient of the sum of its outputs is "
-    "zero at every weight. A layer of its own may take differences or end in a softmax (write it "
-    "as keras.layers.Softmax or activation='softmax'), or its weights are all zero."
+    "zero (or NaN) at every weight. A layer of its own may take differences or end in a softmax "
+    "(write it as keras.layers.Softmax or activation='softmax'), or all weights of a layer are "
+    "zero, or some are NaN."
 )
 
 
@@ -86,7 +88,9 @@ class _Flow:
 
     def reaches(self) -> Any:
         """Whether anything flows from the inputs to the outputs through a weight."""
-        return tf.reduce_any([tf.reduce_any(given["flow"] != 0) for given in self()])
+        shares = [tf.cast(kernel, tf.float32) * given["flow"]
+                  for kernel, given in zip(self._subject.kernels, self())]
+        return tf.reduce_any([tf.reduce_any(share > 0) for share in shares])  # NaN does not
 
     def cut(self, x: Any) -> Any:
         """What every layer's output passes through."""
