@@ -84,6 +84,7 @@ class Driver:
         self._drive(True)
         if self._has_weights():
             self.find_sites()
+            self.update()
 
     def prepare(self, data: Any) -> None:
         """Before the first step of an unbuilt model is traced: build it, if that can be done.
@@ -123,7 +124,6 @@ class Driver:
                 self._once(self._adopt)
             self._once(self._refresh)
             self._prepare_updates(found)
-        self.update()
 
     def update(self) -> None:
         """Choose masks from measured scores where an update is due; not inside a compiled step.

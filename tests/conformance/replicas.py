@@ -4,7 +4,7 @@ import sys
 
 import numpy as np
 import tensorflow as tf
-from tiny_models import STEPS, check_run, cnn, compiled, fit, masks
+from tiny_models import STEPS, check_run, cnn, compiled, examples, fit, masks
 
 import tfprune
 
@@ -14,8 +14,9 @@ SCHEDULE = tfprune.Polynomial(0.6, end=1.0, frequency=2)
 def prepared(family, name, wrap):
     method = tfprune.get(name, gate=tfprune.Fixed(True), schedule=SCHEDULE)
     if wrap:
-        return tfprune.prune(cnn(family), method), tfprune.PruningCallback()
-    return cnn(family), tfprune.PruningCallback(method)
+        return (tfprune.prune(cnn(family), method),
+                tfprune.PruningCallback(data=examples(family)))
+    return cnn(family), tfprune.PruningCallback(method, data=examples(family))
 
 
 def assert_replicas_alike(callback):
@@ -48,3 +49,5 @@ if __name__ == "__main__":
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
     compare(sys.argv[1], "magnitude", wrap=False)
     compare(sys.argv[1], "random", wrap=True)
+    compare(sys.argv[1], "snip", wrap=False)
+    compare(sys.argv[1], "synflow", wrap=True)
