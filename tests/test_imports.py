@@ -28,7 +28,7 @@ LAYERS = {
         "adapters.keras3_graph", "adapters.replace", "adapters.tf_keras",
         "adapters.tf_keras_graph", "adapters.walk", "cautions", "drop_in", "files", "hooks",
         "registration"},
-    5: {"adapters.tf_keras_in_call", "driver", "plans", "reports", "reweighting", "runs",
+    5: {"adapters.tf_keras_in_call", "driver", "paths", "plans", "reports", "reweighting", "runs",
         "statistics.coresets", "statistics.curvatures", "statistics.cuts", "statistics.flow",
         "statistics.gates", "statistics.inputs", "statistics.linear", "statistics.losses",
         "statistics.measuring", "statistics.slopes",

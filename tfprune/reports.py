@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Iterable, Mapping, Sequence
 
 import numpy as np
 
 from tfprune import cautions
 from tfprune.costs import macs, parameters
+from tfprune.paths import Paths, paths
 from tfprune.sites import Site, Skip
+from tfprune.statistics.subject import Subject
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,7 @@ class SiteReport:
         macs: multiplications by non-zero weights for one example; None where the number of
             positions cannot be told.
         notes: what the choice of its masks rests on.
+        stranded: kept weights that lie on no path from an input to an output; None: not followed.
     """
 
     name: str
@@ -35,6 +38,7 @@ class SiteReport:
     size: int
     macs: int | None
     notes: tuple[str, ...] = ()
+    stranded: int | None = None
 
     @property
     def sparsity(self) -> float:
@@ -49,11 +53,13 @@ class Report:
         sites: one row per prunable weight.
         skipped: layers that stay dense, with the reason.
         warnings: what did not go as asked.
+        paths: what is left of the paths from the inputs to the outputs, in words.
     """
 
     sites: tuple[SiteReport, ...]
     skipped: tuple[Skip, ...] = ()
     warnings: tuple[str, ...] = field(default=())
+    paths: str = "not followed"
 
     @property
     def kept(self) -> int:
@@ -76,6 +82,7 @@ class Report:
             "sites": rows,
             "skipped": [asdict(skip) for skip in self.skipped],
             "warnings": list(self.warnings),
+            "paths": self.paths,
             "kept": self.kept,
             "size": self.size,
             "sparsity": self.sparsity,
@@ -101,6 +108,7 @@ class Report:
         table.add_row("all", "", "", "", f"{self.kept:,}", f"{self.size:,}",
                       _percent(self.sparsity), macs)
         yield table
+        yield Text(f"paths from inputs to outputs: {self.paths}")
         for site in self.sites:
             for note in site.notes:
                 yield Text(f"note: {site.name}: {note}")
@@ -166,7 +174,24 @@ def of_model(model: Any, adapter: Any) -> Report:
             structure = method.rule.structure
             asked = 1 - float(np.mean(_array(target.mask, np.float64)))
         rows.append((item.site, _array(adapter.raw(item.variable)), structure, asked))
-    return of_sites(rows, skipped)
+    report = of_sites(rows, skipped)
+    if not (rows and adapter.is_model(model) and adapter.is_built(model)):
+        return report
+    return _with_paths(report, paths(Subject(model, adapter, tuple(found))))
+
+
+def _with_paths(report: Report, left: Paths | str) -> Report:
+    if isinstance(left, str):
+        return replace(report, paths=f"not followed ({left})")
+    sites = tuple(replace(site, stranded=left.stranded[site.name]) for site in report.sites)
+    if not left.connected:
+        return replace(report, sites=sites, paths="none is left: the outputs are constants")
+    count = sum(site.stranded for site in sites)
+    lost = ", ".join(f"{site.stranded:,} of {site.name}" for site in sites if site.stranded)
+    text = "every kept weight lies on one"
+    if count:
+        text = f"{count:,} of the {report.kept:,} kept weights lie on none ({lost})"
+    return replace(report, sites=sites, paths=text)
 
 
 def sparsity(driver: Any) -> float:

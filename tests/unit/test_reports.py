@@ -34,7 +34,8 @@ def test_dictionary_is_json_and_complete(report):
     read = json.loads(json.dumps(report.to_dict()))
     assert read["sites"][0] == {
         "name": "c/kernel", "shape": [3, 3, 2, 4], "structure": "Element()", "target": 0.9,
-        "kept": 8, "size": 72, "macs": 392, "notes": [], "sparsity": 1 - 8 / 72,
+        "kept": 8, "size": 72, "macs": 392, "notes": [], "stranded": None,
+        "sparsity": 1 - 8 / 72,
     }
     assert read["skipped"] == [{"name": "bn", "reason": "normalization"}]
     assert read["warnings"] == ["cut short"]
