@@ -22,6 +22,10 @@ coreset = Method(
 
 The points of the filters are peeled off in rounds, each an L-infinity coreset: the contact points
 of the Löwner ellipsoid, by F. John's theorem, in place of the paper's combination with
-Carathéodory's (`coreset_caratheodory`). The highest bounds are kept; to draw filters instead, as
-the paper does, see `coreset_draws`.
+Carathéodory's (`coreset_caratheodory`).
+
+The highest bounds are kept: right after half of a small net's neurons were removed, 83.1 % of the
+digits were right, and 54.1 % when as many were drawn as in `coreset_draws` (98.2 % before;
+`python benchmarks/coresets.py`). Of a small convolutional net neither left anything without
+training afterwards.
 """
