@@ -29,6 +29,7 @@ class PerSite(Allocation):
     Raises:
         ValueError: If a fraction is no sparsity, and when used, if a key matches no site.
 
+    >>> import numpy as np
     >>> from tfprune.layouts import DENSE
     >>> from tfprune.sites import Site
     >>> sites = [Site(f"{name}/kernel", (10, 10), DENSE, name) for name in ("first", "last")]
