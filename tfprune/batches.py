@@ -85,8 +85,8 @@ class Feed:
         """(x, y or None, sample_weight or None) for each batch of the next pass.
 
         Raises:
-            ValueError: no batch at all; inputs that are NaN or infinite; a batch that is neither
-                inputs nor a tuple (x, y) or (x, y, sample_weight).
+            ValueError: no batch at all, or one without examples; inputs that are NaN or infinite;
+                a batch that is neither inputs nor a tuple (x, y) or (x, y, sample_weight).
         """
         limit, taken = self.data.batches, 0
         stream, self._stream = self._stream, None
@@ -143,6 +143,8 @@ def _checked(batch: Any) -> tuple[Any, Any, Any]:
     inputs, labels, weights = _triple(batch)
     for part in tf.nest.flatten(inputs):
         values = np.asarray(part)
+        if values.shape[:1] == (0,):
+            raise ValueError("A batch of the data holds no example; leave empty batches out.")
         if values.dtype.kind == "f" and not np.isfinite(values).all():
             raise ValueError(
                 "The data holds inputs that are NaN or infinite; scores computed from them would "

@@ -60,10 +60,10 @@ def _separable(rank: int) -> tuple[Row, ...]:
     )
 
 
-def _recurrent(layout: Layout) -> tuple[Row, ...]:
+def _recurrent(layout: Callable[[Any], Layout]) -> tuple[Row, ...]:
     return (
-        Row("kernel", _fixed(layout), Uses.STEPS),
-        Row("recurrent_kernel", _fixed(layout), Uses.STEPS),
+        Row("kernel", layout, Uses.STEPS),
+        Row("recurrent_kernel", layout, Uses.STEPS),
     )
 
 
@@ -83,13 +83,11 @@ KERNELS: dict[str, tuple[Row, ...]] = {
     "LocallyConnected1D": (Row("kernel", lambda layer: layouts.of_shape(layer.kernel.shape)),),
     "LocallyConnected2D": (Row("kernel", lambda layer: layouts.of_shape(layer.kernel.shape)),),
     "Embedding": (Row("embeddings", _fixed(layouts.EMBEDDING), Uses.LOOKUP),),
-    "LSTMCell": _recurrent(layouts.DENSE),
-    "GRUCell": _recurrent(layouts.DENSE),
-    "SimpleRNNCell": _recurrent(layouts.DENSE),
-    "ConvLSTMCell": _recurrent(layouts.conv(2)),
-    "ConvLSTM1DCell": _recurrent(layouts.conv(1)),
-    "ConvLSTM2DCell": _recurrent(layouts.conv(2)),
-    "ConvLSTM3DCell": _recurrent(layouts.conv(3)),
+    "LSTMCell": _recurrent(_fixed(layouts.DENSE)),
+    "GRUCell": _recurrent(_fixed(layouts.DENSE)),
+    "SimpleRNNCell": _recurrent(_fixed(layouts.DENSE)),
+    # One class of cells for all ranks.
+    "ConvLSTMCell": _recurrent(lambda cell: layouts.conv(len(cell.kernel_size))),
 }
 
 NEVER_PRUNED: dict[str, str] = {

@@ -6,6 +6,7 @@ One pass over the data serves all sites. Of the data only the inputs count: no l
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
 import warnings
 from typing import Any, Callable, Iterator, Sequence
@@ -14,6 +15,7 @@ import tensorflow as tf
 
 from tfprune.adapters.replace import around, replaced
 from tfprune.adapters.walk import Found
+from tfprune.layouts import Layout
 from tfprune.patches import patches, reading
 from tfprune.sensitivity import mean_sensitivity, peak_sensitivity
 from tfprune.statistics.subject import Subject
@@ -53,7 +55,8 @@ def measuring(subject: Subject, feed: Any = None, structure: Any = None, *,
     Filter Pruning for Efficient Neural Networks, arXiv 1911.07412.
     """
     with examined(subject, feed):
-        watches = [_Watch(*pair, names) for pair in zip(subject.found, subject.kernels)]
+        functions = _Functions(tuple(names))
+        watches = [_Watch(*pair, functions) for pair in zip(subject.found, subject.kernels)]
         by_owner: dict[int, list[_Watch]] = {}
         for watch in watches:
             by_owner.setdefault(id(watch.item.owner), []).append(watch)
@@ -64,7 +67,10 @@ def measuring(subject: Subject, feed: Any = None, structure: Any = None, *,
                 watch.reset()
             with replaced(changes):
                 for inputs, _, _ in feed.take():
-                    subject.model(as_tensors(inputs), training=False)
+                    with _functions_run_eagerly(True):
+                        subject.model(as_tensors(inputs), training=False)
+                    for watch in watches:
+                        watch.check()
             return [watch.result() for watch in watches]
 
         yield measure
@@ -87,48 +93,87 @@ def _seen_by(watches: list["_Watch"]) -> Callable:
 
     def forward(call, *args, **kwargs):
         inputs = args[0] if args else kwargs["inputs"]
-        for watch in watches:
-            if tf.executing_eagerly():
+        with _functions_run_eagerly(False):
+            for watch in watches:
                 watch.see(inputs)
-            else:  # a model may compile a part of itself
-                tf.py_function(watch.see, [inputs], [])
         return call(*args, **kwargs)
 
     return forward
 
 
+@contextlib.contextmanager
+def _functions_run_eagerly(wanted: bool) -> Iterator[None]:
+    """What a model compiled of itself was traced before, and would pass by the watches."""
+    before = tf.config.functions_run_eagerly()
+    tf.config.run_functions_eagerly(wanted)
+    try:
+        yield
+    finally:
+        tf.config.run_functions_eagerly(before)
+
+
+class _Functions:
+    """The compiled sensitivities, traced once for all sites that are alike."""
+
+    def __init__(self, names: tuple[str, ...]):
+        self.names = names
+        self._compiled: dict[tuple, Callable] = {}
+
+    def __call__(self, inputs: tf.Tensor, kernel: tf.Tensor, how: Any, layout: Layout) -> Any:
+        """Whether the inputs are finite, and the matrix of each statistic."""
+        key = (how, layout, tuple(kernel.shape), inputs.shape.rank)
+        if key not in self._compiled:
+            function = functools.partial(self._measured, how=how, layout=layout)
+            self._compiled[key] = tf.function(function, autograph=False, reduce_retracing=True)
+        return self._compiled[key](inputs, kernel)
+
+    def _measured(self, inputs, kernel, *, how, layout):
+        inputs = tf.cast(inputs, tf.float64 if kernel.dtype == tf.float64 else tf.float32)
+        rows, matrix = patches(inputs, how, layout), to_matrix(kernel, layout)
+        found = [_FUNCTIONS[name](rows, matrix) for name in self.names]
+        return tf.reduce_all(tf.math.is_finite(inputs)), found
+
+
 class _Watch:
     """The largest sensitivities of one site, over all inputs that its layer has seen."""
 
-    def __init__(self, item: Found, kernel: Any, names: Sequence[str]):
+    def __init__(self, item: Found, kernel: Any, functions: _Functions):
         self.item = item
         self._kernel = kernel
-        self._names = tuple(names)
+        self._functions = functions
         self._how = reading(item.owner, item.site.layout)
-        self._compiled = tf.function(self._measured, autograph=False, reduce_retracing=True)
-        self._largest: list[Any] | None = None
+        self._part: int | None = None
+        self.reset()
 
     def reset(self) -> None:
-        self._largest = None
+        """Forget what was seen."""
+        self._largest: list[Any] | None = None
+        self._finite = True
 
     def see(self, inputs: Any) -> None:
         """Take the examples of one call into account, as many at a time as there is room for."""
-        inputs = tf.convert_to_tensor(inputs)
-        layout, shape = self.item.site.layout, self.item.site.shape
-        area = math.prod(shape[axis] for axis in layout.spatial)
+        inputs, kernel = tf.convert_to_tensor(inputs), tf.convert_to_tensor(self._kernel)
+        layout = self.item.site.layout
+        area = math.prod(kernel.shape[axis] for axis in layout.spatial)
+        room = max(1, _ROOM // (math.prod(inputs.shape[1:]) * area))
         examples = inputs.shape[0]
-        part = max(1, min(examples, _ROOM // (math.prod(inputs.shape[1:]) * area)))
-        for start in range(0, examples, part):
-            # The last part overlaps the one before, so that all have one shape.
-            start = min(start, examples - part)
-            finite, found = self._compiled(inputs[start:start + part])
-            if not bool(finite):
-                raise ValueError(
-                    f"The input of the layer {self.item.site.layer!r} is NaN or infinite for some "
-                    "examples, so nothing can be scored: are weights of the layers before it NaN?"
-                )
+        self._part = min(self._part or examples, room)
+        for start in range(0, examples, self._part):
+            # Filled up with examples seen before, which change no maximum, all have one shape.
+            chosen = [index % examples for index in range(start, start + self._part)]
+            part = inputs if len(chosen) == examples else tf.gather(inputs, chosen)
+            finite, found = self._functions(part, kernel, self._how, layout)
+            self._finite &= bool(finite)
             before = self._largest or found
             self._largest = [tf.maximum(*pair) for pair in zip(before, found)]
+
+    def check(self) -> None:
+        """Refuse inputs that are not finite; not within the call, where Keras wraps errors."""
+        if not self._finite:
+            raise ValueError(
+                f"The input of the layer {self.item.site.layer!r} is NaN or infinite for some "
+                "examples, so nothing can be scored: are weights of the layers before it NaN?"
+            )
 
     def result(self) -> dict[str, Any]:
         """{name: values of the kernel's shape}."""
@@ -137,15 +182,6 @@ class _Watch:
             warnings.warn(
                 f"The layer {self.item.site.layer!r} was not called on the data, so the weights "
                 f"{self.item.site.name} score 0 and are pruned first.", stacklevel=2)
-            return {name: tf.zeros(shape) for name in self._names}
+            return {name: tf.zeros(shape) for name in self._functions.names}
         return {name: tf.cast(from_matrix(matrix, shape, layout), tf.float32)
-                for name, matrix in zip(self._names, self._largest)}
-
-    def _measured(self, inputs: Any) -> tuple[Any, list[Any]]:
-        layout = self.item.site.layout
-        matrix = to_matrix(tf.convert_to_tensor(self._kernel), layout)
-        dtype = tf.float64 if matrix.dtype == tf.float64 else tf.float32
-        inputs = tf.cast(inputs, dtype)
-        rows = patches(inputs, self._how, layout)
-        found = [_FUNCTIONS[name](rows, matrix) for name in self._names]
-        return tf.reduce_all(tf.math.is_finite(inputs)), found
+                for name, matrix in zip(self._functions.names, self._largest)}
