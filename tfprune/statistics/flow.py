@@ -9,8 +9,10 @@ rescaled on the way where all paths meet.
 from __future__ import annotations
 
 import contextlib
+import warnings
 from typing import Any, Iterator
 
+import numpy as np
 import tensorflow as tf
 
 from tfprune.adapters.replace import replaced
@@ -42,7 +44,10 @@ def measuring(subject: Subject, feed: Any = None, structure: Any = None, *,
         A function without arguments: for each site `{"flow": dR/d|W|}`, float32 of its shape.
 
     Raises:
-        ValueError: no flow reaches the outputs; the input shape is not known.
+        ValueError: no flow reaches the outputs, or none that is finite; the input shape is not
+            known.
+
+    Warns about sites that no flow passes through.
 
     Paper: H. Tanaka, D. Kunin, D. Yamins, S. Ganguli, "Pruning neural networks without any data by
     iteratively conserving synaptic flow", 2020, arXiv 2006.05467.
@@ -54,8 +59,7 @@ def measuring(subject: Subject, feed: Any = None, structure: Any = None, *,
         operations = subject.adapter.operations(subject.model)
         stack.enter_context(replaced(linear.changes(operations, flow.cut)))
         flow.find_cuts()
-        if not bool(tf.function(flow.reaches, autograph=False)()):
-            raise ValueError(_NO_FLOW.format(name=subject.model.name))
+        _check(subject, tf.function(flow.shares, autograph=False)())
         yield flow
 
 
@@ -64,11 +68,34 @@ def refusal(item: Found) -> str | None:
     return linear.refusal(item.owner)
 
 
+def _check(subject: Subject, shares: Any) -> None:
+    """Refuse to go on where no flow tells the weights apart."""
+    shares = shares.numpy()
+    if not np.isfinite(shares).all():
+        bad = [site.name for site, kernel in zip(subject.sites, subject.kernels)
+               if not np.isfinite(kernel.numpy().astype("float64")).all()]
+        raise ValueError(_NOT_FINITE.format(
+            name=subject.model.name,
+            why=f"{', '.join(bad)} holds NaN or infinite weights" if bad else
+            "a layer of its own multiplies activations, or other variables hold NaN"))
+    if not (shares > 0).any():
+        raise ValueError(_NO_FLOW.format(name=subject.model.name))
+    silent = [site.name for site, share, kernel in zip(subject.sites, shares, subject.kernels)
+              if share == 0 and kernel.numpy().all()]
+    if silent:
+        warnings.warn(_SILENT.format(names=", ".join(silent)), stacklevel=2)
+
+
 _NO_FLOW = (
     "No flow reaches the outputs of the model {name!r}: the gradient of the sum of its outputs is "
-    "zero (or NaN) at every weight. A layer of its own may take differences or end in a softmax "
-    "(write it as keras.layers.Softmax or activation='softmax'), or all weights of a layer are "
-    "zero, or some are NaN."
+    "zero at every weight. A layer of its own may take differences or end in a softmax (write it "
+    "as keras.layers.Softmax or activation='softmax'), or all weights of a layer are zero."
+)
+_NOT_FINITE = "The flow through the model {name!r} is NaN or infinite: {why}."
+_SILENT = (
+    "No flow passes through {names}, so its weights are the first to be pruned. A layer of its own "
+    "may take differences or a softmax on the way (write it as keras.layers.Softmax), or all "
+    "weights before or after it are zero."
 )
 
 
@@ -86,11 +113,10 @@ class _Flow:
         """dR/d|W| of each site."""
         return [{"flow": gradient} for gradient in self._differentiate()]
 
-    def reaches(self) -> Any:
-        """Whether anything flows from the inputs to the outputs through a weight."""
-        shares = [tf.cast(kernel, tf.float32) * given["flow"]
-                  for kernel, given in zip(self._subject.kernels, self())]
-        return tf.reduce_any([tf.reduce_any(share > 0) for share in shares])  # NaN does not
+    def shares(self) -> Any:
+        """[sites]: what passes through the weights of each, up to one factor."""
+        return tf.stack([tf.reduce_sum(tf.cast(kernel, tf.float32) * given["flow"])
+                         for kernel, given in zip(self._subject.kernels, self())])
 
     def cut(self, x: Any) -> Any:
         """What every layer's output passes through."""

@@ -2,8 +2,8 @@
 
 Kernels hold absolute values, inputs are ones, and every layer passes on what flows through it in
 proportion: activations and dropout as they are, normalizations by their scale alone, products of
-two activations as sums. Layers without a row here (convolutions, pooling, reshaping, adding, ...)
-are called as they are.
+two activations, attention's too, as sums. Layers without a row here (convolutions, pooling,
+reshaping, adding, matrix products, ...) are called as they are.
 """
 
 from __future__ import annotations
@@ -11,9 +11,11 @@ from __future__ import annotations
 import functools
 from typing import Any, Callable
 
+import numpy as np
 import tensorflow as tf
 
 from tfprune.adapters.replace import Change, around
+from tfprune.statistics.linear_sequences import attended, attention, stepped
 
 
 def changes(operations: list[Any], cut: Callable) -> list[Change]:
@@ -29,6 +31,11 @@ def changes(operations: list[Any], cut: Callable) -> list[Change]:
         own = type(operation).__module__.split(".")[0] not in ("keras", "tf_keras")
         if callable(vars(operation).get("activation")):
             found.append((operation, "activation", _itself))
+        if hasattr(operation, "_compute_attention"):
+            found.append((operation, "_compute_attention", functools.partial(attended, operation)))
+        for fused in ("use_cudnn", "_could_use_gpu_kernel"):  # would go past the cell
+            if hasattr(operation, fused):
+                found.append((operation, fused, False))
         if rule is not None or not own:
             found.append(around(operation, _forward(operation, rule, cut)))
     return found
@@ -36,17 +43,12 @@ def changes(operations: list[Any], cut: Callable) -> list[Change]:
 
 def refusal(layer: Any) -> str | None:
     """Why no flow can be measured through a layer; None if it can."""
-    names = {cls.__name__ for cls in type(layer).__mro__}
-    if names & _MULTIPLYING:
+    if {cls.__name__ for cls in type(layer).__mro__} & set(_CELLS):
         return (
-            f"{type(layer).__name__} multiplies its own activations step after step: the flow "
-            "through it is no sum over paths"
+            f"{type(layer).__name__} applies its weights again at every step: the flow through it "
+            "is no sum over paths"
         )
     return None
-
-
-_MULTIPLYING = {"LSTMCell", "GRUCell", "ConvLSTMCell", "ConvLSTM1DCell", "ConvLSTM2DCell",
-                "ConvLSTM3DCell", "LSTM", "GRU"}
 
 
 def _itself(x: Any, *args: Any, **kwargs: Any) -> Any:
@@ -67,29 +69,49 @@ def _identity(layer: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
     return inputs
 
 
-def _sum(layer: Any, *args: Any, **kwargs: Any) -> Any:
-    """Sum of the activations; constants are biases."""
-    tensors = [part for part in tf.nest.flatten((args, kwargs)) if tf.is_tensor(part)]
-    return functools.reduce(tf.add, tensors)
+def _parts(operation: Any, args: Any, kwargs: Any) -> tuple[list[Any], list[Any]]:
+    """The activations among the arguments of an operation, and its constants.
 
-
-def _product(layer: Any, *args: Any, **kwargs: Any) -> Any:
-    """Product with a constant; of two activations the sum, as a path passes through either."""
+    Constants may be tensors, too; the graph tells them apart.
+    """
     parts = tf.nest.flatten((args, kwargs))
-    tensors = [part for part in parts if tf.is_tensor(part)]
-    if len(tensors) > 1:
-        return _sum(layer, *tensors)
-    factor = 1.0
-    for part in parts:
-        if isinstance(part, (int, float)) and not isinstance(part, bool):
-            factor *= abs(part)
-    return tensors[0] * tf.cast(factor, tensors[0].dtype)
+    node = next(iter(getattr(operation, "_inbound_nodes", None) or ()), None)
+    held = getattr(node, "arguments", None)  # Keras 3
+    made = (held.args, held.kwargs) if held is not None else (
+        getattr(node, "call_args", ()), getattr(node, "call_kwargs", {}))
+    origins = [type(part).__name__ for part in tf.nest.flatten(made)]
+    if len(origins) != len(parts):
+        origins = ["KerasTensor"] * len(parts)
+    activations, constants = [], []
+    for part, origin in zip(parts, origins):
+        is_activation = tf.is_tensor(part) and origin == "KerasTensor"
+        (activations if is_activation else constants).append(part)
+    return activations, constants
 
 
-def _quotient(layer: Any, numerator: Any, denominator: Any, *args: Any, **kwargs: Any) -> Any:
-    if isinstance(denominator, (int, float)) and denominator:
-        return numerator / abs(denominator)
-    return numerator
+def _sum(operation: Any, *args: Any, **kwargs: Any) -> Any:
+    """Sum of the activations; constants are biases."""
+    return functools.reduce(tf.add, _parts(operation, args, kwargs)[0])
+
+
+def _product(operation: Any, *args: Any, **kwargs: Any) -> Any:
+    """Product with constants; of two activations the sum, as a path passes through either."""
+    activations, constants = _parts(operation, args, kwargs)
+    product = functools.reduce(tf.add, activations)
+    for part in constants:
+        if isinstance(part, (int, float, np.ndarray, tf.Tensor)) and not isinstance(part, bool):
+            product = product * tf.abs(tf.cast(part, product.dtype))
+    return product
+
+
+def _quotient(operation: Any, *args: Any, **kwargs: Any) -> Any:
+    """Quotient by a constant; by an activation the sum, as of a product."""
+    activations, _ = _parts(operation, args, kwargs)
+    divisor = args[1] if len(args) > 1 else kwargs.get("x2", kwargs.get("y"))
+    if len(activations) > 1 or divisor is None or divisor is activations[0]:
+        return functools.reduce(tf.add, activations)
+    return tf.math.divide_no_nan(activations[0],
+                                 tf.abs(tf.cast(divisor, activations[0].dtype)))
 
 
 def _normalized(layer: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
@@ -142,6 +164,9 @@ def _rule(operation: Any) -> Callable | None:
     return None
 
 
+_CELLS = ("SimpleRNNCell", "LSTMCell", "GRUCell", "ConvLSTMCell", "ConvLSTM1DCell",
+          "ConvLSTM2DCell", "ConvLSTM3DCell")
+
 _LAYERS: dict[str, Callable] = {
     **dict.fromkeys((
         "Activation", "ReLU", "LeakyReLU", "PReLU", "ELU", "ThresholdedReLU", "Softmax",
@@ -156,6 +181,8 @@ _LAYERS: dict[str, Callable] = {
     ), _normalized),
     **dict.fromkeys(("Subtract", "Multiply"), _sum),
     "Embedding": _lookup,
+    **dict.fromkeys(("Attention", "AdditiveAttention"), attention),
+    **dict.fromkeys(_CELLS, stepped),
 }
 
 _OPERATIONS: dict[str, Callable] = {
