@@ -19,7 +19,7 @@ _HOMES = {
     "tfprune.batches": ("Data",),
     "tfprune.callbacks": ("PruningCallback",),
     "tfprune.gates": ("Fixed",),
-    "tfprune.methods": ("Method", "Rank", "Score", "get"),
+    "tfprune.methods": ("Draw", "Method", "Rank", "Score", "get"),
     "tfprune.reports": ("Report",),
     "tfprune.schedules": ("Constant", "Epochs", "Exponential", "OneShot", "Polynomial",
                           "Removal"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from dataclasses import replace
 from typing import Any
 
 import tensorflow as tf
@@ -139,7 +140,7 @@ class Driver:
         owners = {id(self.adapter.raw(item.variable)): item for item in found}
         self.updates = tuple(
             Updates(settle, Subject(self.model, self.adapter, tuple(
-                owners[id(target.kernel)] for target in settle.targets
+                replace(owners[id(target.kernel)], site=target.site) for target in settle.targets
             )), self.feed, step=self._begin)
             for settle in self.settles if settle.is_measured
         )

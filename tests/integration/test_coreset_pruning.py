@@ -354,6 +354,8 @@ def test_channels_that_are_added_are_drawn_together_or_not_reweighted(family):
     chosen = kept(callback)
     np.testing.assert_array_equal(chosen["one/kernel"], chosen["two/kernel"])
     assert chosen["one/kernel"].sum() == 4 and not callback.report.warnings
+    (updates,) = callback.driver.updates
+    assert updates.subject.sites == [target.site for target in callback.driver.targets]
     ratio = kernel(coupled, "three")[..., chosen["three/kernel"]] / before[
         ..., chosen["three/kernel"]]
     np.testing.assert_allclose(ratio, np.broadcast_to(ratio[:1, :1, :, :1], ratio.shape), rtol=1e-5)
