@@ -1,0 +1,22 @@
+"""Kernels of layers whose one class serves several ranks."""
+
+import pytest
+from tiny_models import KERASES
+
+from tfprune import layouts
+from tfprune.adapters import adapter_of
+from tfprune.adapters.walk import find
+
+
+@pytest.mark.parametrize("family", KERASES)
+@pytest.mark.parametrize("rank", [1, 2, 3])
+def test_recurrent_convolutions(family, rank):
+    library = KERASES[family]
+    layer = getattr(library.layers, f"ConvLSTM{rank}D")(3, 2, padding="same", name="steps")
+    model = library.Sequential([library.Input((5, *range(4, 4 + rank), 2)), layer])
+    found, skipped = find(model, adapter_of(model))
+    assert not skipped
+    assert [item.site.name.rpartition("/")[2] for item in found] == ["kernel", "recurrent_kernel"]
+    for item, channels in zip(found, (2, 3)):
+        assert item.site.layout == layouts.conv(rank)
+        assert item.site.shape == (2,) * rank + (channels, 12)
