@@ -80,8 +80,8 @@ def _check(subject: Subject, shares: Any) -> None:
             "a layer of its own multiplies activations, or other variables hold NaN"))
     if not (shares > 0).any():
         raise ValueError(_NO_FLOW.format(name=subject.model.name))
-    silent = [site.name for site, share, kernel in zip(subject.sites, shares, subject.kernels)
-              if share == 0 and kernel.numpy().all()]
+    silent = [item.site.name for item, share in zip(subject.found, shares)
+              if share == 0 and refusal(item) is None and item.variable.numpy().all()]
     if silent:
         warnings.warn(_SILENT.format(names=", ".join(silent)), stacklevel=2)
 
