@@ -19,7 +19,7 @@ EXAMPLES = {
     structures.Kernel: [structures.Kernel("sum")],
     structures.Column: [structures.Column("max")],
     structures.Channel: [structures.Channel("max")],
-    structures.Filter: [structures.Filter("sum")],
+    structures.Filter: [structures.Filter("sum", coupled=True)],
     allocations.Uniform: [allocations.Uniform(3)],
     allocations.Global: [allocations.Global(3)],
     allocations.ERK: [allocations.ERK(3)],
@@ -34,6 +34,9 @@ EXAMPLES = {
     ],
     schedules.Exponential: [
         schedules.Exponential(0.3, 0.1, begin=schedules.Epochs(1), end=9, frequency=4)
+    ],
+    schedules.Removal: [
+        schedules.Removal(0.3, 7, begin=schedules.Epochs(1), frequency=5, groups=90)
     ],
     gates.Fixed: [gates.Fixed(straight_through=True)],
     Method: [

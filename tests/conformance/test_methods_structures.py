@@ -119,7 +119,7 @@ def assert_equal_everywhere(rule, weights, sites):
 
 @pairs(wanted=False)
 def test_a_structure_that_a_score_is_not_known_for_is_refused(name, structure):
-    expected = rf"The score '\w+' is known for .* only, got the structure {type(structure).__name__}"
+    expected = rf"'\w+' is known for .* only, got the structure {type(structure).__name__}"
     with pytest.raises(ValueError, match=expected):
         get(name, structure=structure)
 

@@ -17,4 +17,4 @@ coreset_mussay = Method(
     paper="B. Mussay, M. Osadchy, V. Braverman, S. Zhou, D. Feldman, 'Data-Independent Neural "
     "Pruning via Coresets', 2020, arXiv 1907.04018",
 )
-"""score = |[w, b]| max |V| over the weights V that read the filter, for ReLU and inputs of norm 1."""
+"""score = |[w, b]| max |V|, V all weights that read the filter; for ReLU and inputs of norm 1."""
