@@ -25,3 +25,15 @@ def attribute_of(layer: Any, variable: Any) -> str:
 def has_prunable_weights(layer: Any) -> bool:
     """Whether the layer's author says what to prune (a method of the class, not one put on it)."""
     return hasattr(type(layer), "get_prunable_weights")
+
+
+def output_names(model: Any, structure: Any) -> list[str] | None:
+    """The names of a model's outputs: the keys of a dictionary, else those of its layers.
+
+    Args:
+        model: a Keras model.
+        structure: of its outputs; None: not known, as of subclassed models.
+    """
+    if structure is None:
+        return None
+    return sorted(structure) if isinstance(structure, dict) else list(model.output_names)

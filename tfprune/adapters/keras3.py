@@ -208,6 +208,18 @@ def compiled_loss(model: Any) -> Any:
     return model.loss if model.compiled else None
 
 
+def loss_weights(model: Any) -> Any:
+    """The loss weights given to `compile`, in a list or under names; None if there are none."""
+    return getattr(getattr(model, "_compile_loss", None), "_user_loss_weights", None)
+
+
+def output_names(model: Any) -> list[str] | None:
+    """The names of a model's outputs, under which losses are given, in `tf.nest.flatten` order;
+    None: not known."""
+    graph = getattr(model, "_functional", None) or model
+    return common.output_names(graph, getattr(graph, "_outputs_struct", None))
+
+
 def loss_function(loss: Any) -> Any:
     """A Keras loss, its name or a function, as a Loss object or a function."""
     return keras.losses.get(loss)

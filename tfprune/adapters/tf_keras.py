@@ -251,6 +251,17 @@ def compiled_loss(model: Any) -> Any:
     return getattr(model, "loss", None) or None
 
 
+def loss_weights(model: Any) -> Any:
+    """The loss weights given to `compile`, in a list or under names; None if there are none."""
+    return getattr(getattr(model, "compiled_loss", None), "_user_loss_weights", None)
+
+
+def output_names(model: Any) -> list[str] | None:
+    """The names of a model's outputs, under which losses are given, in `tf.nest.flatten` order;
+    None: not known."""
+    return common.output_names(model, getattr(model, "_nested_outputs", None))
+
+
 def loss_function(loss: Any) -> Any:
     """A Keras loss, its name or a function, as a Loss object or a function."""
     return tf_keras.losses.get(loss)

@@ -15,64 +15,114 @@ SMALLEST = 1e-7  # Keras' own bound under a logarithm
 
 
 @dataclass(frozen=True)
+class Term:
+    """The loss of one output.
+
+    Attributes:
+        function: (labels, output) -> losses.
+        takes_logits: whether it expects logits; None where it is no cross-entropy, which does not
+            tell.
+        is_binary: whether each entry of the output is a probability of its own.
+        weight: what it is multiplied by.
+        name: of the output.
+    """
+
+    function: Callable
+    takes_logits: bool | None = None
+    is_binary: bool = False
+    weight: float = 1.0
+    name: str = ""
+
+    def softened(self, output: tf.Tensor, temperature: float) -> tf.Tensor:
+        """The output for logits divided by a temperature."""
+        if self.takes_logits is not False:
+            return output / temperature
+        if self.is_binary or output.shape[-1] == 1:
+            kept = tf.clip_by_value(output, SMALLEST, 1 - SMALLEST)
+            return tf.sigmoid((tf.math.log(kept) - tf.math.log(1 - kept)) / temperature)
+        return tf.nn.softmax(tf.math.log(tf.maximum(output, SMALLEST)) / temperature)
+
+
+@dataclass(frozen=True)
 class Objective:
     """The losses of a model's outputs.
 
     Attributes:
-        functions: one (labels, output) -> losses for each output, in `tf.nest.flatten` order.
-        takes_logits: for each output whether its loss expects logits; None where it is no
-            cross-entropy, which does not tell.
+        terms: one for each output, in `tf.nest.flatten` order.
     """
 
-    functions: tuple[Callable, ...]
-    takes_logits: tuple[bool | None, ...]
+    terms: tuple[Term, ...]
 
     def losses(self, labels: Any, outputs: Any, weights: Any = None,
                temperature: float | None = None) -> tf.Tensor:
-        """Loss of each example, float32 [batch]: the sum over the outputs.
+        """Loss of each example, float32 [batch]: the weighted sum over the outputs.
 
         Args:
-            labels, outputs: in equal structures.
+            labels, outputs: in equal structures, or the labels under the outputs' names.
             weights: sample weights [batch]; None: all 1.
             temperature: logits are divided by it. Probabilities p count as the logits log p;
                 where the loss is no cross-entropy, the outputs themselves are divided.
         """
-        labels, outputs = tf.nest.flatten(labels), tf.nest.flatten(outputs)
         total = 0.0
-        for function, logits, label, output in zip(self.functions, self.takes_logits, labels,
-                                                   outputs):
+        for term, label, output in zip(self.terms, self.in_order(labels),
+                                       tf.nest.flatten(outputs)):
             if temperature is not None:
-                output = _softened(output, logits, temperature)
-            loss = tf.cast(function(_of_rank(label, output, function), output), tf.float32)
-            total += tf.reduce_mean(tf.reshape(loss, [tf.shape(loss)[0], -1]), axis=1)
+                output = term.softened(output, temperature)
+            loss = tf.cast(term.function(_of_rank(label, output), output), tf.float32)
+            loss = tf.reduce_mean(tf.reshape(loss, [tf.shape(loss)[0], -1]), axis=1)
+            total += term.weight * loss
         return total if weights is None else total * tf.reshape(tf.cast(weights, tf.float32), [-1])
+
+    def in_order(self, labels: Any) -> list[Any]:
+        """The labels of each output."""
+        return _in_order(labels, [term.name for term in self.terms], "labels")
 
 
 def objective(subject: Subject, loss: Any) -> Objective:
-    """What `loss`, or failing that the compiled model, says of the loss.
+    """What `loss`, or failing that the compiled model with its loss weights, says of the loss.
 
     Raises:
         ValueError: neither says anything; as many losses as outputs are needed.
     """
-    loss = loss if loss is not None else subject.adapter.compiled_loss(subject.model)
+    adapter, model = subject.adapter, subject.model
+    weights = None
+    if loss is None:
+        loss, weights = adapter.compiled_loss(model), adapter.loss_weights(model)
     if not loss:
         raise ValueError(
-            f"The score needs a loss, and the model {subject.model.name!r} is not compiled with "
+            f"The score needs a loss, and the model {model.name!r} is not compiled with "
             "one: pass data=tfprune.Data((x, y), loss='sparse_categorical_crossentropy'), or "
             "compile the model."
         )
-    names = getattr(subject.model, "output_names", None)
-    if isinstance(loss, dict) and names:
-        loss = [loss[name] for name in names if name in loss]
-    functions = [subject.adapter.loss_function(one) for one in tf.nest.flatten(loss)]
-    count = len(tf.nest.flatten(getattr(subject.model, "outputs", None) or [None]))
+    names = adapter.output_names(model)
+    if names is None:  # what the user says is all that is known
+        names = sorted(loss) if isinstance(loss, dict) else [""] * len(tf.nest.flatten(loss))
+    functions = [adapter.loss_function(one) for one in _in_order(loss, names, "losses")]
     if len(functions) == 1:
-        functions *= count
-    if len(functions) != count:
-        raise ValueError(f"{len(functions)} losses for the {count} outputs of the model; pass one "
-                         "for each output.")
-    return Objective(tuple(getattr(one, "call", one) for one in functions),
-                     tuple(_takes_logits(one) for one in functions))
+        functions *= len(names)
+    if len(functions) != len(names):
+        raise ValueError(f"{len(functions)} losses for the {len(names)} outputs of the model; pass "
+                         "one for each output.")
+    factors = [1.0] * len(names)
+    if weights:
+        known = {**dict.fromkeys(names, 1.0), **weights} if isinstance(weights, dict) else weights
+        factors = _in_order(known, names, "loss weights")
+    return Objective(tuple(
+        Term(getattr(one, "call", one), _takes_logits(one), "binary" in _name(one), factor, name)
+        for one, factor, name in zip(functions, factors, names)
+    ))
+
+
+def _in_order(given: Any, names: list[str], what: str) -> list[Any]:
+    """What was given for each output, by name or in order, as a list in order."""
+    if not isinstance(given, dict):
+        return tf.nest.flatten(given)
+    wrong = [name for name in names if name not in given] + [key for key in given
+                                                             if key not in names]
+    if wrong:
+        raise ValueError(f"The {what} name {', '.join(map(repr, given))}; the outputs of the model "
+                         f"are {', '.join(map(repr, names))}.")
+    return [given[name] for name in names]
 
 
 def check(objective: Objective, labels: Any, outputs: Any) -> None:
@@ -81,17 +131,20 @@ def check(objective: Objective, labels: Any, outputs: Any) -> None:
     Raises:
         ValueError: labels whose shape or type the loss cannot take.
     """
-    labels, outputs = tf.nest.flatten(labels), tf.nest.flatten(outputs)
+    labels, outputs = objective.in_order(labels), tf.nest.flatten(outputs)
     if any(label is None for label in labels):
         raise ValueError("The data has no labels, and the score needs a loss: pass (x, y).")
     if len(labels) != len(outputs):
         raise ValueError(f"The data has labels for {len(labels)} outputs, the model has "
                          f"{len(outputs)}.")
-    for logits, label, output in zip(objective.takes_logits, labels, outputs):
+    if len(objective.terms) != len(outputs):
+        raise ValueError(f"{len(objective.terms)} losses for the {len(outputs)} outputs of the "
+                         "model; pass one for each output.")
+    for term, label, output in zip(objective.terms, labels, outputs):
         if len(label) != output.shape[0]:
             raise ValueError(f"{len(label)} labels for {output.shape[0]} examples in one batch.")
-        if logits is not None:
-            _check_outputs(logits, output)
+        if term.takes_logits is not None:
+            _check_outputs(term.takes_logits, output)
     _check_losses(objective, labels, outputs)
 
 
@@ -113,28 +166,30 @@ def _check_losses(objective: Objective, labels: Any, outputs: Any) -> None:
 
 
 def _check_outputs(takes_logits: bool, output: tf.Tensor) -> None:
-    sums = tf.reduce_sum(output, -1)
     bounded = bool(tf.reduce_all((output >= 0) & (output <= 1)))
-    are_probabilities = bounded and (output.shape[-1] == 1
-                                     or bool(tf.reduce_all(tf.abs(sums - 1) < 1e-3)))
-    if takes_logits and are_probabilities and output.shape[-1] > 1:
+    sums = tf.reduce_sum(output, -1)
+    if not takes_logits and not bounded:
+        raise ValueError(
+            "The loss expects probabilities, but the model's outputs are none (they do not lie in "
+            "[0, 1]): they look like logits. Use a loss with from_logits=True: "
+            "data=tfprune.Data((x, y), loss=keras.losses.SparseCategoricalCrossentropy("
+            "from_logits=True))."
+        )
+    if takes_logits and bounded and output.shape[-1] > 1 and bool(
+            tf.reduce_all(tf.abs(sums - 1) < 1e-3)):
         warnings.warn(
             "The model's outputs are probabilities (a softmax at its end), but its loss expects "
             "logits: from_logits=True. Scored with the loss as it is; from_logits=False is "
             "probably meant.", stacklevel=2)
-    elif not takes_logits and not are_probabilities:
-        raise ValueError(
-            "The loss expects probabilities, but the model's outputs are none (they do not lie in "
-            "[0, 1] or do not sum to 1): they look like logits. Use a loss with from_logits=True: "
-            "data=tfprune.Data((x, y), loss=keras.losses.SparseCategoricalCrossentropy("
-            "from_logits=True))."
-        )
+
+
+def _name(loss: Any) -> str:
+    return getattr(loss, "__name__", type(loss).__name__).lower().replace("_", "")
 
 
 def _takes_logits(loss: Any) -> bool | None:
     """Whether a cross-entropy expects logits; None for another loss."""
-    name = getattr(loss, "__name__", type(loss).__name__).lower().replace("_", "")
-    if "crossentropy" not in name:
+    if "crossentropy" not in _name(loss):
         return None
     if isinstance(getattr(loss, "from_logits", None), bool):
         return loss.from_logits
@@ -142,16 +197,7 @@ def _takes_logits(loss: Any) -> bool | None:
     return bool(settings.get("from_logits", False))
 
 
-def _softened(output: tf.Tensor, takes_logits: bool | None, temperature: float) -> tf.Tensor:
-    if takes_logits is not False:
-        return output / temperature
-    if output.shape[-1] == 1:  # a sigmoid
-        kept = tf.clip_by_value(output, SMALLEST, 1 - SMALLEST)
-        return tf.sigmoid((tf.math.log(kept) - tf.math.log(1 - kept)) / temperature)
-    return tf.nn.softmax(tf.math.log(tf.maximum(output, SMALLEST)) / temperature)
-
-
-def _of_rank(label: Any, output: tf.Tensor, function: Callable) -> tf.Tensor:
+def _of_rank(label: Any, output: tf.Tensor) -> tf.Tensor:
     """Labels without a superfluous or missing last axis of 1, as Keras' `fit` takes them."""
     label = tf.convert_to_tensor(label)
     if label.shape.rank == output.shape.rank - 1 and output.shape[-1] == 1:
