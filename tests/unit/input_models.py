@@ -1,0 +1,31 @@
+"""Models and one pass of measured sensitivities, for the tests of these."""
+
+from tiny_models import KERASES, with_weights
+
+from tfprune.adapters import adapter_of
+from tfprune.batches import Data, Feed
+from tfprune.statistics import inputs
+from tfprune.statistics.measuring import measuring
+from tfprune.statistics.subject import Subject
+
+NAMES = ("mean_sensitivity", "peak_sensitivity")
+
+
+def subject_of(model):
+    subject = Subject.of(model, adapter_of(model))
+    kept = tuple(item for item in subject.found if inputs.refusal(item) is None)
+    return Subject(model, subject.adapter, kept)
+
+
+def measured(model, source, names=NAMES, **settings):
+    """{site name: {statistic: array}}, both from one pass."""
+    subject, feed = subject_of(model), Feed(Data(source, **settings))
+    with measuring(names, subject, feed, None) as measure:
+        values = measure()
+    return {site.name: {name: value.numpy() for name, value in one.items()}
+            for site, one in zip(subject.sites, values)}
+
+
+def model_of(family, *layers, shape=(6, 6, 2)):
+    """Layers one after the other; what they read has both signs."""
+    return with_weights(KERASES[family].Sequential([KERASES[family].Input(shape), *layers]))
