@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any, Iterable
 
 import numpy as np
 
+from tfprune.couplings import Coupled, is_coupled
 from tfprune.timetable import Timetable
 
 _LONGEST_CHECK = 20_000
@@ -80,3 +82,45 @@ def of_masks(settle: Any) -> list[str]:
         elif np.count_nonzero(kernel[mask == 0]):
             said.append(f"{target.site.name} has non-zero weights that its mask removes.")
     return said
+
+
+def of_floors(settle: Any) -> list[str]:
+    """A sparsity that the floors of an allocation did not allow, by more than a twentieth of what
+    was to be kept."""
+    rule, sites = settle.method.rule, [target.site for target in settle.targets]
+    floors = _floors(rule.allocation)
+    if rule.structure.fixed is not None or not settle.final or not any(floors):
+        return []
+    kept = [rule.structure.reduce(target.mask.numpy().astype("float32"), target.site.layout) > 0
+            for target in settle.targets]
+    if is_coupled(sites):
+        coupled = Coupled.of(sites, [len(one) for one in kept])
+        kept = [one > 0 for one in coupled.pool([one.astype("float32") for one in kept])]
+        sites = [unit.site for unit in coupled.units]
+    if not any(np.count_nonzero(one) <= max(floors) for one in kept):
+        return []
+    # How many are kept in all depends on no score.
+    scores = [np.ones(len(one), np.float32) for one in kept]
+    total, reached = sum(len(one) for one in kept), sum(np.count_nonzero(one) for one in kept)
+    held, free = (int(np.sum(allocation(scores, sites, settle.final, settle.final)))
+                  for allocation in (rule.allocation, _floorless(rule.allocation)))
+    if reached != held or held <= 1.05 * free:
+        return []
+    return [
+        f"Asked was a sparsity of {settle.final:.6g}, reached is {1 - reached / total:.6g}: "
+        f"{type(rule.allocation).__name__} keeps at least {max(floors)} of the groups of every "
+        f"weight, {held} in all instead of {free}. With floor=0 layers may be emptied."
+    ]
+
+
+def _floors(allocation: Any) -> list[int]:
+    inner = getattr(allocation, "others", None)
+    own = [allocation.floor] if hasattr(allocation, "floor") else []
+    return own + (_floors(inner) if inner is not None else [])
+
+
+def _floorless(allocation: Any) -> Any:
+    changes = {"floor": 0} if hasattr(allocation, "floor") else {}
+    if getattr(allocation, "others", None) is not None:
+        changes["others"] = _floorless(allocation.others)
+    return dataclasses.replace(allocation, **changes)

@@ -147,7 +147,9 @@ def of_sites(rows: Iterable[tuple[Site, Any, Any, float | None]], skipped: Itera
             site.name, site.shape, text, target, parameters(site.shape, weight), site.size,
             macs(site.shape, site.positions, weight), tuple(notes.get(site.name, ())),
         ))
-    return Report(tuple(sites), tuple(skipped), tuple(warnings))
+    collapsed = [f"All weights of {site.name} are zero: nothing passes this layer."
+                 for site in sites if not site.kept]
+    return Report(tuple(sites), tuple(skipped), (*collapsed, *warnings))
 
 
 def of_run(driver: Any) -> Report:
@@ -211,4 +213,5 @@ def _warnings(driver: Any) -> list[str]:
     for settle in driver.settles:
         found += cautions.of_length(settle.timetable, settle.final, driver.finished, ended=True)
         found += cautions.of_masks(settle)
+        found += cautions.of_floors(settle)
     return found + [text for updates in driver.updates for text in updates.cautions]

@@ -153,7 +153,7 @@ def _check_losses(objective: Objective, labels: Any, outputs: Any) -> None:
                        f"{output.shape}" for label, output in zip(labels, outputs))
     try:
         losses = objective.losses(labels, outputs).numpy()
-    except (ValueError, TypeError, tf.errors.InvalidArgumentError) as error:
+    except (ValueError, TypeError, tf.errors.OpError) as error:
         raise ValueError(
             f"The labels do not fit the loss: {shapes}. Class indices go with a sparse "
             f"cross-entropy, one-hot rows with a categorical one. ({str(error).splitlines()[0]})"
