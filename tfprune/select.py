@@ -8,7 +8,7 @@ of the bits), never exactness.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Sequence
 
 import numpy as np
 
@@ -60,6 +60,32 @@ def select(scores: Any, keep: Any) -> Any:
         return mask.T.reshape(scores.shape)
     keep = np.broadcast_to(keep.reshape(-1), len(rows))
     return np.stack([_select_row(*pair) for pair in zip(rows, keep)]).reshape(scores.shape)
+
+
+def select_joint(parts: Sequence[Any], keep: Any) -> list[Any]:
+    """Keep the `keep` highest scores of several rows, chosen from as if they were one row.
+
+    Args:
+        parts: arrays or tensors of scores [groups], all of one dtype. Ties: the earlier part, then
+            the lower index.
+        keep: how many to keep in all: an integer or a scalar integer tensor.
+
+    Returns:
+        Their masks. Tensors are never put together, which would take their memory once more.
+
+    Raises:
+        TypeError, ValueError: as `select`.
+
+    >>> import numpy as np
+    >>> [mask.tolist() for mask in select_joint([np.array([1.0, 3.0]), np.array([2.0])], 2)]
+    [[False, True], [True]]
+    """
+    if is_tensor(list(parts)) or is_tensor(keep):
+        from tfprune.select_tensor import select_joint_tensor
+
+        return select_joint_tensor(list(parts), keep)
+    ends = np.cumsum([len(part) for part in parts])
+    return np.split(select(np.concatenate(parts), keep), ends[:-1])
 
 
 def threshold(scores: Any, mask: Any) -> Any:

@@ -74,6 +74,13 @@ class Structure(abc.ABC):
             return self.reduce(values, layout)
         return dataclasses.replace(self, pooling="sum").reduce(values, layout)
 
+    def empty(self, weight: Any, layout: Layout) -> Any:
+        """Which groups hold nothing but zeros: bool, as `reduce` orders them."""
+        xp = namespace(weight)
+        if self._view(tuple(weight.shape), layout).tile == (1, 1):
+            return xp.equal(self.reduce(weight, layout), 0)
+        return xp.less_equal(self.reduce(xp.abs(weight), layout), 0)
+
     def expand(self, mask: Any, shape: tuple[int, ...], layout: Layout) -> Any:
         """Mask of groups, as `reduce` orders them -> mask of entries, of shape `shape`."""
         view = self._view(shape, layout)

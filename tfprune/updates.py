@@ -36,7 +36,6 @@ class Updates:
         self._reweighting: Reweighting | None = None
         self.notes: dict[str, tuple[str, ...]] = {}
         self._choose = tf.function(self._chosen, autograph=False, reduce_retracing=True)
-        self._apply = tf.function(self._masked, autograph=False)
 
     def update(self, step: int) -> None:
         """Make the last update that fell due since the last call, if any.
@@ -60,47 +59,50 @@ class Updates:
         """
         rule = self.settle.method.rule
         kernels = [target.kernel for target in self.settle.targets]
-        masks = [target.mask for target in self.settle.targets]
-        before = [mask.numpy() for mask in masks]
         dense = [kernel.read_value() for kernel in kernels]
         begin = min(self._reached, sparsity)
         try:
             with measuring(rule.score.needs, self.subject, self.feed, rule.structure) as measure:
                 make = self._rounds(measure)
+                masks: list[Any] = []
                 for level in rule.course(begin, sparsity):
-                    make(tf.constant(level, tf.float64))
-                    if level != sparsity:
-                        self._apply()
+                    masks.clear()  # frees those of the last round
+                    masks += make(tf.constant(level, tf.float64))
                 self._reweight()
                 self.notes = self._noted(measure.notes())
-        except BaseException:
-            for mask, value in zip(masks, before):
-                mask.assign(value)
-            raise
         finally:
             if rule.rounds > 1:
                 for kernel, value in zip(kernels, dense):
                     kernel.assign(value, read_value=False)
+        for target, mask in zip(self.settle.targets, masks):
+            target.mask.assign(tf.cast(mask, target.mask.dtype), read_value=False)
         self._reached = sparsity
         self.settle.apply()
 
     def _rounds(self, measure: Callable) -> Callable:
-        """A function of the sparsity that measures and chooses once.
+        """A function of the sparsity that measures once and returns masks.
 
-        What needs no pass over data is one compiled function, in which each tensor is freed as
-        soon as it can be.
+        Of several rounds each applies its masks to the kernels. What needs no pass over data is
+        one compiled function, in which each tensor is freed as soon as it can be.
         """
         rule = self.settle.method.rule
-        if is_traceable(rule.score.needs) and not (rule.momentum or rule.reweights):
-            return tf.function(lambda level: self._write(*self._chosen(measure(), None, level)),
-                               autograph=False)
-        return lambda level: self._write(*self._choose(measure(), self._averages, level))
+        apply = self._masked if rule.rounds > 1 else lambda masks: None
 
-    def _write(self, chosen: list[Any], averages: list[Any] | None, factors: list[Any]) -> None:
-        self._averages = averages
-        self._factors = factors
-        for target, mask in zip(self.settle.targets, chosen):
-            target.mask.assign(mask, read_value=False)
+        def traced(level: tf.Tensor) -> list[Any]:
+            masks, _, _ = self._chosen(measure(), None, level)
+            apply(masks)
+            return masks
+
+        if is_traceable(rule.score.needs) and not (rule.momentum or rule.reweights):
+            return tf.function(traced, autograph=False)
+        applied = tf.function(apply, autograph=False)
+
+        def called(level: tf.Tensor) -> list[Any]:
+            masks, self._averages, self._factors = self._choose(measure(), self._averages, level)
+            applied(masks)
+            return masks
+
+        return called
 
     def _chosen(self, measured: list[dict[str, Any]], averages: list[Any] | None,
                 sparsity: tf.Tensor) -> tuple[list[Any], list[Any] | None, list[Any]]:
@@ -119,8 +121,7 @@ class Updates:
         scores, final = rule.below(scores, weights, sites), self.settle.final
         masks = rule.choose(scores, sites, sparsity, final=final)
         factors = rule.factors(scores, sites, sparsity, final=final) if rule.reweights else []
-        dtypes = [target.mask.dtype for target in self.settle.targets]
-        return [tf.cast(mask, dtype) for mask, dtype in zip(masks, dtypes)], averages, factors
+        return masks, averages, factors
 
     def _reweight(self) -> None:
         """Change the kept weights, if the rule does so."""
@@ -148,7 +149,8 @@ class Updates:
                                                f"what reads it is re-weighted: {readers}")
         return notes
 
-    def _masked(self) -> None:
-        for target in self.settle.targets:
-            kept = target.kernel * tf.cast(target.mask, target.kernel.dtype)
-            target.kernel.assign(kept, read_value=False)
+    def _masked(self, masks: list[Any]) -> None:
+        for target, mask in zip(self.settle.targets, masks):
+            # Subtracted in place: values that are assigned would take new memory in every round.
+            zero = tf.zeros([], target.kernel.dtype)
+            target.kernel.assign_sub(tf.where(mask, zero, target.kernel), read_value=False)

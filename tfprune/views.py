@@ -77,8 +77,10 @@ class View(NamedTuple):
         """[tiles down, a, tiles across, b], or an axis of 1 in the place of a or b -> kernel."""
         xp = namespace(array)
         (down, across), (a, b) = self.tiles, self.tile
-        array = xp.broadcast_to(array, (down, a, across, b))
-        array = xp.reshape(array, (down * a, across * b))[: self.matrix[0], : self.matrix[1]]
+        if (a, b) != (1, 1):
+            array = xp.broadcast_to(array, (down, a, across, b))
+        if any(self.missing):
+            array = xp.reshape(array, (down * a, across * b))[: self.matrix[0], : self.matrix[1]]
         array = xp.reshape(array, tuple(shape[axis] for axis in self.axes))
         if self._ordered:
             return array

@@ -9,7 +9,7 @@ import numpy as np
 from tfprune.allocations.base import Allocation, Floored, groups_of, level_of
 from tfprune.arrays import is_tensor, namespace
 from tfprune.configs import register
-from tfprune.select import select
+from tfprune.select import select, select_joint
 
 
 @register
@@ -39,13 +39,16 @@ class Global(Floored):
         # The joint ranking gives the masks at once, unless a site falls below its floor in it.
         xp, level = level_of(sparsity, *scores)
         floors, total = self._total(groups_of(scores), level)
-        ranked = _parted(select(xp.concatenate(_alike(xp, scores)), total), scores)
+        scores = _alike(xp, scores)
         if not floors.any():
-            return ranked
-        enough = xp.all(xp.stack([_reaches(xp, mask, int(floor))
-                                  for mask, floor in zip(ranked, floors)]))
-        return _either(enough, lambda: ranked,
-                       lambda: _parted(_best(xp, scores, floors, total), scores))
+            return select_joint(scores, total)
+
+        def attempt(given):
+            masks = select_joint(given, total)
+            enough = [_reaches(xp, mask, int(floor)) for mask, floor in zip(masks, floors)]
+            return xp.all(xp.stack(enough)), masks
+
+        return _first_success(attempt, scores, lambda: _raised(xp, scores, floors))
 
 
 @register
@@ -96,25 +99,20 @@ def lamp_scores(scores: Any) -> Any:
 
 def _ranked(xp, scores, floors, total):
     """Counts of the `total` best groups of all sites, the best `floors` of each among them."""
-    masks = _parted(_best(xp, scores, floors, total), scores)
+    masks = select_joint(_raised(xp, _alike(xp, scores), floors), total)
     return xp.stack([xp.count_nonzero(mask) for mask in masks])
 
 
-def _best(xp, scores, floors, total):
-    """The mask of the `total` best groups of all sites, the best `floors` of each among them."""
-    joint = xp.concatenate(_alike(xp, scores))
-    # NaN marks the groups that are chosen before the ranking: what is NaN stays the lowest as -inf.
-    joint = xp.where(xp.isnan(joint), -math.inf, xp.maximum(joint, np.finfo(joint.dtype.name).min))
-    starts = np.cumsum([0, *groups_of(scores)[:-1]])
-    first = xp.concatenate([_highest(xp, part, int(floor)) + start for part, floor, start
-                            in zip(_parted(joint, scores), floors, starts)])
-    return _set(xp, select(_set(xp, joint, first, math.nan), total - floors.sum()), first, True)
-
-
-def _parted(joint, scores):
-    """What was concatenated, site by site again."""
-    ends = np.cumsum(groups_of(scores))
-    return [joint[end - count:end] for end, count in zip(ends, groups_of(scores))]
+def _raised(xp, scores, floors):
+    """The scores with the best `floors` of each site infinite, and nothing else."""
+    raised = []
+    for score, floor in zip(scores, floors):
+        largest = np.finfo(score.dtype.name).max
+        ordered = xp.where(xp.isnan(score), -math.inf, xp.maximum(score, -largest))
+        places = _highest(xp, ordered, int(floor))
+        finite = xp.where(xp.equal(score, math.inf), largest, score)
+        raised.append(_set(xp, finite, places, math.inf))
+    return raised
 
 
 def _reaches(xp, mask, floor):
@@ -128,12 +126,28 @@ def _alike(xp, scores):
     return [xp.astype(score, dtype) for score in scores]
 
 
-def _either(condition, first, second):
-    if not is_tensor(condition):
-        return first() if condition else second()
+def _first_success(attempt, first, second):
+    """What `attempt(first)` gives beside success, or, without success, `attempt(second())`."""
+    if not is_tensor(first):
+        success, result = attempt(first)
+        return result if success else attempt(second())[1]
     import tensorflow as tf
 
-    return tf.cond(condition, first, second)
+    from tfprune.select_tensor import in_xla
+
+    def body(again, success, result):  # a loop, so that the graph holds `attempt` only once
+        return tf.constant(True), *attempt(tf.cond(again, second, lambda: first))
+
+    # Outside XLA, which wants the sizes to stay, the loop begins with masks that take no memory.
+    fixed = in_xla()
+    none = [tf.zeros(score.shape if fixed else [0], tf.bool) for score in first]
+    shapes = [score.shape if fixed else tf.TensorShape([None]) for score in first]
+    no = tf.constant(False)
+    masks = tf.while_loop(
+        lambda again, success, result: ~success, body, (no, no, none),
+        shape_invariants=(no.shape, no.shape, shapes),
+    )[2]
+    return [tf.ensure_shape(mask, score.shape) for mask, score in zip(masks, first)]
 
 
 def _highest(xp, scores, count):

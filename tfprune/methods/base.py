@@ -136,14 +136,13 @@ class Rank:
               sites: Sequence[Site]) -> list[Any]:
         """The scores, with all groups that hold only zeros below all others: removed is removed."""
         xp = namespace(*scores)
-        lowered = []
-        for score, weight, site in zip(scores, weights, sites):
-            size = self.structure.reduce(xp.abs(weight), site.layout)
-            alive = xp.logical_not(xp.less_equal(size, 0))  # NaN is not nothing
-            smallest = -math.inf if self.score.signed else np.finfo(np.float32).tiny
-            lowered.append(xp.where(alive, xp.maximum(score, smallest),
-                                    -math.inf if self.score.signed else 0.0))
-        return lowered
+        lowest, smallest = (-math.inf, -math.inf) if self.score.signed else (
+            0.0, np.finfo(np.float32).tiny)
+        return [
+            xp.where(self.structure.empty(weight, site.layout), lowest,
+                     xp.maximum(score, smallest))
+            for score, weight, site in zip(scores, weights, sites)
+        ]
 
     def choose(self, grouped: Sequence[Any], sites: Sequence[Site], sparsity: Any, *,
                final: float) -> list[Any]:

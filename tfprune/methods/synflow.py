@@ -8,7 +8,7 @@ from tfprune.schedules import OneShot
 
 def _formula(statistics):
     weight, flow = statistics["weight"], statistics["flow"]
-    return namespace(weight).abs(weight) * flow
+    return namespace(weight).abs(weight * flow)
 
 
 synflow = Method(
