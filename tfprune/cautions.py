@@ -68,19 +68,19 @@ def _of_foreign(schedule: Any, steps: int) -> list[str]:
 
 def of_masks(settle: Any) -> list[str]:
     """A run after which masks are still full, or weights are not what masks say."""
-    said = []
-    arrays = [(target, target.kernel.numpy(), target.mask.numpy()) for target in settle.targets]
-    if settle.final > 0 and all((mask != 0).all() for _, _, mask in arrays):
-        names = ", ".join(target.site.name for target in settle.targets)
-        said.append(
-            f"Nothing was pruned in {names}: asked was a sparsity of {settle.final:.4g}, but the "
-            "schedule chose no mask in this run."
-        )
-    for target, kernel, mask in arrays:
-        if np.isnan(kernel.astype(np.float64)).any():
+    said, full = [], []
+    for target in settle.targets:
+        kernel, mask = (np.asarray(variable.read_value())  # without a copy
+                        for variable in (target.kernel, target.mask))
+        full.append(bool(mask.all()))
+        if np.isnan(kernel).any():
             said.append(f"{target.site.name} holds NaN: the training diverged.")
         elif np.count_nonzero(kernel[mask == 0]):
             said.append(f"{target.site.name} has non-zero weights that its mask removes.")
+    if settle.final > 0 and all(full):
+        names = ", ".join(target.site.name for target in settle.targets)
+        said.insert(0, f"Nothing was pruned in {names}: asked was a sparsity of "
+                       f"{settle.final:.4g}, but the schedule chose no mask in this run.")
     return said
 
 

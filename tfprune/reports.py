@@ -154,11 +154,11 @@ def of_sites(rows: Iterable[tuple[Site, Any, Any, float | None]], skipped: Itera
 
 def of_run(driver: Any) -> Report:
     """The report of a finished run, with what did not go as asked."""
-    rows = []
-    for settle in driver.settles:
-        for target in settle.targets:
-            asked = 1 - float(np.mean(_array(target.mask, np.float64)))
-            rows.append((target.site, _array(target.kernel), settle.method.rule.structure, asked))
+    rows = (  # one at a time: together they would take the memory of the weights once more
+        (target.site, _array(target.kernel), settle.method.rule.structure,
+         1 - int(np.count_nonzero(_array(target.mask))) / target.site.size)
+        for settle in driver.settles for target in settle.targets
+    )
     notes = {name: texts for updates in driver.updates for name, texts in updates.notes.items()}
     return of_sites(rows, driver.skipped, warnings=_warnings(driver), notes=notes)
 
@@ -204,7 +204,7 @@ def sparsity(driver: Any) -> float:
 
 
 def _array(variable: Any, dtype: Any = None) -> np.ndarray:
-    value = variable.numpy() if hasattr(variable, "numpy") else np.asarray(variable)
+    value = np.asarray(variable.read_value() if hasattr(variable, "read_value") else variable)
     return value if dtype is None else value.astype(dtype)
 
 
