@@ -50,13 +50,14 @@ def plan(found: Sequence[Found], method: Method | None, model: Any, run: Run) ->
     """
     made = Plan()
     adapter = adapter_of(model)
-    for one, items in _by_method(found, method, adapter):
-        items = _coupled(model, items, made) if one.rule.structure.coupled else items
+    for one, every in _by_method(found, method, adapter):
+        items = _coupled(model, every, made) if one.rule.structure.coupled else every
         items = _placed(model, items, one, made)
         targets = [
             _target(item, one, adapter, made) for item in items if _takes(one, item, made)
         ]
         if targets:
+            one = _among(one, targets, every)
             timetable, final = resolve(one.schedule, replace(run, groups=_groups(one, targets)))
             made.settles.append(Settle(targets, one, timetable=timetable, final=final))
     return made
@@ -90,6 +91,17 @@ def _placed(model: Any, items: Sequence[Found], method: Method, made: Plan) -> l
     reasons = refusals(method.rule.score.needs, subject)
     made.skipped += [Skip(name, reason) for name, reason in reasons.items()]
     return [item for item in items if item.site.name not in reasons]
+
+
+def _among(method: Method, targets: Sequence[Target], every: Sequence[Found]) -> Method:
+    """The method for the sites that are left: its allocation may speak of one that stays dense."""
+    kept = [target.site for target in targets]
+    names = {site.name for site in kept}
+    left = [item.site for item in every if item.site.name not in names]
+    allocation = method.rule.allocation.among(kept, left)
+    if allocation is method.rule.allocation:
+        return method
+    return replace(method, rule=replace(method.rule, allocation=allocation))
 
 
 def _groups(method: Method, targets: Sequence[Target]) -> int:

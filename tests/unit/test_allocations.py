@@ -133,6 +133,16 @@ def test_per_site_follows_the_course_to_its_own_target():
     assert allocation(scores, sites, single, 0.8).numpy().tolist() == [50, 100, 20]
 
 
+def test_per_site_may_speak_of_sites_that_were_left_dense():
+    kept, left = sites_of((4, 4), (4, 4))[:1], sites_of((4, 4), (4, 4))[1:]
+    both = PerSite({kept[0].name: 0.5, left[0].name: 0.0}, Global())
+    assert both.among(kept, left) == PerSite({kept[0].name: 0.5}, Global())
+    assert PerSite({left[0].name: 0.0}, Global()).among(kept, left) == Global()
+    assert both.among([*kept, *left], []) is both
+    with pytest.raises(ValueError, match="'nowhere' matches no layer"):
+        PerSite({"nowhere": 0.0}).among(kept, left)([np.ones(16)], kept, 0.5, 0.5)
+
+
 def test_per_site_the_closer_key_counts():
     sites = [Site("net/block/dense/kernel", (10, 10), layouts.DENSE, "net")]
     for sparsities, kept in [

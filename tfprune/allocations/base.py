@@ -73,6 +73,10 @@ class Allocation(abc.ABC):
         counts = self(scores, sites, sparsity, final)
         return [select(score, counts[index]) for index, score in enumerate(scores)]
 
+    def among(self, sites: Sequence[Any], left: Sequence[Any]) -> "Allocation":
+        """The allocation for these sites, where others have been left dense."""
+        return self
+
     def check(self, sites: Sequence[Any]) -> None:
         """Raises ValueError if this allocation cannot serve these sites."""
         return None

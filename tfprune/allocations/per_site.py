@@ -40,10 +40,11 @@ class PerSite(Allocation):
     sparsities: Mapping[Any, float] | Sequence[tuple[Any, float]]
     others: Allocation = field(default_factory=Uniform)
 
+    floor: int = 1
+
     @property
     def compares_sites(self) -> bool:
         return self.others.compares_sites
-    floor: int = 1
 
     def __post_init__(self):
         check_floor(self.floor)
@@ -55,6 +56,16 @@ class PerSite(Allocation):
                                  "layer or the name of a site.")
             check_sparsity(f"PerSite({{{key!r}: ...}})", value)
         object.__setattr__(self, "sparsities", pairs)
+
+    def among(self, sites, left):
+        """Without the keys that match sites left dense only."""
+        pairs = {key: value for key, value in self.sparsities
+                 if any(site.matches(key) for site in sites)
+                 or not any(site.matches(key) for site in left)}
+        others = self.others.among(sites, left)
+        if len(pairs) == len(self.sparsities) and others is self.others:
+            return self
+        return PerSite(pairs, others, self.floor) if pairs else others
 
     def check(self, sites):
         for key, _ in self.sparsities:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from tfprune.allocations.base import Allocation, Floored, groups_of, level_of
+from tfprune.allocations.base import Floored, groups_of, level_of
 from tfprune.arrays import is_tensor, namespace
 from tfprune.configs import register
 from tfprune.select import select, select_joint

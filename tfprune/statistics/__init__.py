@@ -9,7 +9,7 @@ rest on them are chosen between two training steps.
 | weight | W | no |
 | noise | i.i.d. uniform in [0, 1), fixed by the seed | no |
 | flow | dR/dabs(W) of the linearised model, R the sum of its outputs for inputs of ones | no |
-| mean_sensitivity | share of each weight in its unit's input, max of means over positions | inputs |
+| mean_sensitivity | share of a weight in its unit's input, max of means over positions | inputs |
 | peak_sensitivity | the same, max over positions | inputs |
 | gradient | dL/dW, L the mean loss | yes |
 | hessian_gradient | H dL/dW, of the loss at softened outputs | yes |
