@@ -6,18 +6,19 @@ VGG16 = (64, 64, "pool", 128, 128, "pool", 256, 256, 256, "pool", 512, 512, 512,
          512, 512, 512, "pool")
 
 
-def vgg16_bn(classes: int = 100) -> keras.Model:
+def vgg16_bn(classes: int = 100, multiplier: float = 1.0) -> keras.Model:
     """VGG-16 with BatchNorm for 32x32 images: 13 convolutions and one Dense layer.
 
-    With 100 classes 14,761,664 prunable weights, 14 kernels. K. Simonyan, A. Zisserman, "Very Deep
-    Convolutional Networks for Large-Scale Image Recognition", 2014, arXiv 1409.1556.
+    With 100 classes 14,761,664 prunable weights, 14 kernels; `multiplier` scales its widths.
+    K. Simonyan, A. Zisserman, "Very Deep Convolutional Networks for Large-Scale Image
+    Recognition", 2014, arXiv 1409.1556.
     """
     inputs = x = keras.Input((32, 32, 3))
     for width in VGG16:
         if width == "pool":
             x = keras.layers.MaxPooling2D()(x)
             continue
-        x = keras.layers.Conv2D(width, 3, padding="same", use_bias=False,
+        x = keras.layers.Conv2D(int(width * multiplier), 3, padding="same", use_bias=False,
                                 kernel_initializer="he_normal")(x)
         x = keras.layers.BatchNormalization()(x)
         x = keras.layers.ReLU()(x)
