@@ -201,13 +201,12 @@ def test_an_unbuilt_model(family):
 
 # More than the floor allows, and what happens without one.
 
-@everywhere
 @pytest.mark.parametrize("allocation", [
     tfprune.Uniform(), tfprune.Global(), tfprune.ERK(), tfprune.LAMP(), tfprune.PFP(),
     tfprune.PerSite({"hidden": 0.999}, others=tfprune.Global()), tfprune.Global(floor=5),
 ], ids=repr)
-def test_a_sparsity_that_the_floor_does_not_allow(family, allocation):
-    model = cnn(family)
+def test_a_sparsity_that_the_floor_does_not_allow(allocation):
+    model = cnn("keras")
     floor = allocation.floor
     with pytest.warns(UserWarning, match="reached is"):
         (text,) = tfprune.sparsify(model, "magnitude", 0.999, allocation=allocation).warnings
@@ -217,10 +216,9 @@ def test_a_sparsity_that_the_floor_does_not_allow(family, allocation):
     assert f"reached is {1 - kept / 608:.6g}:" in text
 
 
-@everywhere
-def test_a_sparsity_that_the_floor_allows_is_nothing_to_talk_about(family):
+def test_a_sparsity_that_the_floor_allows_is_nothing_to_talk_about():
     for allocation in (tfprune.Uniform(), tfprune.Global(), tfprune.Global(floor=0)):
-        assert not tfprune.sparsify(cnn(family), "magnitude", 0.9,
+        assert not tfprune.sparsify(cnn("tf_keras"), "magnitude", 0.9,
                                     allocation=allocation).warnings
 
 
