@@ -15,7 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfprune.couplings import Coupled, is_coupled
-from tfprune.statistics.subject import Subject
+from tfprune.statistics.subject import Subject, first_copy
 from tfprune.structures import Structure
 
 
@@ -89,7 +89,8 @@ class ChannelGates:
                 (order.setdefault(member.site, len(order)), member.axis, member.indices)
                 for member in members
             ))
-        return cls(tuple(subject.adapter.raw(held[name]) for name in order), tuple(reads), coupled)
+        kernels = tuple(first_copy(subject.adapter.raw(held[name])) for name in order)
+        return cls(kernels, tuple(reads), coupled)
 
     def fold(self, tensors: Sequence[Any]) -> list[Any]:
         """Sums of tensors, shaped as the variables, over what each gate multiplies."""

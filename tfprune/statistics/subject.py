@@ -35,8 +35,8 @@ class Subject:
 
     @property
     def kernels(self) -> list[Any]:
-        """The variables of the sites."""
-        return [self.adapter.raw(item.variable) for item in self.found]
+        """The variables of the sites; of replicas, which hold equal weights, the first's."""
+        return [first_copy(self.adapter.raw(item.variable)) for item in self.found]
 
     @property
     def variables(self) -> list[Any]:
@@ -48,3 +48,9 @@ class Subject:
             held |= {id(self.adapter.raw(one)) for one in getattr(wrapper, "hidden_vars", ())}
         variables = [self.adapter.raw(weight) for weight in self.model.weights]
         return [variable for variable in variables if id(variable) not in held]
+
+
+def first_copy(variable: Any) -> Any:
+    """The first replica's copy of a variable: a tape cannot watch all copies at once."""
+    copies = getattr(variable, "values", None)
+    return copies[0] if isinstance(copies, tuple) else variable
