@@ -6,7 +6,8 @@
 
 One process is one run is one JSON line in benchmarks/results/scores.jsonl. Seconds are those of
 `PruningCallback.start` and `finish`: to find the sites, compile, score, choose the masks, apply
-them and report. Memory is what the process grew by over the built model and the data at its peak.
+them and report. Memory is what the process grew by at its peak, over the data and the model after one
+call of it: what TensorFlow takes for its first operations is no score's, and has its own column.
 The lines also hold the load average, the seconds of both cores together, and the versions.
 """
 
@@ -79,6 +80,8 @@ def run(row: str) -> dict:
     model = _networks()[network]()
     data = _images() if takes_data else None
     callback = tfprune.PruningCallback(name, schedule=tfprune.OneShot(sparsity), data=data)
+    built = _peak()
+    model(keras.ops.zeros((1, *model.input_shape[1:])))
     before, load, busy = _peak(), os.getloadavg()[0], time.process_time()
     begin = time.perf_counter()
     callback.start(model)
@@ -89,7 +92,8 @@ def run(row: str) -> dict:
     return {
         "row": row, "seconds": round(seconds, 2), "core_seconds": round(
             time.process_time() - busy, 2), "mebibytes": round(grown, 1),
-        "times_weights": round(grown / weights, 2), "weights": report.size, "kept": report.kept,
+        "first_call": round(before - built, 1), "times_weights": round(grown / weights, 2),
+        "weights": report.size, "kept": report.kept,
         "load": round(load, 2), "versions": {package: _version(package) for package in PACKAGES},
     }
 
@@ -162,22 +166,23 @@ def table() -> None:
 
     lines = _lines()
     shown = Table(title="Pruning by scores: medians (seconds of all runs)")
-    for column in ("row", "weights", "seconds", "core seconds", "peak MiB", "times the weights",
-                   "runs", "load"):
+    for column in ("row", "weights", "seconds", "core seconds", "first call MiB", "peak MiB",
+                   "times the weights", "runs", "load"):
         shown.add_column(column, justify="left" if column == "row" else "right")
     for row in ROWS:
         if row not in lines:
             continue
         runs = lines[row]
         middle = {key: statistics.median(run[key] for run in runs)
-                  for key in ("seconds", "core_seconds", "mebibytes", "times_weights", "load")}
+                  for key in ("seconds", "core_seconds", "first_call", "mebibytes", "times_weights",
+                              "load")}
         shown.add_row(
             row, f"{runs[0]['weights']:,}", f"{middle['seconds']:.1f}",
-            f"{middle['core_seconds']:.1f}", f"{middle['mebibytes']:.0f}",
-            f"{middle['times_weights']:.1f}", " ".join(f"{run['seconds']:.1f}" for run in runs),
+            f"{middle['core_seconds']:.1f}", f"{middle['first_call']:.0f}",
+            f"{middle['mebibytes']:.0f}", f"{middle['times_weights']:.1f}", " ".join(f"{run['seconds']:.1f}" for run in runs),
             f"{middle['load']:.1f}",
         )
-    Console(width=110).print(shown)
+    Console(width=130).print(shown)
     if missing := [row for row in ROWS if row not in lines]:
         print(f"Missing: python benchmarks/scores.py all {' '.join(missing)}")
 

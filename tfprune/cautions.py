@@ -99,10 +99,9 @@ def of_floors(settle: Any) -> list[str]:
         sites = [unit.site for unit in coupled.units]
     if not any(np.count_nonzero(one) <= max(floors) for one in kept):
         return []
-    # How many are kept in all depends on no score.
-    scores = [np.ones(len(one), np.float32) for one in kept]
-    total, reached = sum(len(one) for one in kept), sum(np.count_nonzero(one) for one in kept)
-    held, free = (int(np.sum(allocation(scores, sites, settle.final, settle.final)))
+    groups = [len(one) for one in kept]
+    total, reached = sum(groups), sum(np.count_nonzero(one) for one in kept)
+    held, free = (allocation.total(groups, sites, settle.final, settle.final)
                   for allocation in (rule.allocation, _floorless(rule.allocation)))
     if reached != held or held <= 1.05 * free:
         return []

@@ -193,3 +193,15 @@ def test_erk_is_exact_where_the_definition_iterates():
         ideal = np.where(dense, sizes, epsilon * raw * sizes)
         counts = ERK()([np.ones(size) for size in sizes], sites, sparsity, sparsity)
         assert counts.sum() == total and (np.abs(counts - ideal) < 1).all()
+
+
+@pytest.mark.parametrize("allocation", [
+    Uniform(floor=3), Global(floor=3), LAMP(), ERK(), Global(floor=0),
+], ids=repr)
+@pytest.mark.parametrize("sparsity", [0.0, 0.5, 0.99])
+def test_total_is_the_sum_of_the_counts(allocation, sparsity):
+    sites = sites_of((7, 3), (40, 20), (20, 5))
+    scores = scores_of(sites)
+    counts = allocation(scores, sites, sparsity, sparsity)
+    assert allocation.total([len(score) for score in scores], sites, sparsity, sparsity) \
+        == int(np.sum(counts))

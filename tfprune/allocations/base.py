@@ -77,6 +77,16 @@ class Allocation(abc.ABC):
         """The allocation for these sites, where others have been left dense."""
         return self
 
+    def total(self, groups: Any, sites: Sequence[Any], sparsity: float, final: float) -> int:
+        """How many groups stay in all sites together; that depends on no score.
+
+        Args:
+            groups: number of groups of each site.
+            sites, sparsity, final: as for the counts.
+        """
+        scores = [np.ones(count, np.float32) for count in groups]
+        return int(np.sum(self(scores, sites, sparsity, final)))
+
     def check(self, sites: Sequence[Any]) -> None:
         """Raises ValueError if this allocation cannot serve these sites."""
         return None

@@ -12,9 +12,14 @@ from tfprune.configs import register
 from tfprune.select import select, select_joint
 
 
+class _Ranking(Floored):
+    def total(self, groups, sites, sparsity, final):
+        return int(self._total(np.asarray(groups, np.int64), sparsity)[1])
+
+
 @register
 @dataclass(frozen=True)
-class Global(Floored):
+class Global(_Ranking):
     """One ranking over the groups of all sites.
 
     The counts sum to round(all groups (1 - sparsity)), or to the floors if those are more. Each
@@ -53,7 +58,7 @@ class Global(Floored):
 
 @register
 @dataclass(frozen=True)
-class LAMP(Floored):
+class LAMP(_Ranking):
     """Global, ranked by the share that a group has in what would be left beside it.
 
     lamp(u) = score(u)^2 / sum of score(v)^2 over all v of the site with score(v) >= score(u)
