@@ -25,7 +25,7 @@ _HOMES = {
                           "Removal"),
     "tfprune.sparsity_log": ("SparsityLog",),
     "tfprune.structures": (
-        "Block", "Channel", "Column", "Element", "Filter", "Kernel", "NofM",
+        "Block", "Channel", "Column", "Element", "Filter", "Kernel", "NofM", "Pattern",
     ),
     "tfprune.surgery.groups": ("ChannelGroup", "channel_groups"),
 }

@@ -91,8 +91,9 @@ def of_floors(settle: Any) -> list[str]:
     floors = _floors(rule.allocation)
     if rule.structure.fixed is not None or not settle.final or not any(floors):
         return []
-    kept = [rule.structure.reduce(target.mask.numpy().astype("float32"), target.site.layout) > 0
-            for target in settle.targets]
+    masks = (target.mask.numpy().astype("float32") for target in settle.targets)
+    kept = [rule.structure.compete(rule.structure.reduce(mask, site.layout)) > 0
+            for mask, site in zip(masks, sites)]
     if is_coupled(sites):
         coupled = Coupled.of(sites, [len(one) for one in kept])
         kept = [one > 0 for one in coupled.pool([one.astype("float32") for one in kept])]

@@ -152,7 +152,10 @@ class Rank:
         elif self.structure.fixed is not None:
             masks = [select(scores, self.structure.fixed) for scores in grouped]
         else:
-            masks = self._select(grouped, sites, sparsity, final)
+            scores = [self.structure.compete(one) for one in grouped]
+            by_filter = self.structure.balanced
+            kept = (self._balanced if by_filter else self._select)(scores, sites, sparsity, final)
+            masks = [self.structure.complete(*pair) for pair in zip(kept, grouped)]
         return [
             self.structure.expand(mask, site.shape, site.layout)
             for mask, site in zip(masks, sites)
@@ -170,6 +173,19 @@ class Rank:
                 final: float) -> list[Any]:
         """The masks of the groups: those with the highest scores."""
         return self.allocation.masks(scores, sites, sparsity, final)
+
+    def _balanced(self, scores: Sequence[Any], sites: Sequence[Site], sparsity: Any,
+                  final: float) -> list[Any]:
+        """The same, with equally many groups in every filter of a site."""
+        xp, structure = namespace(*scores), self.structure
+        rows = [structure.by_filter(score, site.shape, site.layout)
+                for score, site in zip(scores, sites)]
+        counts = xp.astype(self.allocation(scores, sites, sparsity, final), "float64")
+        each = xp.round(counts / np.array([row.shape[0] for row in rows], np.float64))
+        keep = xp.astype(xp.where(counts > 0, xp.maximum(each, 1.0), each), "int64")
+        masks = [select(row, keep[index]) for index, row in enumerate(rows)]
+        return [structure.of_filters(mask, site.shape, site.layout)
+                for mask, site in zip(masks, sites)]
 
     def factors(self, grouped: Sequence[Any], sites: Sequence[Site], sparsity: Any, *,
                 final: float) -> list[Any]:
