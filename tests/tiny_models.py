@@ -100,7 +100,10 @@ def check_run(callback, sparsity):
                 assert whole.sum() == max(1, round(whole.size * (1 - sparsity))), target.site.name
             weights.append(kernel + hidden)
         if settle.method.gate.hides and not settle.is_measured:
-            chosen = settle.method.rule.masks(weights, sites, settle.final, final=settle.final)
+            states = [{name: one.numpy() for name, one in target.state.items()}
+                      for target in settle.targets]
+            chosen = settle.method.rule.masks(
+                weights, sites, settle.final, final=settle.final, states=states)
             for target, mask in zip(settle.targets, chosen):
                 np.testing.assert_array_equal(arrays(target)[1], mask, target.site.name)
 

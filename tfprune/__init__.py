@@ -13,15 +13,16 @@ from tfprune import registration
 __version__ = "0.1.0"
 
 _HOMES = {
+    "tfprune.admm": ("ADMM", "Penalty", "Synthetic"),
     "tfprune.allocations": ("ERK", "Global", "LAMP", "PFP", "PerSite", "Uniform"),
     "tfprune.api": ("load_model", "prune", "prune_low_magnitude", "report", "sparsify",
                     "strip_pruning"),
     "tfprune.batches": ("Data",),
     "tfprune.callbacks": ("PruningCallback",),
-    "tfprune.gates": ("Fixed",),
-    "tfprune.methods": ("Draw", "Method", "Rank", "Score", "get"),
+    "tfprune.gates": ("Decaying", "Fixed", "Gate", "Sampled"),
+    "tfprune.methods": ("Chances", "Draw", "Method", "Rank", "Score", "get"),
     "tfprune.reports": ("Report",),
-    "tfprune.schedules": ("Constant", "Epochs", "Exponential", "OneShot", "Polynomial",
+    "tfprune.schedules": ("Constant", "Epochs", "Exponential", "Held", "OneShot", "Polynomial",
                           "Removal"),
     "tfprune.sparsity_log": ("SparsityLog",),
     "tfprune.structures": (

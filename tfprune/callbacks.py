@@ -29,8 +29,8 @@ class PruningCallback(Hooks):
     For a model wrapped by `tfprune.prune` or `tfprune.prune_low_magnitude` (or by TF-MOT), whose
     layers know their settings: `PruningCallback()`.
 
-    In a training loop of your own, `start` before it, `settle` after every optimizer step (inside
-    the compiled step, if there is one) and `finish` after it.
+    In a training loop of your own, `start` before it, `open` before and `settle` after every
+    optimizer step (both inside the compiled step, if there is one), and `finish` after it.
 
     Args:
         method: a name out of `tfprune.methods()` or a Method; None for a wrapped model.
@@ -87,6 +87,15 @@ class PruningCallback(Hooks):
         self.driver = Driver(model, self.method, run, feed=self._feed())
         _warn(self.driver.cautions())
         self.driver.start(step)
+
+    def open(self) -> None:
+        """Show the forward pass what the gate wants it to see; once before every step.
+
+        Gates that do not act around a step need no call of this.
+        """
+        if self.driver is None:
+            raise RuntimeError("PruningCallback.open() before start(model): call start first.")
+        self.driver.open()
 
     def settle(self) -> None:
         """Settle the masks; once after every optimizer step."""
@@ -168,6 +177,7 @@ class PruningCallback(Hooks):
     def _patch(self, driver: Driver) -> None:
         """Put the driver's `settle` behind the model's own train_step."""
         self._unpatch()
+        driver.detach()
         self.driver = driver
         self._first_epoch = True
         model = self.model
@@ -178,6 +188,7 @@ class PruningCallback(Hooks):
         @functools.wraps(step)
         def train_step(data):
             driver.prepare(data)
+            driver.open()
             result = step(data)
             driver.settle()
             return result

@@ -12,7 +12,9 @@ from tfprune import cautions
 from tfprune.adapters import adapter_of
 from tfprune.adapters.walk import Found, find, wrappers
 from tfprune.batches import Feed
+from tfprune.gates import Gate
 from tfprune.methods.base import Method
+from tfprune.optimizer_hook import OptimizerHook
 from tfprune.plans import plan
 from tfprune.runs import Run, resolve
 from tfprune.settle import Settle, Target, adopt, note_thresholds
@@ -43,6 +45,7 @@ class Driver:
         self.wrappers: tuple = ()
         self._begin = 0
         self._noted: list[Target] = []
+        self._hook: OptimizerHook | None = None
         with self._scope():
             self.step = tf.Variable(
                 0, dtype=tf.int64, trainable=False,
@@ -126,6 +129,34 @@ class Driver:
             self._once(self._refresh)
             self._prepare_updates(found)
 
+    def _acting(self) -> list[Gate]:
+        return [one.gate for one in self._methods() if one.gate.acts]
+
+    def detach(self) -> None:
+        """Give the optimizer its own updates back; also after a run that an exception ended."""
+        optimizer = self.adapter.innermost_optimizer(self.model)
+        if optimizer is not None:
+            self.adapter.release_updates(optimizer)
+
+    def open(self) -> None:
+        """Run before every step: the gates show the forward pass what it is to see.
+
+        Raises:
+            ValueError: the model is not built, so nothing can be shown.
+        """
+        acting = self._acting()
+        if acting and not self.found:
+            raise ValueError(
+                f"{acting[0]} acts around the first training step already, but the model "
+                f"{self.model.name!r} is not built: call it on a batch before."
+            )
+        if acting and self._hook is None:
+            self._hook = OptimizerHook(
+                [one for one in self.settles if one.method.gate.acts], self.adapter, self.step)
+            self._hook.attach(self.model)
+        for settle in self.settles:
+            settle.open(self.step.read_value())
+
     def update(self) -> None:
         """Choose masks from measured scores where an update is due; not inside a compiled step.
 
@@ -149,6 +180,12 @@ class Driver:
         """Run after every optimizer step, inside or outside a compiled function."""
         if not self.found:
             self.find_sites()
+        if self._acting() and not (self._hook and self._hook.has_run):
+            raise ValueError(
+                f"{self._acting()[0]} acts on the optimizer's updates of pruned weights, but the "
+                "training step made none with the optimizer that the model was compiled with: "
+                "use that one, and in a loop of your own call open() before every step."
+            )
         self.step.assign_add(1)
         step = self.step.read_value()
         for settle in self.settles:
@@ -167,6 +204,7 @@ class Driver:
         if self.found:
             self._once(self._apply)
             self.note_thresholds()
+        self.detach()
         self._drive(False)
 
     def _drive(self, driven: bool) -> None:
@@ -245,7 +283,10 @@ class Driver:
             settle.apply()
 
     def _adopt(self):
-        adopt(self.targets)
+        """Where a run goes on, or a schedule says so, the zeros there are become the masks."""
+        for settle in self.settles:
+            if self._resume() or getattr(settle.method.schedule, "adopts", False):
+                adopt(settle.targets)
 
     def _refresh(self):
         step = self.step.read_value()

@@ -137,4 +137,9 @@ def _target(item: Found, method: Method, adapter: ModuleType, made: Plan) -> Tar
     hidden = None
     if method.gate.hides:
         hidden = tf.Variable(tf.zeros(kernel.shape, kernel.dtype), trainable=False)
-    return Target(item.site, adapter.raw(kernel), mask, hidden)
+    state = {
+        name: tf.Variable(value, trainable=False,
+                          aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA)
+        for name, value in method.state(item.site).items()
+    }
+    return Target(item.site, adapter.raw(kernel), mask, hidden, state=state)

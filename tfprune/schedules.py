@@ -51,6 +51,7 @@ class Schedule(abc.ABC):
     """When and how sparse. Subclasses are dataclasses with a field `sparsity`, the final one."""
 
     counts_groups = False  # whether it can only be resolved for a known number of groups
+    adopts = False  # whether weights that are zero when a run begins are to stay so
 
     def resolve(self, total_steps: int | None = None,
                 steps_per_epoch: int | None = None) -> Timetable:
@@ -302,6 +303,30 @@ class Removal(Schedule):
 
     def _course(self, progress):
         return np.full(progress.shape, self.sparsity)
+
+
+@register
+@dataclass(frozen=True)
+class Held(Schedule):
+    """Masks are never chosen: weights that are zero when training begins stay zero.
+
+    For a model that was pruned before, by `sparsify` or elsewhere. Any method will do whose
+    structure takes the layers that were pruned.
+
+    >>> import tfprune
+    >>> callback = tfprune.PruningCallback(schedule=tfprune.Held())
+    >>> Held().resolve().updates  # before the first step of all
+    array([-1])
+    """
+
+    sparsity = None
+    adopts = True
+
+    def resolve(self, total_steps=None, steps_per_epoch=None):
+        return Timetable([-1], [0.0])
+
+    def _course(self, progress):
+        return 0 * progress
 
 
 def accepts(schedule) -> bool:

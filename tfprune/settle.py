@@ -10,11 +10,12 @@ on several replicas.
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Callable, Sequence
 
 import tensorflow as tf
 
+from tfprune.gates import Moment
 from tfprune.methods.base import Method
 from tfprune.select import threshold
 from tfprune.sites import Site
@@ -30,6 +31,7 @@ class Target:
         mask: 1 = keep, in the weight's shape and dtype.
         hidden: what the gate keeps of the pruned weights; None if it keeps nothing.
         threshold: smallest kept magnitude, for TF-MOT's summaries; None if nobody asks for it.
+        state: the numbers that the method keeps for this site, under their names.
     """
 
     site: Site
@@ -37,10 +39,11 @@ class Target:
     mask: tf.Variable
     hidden: tf.Variable | None = None
     threshold: tf.Variable | None = None
+    state: dict[str, tf.Variable] = field(default_factory=dict)
 
     @property
     def variables(self) -> tuple:
-        return (self.kernel, self.mask, self.hidden, self.threshold)
+        return (self.kernel, self.mask, self.hidden, self.threshold, self.state)
 
 
 class Settle:
@@ -71,6 +74,11 @@ class Settle:
         """Whether masks are chosen from outside, between two steps: see `tfprune.updates`."""
         return self.method.rule.is_measured
 
+    def open(self, step: tf.Tensor) -> None:
+        """Before a step: show the forward pass what the gate wants it to see."""
+        if self.method.gate.opens:
+            _everywhere(self._open, self._variables(), tf.convert_to_tensor(step))
+
     def refresh_if_due(self, step: tf.Tensor) -> None:
         """Choose the masks anew where the timetable says so, if the weights tell enough."""
         if self.is_measured:
@@ -98,16 +106,31 @@ class Settle:
         tf.cond(due, refresh, lambda: tf.constant(False))
 
     def _refresh(self, variables, sparsity):
-        sites = [target.site for target in self.targets]
-        weights = [self.method.gate.dense(_read(k), _read(h)) for k, _, h, _ in variables]
-        masks = self.method.rule.masks(weights, sites, sparsity, final=self.final)
-        for (_, mask, _, lowest), weight, chosen in zip(variables, weights, masks):
+        sites, rule = [target.site for target in self.targets], self.method.rule
+        weights = [self.method.gate.dense(_read(k), _read(h)) for k, _, h, _, _ in variables]
+        states = [read_state(mask, state) for _, mask, _, _, state in variables]
+        changed = rule.advance(weights, sites, states, sparsity, final=self.final)
+        for (*_, state), changes in zip(variables, changed):
+            write_state(state, changes)
+        states = [read_state(mask, state) for _, mask, _, _, state in variables]
+        masks = rule.masks(weights, sites, sparsity, final=self.final, states=states)
+        for (_, mask, _, lowest, _), weight, chosen in zip(variables, weights, masks):
             mask.assign(tf.cast(chosen, mask.dtype), read_value=False)
             if lowest is not None:
                 _note_threshold(lowest, weight, chosen)
 
+    def _open(self, variables, step):
+        gate, structure = self.method.gate, self.method.rule.structure
+        for target, (kernel, mask, hidden, _, state) in zip(self.targets, variables):
+            weight = gate.dense(_read(kernel), _read(hidden))
+            now = Moment(target.site, structure, weight, _read(mask), read_state(mask, state), step)
+            seen, changes = gate.open(now)
+            kernel.assign(seen, read_value=False)
+            hidden.assign(weight - seen, read_value=False)
+            write_state(state, changes)
+
     def _apply(self, variables):
-        for kernel, mask, hidden, _ in variables:
+        for kernel, mask, hidden, _, _ in variables:
             weight = self.method.gate.dense(_read(kernel), _read(hidden))
             kept = weight * tf.cast(mask, weight.dtype)
             kernel.assign(kept, read_value=False)
@@ -119,7 +142,7 @@ def adopt(targets: Sequence[Target]) -> None:
     """Take the zeros that the kernels have as masks: how a run goes on from sparse weights."""
 
     def local(variables):
-        for kernel, mask, _, _ in variables:
+        for kernel, mask, *_ in variables:
             mask.assign(tf.cast(tf.not_equal(_read(kernel), 0), mask.dtype))
 
     _everywhere(local, [target.variables for target in targets])
@@ -129,10 +152,21 @@ def note_thresholds(targets: Sequence[Target]) -> None:
     """Write the smallest kept magnitude of each kernel into its threshold."""
 
     def local(variables):
-        for kernel, mask, _, lowest in variables:
+        for kernel, mask, _, lowest, _ in variables:
             _note_threshold(lowest, _read(kernel), tf.not_equal(_read(mask), 0))
 
     _everywhere(local, [target.variables for target in targets])
+
+
+def read_state(mask: tf.Variable, state: dict[str, tf.Variable]) -> dict[str, tf.Tensor]:
+    """What rules and gates see of a site beside its weight: the state, and the mask at rest."""
+    return {"mask": _read(mask), **{name: _read(one) for name, one in state.items()}}
+
+
+def write_state(state: dict[str, tf.Variable], changes: dict[str, Any]) -> None:
+    """Assign the entries that a rule or a gate has changed."""
+    for name, value in changes.items():
+        state[name].assign(tf.cast(value, state[name].dtype), read_value=False)
 
 
 def _note_threshold(variable, weight, kept):

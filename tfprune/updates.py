@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any, Callable
 
+import numpy as np
 import tensorflow as tf
 
 from tfprune.batches import Feed
+from tfprune.methods.base import Solution
 from tfprune.reweighting import Reweighting
 from tfprune.runs import updates_between
 from tfprune.settle import Settle
@@ -34,6 +36,7 @@ class Updates:
         self._averages: list[Any] | None = None
         self._factors: list[Any] = []
         self._reweighting: Reweighting | None = None
+        self._cautions: list[str] = []
         self.notes: dict[str, tuple[str, ...]] = {}
         self._choose = tf.function(self._chosen, autograph=False, reduce_retracing=True)
 
@@ -58,6 +61,9 @@ class Updates:
             sparsity: fraction of groups to remove.
         """
         rule = self.settle.method.rule
+        if rule.solves:
+            self._solve(sparsity)
+            return
         kernels = [target.kernel for target in self.settle.targets]
         dense = [kernel.read_value() for kernel in kernels]
         begin = min(self._reached, sparsity)
@@ -78,6 +84,30 @@ class Updates:
             target.mask.assign(tf.cast(mask, target.mask.dtype), read_value=False)
         self._reached = sparsity
         self.settle.apply()
+
+    def _solve(self, sparsity: float) -> None:
+        """Let the rule find weights, choose masks from them, and write both."""
+        rule, targets, final = self.settle.method.rule, self.settle.targets, self.settle.final
+        sites = [target.site for target in targets]
+        if sparsity or rule.structure.fixed is not None:
+            found = rule.solve(self.subject, sparsity, final=final)
+        else:
+            found = Solution([np.asarray(target.kernel.read_value()) for target in targets])
+        scores = rule.scores([tf.constant(kernel) for kernel in found.kernels], sites)
+        masks = rule.choose(scores, sites, tf.constant(sparsity, tf.float64), final=final)
+        written = [*found.others, *zip((target.kernel for target in targets), found.kernels),
+                   *zip((target.mask for target in targets), masks)]
+        before = [variable.read_value() for variable, _ in written]
+        try:
+            for variable, value in written:
+                variable.assign(tf.cast(value, variable.dtype))
+            self.settle.apply()
+        except BaseException:
+            for (variable, _), value in zip(written, before):
+                variable.assign(value)
+            raise
+        self.notes, self._cautions = found.notes, list(found.cautions)
+        self._reached = sparsity
 
     def _rounds(self, measure: Callable) -> Callable:
         """A function of the sparsity that measures once and returns masks.
@@ -135,7 +165,7 @@ class Updates:
     def cautions(self) -> list[str]:
         """What was not done as asked."""
         undone = self._reweighting.undone if self._reweighting is not None else {}
-        return [f"What reads the filters of {name} was not re-weighted: {reason}"
+        return self._cautions + [f"What reads the filters of {name} was not re-weighted: {reason}"
                 for name, reason in undone.items()]
 
     def _noted(self, measured: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:

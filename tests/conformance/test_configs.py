@@ -6,9 +6,10 @@ import json
 import pytest
 
 import tfprune
-from tfprune import allocations, configs, gates, layouts, schedules, structures
+from tfprune import admm, allocations, configs, gates, layouts, schedules, structures
 from tfprune.configs import from_config, to_config
-from tfprune.methods import REGISTRY, Draw, Method, Rank, get
+from tfprune.methods import REGISTRY, Chances, Draw, Method, Rank, get
+from tfprune.methods.admm import Solve
 
 # For each class one or more objects in which, together, no field has its default.
 EXAMPLES = {
@@ -36,10 +37,16 @@ EXAMPLES = {
     schedules.Exponential: [
         schedules.Exponential(0.3, 0.1, begin=schedules.Epochs(1), end=9, frequency=4)
     ],
+    schedules.Held: [schedules.Held()],
+    admm.ADMM: [admm.ADMM(2, 3, 4, 0.1, admm.Penalty(most=200.0), admm.Synthetic("normal"), False)],
+    admm.Penalty: [admm.Penalty(0.2, 3.0, 4.0)],
+    admm.Synthetic: [admm.Synthetic("normal", 5, 0.5, size=6, tokens=7)],
     schedules.Removal: [
         schedules.Removal(0.3, 7, begin=schedules.Epochs(1), frequency=5, groups=90)
     ],
     gates.Fixed: [gates.Fixed(straight_through=True)],
+    gates.Decaying: [gates.Decaying(0.5)],
+    gates.Sampled: [gates.Sampled(3)],
     Method: [
         Method("m",
                Rank(REGISTRY["random"].rule.score, structures.Block(1, 4), allocations.LAMP(), 7,
@@ -55,7 +62,7 @@ def through_json(value):
 
 def test_every_registered_setting_has_an_example():
     ours = {cls for cls in configs._CLASSES.values() if cls.__module__.startswith("tfprune")}
-    assert ours - {Rank, Draw} == set(EXAMPLES)  # a rule is written by its Method
+    assert ours - {Rank, Chances, Draw, Solve} == set(EXAMPLES)  # a rule is written by its Method
 
 
 @pytest.mark.parametrize("cls", EXAMPLES, ids=lambda cls: cls.__name__)
@@ -75,7 +82,7 @@ def test_round_trip(cls):
 @pytest.mark.parametrize("name", REGISTRY)
 def test_methods_of_the_registry(name):
     assert through_json(REGISTRY[name]) == REGISTRY[name]
-    gate = tfprune.Fixed(straight_through=not REGISTRY[name].rule.reweights)
+    gate = tfprune.Fixed(straight_through=not REGISTRY[name].rule.changes)
     changed = get(name, seed=3, structure=tfprune.Filter(), allocation=tfprune.Global(),
                   gate=gate, schedule=tfprune.Constant(0.5))
     assert through_json(changed) == changed != REGISTRY[name]

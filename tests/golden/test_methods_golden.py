@@ -13,10 +13,16 @@ from tfprune.statistics import collect
 SITE = Site("dense/kernel", (2, 3), layouts.DENSE, "dense")
 KERNEL = np.array([[0.5, -2.0, 0.25], [-0.75, 0.0, 1.0]], np.float32)
 
+INF = float("inf")
+
 # By hand, per method: measured statistics, the scores of the six weights or of the groups, the
 # mask at half.
 GOLDEN = {
     "magnitude": ({}, [[.5, 2, .25], [.75, 0, 1]], [[0, 1, 0], [1, 0, 1]]),
+    "dpf": ({}, [[.5, 2, .25], [.75, 0, 1]], [[0, 1, 0], [1, 0, 1]]),
+    # two of four down each column; here a column has two, filled up: both stay
+    "srste": ({}, [[.5, .75, -INF, -INF], [2, 0, -INF, -INF], [.25, 1, -INF, -INF]],
+              [[1, 1, 1], [1, 1, 1]]),
     # |W dL/dW|
     "snip": ({"gradient": [[2, -.5, 4], [-1, 8, .25]]},
              [[1, 1, 1], [.75, 0, .25]], [[1, 1, 1], [0, 0, 0]]),
@@ -41,6 +47,8 @@ GOLDEN = {
     "filter_threshold": ({}, [1.25, 2, 1.25], [[1, 1, 0], [1, 1, 0]]),
     # .25 + .5625, 4 + 0, .0625 + 1
     "filter_threshold_l2": ({}, [.8125, 4, 1.0625], [[0, 1, 1], [0, 1, 1]]),
+    # sqrt(W^2)
+    "admm": ({}, [[.5, 2, .25], [.75, 0, 1]], [[0, 1, 0], [1, 0, 1]]),
     # one number per column, the highest kept: two of three, of equal ones the first
     "coreset": ({"contact_sensitivity": [3, 1.5, 3]}, [3, 1.5, 3], [[1, 0, 1], [1, 0, 1]]),
     "coreset_caratheodory": ({"caratheodory_sensitivity": [2, 4, 2]},
@@ -49,7 +57,8 @@ GOLDEN = {
     # what has no chance is not drawn: the other two are what is kept
     "coreset_draws": ({"contact_sensitivity": [3, 0, 1.5]}, [3, 0, 1.5], [[1, 0, 1], [1, 0, 1]]),
 }
-DRAWN = {"random": "its scores are drawn: tested against the draws below"}
+DRAWN = {"random": "its scores are drawn: tested against the draws below",
+         "spp": "its chances decide, not the scores alone: tested in test_chances_golden.py"}
 
 
 def test_every_method_has_a_row():

@@ -37,3 +37,35 @@ def output_names(model: Any, structure: Any) -> list[str] | None:
     if structure is None:
         return None
     return sorted(structure) if isinstance(structure, dict) else list(model.output_names)
+
+
+def put(owner: Any, name: str, function: Callable) -> None:
+    """Let a function stand in for a method of one object until `release`."""
+    function.tfprune_own = vars(owner).get(name)
+    object.__setattr__(owner, name, function)
+
+
+def release(owner: Any, *names: str) -> None:
+    """Give an object its methods back; also after a run that an exception ended."""
+    for name in names:
+        standing_in = vars(owner).get(name)
+        if not hasattr(standing_in, "tfprune_own"):
+            continue
+        if standing_in.tfprune_own is None:
+            object.__delattr__(owner, name)
+        else:
+            object.__setattr__(owner, name, standing_in.tfprune_own)
+
+
+_NO_MOMENTA = ("_trainable_variables", "_accumulated_gradients", "_model_variables_moving_average")
+
+
+def momenta(optimizer: Any, index: int, count: int, shape: Any) -> list[Any]:
+    """What an optimizer keeps for each entry of its variable number `index` of `count`.
+
+    Both Kerases keep momenta in lists, one per kind, in the order of the variables.
+    """
+    lists = [value for name, value in vars(optimizer).items()
+             if isinstance(value, list) and name not in _NO_MOMENTA and len(value) == count]
+    found = [each[index] for each in lists if hasattr(each[index], "assign")]
+    return list({id(one): one for one in found if one.shape == shape}.values())

@@ -106,6 +106,38 @@ def build_optimizer(model: Any) -> None:
         optimizer.build(model.trainable_variables)
 
 
+def innermost_optimizer(model: Any) -> Any:
+    """The optimizer that updates variables, below one that scales the loss; None: not compiled."""
+    optimizer = getattr(model, "optimizer", None)
+    while hasattr(optimizer, "inner_optimizer"):
+        optimizer = optimizer.inner_optimizer
+    return optimizer
+
+
+def around_updates(optimizer: Any, function: Callable) -> None:
+    """Send each variable's update through `function(update, gradient, variable)`, until released.
+
+    `update(gradient)` is the optimizer's own.
+    """
+    release_updates(optimizer)
+    own = optimizer.update_step
+
+    def update_step(gradient, variable, learning_rate):
+        return function(lambda changed: own(changed, variable, learning_rate), gradient, variable)
+
+    common.put(optimizer, "update_step", update_step)
+
+
+def release_updates(optimizer: Any) -> None:
+    common.release(optimizer, "update_step")
+
+
+def momenta(optimizer: Any, variable: Any) -> list[tf.Variable]:
+    """What the optimizer keeps for each entry of a variable."""
+    index, count = optimizer._get_variable_index(variable), len(optimizer._trainable_variables)
+    return [raw(one) for one in common.momenta(optimizer, index, count, variable.shape)]
+
+
 def is_tracing_symbolically() -> bool:
     return in_symbolic_scope()
 
@@ -154,7 +186,8 @@ def target(item: Any) -> Any:
         if raw(weight) is item.variable:
             hidden = item.wrapper.hidden_vars
             hidden = raw(hidden[index]) if hidden else None
-            return Target(item.site, raw(weight), raw(mask), hidden, raw(threshold))
+            state = {name: raw(one) for name, one in item.wrapper.state_vars[index].items()}
+            return Target(item.site, raw(weight), raw(mask), hidden, raw(threshold), state)
     raise LookupError(f"{item.wrapper.name} does not prune {item.site.name}.")
 
 

@@ -29,6 +29,7 @@ class _Held:
 
     pruning_vars: tuple = ()
     hidden: tuple = ()
+    state: tuple = ()
     driven: bool = False
 
 
@@ -81,6 +82,11 @@ class PrunedLayer(keras.layers.Wrapper):
         """What the gate keeps of the pruned weights, one per kernel; empty if it keeps nothing."""
         return self._held.hidden
 
+    @property
+    def state_vars(self) -> tuple:
+        """What the method keeps beside the weights, one dictionary of variables per kernel."""
+        return self._held.state
+
     def drive(self, driven: bool) -> None:
         """Told by the callback that it prunes this layer from now on, or no longer."""
         self._held.driven = driven
@@ -88,7 +94,8 @@ class PrunedLayer(keras.layers.Wrapper):
     def build(self, *args, **kwargs):
         if not self.layer.built:
             _build(self.layer, *args, **kwargs)
-        kernels = [found.variable for found in find(self.layer, adapter)[0]]
+        sites = find(self.layer, adapter)[0]
+        kernels = [found.variable for found in sites]
         by_value = {id(adapter.raw(weight)): weight for weight in self.layer.weights}
         weights = [by_value[id(kernel)] for kernel in kernels]
         held = []
@@ -101,6 +108,12 @@ class PrunedLayer(keras.layers.Wrapper):
             self._held.hidden = tuple(
                 self._add("hidden", weight.shape, weight.dtype, "zeros") for weight in weights
             )
+        self._held.state = tuple(
+            {name: self._add(name, value.shape, value.dtype.name,
+                             keras.initializers.Constant(value))
+             for name, value in self.method.state(found.site).items()}
+            for found in sites
+        )
         self.pruning_step = self._add(
             "pruning_step", (), "int64", keras.initializers.Constant(-1)
         )

@@ -211,8 +211,55 @@ def target(item: Any) -> Any:
             hidden = raw(hidden[index]) if hidden else None
             own = getattr(wrapper, "method", None) is not None
             site = item.site if own else site_of_tfmot(item.site, wrapper)
-            return Target(site, raw(weight), raw(mask), hidden, raw(threshold))
+            kept = getattr(wrapper, "state_vars", ())
+            state = {name: raw(one) for name, one in kept[index].items()} if kept else {}
+            return Target(site, raw(weight), raw(mask), hidden, raw(threshold), state)
     raise LookupError(f"{wrapper.name} does not prune {item.site.name}.")
+
+
+def innermost_optimizer(model: Any) -> Any:
+    """The optimizer that updates variables, below one that scales the loss; None: not compiled."""
+    optimizer = getattr(model, "optimizer", None)
+    while hasattr(optimizer, "inner_optimizer"):
+        optimizer = optimizer.inner_optimizer
+    return optimizer
+
+
+def around_updates(optimizer: Any, function: Callable) -> None:
+    """Send each variable's update through `function(update, gradient, variable)`, until released.
+
+    `update(gradient)` is the optimizer's own.
+
+    Raises:
+        TypeError: a legacy optimizer, which updates no single variable.
+    """
+    if not hasattr(optimizer, "update_step"):
+        raise TypeError(
+            f"{type(optimizer).__name__} is a legacy optimizer, on whose updates a method cannot "
+            f"act: use tf_keras.optimizers.{type(optimizer).__name__}."
+        )
+    release_updates(optimizer)
+    own = optimizer.update_step
+
+    def update_step(gradient, variable):
+        return function(lambda changed: own(changed, variable), gradient, variable)
+
+    def traced(gradient, variable, key):
+        # The compiled form may have been traced before, without what stands around it.
+        return optimizer._update_step(gradient, variable)
+
+    common.put(optimizer, "update_step", update_step)
+    common.put(optimizer, "_update_step_xla", traced)
+
+
+def release_updates(optimizer: Any) -> None:
+    common.release(optimizer, "update_step", "_update_step_xla")
+
+
+def momenta(optimizer: Any, variable: Any) -> list[tf.Variable]:
+    """What the optimizer keeps for each entry of a variable."""
+    index = optimizer._index_dict[optimizer._var_key(variable)]
+    return common.momenta(optimizer, index, len(optimizer._index_dict), variable.shape)
 
 
 def load_model(path: str, **kwargs: Any) -> Any:

@@ -37,6 +37,11 @@ class InCallPruning:
                 f"{method.rule.allocation} compares the layers of a model, but UpdatePruningStep "
                 "prunes each layer by itself: use tfprune.PruningCallback()."
             )
+        if method.gate.acts:
+            raise ValueError(
+                f"{method.gate} acts around a training step, but UpdatePruningStep does not: use "
+                "tfprune.PruningCallback()."
+            )
         return resolve(method.schedule, Run())
 
     def _timetable(self, step):

@@ -74,6 +74,7 @@ class PrunedLayer(pruning_wrapper.PruneLowMagnitude):
         self.pruning_obj = None
         self.pruning_vars: list = []
         self.hidden_vars: tuple = ()
+        self.state_vars: tuple = ()
         self.supports_masking = layer.supports_masking
         self._driven = False
         self._clock = InCallClock(self)
@@ -97,7 +98,8 @@ class PrunedLayer(pruning_wrapper.PruneLowMagnitude):
         if self.method is None:
             self.prunable_weights = self.layer.get_prunable_weights()
         else:
-            self.prunable_weights = [item.variable for item in find(self.layer, adapter)[0]]
+            sites = find(self.layer, adapter)[0]
+            self.prunable_weights = [item.variable for item in sites]
         # One name twice in a layer cannot be saved as h5; TF-MOT's summaries read these names.
         suffixes = [f"_{index}" if index else "" for index in range(len(self.prunable_weights))]
         self.pruning_vars = [
@@ -111,6 +113,12 @@ class PrunedLayer(pruning_wrapper.PruneLowMagnitude):
                 self._add("hidden" + suffix, weight, "zeros")
                 for weight, suffix in zip(self.prunable_weights, suffixes)
             )
+        if self.method is not None:
+            self.state_vars = tuple(
+                {name: self._keep(name + suffix, value)
+                 for name, value in self.method.state(item.site).items()}
+                for item, suffix in zip(sites, suffixes)
+            )
         self.pruning_step = self.add_weight(
             "pruning_step", shape=[], initializer=tf_keras.initializers.Constant(-1),
             dtype=tf.int64, trainable=False,
@@ -122,6 +130,13 @@ class PrunedLayer(pruning_wrapper.PruneLowMagnitude):
             name, shape=weight.shape if shape is None else shape, initializer=initializer,
             dtype=getattr(weight, "true_dtype", weight.dtype), trainable=False,
             experimental_autocast=False, aggregation=tf.VariableAggregation.MEAN,
+        )
+
+    def _keep(self, name, value):
+        return self.add_weight(
+            name, shape=value.shape, initializer=tf_keras.initializers.Constant(value),
+            dtype=value.dtype, trainable=False, experimental_autocast=False,
+            aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
         )
 
     def _validate_block(self):

@@ -12,11 +12,14 @@ import sys
 import types
 from typing import Any
 
+from tfprune.methods.admm import admm
 from tfprune.methods.base import Method, Rank, Score
+from tfprune.methods.chances import Chances
 from tfprune.methods.coreset import coreset
 from tfprune.methods.coreset_caratheodory import coreset_caratheodory
 from tfprune.methods.coreset_draws import coreset_draws
 from tfprune.methods.coreset_mussay import coreset_mussay
+from tfprune.methods.dpf import dpf
 from tfprune.methods.draws import Draw
 from tfprune.methods.fisher import fisher
 from tfprune.methods.filter_threshold import filter_threshold, filter_threshold_l2
@@ -26,6 +29,8 @@ from tfprune.methods.pfp import pfp
 from tfprune.methods.random import random
 from tfprune.methods.sipp import sipp
 from tfprune.methods.snip import snip
+from tfprune.methods.spp import spp
+from tfprune.methods.srste import srste
 from tfprune.methods.synflow import synflow
 from tfprune.methods.taylor import taylor, taylor_second_order
 
@@ -46,6 +51,10 @@ REGISTRY: dict[str, Method] = {
     "fisher": fisher,
     "taylor": taylor,
     "taylor_second_order": taylor_second_order,
+    "admm": admm,
+    "dpf": dpf,
+    "srste": srste,
+    "spp": spp,
 }
 
 
@@ -102,4 +111,4 @@ def score(name: str) -> Score:
     )
 
 
-__all__ = ["REGISTRY", "Draw", "Method", "Rank", "Score", "get", "score"]
+__all__ = ["REGISTRY", "Chances", "Draw", "Method", "Rank", "Score", "get", "score"]

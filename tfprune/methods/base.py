@@ -14,7 +14,7 @@ from tfprune.allocations import Allocation, Uniform
 from tfprune.arrays import namespace
 from tfprune.configs import class_named, from_config, register, to_config
 from tfprune.couplings import Coupled, is_coupled
-from tfprune.gates import Fixed
+from tfprune.gates import Fixed, Gate
 from tfprune.layouts import Layout
 from tfprune.select import select
 from tfprune.sites import Site
@@ -52,6 +52,23 @@ class Score:
         return self.finish(structure.total(values, layout))
 
 
+@dataclass(frozen=True)
+class Solution:
+    """Weights that a rule has found, before masks are chosen from them.
+
+    Attributes:
+        kernels: of each site, NumPy arrays.
+        others: (variable, value) of what else is to change.
+        notes: what is to be reported of each site, {name: texts}.
+        cautions: what did not go as asked.
+    """
+
+    kernels: Sequence[np.ndarray]
+    others: Sequence[tuple[Any, np.ndarray]] = ()
+    notes: dict[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
+    cautions: Sequence[str] = ()
+
+
 @register
 @dataclass(frozen=True)
 class Rank:
@@ -75,6 +92,9 @@ class Rank:
 
     reweights: ClassVar[bool] = False
     """Whether `factors` changes kept weights; then masks are chosen between two steps."""
+
+    solves: ClassVar[bool] = False
+    """Whether `solve` finds new weights before masks are chosen, between two steps."""
 
     score: Score
     structure: Structure = Element()
@@ -100,7 +120,18 @@ class Rank:
                 f"Uniform(), got {self.allocation}. Leave `allocation` out."
             )
 
-    def masks(self, weights: Sequence[Any], sites: Sequence[Site], sparsity, *, final) -> list[Any]:
+    def state(self, site: Site) -> dict[str, np.ndarray]:
+        """The numbers that it keeps for a site beside the weights: name -> first value."""
+        return {}
+
+    def advance(self, weights: Sequence[Any], sites: Sequence[Site],
+                states: Sequence[dict[str, Any]], sparsity: Any, *,
+                final: float) -> list[dict[str, Any]]:
+        """For each site what of its state changes in an update, before masks are chosen."""
+        return [{}] * len(sites)
+
+    def masks(self, weights: Sequence[Any], sites: Sequence[Site], sparsity, *, final,
+              states: Sequence[dict[str, Any]] | None = None) -> list[Any]:
         """One boolean mask per site, True = keep.
 
         Args:
@@ -108,13 +139,20 @@ class Rank:
             sites: where they stand.
             sparsity: fraction of groups to remove now.
             final: the schedule's last sparsity.
+            states: what the method keeps for each site, and its mask at rest, by name; None: the
+                score needs none of it.
         """
-        return self.choose(self.scores(weights, sites), sites, sparsity, final=final)
+        return self.choose(self.scores(weights, sites, states), sites, sparsity, final=final)
 
     @property
     def is_measured(self) -> bool:
         """Whether the rule takes or changes more than the weights of a site: the model, data."""
-        return self.reweights or statistics.is_measured(self.score.needs)
+        return self.changes or statistics.is_measured(self.score.needs)
+
+    @property
+    def changes(self) -> bool:
+        """Whether it changes weights that it keeps."""
+        return self.reweights or self.solves
 
     def scores(self, weights: Sequence[Any], sites: Sequence[Site],
                measured: Sequence[dict[str, Any]] | None = None) -> list[Any]:
@@ -122,7 +160,8 @@ class Rank:
 
         Args:
             weights, sites: as for `masks`.
-            measured: the measured statistics of each site; None: the score needs none.
+            measured: the measured statistics of each site, or what is kept for it; None: the
+                score needs none.
         """
         resting = [name for name in self.score.needs if name in statistics.RESTING]
         supplied = statistics.collect(resting, weights, seed=self.seed)
@@ -195,6 +234,17 @@ class Rank:
         """
         raise NotImplementedError(f"{type(self).__name__} changes no kept weight")
 
+    def solve(self, subject: Any, sparsity: float, *, final: float) -> Solution:
+        """New weights, from which masks are chosen next; the model is not changed.
+
+        Asked of rules that declare `solves`.
+
+        Args:
+            subject: the model and its sites, a `statistics.subject.Subject`.
+            sparsity, final: as for `choose`.
+        """
+        raise NotImplementedError(f"{type(self).__name__} looks for no weights")
+
     def course(self, begin: float, end: float) -> list[float]:
         """The sparsities of the rounds of one update: 1 - s falls by equal factors.
 
@@ -224,17 +274,23 @@ class Method:
 
     name: str
     rule: Rank
-    gate: Fixed = Fixed()
+    gate: Gate = Fixed()
     schedule: Any = None
     timing: Any = None
     paper: str = ""
 
     def __post_init__(self):
-        if self.rule.reweights and self.gate.hides:
+        if self.rule.changes and self.gate.hides:
             raise ValueError(
-                f"{type(self.rule).__name__} changes the weights that read what it removes, so "
-                f"nothing that {self.gate} keeps could come back: leave `gate` out."
+                f"{type(self.rule).__name__} changes the weights that it keeps, so nothing that "
+                f"{self.gate} keeps could come back: leave `gate` out."
             )
+
+    def state(self, site: Site) -> dict[str, np.ndarray]:
+        """What the rule and the gate keep for a site beside the weights: name -> first value."""
+        if self.rule.structure.supports(site.shape, site.layout) is not None:
+            return {}  # the site stays dense
+        return {**self.rule.state(site), **self.gate.state(site, self.rule.structure)}
 
     def get_config(self) -> dict[str, Any]:
         """Every field as JSON types; the score by its name."""
@@ -244,7 +300,7 @@ class Method:
             if field.name != "score"
         }
         rule["score"] = self.rule.score.name
-        if self.rule.reweights:
+        if type(self.rule) is not Rank:
             rule["class_name"] = type(self.rule).__name__
         return {
             "name": self.name,

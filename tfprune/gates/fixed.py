@@ -1,19 +1,16 @@
-"""How a mask acts on a weight during training.
-
-The kernel is sparse at rest: between two training steps it holds W*M. What a gate wants to keep
-of the pruned weights it keeps in a second variable, `hidden = W*(1-M)`.
-"""
+"""The mask that multiplies the weight."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from tfprune.configs import register
+from tfprune.gates.base import Gate
 
 
 @register
 @dataclass(frozen=True)
-class Fixed:
+class Fixed(Gate):
     """A mask that multiplies the weight: y = f(x; W*M).
 
     Attributes:
@@ -34,9 +31,4 @@ class Fixed:
 
     @property
     def hides(self) -> bool:
-        """Whether the gate needs the variable `hidden`."""
         return self.straight_through
-
-    def dense(self, kernel, hidden):
-        """W, the weight that scores are computed from: the kernel with what the mask hides."""
-        return kernel if hidden is None else kernel + hidden

@@ -1,0 +1,267 @@
+"""Every method whose gate acts on the optimizer's updates, in both Kerases."""
+
+import numpy as np
+import pytest
+import tf_keras
+from tiny_models import (BATCH, KERASES, STEPS, arrays, check_run, cnn, compiled, data, examples,
+                         fit, masks, with_weights)
+
+import tfprune
+from tfprune.methods import REGISTRY
+
+ACTING = [name for name, method in REGISTRY.items() if method.gate.acts]
+SPARSITY = 0.6
+SCHEDULE = tfprune.Polynomial(SPARSITY, end=1.0, frequency=2)
+everywhere = pytest.mark.parametrize("family", KERASES)
+# One method that does all that a gate can do in both Kerases, the others in one.
+each = pytest.mark.parametrize("family, name", [
+    *((family, "spp") for family in KERASES), *(("keras", name) for name in ACTING if name != "spp")
+])
+
+
+def method(name):
+    changes = {"structure": tfprune.Element()} if REGISTRY[name].rule.structure.fixed else {}
+    return tfprune.get(name, schedule=SCHEDULE, **changes)
+
+
+def test_there_are_some():
+    assert {"srste", "spp"} <= set(ACTING)
+
+
+@everywhere
+def test_half_precision_compiled_in_several_steps(family, name="spp"):
+    library = KERASES[family]
+    policy = library.mixed_precision.global_policy() if family == "tf_keras" else \
+        library.mixed_precision.dtype_policy()
+    library.mixed_precision.set_global_policy("mixed_float16")
+    try:
+        model, callback = cnn(family), tfprune.PruningCallback(method(name), data=examples(family))
+        compiled(model, family, jit_compile=True, steps_per_execution=STEPS)
+        fit(model, callback)
+    finally:
+        library.mixed_precision.set_global_policy(policy)
+    check_run(callback, SPARSITY)
+    assert all(np.isfinite(weight).all() for weight in model.get_weights())
+
+
+@each
+def test_a_saved_model_goes_on_where_it_stopped(family, name, tmp_path):
+    def wrapped():
+        model = tfprune.prune(cnn(family), method(name))
+        optimizer = KERASES[family].optimizers.Adam(0.01)
+        return compiled(model, family, optimizer), tfprune.PruningCallback(data=examples(family))
+
+    whole, callback = wrapped()
+    fit(whole, callback, epochs=2)
+    half, stopping = wrapped()
+    stopping.total_steps = 2 * STEPS
+    fit(half, stopping, epochs=1)
+    half.save(tmp_path / "half.keras")
+    again = tfprune.load_model(tmp_path / "half.keras")
+    for one, other in zip(half.get_weights(), again.get_weights()):
+        np.testing.assert_array_equal(one, other)
+    going_on = tfprune.PruningCallback(data=examples(family))
+    fit(again, going_on, epochs=2, initial_epoch=1)
+    for one, other in zip(masks(callback).values(), masks(going_on).values()):
+        np.testing.assert_array_equal(one, other)
+    for one, other in zip(callback.driver.targets, going_on.driver.targets):
+        np.testing.assert_allclose(arrays(one)[0], arrays(other)[0], atol=1e-6)
+
+
+@each
+def test_evaluation_is_deterministic_and_the_stripped_model_predicts_the_same(family, name):
+    model = tfprune.prune(cnn(family), method(name))
+    callback = tfprune.PruningCallback(data=examples(family))
+    fit(compiled(model, family), callback)
+    inputs = data()[0]
+    first = model.predict(inputs, verbose=0)
+    np.testing.assert_array_equal(model.predict(inputs, verbose=0), first)
+    stripped = tfprune.strip_pruning(model).predict(inputs, verbose=0)
+    np.testing.assert_allclose(stripped, first, atol=1e-6)
+
+
+@everywhere
+def test_a_model_without_an_optimizer(family):
+    callback = tfprune.PruningCallback("spp", 0.5)
+    callback.start(cnn(family), total_steps=10)
+    with pytest.raises(ValueError, match="has no optimizer: compile it first"):
+        callback.open()
+
+
+def test_a_legacy_optimizer():
+    model = compiled(cnn("tf_keras"), "tf_keras", tf_keras.optimizers.legacy.SGD(0.1))
+    with pytest.raises(TypeError, match="use tf_keras.optimizers.SGD"):
+        fit(model, tfprune.PruningCallback("spp", 0.5))
+
+
+@everywhere
+def test_a_step_without_the_compiled_optimizer(family):
+    library = KERASES[family]
+
+    class Own(library.Model):
+        def train_step(self, pair):
+            return {"loss": 0.0}
+
+    base = cnn(family)
+    model = compiled(Own(base.inputs, base.outputs), family)
+    with pytest.raises(ValueError, match="made none with the optimizer"):
+        fit(model, tfprune.PruningCallback("spp", 0.5))
+
+
+@everywhere
+def test_an_interrupted_run_leaves_nothing_in_the_optimizer(family):
+    class Stop(Exception):
+        pass
+
+    class Stopping(KERASES[family].callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            raise Stop
+
+    model = compiled(cnn(family), family)
+    with pytest.raises(Stop):
+        fit(model, tfprune.PruningCallback("spp", 0.5), Stopping())
+    fit(model, tfprune.PruningCallback("magnitude", SPARSITY))
+    assert "update_step" not in vars(model.optimizer)
+
+
+@everywhere
+def test_a_model_that_is_not_built(family):
+    library = KERASES[family]
+    model = library.Sequential([library.layers.Flatten(), library.layers.Dense(3)])
+    callback = tfprune.PruningCallback("spp", 0.5)
+    if family == "keras":
+        fit(compiled(model, family), callback, epochs=1)
+        assert callback.report.sites
+    else:
+        with pytest.raises(ValueError, match="not built: call it on a batch before"):
+            fit(compiled(model, family), callback, epochs=1)
+
+
+def loop(family, optimizer, steps, change):
+    """Training steps with one Dense kernel whose gradient is `change`d, without the library."""
+    import tensorflow as tf
+
+    inputs, labels = data((4,))
+    library = KERASES[family]
+    model = library.Sequential([library.Input((4,)), library.layers.Dense(3, use_bias=False)])
+    weight = np.random.default_rng(7).normal(size=(4, 3)).astype("float32")
+    kernel = tf.Variable(weight)
+    optimizer.build([kernel])
+    loss = library.losses.SparseCategoricalCrossentropy(from_logits=True)
+    for step in range(steps):
+        at = slice((step % STEPS) * BATCH, (step % STEPS + 1) * BATCH)
+        mask = change.mask(kernel.numpy())
+        with tf.GradientTape() as tape:
+            seen = tf.Variable(kernel * mask)
+            tape.watch(seen)
+            value = loss(labels[at], tf.matmul(inputs[at], seen))
+        gradient = tape.gradient(value, seen) + change.rate * (1 - mask) * kernel
+        optimizer.apply_gradients([(gradient, kernel)])
+    model.set_weights([weight])
+    return model, kernel.numpy(), change.mask(kernel.numpy())
+
+
+class TwoOfFour:
+    rate = 0.05
+
+    @staticmethod
+    def mask(weight):
+        order = np.argsort(-np.abs(weight), axis=0, kind="stable")
+        mask = np.zeros_like(weight)
+        np.put_along_axis(mask, order[:2], 1, axis=0)
+        return mask
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+@pytest.mark.parametrize("wrap", [False, True], ids=["callback", "wrapped"])
+@everywhere
+def test_srste_is_an_independent_loop(family, wrap, optimizer):
+    optimizers = KERASES[family].optimizers
+
+    def make():
+        return optimizers.SGD(0.1, momentum=0.9) if optimizer == "sgd" else optimizers.Adam(0.05)
+
+    model, weight, mask = loop(family, make(), 2 * STEPS, TwoOfFour)
+    chosen = tfprune.get("srste", gate=tfprune.Decaying(TwoOfFour.rate),
+                         schedule=tfprune.Constant(0.5, frequency=1))
+    callback = tfprune.PruningCallback() if wrap else tfprune.PruningCallback(chosen)
+    if wrap:
+        model = tfprune.prune(model, chosen)
+    fit(compiled(model, family, make()), callback, shape=(4,))
+    kernel, kept, hidden = arrays(callback.driver.targets[0])
+    np.testing.assert_array_equal(kept, mask != 0)
+    np.testing.assert_allclose(kernel, weight * mask, atol=2e-6)
+    np.testing.assert_allclose(hidden, weight * (1 - mask), atol=2e-6)
+
+
+def test_srste_gradient_by_hand():
+    from tfprune.gates import Moment
+
+    weight, mask = np.array([.4, -.1, .3, .05]), np.array([1., 0, 1, 0])
+    now = Moment(None, None, weight, mask, {}, 0)
+    gradient, changes = tfprune.Decaying(2e-4).learn(now, np.array([.1, .2, -.1, .3]))
+    np.testing.assert_allclose(gradient, [.1, .19998, -.1, .30001], rtol=1e-12)
+    assert changes == {}
+
+
+@pytest.mark.parametrize("optimizer", ["SGD", "Adam", "AdamW"])
+@everywhere
+def test_what_spp_leaves_out_of_a_step_comes_out_unchanged(family, optimizer):
+    optimizers = KERASES[family].optimizers
+    made = optimizers.SGD(0.1, momentum=0.9) if optimizer == "SGD" else \
+        getattr(optimizers, optimizer)(0.05)
+    layers = KERASES[family].layers
+    model = KERASES[family].Sequential([
+        KERASES[family].Input((6, 6, 2)), layers.Flatten(), layers.Dense(8), layers.Dense(3)])
+    compiled(with_weights(model), family, made)
+    made.build(model.trainable_variables)
+    # Chances of 1/2 for all groups, and no update of them.
+    spp = tfprune.get("spp", structure=tfprune.Filter(),
+                      schedule=tfprune.Constant(0.5, begin=10**6, frequency=1))
+    callback = tfprune.PruningCallback(spp)
+    seen = []
+
+    class Watch(KERASES[family].callbacks.Callback):
+        def on_train_batch_begin(self, batch, logs=None):
+            for target in callback.driver.targets:
+                chance = target.state["chance"]
+                chance.assign(np.full(chance.shape, 0.5, np.float32))
+            self.before = self.values()
+
+        def values(self):
+            home, optimizer = callback.driver.adapter, model.optimizer
+            return [[one.numpy() for one in (target.kernel, *home.momenta(
+                optimizer, target.kernel))] for target in callback.driver.targets]
+
+        def on_train_batch_end(self, batch, logs=None):
+            for before, after in zip(self.before, self.values()):
+                moved = np.stack([one != other for one, other in zip(before, after)])
+                filters = moved.any(axis=1)
+                # The kernel and its momenta move together, and whole filters at once.
+                assert (filters == filters[0]).all() and (moved.mean(axis=1)[filters] > 0.9).all()
+                seen.extend(filters[0])
+
+    watch = Watch()
+    fit(model, callback, watch, epochs=8)
+    assert len(watch.before[0]) == (2 if optimizer == "SGD" else 3)
+    share, count = np.mean(seen), len(seen)
+    assert abs(share - 0.5) < 4 * 0.5 / np.sqrt(count), (share, count)
+
+
+def test_dpf_by_hand():
+    """A = diag(1, 4, .5), b = 1, w = (.1, .5, .9), m = (0, 1, 1): three steps of w -= lr g(m w)."""
+    import keras
+    import tensorflow as tf
+
+    curvature = tf.constant([[1.0], [4.0], [0.5]])
+    for straight, first in ((True, 0.4), (False, 0.0)):
+        model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1, use_bias=False)])
+        model.set_weights([np.array([[.1], [.5], [.9]], np.float32)])
+        model.compile(keras.optimizers.SGD(0.1), lambda _, y: 3 * (curvature * y * y / 2 - y))
+        callback = tfprune.PruningCallback(tfprune.get(
+            "dpf", gate=tfprune.Fixed(straight), schedule=tfprune.OneShot(1 / 3)))
+        model.fit(np.eye(3), np.zeros((3, 1)), batch_size=3, epochs=3, verbose=0,
+                  shuffle=False, callbacks=[callback])
+        kernel, mask, hidden = arrays(callback.driver.targets[0])
+        assert mask.ravel().tolist() == [False, True, True]
+        np.testing.assert_allclose((kernel + hidden).ravel(), [first, .304, 1.0568875], rtol=1e-6)

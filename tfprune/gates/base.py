@@ -1,0 +1,93 @@
+"""What every gate promises: how a mask acts on a weight during training.
+
+The kernel is sparse at rest: between two training steps it holds W*M. What a gate wants to keep
+of the pruned weights it keeps in a second variable, `hidden`, so that W = kernel + hidden always.
+"""
+
+from __future__ import annotations
+
+import abc
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from tfprune.sites import Site
+from tfprune.structures import Structure
+
+Changes = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Moment:
+    """One site within one training step, as a gate sees it.
+
+    Attributes:
+        site: what is pruned.
+        structure: which of its weights go together.
+        weight: W, dense, before the optimizer changes it.
+        mask: at rest, 1 = keep, shape and dtype of the weight.
+        state: name -> tensor, the numbers that the method keeps for this site.
+        step: finished steps, a scalar tensor.
+    """
+
+    site: Site
+    structure: Structure
+    weight: Any
+    mask: Any
+    state: dict[str, Any]
+    step: Any
+
+
+class Gate(abc.ABC):
+    """How a mask acts on a weight. Subclasses are frozen dataclasses.
+
+    A training step of a gate that `acts`, all of it inside the compiled step:
+
+        kernel <- open(W) ; hidden <- W - kernel                       if the gate `opens`
+        forward pass and gradient at the kernel
+        gradient <- learn(gradient), then the optimizer's own update, where the entries `moves`
+        kernel <- W*M ; hidden <- W*(1-M)                              settle, for all gates
+
+    A gate that does not act leaves the optimizer alone, and needs nothing before the step.
+    """
+
+    acts: ClassVar[bool] = False
+    """Whether it has a part in the optimizer's updates."""
+
+    opens: ClassVar[bool] = False
+    """Whether the forward pass of training sees something else than W*M; then it also acts."""
+
+    @property
+    @abc.abstractmethod
+    def hides(self) -> bool:
+        """Whether the gate needs the variable `hidden`."""
+
+    def dense(self, kernel: Any, hidden: Any) -> Any:
+        """W, the weight that scores are computed from: the kernel with what the mask hides."""
+        return kernel if hidden is None else kernel + hidden
+
+    def state(self, site: Site, structure: Structure) -> dict[str, np.ndarray]:
+        """The numbers that it keeps for a site beside the weights: name -> first value."""
+        return {}
+
+    def open(self, now: Moment) -> tuple[Any, Changes]:
+        """(what the forward pass sees, changed state), before the step."""
+        return now.weight * now.mask, {}
+
+    def learn(self, now: Moment, gradient: Any) -> tuple[Any, Changes]:
+        """(the gradient that the optimizer gets, changed state).
+
+        Args:
+            gradient: of the loss by what the forward pass saw; after clipping, summed over
+                replicas, without the loss scale of mixed precision.
+        """
+        return gradient, {}
+
+    def moves(self, now: Moment) -> Any:
+        """True for the entries that this step may change, they and their momenta; None: all."""
+        return None
+
+    def fresh(self, now: Moment) -> Any:
+        """True for the entries whose momenta begin at zero in this step; None: none."""
+        return None

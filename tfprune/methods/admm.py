@@ -1,0 +1,71 @@
+"""ADMM pruning without data: each layer is fitted to the dense one on synthetic inputs."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from tfprune.admm.settings import ADMM
+from tfprune.arrays import namespace
+from tfprune.configs import register
+from tfprune.methods.base import Method, Rank, Score
+from tfprune.schedules import OneShot
+
+
+def _square(statistics):
+    weight = statistics["weight"]
+    xp = namespace(weight)
+    wide = weight if weight.dtype.name == "float64" else xp.astype(weight, "float32")
+    return xp.square(wide)
+
+
+def _root(values):
+    return namespace(values).sqrt(values)
+
+
+@register
+@dataclass(frozen=True)
+class Solve(Rank):
+    """Looks for weights on the structure whose layers do what the dense layers do.
+
+    Attributes:
+        solver: how the search is run.
+        score, structure, allocation, seed: as of `Rank`; the seed is that of the inputs.
+
+    Raises:
+        ValueError: several rounds, or a running average: the search has its own iterations.
+
+    Example:
+        >>> import tfprune
+        >>> tfprune.get("admm", solver=tfprune.ADMM(iterations=5)).rule.solver.iterations
+        5
+    """
+
+    solves: ClassVar[bool] = True
+
+    solver: ADMM = ADMM()
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.rounds != 1 or self.momentum:
+            raise ValueError(
+                f"rounds={self.rounds}, momentum={self.momentum}: ADMM has iterations of its own, "
+                "get('admm', solver=ADMM(iterations=20)); leave both out."
+            )
+
+    def solve(self, subject, sparsity, *, final):
+        from tfprune.admm.solver import solve
+
+        return solve(self, self.solver, subject, sparsity, final=final)
+
+
+admm = Method(
+    name="admm",
+    rule=Solve(Score("admm", needs=("weight",), formula=_square, finish=_root)),
+    timing=OneShot(0.0),
+    paper="Z. Zhan, Y. Gong, Z. Li, P. Zhao, X. Ma, W. Niu, X. Xu, B. Ren, Y. Wang, X. Lin, "
+    "'A Privacy-Preserving DNN Pruning and Mobile Acceleration Framework', 2020, arXiv 2003.06513",
+)
+"""score = norm of a group, ||W||_2, of the weights that the search has found.
+
+Takes no data: inputs are random pixels, or what `solver=ADMM(inputs=...)` says. Changes the kept
+weights and biases, too. To train on with exactly the zeros that there are: `schedule=Held()`.
+"""

@@ -1,0 +1,23 @@
+"""DJPQ: channels and bit widths are learned together, under one price for bit operations."""
+
+from tfprune.joint.rule import Told
+from tfprune.joint.settings import Joint
+from tfprune.methods.base import Method
+from tfprune.methods.magnitude import magnitude
+from tfprune.schedules import OneShot
+from tfprune.structures import Filter
+
+djpq = Method(
+    name="djpq",
+    rule=Told(magnitude.rule.score, Filter()),
+    gate=Joint(),
+    schedule=OneShot(0.0),
+    paper="Y. Wang, Y. Lu, T. Blankevoort, 'Differentiable Joint Pruning and Quantization for "
+    "Hardware Efficiency', 2020, arXiv 2007.10463",
+)
+"""Wrap the whole model, `prune(model, "djpq")`, and train it with `PruningCallback()`.
+
+How much goes is not asked for as a sparsity, but by the strengths of the gate:
+`get("djpq", gate=Joint(bops=2.0))`. A price raised from zero over `ramp` steps; dense weights
+until the end of `fit`, where gates are folded, dropped channels masked and weights quantized.
+"""

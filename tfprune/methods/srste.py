@@ -1,0 +1,21 @@
+"""SR-STE: N:M sparsity from scratch, where pruned weights live on and decay."""
+
+from tfprune.gates import Decaying
+from tfprune.methods.base import Method, Rank
+from tfprune.methods.magnitude import magnitude
+from tfprune.schedules import Constant
+from tfprune.structures import NofM
+
+srste = Method(
+    name="srste",
+    rule=Rank(magnitude.rule.score, structure=NofM(2, 4)),
+    gate=Decaying(),
+    timing=Constant(0.0, end=0.9, frequency=1),
+    paper="A. Zhou, Y. Ma, J. Zhu, J. Liu, Z. Zhang, K. Yuan, W. Sun, H. Li, 'Learning N:M "
+    "Fine-grained Structured Sparse Neural Networks From Scratch', 2021, arXiv 2102.04010",
+)
+"""w <- w - lr (g(w m) + 0.0002 (1 - m) w), m = 1 for the n largest of every m weights.
+
+2:4 along the input channels by default; `structure=NofM(n, m)` keeps n of every m. Masks are
+chosen anew in every step, for nine tenths of the run. Takes other structures, too.
+"""

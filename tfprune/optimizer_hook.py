@@ -1,0 +1,74 @@
+"""Stands around an optimizer's update of each pruned kernel, for the gates that act on it."""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import Any, Callable, Sequence
+
+import tensorflow as tf
+
+from tfprune.gates import Moment
+from tfprune.settle import Settle, Target, read_state, write_state
+
+
+class OptimizerHook:
+    """Lets gates change gradients and learn from them, in the compiled step.
+
+    Args:
+        settles: those whose gates act.
+        adapter: of the model's Keras.
+        step: the run's counter of finished steps.
+    """
+
+    def __init__(self, settles: Sequence[Settle], adapter: ModuleType, step: tf.Variable):
+        self._settles = settles
+        self._adapter = adapter
+        self._step = step
+        self._optimizer: Any = None
+        self._acting: dict[Any, tuple[Settle, Target]] = {}
+        self.has_run = False
+
+    def attach(self, model: Any) -> None:
+        """Stand around the updates of the model's optimizer until `detach`.
+
+        Raises:
+            ValueError: the model has no optimizer.
+            TypeError: its optimizer does not update variable by variable.
+        """
+        self._optimizer = self._adapter.innermost_optimizer(model)
+        if self._optimizer is None:
+            gates = ", ".join(dict.fromkeys(str(one.method.gate) for one in self._settles))
+            raise ValueError(
+                f"{gates} acts on the optimizer's updates, but the model {model.name!r} has no "
+                "optimizer: compile it first. In a loop of your own use the optimizer that the "
+                "model was compiled with."
+            )
+        self._adapter.around_updates(self._optimizer, self._update)
+        key = self._optimizer._var_key
+        self._acting = {key(target.kernel): (settle, target)
+                        for settle in self._settles for target in settle.targets}
+    def _update(self, update: Callable, gradient: Any, variable: tf.Variable) -> None:
+        acting = self._acting.get(self._optimizer._var_key(variable))
+        if acting is None:
+            return update(gradient)
+        self.has_run = True
+        settle, target = acting
+        gate = settle.method.gate
+        mask, state = tf.convert_to_tensor(target.mask), target.state
+        hidden = None if target.hidden is None else tf.convert_to_tensor(target.hidden)
+        now = Moment(
+            target.site, settle.method.rule.structure,
+            gate.dense(tf.convert_to_tensor(variable), hidden), mask,
+            read_state(target.mask, state), self._step.read_value(),
+        )
+        gradient, changes = gate.learn(now, tf.convert_to_tensor(gradient))
+        momenta = self._adapter.momenta(self._optimizer, variable)
+        fresh, moves = gate.fresh(now), gate.moves(now)
+        if fresh is not None:
+            for one in momenta:
+                one.assign(tf.where(fresh, tf.zeros([], one.dtype), one))
+        held = [] if moves is None else [(one, one.read_value()) for one in (variable, *momenta)]
+        update(gradient)
+        for one, before in held:
+            one.assign(tf.where(moves, one, before))
+        write_state(state, changes)
