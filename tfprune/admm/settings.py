@@ -52,7 +52,9 @@ class Penalty:
 
     def at(self, iteration: int) -> float:
         """rho of an iteration, counted from 0."""
-        return min(self.start * self.growth ** min(iteration, 1000), self.most)
+        if iteration * math.log(self.growth) >= math.log(self.most / self.start):
+            return self.most  # the power might overflow
+        return self.start * self.growth ** iteration
 
 
 @register
