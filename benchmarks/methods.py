@@ -22,7 +22,7 @@ from pathlib import Path
 RESULTS = Path(__file__).resolve().parent / "results" / "methods.jsonl"
 SPARSITIES = (0.80, 0.90, 0.95)
 ELEMENTS = ("tfmot", "magnitude", "random", "snip", "grasp", "synflow", "taylor",
-            "taylor_second_order", "fisher", "sipp")
+            "taylor_second_order", "fisher", "sipp", "dpf")
 CHANNELS = ("magnitude", "random", "taylor", "taylor_second_order", "fisher", "filter_threshold",
             "filter_threshold_l2", "pfp", "coreset", "coreset_caratheodory", "coreset_mussay")
 ALWAYS = ("tfmot", "magnitude")  # in the table of long runs beside the best
@@ -105,7 +105,9 @@ def _pruned(options: argparse.Namespace, model, split, steps: int):
     if options.channels and method.rule.structure == tfprune.Element():
         changes["structure"] = tfprune.Filter(coupled=True)
     elif not options.channels:
-        changes["structure"], changes["allocation"] = tfprune.Element(), tfprune.Global()
+        changes["structure"] = tfprune.Element()
+        if method.rule.allocation == tfprune.Uniform():
+            changes["allocation"] = tfprune.Global()
     if options.channels and options.method.startswith("filter_threshold"):
         # The paper's: the last layer's outputs are classes.
         last = model.layers[-1].name

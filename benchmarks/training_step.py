@@ -1,16 +1,20 @@
 """Time and memory of a training step: dense, callback alone, wrapped, TF-MOT.
 
     python benchmarks/training_step.py [--runs 15] [--model mlp resnet8] [--keras keras tf_keras]
+    python benchmarks/training_step.py --methods dpf spp srste
 
 Each contender has a process of its own, and each run is a `model.fit`, timed after its first
 steps. A line gives the minimum over interleaved runs, its ratio to dense in the same Keras, and the
 peak memory. The MLP has 4 million weights and refreshes its masks every 10 steps; ResNet-8 every
-100.
+100. With `--methods` the named methods stand beside dense instead, each with its own structure,
+gate and schedule, at 80 % or at what its structure fixes; refreshes as often as its schedule says,
+else as above.
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import os
 import subprocess
@@ -29,6 +33,7 @@ def main() -> int:
     parser.add_argument("--runs", type=int, default=15)
     parser.add_argument("--model", nargs="+", choices=STEPS, default=list(STEPS))
     parser.add_argument("--keras", nargs="+", choices=CONTENDERS, default=list(CONTENDERS))
+    parser.add_argument("--methods", nargs="+", help="names of the registry")
     parser.add_argument("--serve", nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.serve:
@@ -41,16 +46,16 @@ def main() -> int:
         table.add_column(column, justify="left" if column in ("model", "keras") else "right")
     for model in options.model:
         for package in options.keras:
-            for row in measure(model, package, options.runs):
+            names = ("dense", *options.methods) if options.methods else CONTENDERS[package]
+            for row in measure(model, package, names, options.runs):
                 table.add_row(*row)
             table.add_section()
     Console().print(table)
     return 0
 
 
-def measure(model: str, package: str, runs: int):
+def measure(model: str, package: str, names: tuple[str, ...], runs: int):
     """Start one process per contender, and let them run in turn."""
-    names = CONTENDERS[package]
     processes = {name: _start(model, package, name) for name in names}
     seconds: dict[str, list[float]] = {name: [] for name in names}
     memory = {}
@@ -146,11 +151,26 @@ def pruned(network, name: str, frequency: int):
         return tfmot.prune_low_magnitude(network, schedule), lambda: [tfmot.UpdatePruningStep()]
     import tfprune
 
+    if name in tfprune.methods():
+        method = _timed(tfprune.get(name), frequency)
+        return network, lambda: [tfprune.PruningCallback(method)]
     schedule = tfprune.Constant(0.8, frequency=frequency)
     if name == "wrapped":
         return (tfprune.prune(network, "magnitude", schedule=schedule),
                 lambda: [tfprune.PruningCallback()])
     return network, lambda: [tfprune.PruningCallback("magnitude", schedule=schedule)]
+
+
+def _timed(method, frequency: int):
+    """The method with its own schedule, which refreshes at the given frequency if it has none."""
+    import tfprune
+
+    fixed, timing = method.rule.structure.fixed, method.timing or tfprune.Polynomial(0.0)
+    sparsity = 0.8 if fixed is None else method.rule.structure.sparsity
+    changes = {"sparsity": sparsity}
+    if getattr(timing, "frequency", 1) is None:
+        changes["frequency"] = frequency
+    return tfprune.get(method, schedule=dataclasses.replace(timing, **changes))
 
 
 def mlp(keras):
