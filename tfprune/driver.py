@@ -124,7 +124,7 @@ class Driver:
             if not self.settles:
                 raise ValueError(self._nothing_to_prune())
             self._check_values()
-            if self._resume():
+            if self._adopters():
                 self._once(self._adopt)
             self._once(self._refresh)
             self._prepare_updates(found)
@@ -282,11 +282,15 @@ class Driver:
         for settle in self.settles:
             settle.apply()
 
+    def _adopters(self) -> list[Settle]:
+        """Those whose masks are the zeros there are: where a run goes on, or the schedule says so.
+        """
+        return [settle for settle in self.settles
+                if self._resume() or getattr(settle.method.schedule, "adopts", False)]
+
     def _adopt(self):
-        """Where a run goes on, or a schedule says so, the zeros there are become the masks."""
-        for settle in self.settles:
-            if self._resume() or getattr(settle.method.schedule, "adopts", False):
-                adopt(settle.targets)
+        for settle in self._adopters():
+            adopt(settle.targets)
 
     def _refresh(self):
         step = self.step.read_value()
