@@ -27,6 +27,7 @@ _HOMES = {
     "tfprune.sparsity_log": ("SparsityLog",),
     "tfprune.structures": (
         "Block", "Channel", "Column", "Element", "Filter", "Kernel", "NofM", "Pattern",
+        "Rows",
     ),
     "tfprune.surgery.groups": ("ChannelGroup", "channel_groups"),
 }

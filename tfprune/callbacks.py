@@ -244,14 +244,15 @@ def _default_schedule(method: Method, sparsity: float | None) -> Any:
     """The method's own, else cubic; N:M is whole at once, there is nothing gradual about it."""
     structure = method.rule.structure
     if structure.fixed is not None:
-        if sparsity not in (None, structure.sparsity):
+        own = structure.sparsity  # None: it depends on the layer
+        if sparsity not in (None, own):
+            says = f"keeps {structure.fixed} in every row" if own is None else f"removes {own:g}"
             raise ValueError(
-                f"sparsity={sparsity}, but {structure} removes {structure.sparsity:g}; leave "
-                "sparsity out."
+                f"sparsity={sparsity}, but {structure} {says}; leave sparsity out."
             )
         if method.timing is not None:
-            return dataclasses.replace(method.timing, sparsity=structure.sparsity)
-        return Constant(structure.sparsity, end=0.5)
+            return dataclasses.replace(method.timing, sparsity=own or 0.0)
+        return Constant(own or 0.0, end=0.5)
     if sparsity is None:
         raise ValueError(
             "How much to prune? Pass sparsity=0.8 (the fraction to remove), or a schedule."

@@ -19,6 +19,7 @@ EXAMPLES = {
     structures.NofM: [structures.NofM(1, 4)],
     structures.Kernel: [structures.Kernel("sum", balanced=True)],
     structures.Pattern: [structures.Pattern(((0, 1), (2, 3)), connectivity=True, balanced=True)],
+    structures.Rows: [structures.Rows("maps", 3, tiles=2, pooling="max")],
     structures.Column: [structures.Column("max")],
     structures.Channel: [structures.Channel("max")],
     structures.Filter: [structures.Filter("sum", coupled=True)],

@@ -13,11 +13,13 @@ from tfprune import layouts
 from tfprune.configs import from_config, to_config
 from tfprune.layouts import DENSE
 from tfprune.select import select
-from tfprune.structures import Block, Channel, Column, Element, Filter, Kernel, NofM
+from tfprune.structures import Block, Channel, Column, Element, Filter, Kernel, NofM, Rows
 
 POOLED = [Block(1, 4), Block(4, 1, "max"), Block(2, 3, "sum"), Block(1, 1), Block(100, 100),
           Kernel(), Column("max"), Channel("sum"), Filter()]
-STRUCTURES = [Element(), NofM(2, 4), NofM(1, 2), NofM(3, 16), *POOLED]
+ROWS = [Rows("weights"), Rows("kernels", 2), Rows("maps", 1, tiles=2),
+        Rows(tiles=3, pooling="sum")]
+STRUCTURES = [Element(), NofM(2, 4), NofM(1, 2), NofM(3, 16), *POOLED, *ROWS]
 LAYOUTS = {
     "dense": (DENSE, 2), "embedding": (layouts.EMBEDDING, 2), "conv1": (layouts.conv(1), 3),
     "conv2": (layouts.conv(2), 4), "conv3": (layouts.conv(3), 5),
@@ -37,7 +39,7 @@ def cases(draw):
 
 def candidates(structure, shape, layout):
     """How many numbers the mask of the groups has."""
-    return structure.groups(shape, layout) * (structure.m if structure.fixed else 1)
+    return structure.reduce(np.zeros(shape), layout).size
 
 
 @given(cases())

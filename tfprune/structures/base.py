@@ -121,18 +121,40 @@ class Structure(abc.ABC):
         filters, each = view.matrix
         return xp.reshape(view.join(xp.reshape(values, (filters, 1, 1, each)), pairs), (-1,))
 
+    def in_rows(self, values: Any, shape: tuple[int, ...], layout: Layout) -> Any:
+        """Values of what `reduce` gives -> [rows, n], where equally many are kept in every row.
+
+        A row is what fixes its own count, else a filter where filters are balanced, else all.
+        """
+        if self.fixed is not None:
+            return values
+        if self.balanced:
+            return self.by_filter(values, shape, layout)
+        return namespace(values).reshape(values, (1, -1))
+
+    def of_rows(self, values: Any, shape: tuple[int, ...], layout: Layout) -> Any:
+        """The inverse of `in_rows`."""
+        if self.fixed is not None:
+            return values
+        if self.balanced:
+            return self.of_filters(values, shape, layout)
+        return namespace(values).reshape(values, (-1,))
+
     def supports(self, shape: tuple[int, ...], layout: Layout) -> str | None:
         """None if a kernel of this shape can be pruned this way, else the reason why not."""
         if len(shape) != layout.rank:
             return f"its shape {tuple(shape)} does not have the {layout.rank} axes of its layout"
         if 0 in tuple(shape):
             return f"its shape {tuple(shape)} has no entries"
-        if self.balanced and _pairs(shape, layout)[0].matrix[1] < 2:
+        if self.balanced and self._alone(shape, layout):
             return "each of its filters has a single kernel, so none can go from every filter"
         return self._lacks(layout)
 
     def _lacks(self, layout: Layout) -> str | None:
         return None
+
+    def _alone(self, shape: tuple[int, ...], layout: Layout) -> bool:
+        return _pairs(shape, layout)[0].matrix[1] < 2
 
     @abc.abstractmethod
     def _view(self, shape: tuple[int, ...], layout: Layout) -> View:
