@@ -20,6 +20,7 @@ _HOMES = {
     "tfprune.batches": ("Data",),
     "tfprune.callbacks": ("PruningCallback",),
     "tfprune.gates": ("Decaying", "Fixed", "Gate", "Sampled"),
+    "tfprune.joint.settings": ("Joint",),
     "tfprune.methods": ("Chances", "Draw", "Method", "Rank", "Score", "get"),
     "tfprune.reports": ("Report",),
     "tfprune.schedules": ("Constant", "Epochs", "Exponential", "Held", "OneShot", "Polynomial",

@@ -12,6 +12,7 @@ from tfprune.kernels import may_hold_kernels
 from tfprune.methods import Method, get
 from tfprune.reports import Report, of_model
 from tfprune.schedules import OneShot
+from tfprune.standing import Standing
 from tfprune.structures import Structure
 
 
@@ -51,6 +52,10 @@ def prune(to_prune: Any, method: str | Method = "magnitude", sparsity: float | N
         method, sparsity, schedule=schedule, structure=structure, allocation=allocation
     )
     home = adapter_of(to_prune)
+    if isinstance(method.gate, Standing):
+        wrapped = method.gate.insert(to_prune, home, method)
+        _refuse_lost_training(to_prune, wrapped)
+        return wrapped
     return _wrap(to_prune, home, lambda layer: home.wrap(layer, method))
 
 

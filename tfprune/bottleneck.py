@@ -49,8 +49,10 @@ def divergence(mu: Any, log_variance: Any) -> tf.Tensor:
 
 
 def kept(mu: Any, log_variance: Any, threshold: float = THRESHOLD) -> tf.Tensor:
-    """Which channels are kept, 1.0 or 0.0: alpha >= threshold."""
-    return tf.cast(signal_to_noise(mu, log_variance) >= threshold, tf.float32)
+    """Which channels are kept, 1.0 or 0.0: alpha >= threshold, and the best one in any case."""
+    alpha = signal_to_noise(mu, log_variance)
+    best = tf.one_hot(tf.argmax(alpha), alpha.shape[0])
+    return tf.maximum(tf.cast(alpha >= threshold, tf.float32), best)
 
 
 def kept_ratio(mu: Any, log_variance: Any, threshold: float = THRESHOLD, *,

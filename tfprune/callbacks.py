@@ -16,6 +16,7 @@ from tfprune.hooks import Hooks, siblings
 from tfprune.methods import Method, get
 from tfprune.runs import Run
 from tfprune.schedules import Constant, Polynomial, accepts
+from tfprune.standing import Standing
 from tfprune.structures import Structure
 
 
@@ -225,6 +226,12 @@ def settings(method: str | Method | None, sparsity: float | None, *, schedule: A
             return None
         method = "magnitude"
     method = get(method, **changes)
+    asked = changes or sparsity is not None or schedule is not None
+    if asked and isinstance(method.gate, Standing):
+        raise ValueError(
+            f"{method.name!r} finds out by itself what to prune, and how much: leave sparsity, "
+            f"schedule, structure and allocation out. {method.gate.asks}."
+        )
     schedule = schedule if schedule is not None else method.schedule
     if schedule is None:
         return get(method, schedule=_default_schedule(method, sparsity))

@@ -8,7 +8,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfprune import cautions
+from tfprune import cautions, standing
 from tfprune.adapters import adapter_of
 from tfprune.adapters.walk import Found, find, wrappers
 from tfprune.batches import Feed
@@ -115,6 +115,7 @@ class Driver:
             self.wrappers = self._built_wrappers() if self.method is None else ()
             if not found:
                 raise ValueError(self._nothing_to_prune())
+            standing.begin(self.model, self.adapter, self.method)
             if self.wrappers:
                 self._go_on_from_wrappers()
             with self._scope():
@@ -202,6 +203,7 @@ class Driver:
     def finish(self) -> None:
         """Apply the masks once more: averaged or restored weights come back dense."""
         if self.found:
+            standing.finish(self.model, self.adapter)
             self._once(self._apply)
             self.note_thresholds()
         self.detach()

@@ -7,7 +7,7 @@ from typing import Any, Iterable, Mapping, Sequence
 
 import numpy as np
 
-from tfprune import cautions
+from tfprune import cautions, standing
 from tfprune.costs import macs, parameters
 from tfprune.paths import Paths, paths
 from tfprune.sites import Site, Skip
@@ -54,12 +54,14 @@ class Report:
         skipped: layers that stay dense, with the reason.
         warnings: what did not go as asked.
         paths: what is left of the paths from the inputs to the outputs, in words.
+        remarks: what is to be known of the whole model.
     """
 
     sites: tuple[SiteReport, ...]
     skipped: tuple[Skip, ...] = ()
     warnings: tuple[str, ...] = field(default=())
     paths: str = "not followed"
+    remarks: tuple[str, ...] = ()
 
     @property
     def kept(self) -> int:
@@ -83,6 +85,7 @@ class Report:
             "skipped": [asdict(skip) for skip in self.skipped],
             "warnings": list(self.warnings),
             "paths": self.paths,
+            "remarks": list(self.remarks),
             "kept": self.kept,
             "size": self.size,
             "sparsity": self.sparsity,
@@ -112,6 +115,8 @@ class Report:
         for site in self.sites:
             for note in site.notes:
                 yield Text(f"note: {site.name}: {note}")
+        for remark in self.remarks:
+            yield Text(f"note: {remark}")
         for skip in self.skipped:
             yield f"stays dense: {skip.name} ({skip.reason})"
         for warning in self.warnings:
@@ -139,7 +144,8 @@ def _percent(fraction: float | None) -> str:
 
 def of_sites(rows: Iterable[tuple[Site, Any, Any, float | None]], skipped: Iterable[Skip], *,
              warnings: Iterable[str] = (), notes: Mapping[str, Sequence[str]] = {}) -> Report:
-    """A report from (site, weight as an array, structure, target) rows, and notes by site."""
+    """A report from (site, weight as an array, structure, target) rows, and notes by site, under
+    "" of the whole model."""
     sites = []
     for site, weight, structure, target in rows:
         text = None if structure is None else repr(structure)
@@ -149,7 +155,8 @@ def of_sites(rows: Iterable[tuple[Site, Any, Any, float | None]], skipped: Itera
         ))
     collapsed = [f"All weights of {site.name} are zero: nothing passes this layer."
                  for site in sites if not site.kept]
-    return Report(tuple(sites), tuple(skipped), (*collapsed, *warnings))
+    return Report(tuple(sites), tuple(skipped), (*collapsed, *warnings),
+                  remarks=tuple(notes.get("", ())))
 
 
 def of_run(driver: Any) -> Report:
@@ -160,6 +167,7 @@ def of_run(driver: Any) -> Report:
         for settle in driver.settles for target in settle.targets
     )
     notes = {name: texts for updates in driver.updates for name, texts in updates.notes.items()}
+    notes.update(standing.notes(driver.model, driver.adapter))
     return of_sites(rows, driver.skipped, warnings=_warnings(driver), notes=notes)
 
 
@@ -176,7 +184,7 @@ def of_model(model: Any, adapter: Any) -> Report:
             structure = method.rule.structure
             asked = 1 - float(np.mean(_array(target.mask, np.float64)))
         rows.append((item.site, _array(adapter.raw(item.variable)), structure, asked))
-    report = of_sites(rows, skipped)
+    report = of_sites(rows, skipped, notes=standing.notes(model, adapter))
     if not (rows and adapter.is_model(model) and adapter.is_built(model)):
         return report
     return _with_paths(report, paths(Subject(model, adapter, tuple(found))))

@@ -7,10 +7,13 @@ from typing import Any
 
 from tfprune.adapters.walk import find
 from tfprune.settle import Settle
+from tfprune.standing import standing
 
 
 def strip(model: Any, home: ModuleType) -> Any:
     """The plain layer or model; see `tfprune.strip_pruning`."""
+    for gate in standing(model, home):
+        gate.strip(model, home)
     _apply_masks(model, home)
     if home.is_wrapper(model):
         return model.layer

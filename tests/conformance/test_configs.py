@@ -8,6 +8,8 @@ import pytest
 import tfprune
 from tfprune import admm, allocations, configs, gates, layouts, schedules, structures
 from tfprune.configs import from_config, to_config
+from tfprune.joint import settings as joint
+from tfprune.methods.told import Told
 from tfprune.methods import REGISTRY, Chances, Draw, Method, Rank, get
 from tfprune.methods.admm import Solve
 
@@ -48,6 +50,10 @@ EXAMPLES = {
     gates.Fixed: [gates.Fixed(straight_through=True)],
     gates.Decaying: [gates.Decaying(0.5)],
     gates.Sampled: [gates.Sampled(3)],
+    joint.Joint: [joint.Joint(kl=.5, bops=.5, form="log", width=4, restricted=True,
+                              activations=False, threshold=2.0, temperature=2.0,
+                              learn_power=True, rate=2.0, ramp=7)],
+    joint.Part: [joint.Part(True, "signed", 4)],
     Method: [
         Method("m",
                Rank(REGISTRY["random"].rule.score, structures.Block(1, 4), allocations.LAMP(), 7,
@@ -63,7 +69,8 @@ def through_json(value):
 
 def test_every_registered_setting_has_an_example():
     ours = {cls for cls in configs._CLASSES.values() if cls.__module__.startswith("tfprune")}
-    assert ours - {Rank, Chances, Draw, Solve} == set(EXAMPLES)  # a rule is written by its Method
+    # a rule is written by its Method
+    assert ours - {Rank, Chances, Draw, Solve, Told} == set(EXAMPLES)
 
 
 @pytest.mark.parametrize("cls", EXAMPLES, ids=lambda cls: cls.__name__)

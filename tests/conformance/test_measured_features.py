@@ -4,8 +4,8 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from tiny_models import (BATCH, KERASES, STEPS, arrays, check_run, cnn, compiled, data, examples,
-                         fit, masks, said, zeros)
+from tiny_models import (ASKED, BATCH, KERASES, STEPS, arrays, check_run, cnn, compiled, data,
+                         examples, fit, masks, said, zeros)
 
 import tfprune
 
@@ -165,7 +165,7 @@ def test_scoring_leaves_everything_bit_identical():
     model.optimizer.build(model.trainable_variables)
     fit(model)
     model.predict(data()[0], verbose=0)
-    for method in tfprune.methods():
+    for method in ASKED:
         before = [np.asarray(v).tobytes() for v in (*model.get_weights(),
                                                     *model.optimizer.variables)]
         state = np.random.get_state()[1].tobytes()

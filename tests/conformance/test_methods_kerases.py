@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-from tiny_models import (ASKED, KERASES, STEPS, check_run, cnn, compiled, data, examples, fit, masks,
-                         recording, zeros)
+from tiny_models import (ASKED, KERASES, STEPS, check_run, cnn, compiled, data, examples, fit,
+                         masks, recording, zeros)
 
 import tfprune
 from tfprune.admm import ADMM, Synthetic

@@ -58,7 +58,8 @@ GOLDEN = {
     "coreset_draws": ({"contact_sensitivity": [3, 0, 1.5]}, [3, 0, 1.5], [[1, 0, 1], [1, 0, 1]]),
 }
 DRAWN = {"random": "its scores are drawn: tested against the draws below",
-         "spp": "its chances decide, not the scores alone: tested in test_chances_golden.py"}
+         "spp": "its chances decide, not the scores alone: tested in test_chances_golden.py",
+         "djpq": "its gates decide: tested in unit/test_bottleneck.py"}
 
 
 def test_every_method_has_a_row():

@@ -44,6 +44,7 @@ def test_a_channel_that_is_mostly_noise_is_dropped_but_may_return():
     mu, log_variance = tf.constant([1., .5, -1.]), tf.constant([-9., 0., -.1])
     assert kept(mu, log_variance).numpy().tolist() == [1, 0, 1]
     assert kept(mu, log_variance, .1).numpy().tolist() == [1, 1, 1]
+    assert kept(mu, log_variance, 1e6).numpy().tolist() == [1, 0, 0]  # no layer collapses
     assert mean_factors(mu, log_variance).numpy().tolist() == [1, 0, -1]
     with tf.GradientTape() as tape:
         tape.watch(mu)

@@ -19,6 +19,7 @@ from tfprune.methods.coreset import coreset
 from tfprune.methods.coreset_caratheodory import coreset_caratheodory
 from tfprune.methods.coreset_draws import coreset_draws
 from tfprune.methods.coreset_mussay import coreset_mussay
+from tfprune.methods.djpq import djpq
 from tfprune.methods.dpf import dpf
 from tfprune.methods.draws import Draw
 from tfprune.methods.fisher import fisher
@@ -52,6 +53,7 @@ REGISTRY: dict[str, Method] = {
     "taylor": taylor,
     "taylor_second_order": taylor_second_order,
     "admm": admm,
+    "djpq": djpq,
     "dpf": dpf,
     "srste": srste,
     "spp": spp,

@@ -1,6 +1,6 @@
 """DJPQ: channels and bit widths are learned together, under one price for bit operations."""
 
-from tfprune.joint.rule import Told
+from tfprune.methods.told import Told
 from tfprune.joint.settings import Joint
 from tfprune.methods.base import Method
 from tfprune.methods.magnitude import magnitude

@@ -1,0 +1,68 @@
+"""A tiny residual model for joint pruning and quantization, in both Kerases."""
+
+import numpy as np
+from tiny_models import KERASES, with_weights
+
+import tfprune
+from tfprune.adapters import adapter_of
+from tfprune.joint.run import joint_wrappers, price_of
+
+STRONG = tfprune.Joint(bops=1.0, kl=1e-3, rate=10.0, ramp=2)
+
+
+def residual(family):
+    """stem -> bn0 -> r0, added to c1 -> bn1 of it; c2 with its own ReLU; logits."""
+    library = KERASES[family]
+    layers = library.layers
+    inputs = library.Input((6, 6, 2), name="image")
+    x = layers.Conv2D(4, 3, padding="same", name="stem")(inputs)
+    stem = layers.ReLU(name="r0")(layers.BatchNormalization(name="bn0")(x))
+    x = layers.BatchNormalization(name="bn1")(
+        layers.Conv2D(4, 3, padding="same", name="c1")(stem))
+    x = layers.Activation("relu", name="r1")(layers.Add(name="sum")([x, stem]))
+    x = layers.Conv2D(5, 1, activation="relu", name="c2")(x)
+    outputs = layers.Dense(3, name="logits", dtype="float32")(layers.Flatten()(x))
+    model = with_weights(library.Model(inputs, outputs))
+    for name in ("bn0", "bn1"):  # a variance is above zero
+        norm = model.get_layer(name)
+        norm.set_weights([np.abs(one) + .1 for one in norm.get_weights()])
+    return model
+
+
+def plain(family):
+    """A convolution with its own ReLU, and logits."""
+    library = KERASES[family]
+    layers = library.layers
+    return with_weights(library.Sequential([
+        library.Input((6, 6, 2)), layers.Conv2D(4, 3, activation="relu", name="conv"),
+        layers.Flatten(), layers.Dense(3, name="logits", dtype="float32")]))
+
+
+def prune(model, gate=STRONG):
+    return tfprune.prune(model, tfprune.get("djpq", gate=gate))
+
+
+def cores(model):
+    """{name of a layer: what stands around it}."""
+    return {one.layer.name: one.core for one in joint_wrappers(model, adapter_of(model))}
+
+
+def price(model):
+    return price_of(model, adapter_of(model))
+
+
+def set_gates(model, values):
+    """Give gate vectors (mu, log sigma^2), by the name of their channel group."""
+    found = price(model)
+    for name, (mu, log_variance) in values.items():
+        for maker in found.places.gated[name].makers:
+            found.wrapped[id(maker.end)].bottleneck.write(
+                np.array(mu, np.float32), np.array(log_variance, np.float32))
+
+
+def without_input_quantizers(model):
+    """The same wrapped model with what layers read in float, as stripped models have it."""
+    for core in cores(model).values():
+        if core.inputs is not None:
+            core.range.assign(0.0)
+    return model

@@ -1,0 +1,1 @@
+"""Joint pruning and quantization: gates on channels and learned bit widths in one loss."""
