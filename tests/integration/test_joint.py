@@ -8,6 +8,7 @@ from tiny_models import KERASES, compiled, data, fit, zeros
 
 import tfprune
 from tfprune.adapters import adapter_of
+from tfprune.adapters.walk import find
 from tfprune.joint import run
 
 everywhere = pytest.mark.parametrize("family", KERASES)
@@ -96,6 +97,17 @@ def test_the_noise_is_kept_when_gates_are_folded(family):
         alpha = np.square(GATES[name][0]) / np.exp(GATES[name][1])
         np.testing.assert_allclose(np.exp(-log_variance[kept]), alpha[kept], rtol=1e-5)
         assert float(one.divergence()) < told[name]  # dropped ones tell nothing
+
+
+@everywhere
+def test_gates_and_quantizers_do_not_decay(family):
+    model = compiled(prune(plain(family)), family, KERASES[family].optimizers.AdamW(.1, .1))
+    model.optimizer.build(model.trainable_variables)
+    run.begin(model, adapter_of(model))
+    held = [one for core in cores(model).values() for one in core.variables]
+    assert len(held) > 6 and not any(model.optimizer._use_weight_decay(one) for one in held)
+    kernels = [item.variable for item in find(model, adapter_of(model))[0]]
+    assert len(kernels) == 2 and all(model.optimizer._use_weight_decay(one) for one in kernels)
 
 
 def test_a_run_prunes_and_quantizes_and_says_so(pruned):

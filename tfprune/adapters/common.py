@@ -69,3 +69,15 @@ def momenta(optimizer: Any, index: int, count: int, shape: Any) -> list[Any]:
              if isinstance(value, list) and name not in _NO_MOMENTA and len(value) == count]
     found = [each[index] for each in lists if hasattr(each[index], "assign")]
     return list({id(one): one for one in found if one.shape == shape}.values())
+
+
+def spare_decay(optimizer: Any, variables: list[Any]) -> None:
+    """Except variables from an optimizer's decoupled weight decay; it may be built already."""
+    if not hasattr(optimizer, "_use_weight_decay"):
+        return  # tf_keras' legacy optimizers have no weight decay
+    keys = [optimizer._var_key(one) for one in variables]
+    spared = set(getattr(optimizer, "_exclude_from_weight_decay", None) or ())
+    optimizer._exclude_from_weight_decay = list(spared.union(keys))
+    cache = getattr(optimizer, "_exclude_from_weight_decay_cache", {})
+    for key in keys:
+        cache.pop(key, None)

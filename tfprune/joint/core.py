@@ -131,6 +131,7 @@ class Core:
         self.price: Callable[[], tf.Tensor] | None = None
         """The price of the whole model, in one of its wrappers and during a run only."""
         self.is_running = False
+        self.variables: list[Any] = []
 
     def release(self) -> None:
         """Forget what a run has put up."""
@@ -147,6 +148,7 @@ class Core:
                 never below `smallest` after an optimizer's step.
         """
         part, gate = self.part, self.gate
+        make = self._noting(make)
         self.hard = make("hard", np.float32(0), trainable=False)
         if part.weights:
             self.weights = self._quantizer(make, "weight", True)
@@ -159,6 +161,13 @@ class Core:
                 "mu": make("gate_mu", ones, smallest=_SMALLEST / gate.rate),
                 "log_variance": make("gate_log_variance", ones * FIRST_LOG_VARIANCE),
             })
+
+    def _noting(self, make: Callable) -> Callable:
+        def noted(*args: Any, **settings: Any) -> Any:
+            self.variables.append(make(*args, **settings))
+            return self.variables[-1]
+
+        return noted
 
     def _quantizer(self, make: Callable, name: str, signed: bool) -> Quantizer:
         firsts = Quantizer.firsts(self.gate, signed)

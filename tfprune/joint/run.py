@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from tfprune.adapters.common import spare_decay
 from tfprune.adapters.walk import wrappers
 from tfprune.joint.insertion import wrapper_class
 from tfprune.joint.nodes import nodes
@@ -58,6 +59,9 @@ def begin(model: Any, home: ModuleType) -> None:
         if one.core.weights is not None:
             _soften(one)
         one.core.hard.assign(0.0)
+    optimizer = home.innermost_optimizer(model)
+    if optimizer is not None:
+        spare_decay(optimizer, [variable for one in held for variable in one.core.variables])
     calls = Counter(id(node.operation) for node in nodes(model, home))
     payer = min(held, key=lambda one: calls[id(one.layer)])
     count = calls[id(payer.layer)]  # every call of a layer adds to the loss

@@ -1,0 +1,158 @@
+"""CIFAR-10: accuracy of ResNet-8 against bit operations, by DJPQ, after the reference recipe.
+
+    python benchmarks/djpq.py run --bops 4 --epochs 2            # one run
+    python benchmarks/djpq.py run --bops 4 --restricted
+    python benchmarks/djpq.py all --epochs 8                     # what is missing of the table
+    python benchmarks/djpq.py table --epochs 8
+
+Fine-tunes the pretrained network wrapped by `tfprune.prune(model, "djpq")`: four strengths of the
+price, with any bit widths and with widths out of {2, 4, 8, 16, 32}. The accuracy is that of the
+wrapped model (weights and activations quantized) and of the stripped one (float activations).
+Bit operations are relative to float32 without pruning, with whole bits. One process is one run is
+one JSON line in benchmarks/results/djpq.jsonl.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+RESULTS = Path(__file__).resolve().parent / "results" / "djpq.jsonl"
+STRENGTHS = (1.0, 4.0, 16.0, 64.0)
+
+
+def main() -> int:
+    options = _arguments()
+    if options.command == "run":
+        line = run(options)
+        RESULTS.parent.mkdir(exist_ok=True)
+        with RESULTS.open("a") as file:
+            file.write(json.dumps(line) + "\n")
+        print(json.dumps(line), flush=True)
+    elif options.command == "all":
+        return run_missing(options)
+    else:
+        table(options.epochs)
+    return 0
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    commands = parser.add_subparsers(dest="command", required=True)
+    one = commands.add_parser("run", help="one run, one JSON line")
+    one.add_argument("--bops", type=float, required=True, help="strength of the bit operations")
+    one.add_argument("--kl", type=float, default=1e-4, help="strength of the divergence")
+    one.add_argument("--rate", type=float, default=10.0, help="learning rate of gates, a factor")
+    one.add_argument("--restricted", action="store_true", help="widths 2, 4, 8, 16, 32 only")
+    one.add_argument("--held-out", action="store_true", help="judge by 5,000 training images")
+    one.add_argument("--steps", type=int, help="of each epoch, fewer than all for a trial")
+    every = commands.add_parser("all", help="run what is missing")
+    shown = commands.add_parser("table", help="print the results")
+    for command in (one, every):
+        command.add_argument("--threads", type=int, default=1, help="intra-op, 0: all cores")
+    for command in (one, every, shown):
+        command.add_argument("--epochs", type=int, default=2)
+    return parser.parse_args()
+
+
+def run(options: argparse.Namespace) -> dict:
+    """Fine-tune once as the options say, and return the line to be written."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    import recipe
+    import tensorflow as tf
+    import tf_keras
+
+    import tfprune
+
+    tf.config.threading.set_intra_op_parallelism_threads(options.threads)
+    tf_keras.utils.set_random_seed(0)
+    split = recipe.load(held_out=options.held_out)
+    each = options.steps or split.steps_per_epoch
+    gate = tfprune.Joint(bops=options.bops, kl=options.kl, rate=options.rate,
+                         restricted=options.restricted)
+    model = tfprune.prune(recipe.pretrained(), tfprune.get("djpq", gate=gate))
+    recipe.compile_model(model, options.epochs * each)
+    callback = tfprune.PruningCallback()
+    start = time.perf_counter()
+    model.fit(recipe.batches(split, options.epochs, 0), epochs=options.epochs,
+              steps_per_epoch=each, callbacks=[callback], verbose=0)
+    seconds = time.perf_counter() - start
+    accuracy = recipe.accuracy(model, split)
+    stripped = tfprune.strip_pruning(model)
+    return {
+        **_identity(options.bops, options.restricted, options.epochs),
+        "kl": options.kl, "rate": options.rate, "held_out": options.held_out,
+        "steps": each, "accuracy": round(accuracy, 3),
+        "stripped_accuracy": round(recipe.accuracy(stripped, split), 3),
+        "relative_bops": callback.report.remarks[0].partition(" ")[0],
+        "sparsity": round(recipe.sparsity(stripped), 4),
+        "bits": {site.name: list(site.notes[:2]) for site in callback.report.sites},
+        "seconds": round(seconds, 1),
+    }
+
+
+def _identity(bops: float, restricted: bool, epochs: int) -> dict:
+    """What makes a run the same run."""
+    return {"bops": bops, "restricted": restricted, "epochs": epochs}
+
+
+def _lines() -> list[dict]:
+    """The runs of the table: full epochs, judged by the test images."""
+    if not RESULTS.exists():
+        return []
+    lines = [json.loads(line) for line in RESULTS.read_text().splitlines() if line.strip()]
+    return [line for line in lines if not line["held_out"] and line["steps"] == 390]
+
+
+def _find(wanted: dict) -> dict | None:
+    """The latest line of that run."""
+    same = (line for line in reversed(_lines()) if wanted.items() <= line.items())
+    return next(same, None)
+
+
+def _cases(epochs: int) -> list[dict]:
+    return [_identity(bops, restricted, epochs)
+            for bops in STRENGTHS for restricted in (False, True)]
+
+
+def run_missing(options: argparse.Namespace) -> int:
+    """Run what the table lacks, one process each; the worst exit code of them."""
+    worst = 0
+    for wanted in _cases(options.epochs):
+        if _find(wanted):
+            continue
+        command = [sys.executable, __file__, "run", "--bops", str(wanted["bops"]),
+                   "--epochs", str(options.epochs), "--threads", str(options.threads),
+                   *(["--restricted"] if wanted["restricted"] else [])]
+        worst = max(worst, abs(subprocess.run(command).returncode))
+    return worst
+
+
+def table(epochs: int) -> None:
+    """Accuracy against bit operations."""
+    from rich.console import Console
+    from rich.table import Table
+
+    shown = Table(title=f"CIFAR-10, ResNet-8, DJPQ, {epochs} epochs: test accuracy in percent")
+    for name in ("strength", "widths", "bit operations", "quantized", "float activations",
+                 "zero weights"):
+        shown.add_column(name, justify="right")
+    missing = 0
+    for wanted in _cases(epochs):
+        line = _find(wanted)
+        missing += line is None
+        if line is not None:
+            widths = "2 4 8 16 32" if line["restricted"] else "any"
+            shown.add_row(f"{line['bops']:g}", widths, f"{line['relative_bops']} %",
+                          f"{line['accuracy']:.2f}", f"{line['stripped_accuracy']:.2f}",
+                          f"{100 * line['sparsity']:.1f} %")
+    Console(width=100).print(shown)
+    if missing:
+        print(f"{missing} runs are missing: python benchmarks/djpq.py all --epochs {epochs}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
