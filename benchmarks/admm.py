@@ -1,0 +1,161 @@
+"""CIFAR-10 accuracy of a ResNet-8 whose 3x3 kernels ADMM has put on patterns, without data.
+
+    python benchmarks/admm.py run --way admm --inputs clouds --epochs 0
+    python benchmarks/admm.py all       # what is missing of the table
+    python benchmarks/admm.py table
+
+Every 3x3 kernel keeps 4 of its 9 weights, the pattern out of 8 that were mined from the weights.
+`dense` is the teacher, `projection` plain projection onto the patterns (magnitude, at once), `admm`
+the search on synthetic inputs. The images are used for the accuracy alone, and for training with
+exactly these zeros (the reference recipe, so many epochs) where there are any epochs. One process
+is one run is one JSON line in benchmarks/results/admm.jsonl.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+RESULTS = Path(__file__).resolve().parent / "results" / "admm.jsonl"
+EPOCHS = (0, 2, 8)
+WAYS = (("projection", None), ("admm", "pixels"), ("admm", "clouds"))
+CASES = [("dense", None, 0), *((way, inputs, epochs) for epochs in EPOCHS for way, inputs in WAYS)]
+
+
+def main() -> int:
+    options = _arguments()
+    if options.command == "run":
+        line = run(options)
+        RESULTS.parent.mkdir(exist_ok=True)
+        with RESULTS.open("a") as file:
+            file.write(json.dumps(line) + "\n")
+        print(json.dumps(line), flush=True)
+    elif options.command == "all":
+        return run_missing(options.threads)
+    else:
+        table()
+    return 0
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    commands = parser.add_subparsers(dest="command", required=True)
+    one = commands.add_parser("run", help="one run, one JSON line")
+    one.add_argument("--way", required=True, choices=("dense", "projection", "admm"))
+    one.add_argument("--inputs", choices=("pixels", "clouds"), help="of ADMM; pixels by default")
+    one.add_argument("--epochs", type=int, default=0, help="of training with these zeros")
+    every = commands.add_parser("all", help="run what is missing")
+    commands.add_parser("table", help="print the results")
+    for command in (one, every):
+        command.add_argument("--threads", type=int, default=1, help="intra-op threads, 0: all")
+    return parser.parse_args()
+
+
+def run(options: argparse.Namespace) -> dict:
+    """Prune and train once as the options say, and return the line to be written."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    import recipe
+    import tensorflow as tf
+    import tf_keras
+
+    tf.config.threading.set_intra_op_parallelism_threads(options.threads)
+    tf_keras.utils.set_random_seed(0)
+    model = recipe.pretrained()
+    start = time.perf_counter()
+    found = _pruned(model, options)
+    searched = time.perf_counter() - start
+    split = recipe.load(held_out=False)
+    if options.epochs:
+        _train(model, split, options.epochs)
+    return {
+        **_identity(options.way, options.inputs, options.epochs),
+        "accuracy": round(recipe.accuracy(model, split), 3),
+        "reached": round(recipe.sparsity(model), 6),
+        "search_seconds": round(searched, 1),
+        "notes": found,
+    }
+
+
+def _pruned(model, options: argparse.Namespace) -> list[str]:
+    """Put the 3x3 kernels on patterns, in place; what the report notes of each."""
+    import tfprune
+    from tfprune import patterns
+
+    if options.way == "dense":
+        return []
+    method = tfprune.get("magnitude")
+    if options.way == "admm":
+        inputs = tfprune.Synthetic(options.inputs or "pixels")
+        method = tfprune.get("admm", solver=tfprune.ADMM(inputs=inputs))
+    library = patterns.mine(model)
+    report = tfprune.sparsify(model, method, structure=tfprune.Pattern(library))
+    for row in report.sites:
+        kernel = next(one for one in model.layers if one.name == row.name.split("/")[0]).kernel
+        if not patterns.kept_shapes(kernel.numpy()) <= set(library):
+            raise AssertionError(f"{row.name} has kernels that lie on no pattern")
+    return [note for row in report.sites for note in row.notes]
+
+
+def _train(model, split, epochs: int) -> None:
+    import recipe
+    import tfprune
+
+    recipe.compile_model(model, epochs * split.steps_per_epoch)
+    model.fit(
+        recipe.batches(split, epochs, 0), epochs=epochs, steps_per_epoch=split.steps_per_epoch,
+        callbacks=[tfprune.PruningCallback(schedule=tfprune.Held())], verbose=0,
+    )
+
+
+def _identity(way: str, inputs: str | None, epochs: int) -> dict:
+    """What makes a run the same run."""
+    inputs = (inputs or "pixels") if way == "admm" else None
+    return {"way": way, "inputs": inputs, "epochs": epochs}
+
+
+def _find(wanted: dict) -> dict | None:
+    """The latest line of that run."""
+    if not RESULTS.exists():
+        return None
+    lines = [json.loads(line) for line in RESULTS.read_text().splitlines() if line.strip()]
+    same = (line for line in reversed(lines) if {name: line[name] for name in wanted} == wanted)
+    return next(same, None)
+
+
+def run_missing(threads: int) -> int:
+    """Run what `table` lacks, one process each; the worst exit code of them."""
+    worst = 0
+    for way, inputs, epochs in CASES:
+        if _find(_identity(way, inputs, epochs)):
+            continue
+        command = [sys.executable, __file__, "run", "--way", way, "--epochs", str(epochs),
+                   "--threads", str(threads), *(["--inputs", inputs] if inputs else [])]
+        worst = max(worst, abs(subprocess.run(command).returncode))
+    return worst
+
+
+def table() -> None:
+    """Accuracy of each way after each number of epochs."""
+    from rich.console import Console
+    from rich.table import Table
+
+    shown = Table(title="CIFAR-10, ResNet-8, 3x3 kernels on patterns of 4: test accuracy, percent")
+    shown.add_column("")
+    for epochs in EPOCHS:
+        title = f"{epochs} epochs with these zeros" if epochs else "without training"
+        shown.add_column(title, justify="right")
+    for way, inputs in (("dense", None), *WAYS):
+        found = [_find(_identity(way, inputs, epochs)) for epochs in EPOCHS]
+        shown.add_row(f"{way}, {inputs}" if inputs else way,
+                      *("" if line is None else f"{line['accuracy']:.2f}" for line in found))
+    Console(width=100).print(shown)
+    missing = sum(_find(_identity(*one)) is None for one in CASES)
+    if missing:
+        print(f"{missing} runs are missing: python benchmarks/admm.py all")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
