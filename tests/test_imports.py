@@ -19,7 +19,7 @@ LAYERS = {
         "structures.blocks", "structures.entries", "structures.pattern", "structures.rows",
         "structures.slices",
         "timetable", "views"},
-    1: {"batches", "bottleneck", "quantizers",
+    1: {"batches", "bottleneck", "guard", "quantizers",
         "standing", "gates", "gates.base", "gates.decaying", "gates.fixed", "gates.sampled",
         "patches", "select_tensor", "sensitivity", "statistics", "statistics.resting"},
     2: {"joint", "joint.settings", "methods.base"},
