@@ -21,7 +21,7 @@ _HOMES = {
     "tfprune.callbacks": ("PruningCallback",),
     "tfprune.gates": ("Decaying", "Fixed", "Gate", "Sampled"),
     "tfprune.joint.settings": ("Joint",),
-    "tfprune.methods": ("Chances", "Draw", "Method", "Rank", "Score", "get"),
+    "tfprune.methods": ("Chances", "Draw", "Logits", "Method", "Rank", "Score", "get"),
     "tfprune.reports": ("Report",),
     "tfprune.schedules": ("Constant", "Epochs", "Exponential", "Held", "OneShot", "Polynomial",
                           "Removal"),

@@ -60,6 +60,7 @@ class OptimizerHook:
             target.site, settle.method.rule.structure,
             gate.dense(tf.convert_to_tensor(variable), hidden), mask,
             read_state(target.mask, state), self._step.read_value(),
+            settle.progress(self._step.read_value()),
         )
         gradient, changes = gate.learn(now, tf.convert_to_tensor(gradient))
         momenta = self._adapter.momenta(self._optimizer, variable)

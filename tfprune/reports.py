@@ -168,6 +168,10 @@ def of_run(driver: Any) -> Report:
     )
     notes = {name: texts for updates in driver.updates for name, texts in updates.notes.items()}
     notes.update(standing.notes(driver.model, driver.adapter))
+    for settle in driver.settles:
+        for target in settle.targets:
+            state = {name: _array(one) for name, one in target.state.items()}
+            notes.setdefault(target.site.name, settle.method.rule.notes(target.site, state))
     return of_sites(rows, driver.skipped, warnings=_warnings(driver), notes=notes)
 
 

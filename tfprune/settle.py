@@ -119,11 +119,17 @@ class Settle:
             if lowest is not None:
                 _note_threshold(lowest, weight, chosen)
 
+    def progress(self, step):
+        """Of the schedule; one of another library does not tell."""
+        known = getattr(self.timetable, "progress", None)
+        return tf.zeros([], tf.float64) if known is None else known(step)
+
     def _open(self, variables, step):
         gate, structure = self.method.gate, self.method.rule.structure
         for target, (kernel, mask, hidden, _, state) in zip(self.targets, variables):
             weight = gate.dense(_read(kernel), _read(hidden))
-            now = Moment(target.site, structure, weight, _read(mask), read_state(mask, state), step)
+            now = Moment(target.site, structure, weight, _read(mask), read_state(mask, state), step,
+                         self.progress(step))
             seen, changes = gate.open(now)
             kernel.assign(seen, read_value=False)
             hidden.assign(weight - seen, read_value=False)
@@ -132,7 +138,7 @@ class Settle:
     def _apply(self, variables):
         for kernel, mask, hidden, _, _ in variables:
             weight = self.method.gate.dense(_read(kernel), _read(hidden))
-            kept = weight * tf.cast(mask, weight.dtype)
+            kept = self.method.gate.rest(weight, tf.cast(mask, weight.dtype))
             kernel.assign(kept, read_value=False)
             if hidden is not None:
                 hidden.assign(weight - kept, read_value=False)

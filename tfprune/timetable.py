@@ -1,6 +1,7 @@
 """The update steps of one run with their sparsities: what a schedule resolves to."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -43,6 +44,23 @@ class Timetable:
     def final(self) -> float:
         """The last sparsity."""
         return float(self.sparsities[-1])
+
+    def progress(self, step: Any) -> Any:
+        """How far the updates have come at a step: 0 at the first, 1 at the last; 0 throughout if
+        there is no last one.
+
+        Args:
+            step: int64 scalar tensor.
+
+        Returns:
+            float64 scalar tensor.
+        """
+        import tensorflow as tf
+
+        first, last = int(self.updates[0]), int(self.updates[-1])
+        span = np.inf if self.repeat is not None else max(last - first, 1)
+        done = tf.cast(tf.cast(step, tf.int64) - first, tf.float64)
+        return tf.clip_by_value(done / span, 0.0, 1.0)
 
     def sparsity(self, step: int) -> float:
         """The sparsity in force after `step` steps: the last update's, 0 before the first."""

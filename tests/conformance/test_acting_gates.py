@@ -20,7 +20,8 @@ each = pytest.mark.parametrize("family, name", [
 
 
 def method(name):
-    changes = {"structure": tfprune.Element()} if REGISTRY[name].rule.structure.fixed else {}
+    structure = REGISTRY[name].rule.structure
+    changes = {"structure": tfprune.Element()} if structure.fixed or structure.balanced else {}
     return tfprune.get(name, schedule=SCHEDULE, **changes)
 
 

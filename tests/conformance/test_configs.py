@@ -12,6 +12,7 @@ from tfprune.joint import settings as joint
 from tfprune.methods.told import Told
 from tfprune.methods import REGISTRY, Chances, Draw, Method, Rank, get
 from tfprune.methods.admm import Solve
+from tfprune.methods.logits import Logits
 
 # For each class one or more objects in which, together, no field has its default.
 EXAMPLES = {
@@ -50,6 +51,9 @@ EXAMPLES = {
     gates.Fixed: [gates.Fixed(straight_through=True)],
     gates.Decaying: [gates.Decaying(0.5)],
     gates.Sampled: [gates.Sampled(3)],
+    gates.Course: [gates.Course(1.0, 2.0, 0.5)],
+    gates.Drawn: [gates.Drawn(gates.Course(2.0, 1.0), gates.Course(0.0, 1e-3), 0.01, 8, seed=3,
+                              turn=100)],
     joint.Joint: [joint.Joint(kl=.5, bops=.5, form="log", width=4, restricted=True,
                               activations=False, threshold=2.0, temperature=2.0,
                               learn_power=True, rate=2.0, ramp=7)],
@@ -70,7 +74,7 @@ def through_json(value):
 def test_every_registered_setting_has_an_example():
     ours = {cls for cls in configs._CLASSES.values() if cls.__module__.startswith("tfprune")}
     # a rule is written by its Method
-    assert ours - {Rank, Chances, Draw, Solve, Told} == set(EXAMPLES)
+    assert ours - {Rank, Chances, Draw, Logits, Solve, Told} == set(EXAMPLES)
 
 
 @pytest.mark.parametrize("cls", EXAMPLES, ids=lambda cls: cls.__name__)

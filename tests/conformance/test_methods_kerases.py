@@ -37,8 +37,9 @@ def check_zeros(name, held, mask):
 
 
 def asked(name, **changes):
-    """The method; of single weights where its own structure would fix the sparsity."""
-    if tfprune.get(name).rule.structure.fixed is not None:
+    """The method; of single weights where its own structure would fix or round the sparsity."""
+    structure = tfprune.get(name).rule.structure
+    if structure.fixed is not None or structure.balanced:
         changes["structure"] = tfprune.Element()
     return tfprune.get(name, **changes)
 

@@ -85,14 +85,18 @@ def check_counts(structure, mask, site, sparsity):
 
 
 def measured_of(rule, sites):
-    """Made-up statistics of the sites, of the shapes that measuring them would give."""
+    """Made-up statistics of the sites, of the shapes that measuring them would give; and what a
+    method keeps for its sites, so far as its score needs it."""
     generator = np.random.default_rng(1)
-    names = [name for name in rule.score.needs if name in statistics.MEASURED]
+    names = [name for name in rule.score.needs if name not in statistics.RESTING]
     shapes = [(rule.structure.groups(site.shape, site.layout),)
               if statistics.of_groups(rule.score.needs) and rule.structure.pooling is not None
               else site.shape for site in sites]
-    return [{name: generator.uniform(size=shape).astype("float32").round(2) for name in names}
-            for shape in shapes]
+    drawn = [{name: generator.uniform(size=shape).astype("float32").round(2) for name in names}
+             for shape in shapes]
+    kept = [rule.state(site) for site in sites]  # of shapes of the rule's own
+    return [{name: own.get(name, value) for name, value in one.items()}
+            for one, own in zip(drawn, kept)]
 
 
 def masks_of(rule, weights, sites, sparsity):

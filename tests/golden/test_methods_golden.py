@@ -43,6 +43,9 @@ GOLDEN = {
     # the maximum over what reads each input: the first row is one input channel
     "pfp": ({"peak_sensitivity": [[.5, .25, .5], [.25, .75, 0]]},
             [.5, .75], [[0, 0, 0], [1, 1, 1]]),
+    # one row for each output, of two inputs: one of them is kept
+    "dpp": ({"logits": [[.5, -1], [2, 3], [0, -.25]]}, [[.5, -1], [2, 3], [0, -.25]],
+            [[1, 0, 1], [0, 1, 0]]),
     # .5 + .75, 2 + 0, .25 + 1: two of three are kept, of equal ones the first
     "filter_threshold": ({}, [1.25, 2, 1.25], [[1, 1, 0], [1, 1, 0]]),
     # .25 + .5625, 4 + 0, .0625 + 1

@@ -1,8 +1,10 @@
 """How masks act on weights during training: one small file per gate."""
 
 from tfprune.gates.base import Gate, Moment
+from tfprune.gates.course import Course
 from tfprune.gates.decaying import Decaying
+from tfprune.gates.drawn import Drawn
 from tfprune.gates.fixed import Fixed
 from tfprune.gates.sampled import Sampled
 
-__all__ = ["Decaying", "Fixed", "Gate", "Moment", "Sampled"]
+__all__ = ["Course", "Decaying", "Drawn", "Fixed", "Gate", "Moment", "Sampled"]

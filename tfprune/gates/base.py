@@ -1,6 +1,6 @@
 """What every gate promises: how a mask acts on a weight during training.
 
-The kernel is sparse at rest: between two training steps it holds W*M. What a gate wants to keep
+The kernel is sparse at rest: between two training steps it holds W*M (`Gate.rest`). What a gate wants to keep
 of the pruned weights it keeps in a second variable, `hidden`, so that W = kernel + hidden always.
 """
 
@@ -29,6 +29,8 @@ class Moment:
         mask: at rest, 1 = keep, shape and dtype of the weight.
         state: name -> tensor, the numbers that the method keeps for this site.
         step: finished steps, a scalar tensor.
+        progress: of the schedule, 0 at its first update and 1 at its last, a scalar tensor; 0
+            throughout where it has no last one, or does not tell.
     """
 
     site: Site
@@ -37,6 +39,7 @@ class Moment:
     mask: Any
     state: dict[str, Any]
     step: Any
+    progress: Any = 0.0
 
 
 class Gate(abc.ABC):
@@ -47,7 +50,7 @@ class Gate(abc.ABC):
         kernel <- open(W) ; hidden <- W - kernel                       if the gate `opens`
         forward pass and gradient at the kernel
         gradient <- learn(gradient), then the optimizer's own update, where the entries `moves`
-        kernel <- W*M ; hidden <- W*(1-M)                              settle, for all gates
+        kernel <- rest(W, M) ; hidden <- W - kernel                    settle, for all gates
 
     A gate that does not act leaves the optimizer alone, and needs nothing before the step.
     """
@@ -70,6 +73,10 @@ class Gate(abc.ABC):
     def state(self, site: Site, structure: Structure) -> dict[str, np.ndarray]:
         """The numbers that it keeps for a site beside the weights: name -> first value."""
         return {}
+
+    def rest(self, weight: Any, mask: Any) -> Any:
+        """What the kernel holds between two steps, and for good at the end: W*M."""
+        return weight * mask
 
     def open(self, now: Moment) -> tuple[Any, Changes]:
         """(what the forward pass sees, changed state), before the step."""

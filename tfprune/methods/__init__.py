@@ -21,10 +21,12 @@ from tfprune.methods.coreset_draws import coreset_draws
 from tfprune.methods.coreset_mussay import coreset_mussay
 from tfprune.methods.djpq import djpq
 from tfprune.methods.dpf import dpf
+from tfprune.methods.dpp import dpp
 from tfprune.methods.draws import Draw
 from tfprune.methods.fisher import fisher
 from tfprune.methods.filter_threshold import filter_threshold, filter_threshold_l2
 from tfprune.methods.grasp import grasp
+from tfprune.methods.logits import Logits
 from tfprune.methods.magnitude import magnitude
 from tfprune.methods.pfp import pfp
 from tfprune.methods.random import random
@@ -57,6 +59,7 @@ REGISTRY: dict[str, Method] = {
     "dpf": dpf,
     "srste": srste,
     "spp": spp,
+    "dpp": dpp,
 }
 
 
@@ -113,4 +116,4 @@ def score(name: str) -> Score:
     )
 
 
-__all__ = ["REGISTRY", "Chances", "Draw", "Method", "Rank", "Score", "get", "score"]
+__all__ = ["REGISTRY", "Chances", "Draw", "Logits", "Method", "Rank", "Score", "get", "score"]

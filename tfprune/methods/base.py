@@ -106,12 +106,9 @@ class Rank:
     def __post_init__(self):
         if self.rounds < 1:
             raise ValueError(f"rounds={self.rounds}: expected at least 1.")
-        served = statistics.structures(self.score.needs)
-        if served is not None and type(self.structure).__name__ not in served:
-            raise ValueError(
-                f"The score {self.score.name!r} is known for {', '.join(served)} only, got the "
-                f"structure {self.structure}: leave `structure` out, or take another method."
-            )
+        reason = self.refusal(self.structure)
+        if reason is not None:
+            raise ValueError(reason)
         if not 0 <= self.momentum < 1:
             raise ValueError(f"momentum={self.momentum}: expected a number in [0, 1).")
         if self.structure.fixed is not None and not self.allocation.accepts_fixed:
@@ -119,6 +116,14 @@ class Rank:
                 f"{self.structure} keeps a fixed number in every group, so it takes only "
                 f"Uniform(), got {self.allocation}. Leave `allocation` out."
             )
+
+    def refusal(self, structure: Structure) -> str | None:
+        """Why it does not take a structure; None: it does."""
+        served = statistics.structures(self.score.needs)
+        if served is None or type(structure).__name__ in served:
+            return None
+        return (f"The score {self.score.name!r} is known for {', '.join(served)} only, got the "
+                f"structure {structure}: leave `structure` out, or take another method.")
 
     def state(self, site: Site) -> dict[str, np.ndarray]:
         """The numbers that it keeps for a site beside the weights: name -> first value."""
@@ -219,12 +224,23 @@ class Rank:
         xp, structure = namespace(*scores), self.structure
         rows = [structure.by_filter(score, site.shape, site.layout)
                 for score, site in zip(scores, sites)]
-        counts = xp.astype(self.allocation(scores, sites, sparsity, final), "float64")
-        each = xp.round(counts / np.array([row.shape[0] for row in rows], np.float64))
-        keep = xp.astype(xp.where(counts > 0, xp.maximum(each, 1.0), each), "int64")
+        counts = self.allocation(scores, sites, sparsity, final)
+        keep = self.each(counts, np.array([row.shape[0] for row in rows]))
         masks = [select(row, keep[index]) for index, row in enumerate(rows)]
         return [structure.of_filters(mask, site.shape, site.layout)
                 for mask, site in zip(masks, sites)]
+
+    @staticmethod
+    def each(counts: Any, filters: np.ndarray) -> Any:
+        """How many groups each filter of a site keeps, of these counts for the sites, int64."""
+        xp = namespace(counts)
+        counts = xp.astype(counts, "float64")
+        each = xp.round(counts / filters.astype(np.float64))
+        return xp.astype(xp.where(counts > 0, xp.maximum(each, 1.0), each), "int64")
+
+    def notes(self, site: Site, state: dict[str, Any]) -> tuple[str, ...]:
+        """What is to be reported of a site, from what is kept for it, as arrays."""
+        return ()
 
     def factors(self, grouped: Sequence[Any], sites: Sequence[Site], sparsity: Any, *,
                 final: float) -> list[Any]:

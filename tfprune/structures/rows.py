@@ -15,7 +15,7 @@ KINDS = ("weights", "kernels", "maps")
 
 
 @register
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Rows(Pooled):
     """Keeps equally many candidates in every row, k of n.
 
@@ -46,6 +46,8 @@ class Rows(Pooled):
     >>> Rows("kernels").groups((3, 3, 16, 32), conv(2)), Rows("kernels", 5).rows_of(
     ...     (3, 3, 16, 32), conv(2))
     (512, (32, 16))
+    >>> Rows("weights", 3)
+    Rows('weights', k=3)
     >>> Rows("weights", 3).supports((1, 1, 16, 32), conv(2))
     'candidates in each of its rows: 1, fewer than k=3'
     """
@@ -137,6 +139,12 @@ class Rows(Pooled):
             what = {"maps": "output channels", "kernels": "input channels that are summed"}
             return f"it has no {what.get(self.of, 'axis along which weights are summed')}"
         return None
+
+    def __repr__(self) -> str:
+        others = [field for field in dataclasses.fields(self) if field.name != "of"]
+        parts = [f"{field.name}={getattr(self, field.name)!r}" for field in others
+                 if getattr(self, field.name) != field.default]
+        return f"Rows({', '.join([repr(self.of), *parts])})"
 
     def _order(self, shape, layout):
         """Lengths of the axes of the candidates as the kernel has them, and which come first."""

@@ -1,0 +1,24 @@
+"""DPP: k of n are drawn in every step by chances that are learned with the weights."""
+
+from tfprune.gates import Drawn
+from tfprune.methods.base import Method, Score
+from tfprune.methods.logits import Logits
+from tfprune.schedules import Constant
+from tfprune.structures import Rows
+
+dpp = Method(
+    name="dpp",
+    rule=Logits(Score("logits", needs=("logits",), formula=lambda given: given["logits"],
+                      signed=True), Rows("kernels")),
+    gate=Drawn(),
+    timing=Constant(0.0, end=1.0),
+    paper="L. Gonzalez-Carabarin, I. Huijben, B. Veeling, A. Schmid, R. van Sloun, 'Dynamic "
+    "Probabilistic Pruning: A General Framework for Hardware-Constrained Pruning at Different "
+    "Granularities', 2021, arXiv 2105.12686",
+)
+"""Kernels of each output map; with `structure=Rows(...)` weights, maps, tiles, or k as a number.
+
+The sparsity is asked for from the first step on, and masks at rest follow the logits until the
+last one, about 100 times. A schedule of your own should do so, too: what is at rest is from its
+last update, and temperature and entropy move along it.
+"""
