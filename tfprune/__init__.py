@@ -19,7 +19,7 @@ _HOMES = {
                     "strip_pruning"),
     "tfprune.batches": ("Data",),
     "tfprune.callbacks": ("PruningCallback",),
-    "tfprune.gates": ("Decaying", "Fixed", "Gate", "Sampled"),
+    "tfprune.gates": ("Course", "Decaying", "Drawn", "Fixed", "Gate", "Sampled"),
     "tfprune.joint.settings": ("Joint",),
     "tfprune.methods": ("Chances", "Draw", "Logits", "Method", "Rank", "Score", "get"),
     "tfprune.reports": ("Report",),

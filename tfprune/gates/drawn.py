@@ -117,10 +117,11 @@ class Drawn(Gate):
         return self._shown(now.weight, _spread(now, drawn)), changes
 
     def learn(self, now, gradient):
-        state, turn, present = now.state, self._turn(now), self.moves(now)
+        turn, present = self._turn(now), self.moves(now)
         value = _sign(now.weight) if self.bits == 1 else now.weight
         slope = now.structure.total(tf.cast(gradient * value, tf.float32), now.site.layout)
         slope = turn.of(now.structure.in_rows(slope, now.site.shape, now.site.layout))
+        slope = tf.where(tf.math.is_inf(slope), 0.0, slope)  # places that a short row does not have
         if self.bits == 1:
             present &= tf.abs(now.weight) <= 1
         changes = self._learned(now, turn, slope)
