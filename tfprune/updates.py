@@ -93,7 +93,8 @@ class Updates:
             found = rule.solve(self.subject, sparsity, final=final)
         else:
             found = Solution([np.asarray(target.kernel.read_value()) for target in targets])
-        scores = rule.scores([tf.constant(kernel) for kernel in found.kernels], sites)
+        ranked = found.kernels if found.ranked is None else found.ranked
+        scores = rule.scores([tf.constant(kernel) for kernel in ranked], sites)
         masks = rule.choose(scores, sites, tf.constant(sparsity, tf.float64), final=final)
         written = [*found.others, *zip((target.kernel for target in targets), found.kernels),
                    *zip((target.mask for target in targets), masks)]

@@ -37,12 +37,14 @@ class Course:
         residuals: ||W - Z|| / ||W|| after each iteration.
         penalties: rho of each iteration.
         off: how far the layer's output is off the teacher's in the end, relative to it.
+        projected: the kernels as they were projected, before what is kept was trained on.
         diverged: the iteration in which the loss was no number any more; None: it never was.
     """
 
     residuals: list[float] = field(default_factory=list)
     penalties: list[float] = field(default_factory=list)
     off: float = float("nan")
+    projected: list[np.ndarray] = field(default_factory=list)
     diverged: int | None = None
 
 
@@ -69,13 +71,13 @@ def solve(rule: Rank, settings: ADMM, subject: Subject, sparsity: float, *,
         unplaced = [one for one in found if not all(map(student.is_placed, one.sites))]
         left += [index for station in unplaced for index in station.sites]
         found = [station for station in found if station not in unplaced]
-        courses: dict[int, Course] = {}
+        courses: dict[int, tuple[tuple[int, ...], Course]] = {}
         total = len(found) * (settings.iterations + 1)
         with Progress(total, settings.progress) as progress:
             for station in found:
                 problem = Problem(station, student, drawn, settings, seed=rule.seed)
                 course = _solved(problem, project, settings, progress)
-                courses.update(dict.fromkeys(station.sites, course))
+                courses.update(dict.fromkeys(station.sites, (station.sites, course)))
         for index in left:
             (mask,) = project.masks([index], [weights[index]])
             student.kernels[index].assign(weights[index] * mask)
@@ -106,6 +108,7 @@ def _solved(problem: Problem, project: Projection, settings: ADMM, progress: Pro
         rho, before = settings.penalty.at(iteration + 1), rho
         duals = [dual * (before / rho) for dual in duals]
     problem.hold(project.masks(sites, good[:len(sites)]))
+    course.projected = _values(problem)[:len(sites)]
     _refit(problem, settings, course)
     done = len(course.residuals)
     progress.advance(problem.station.name, (course.residuals or [0.0])[-1],
@@ -177,13 +180,16 @@ def _at_rest(subject: Subject) -> Iterator[None]:
             state.assign(value)
 
 
-def _solution(subject: Subject, student: Student, courses: dict[int, Course],
-              left: Sequence[int]) -> Solution:
+def _solution(subject: Subject, student: Student,
+              courses: dict[int, tuple[tuple[int, ...], Course]], left: Sequence[int]) -> Solution:
+    """What was found, in the order of the sites; of each its station's sites and course."""
     notes, cautions = {}, []
+    ranked = [kernel.numpy() for kernel in student.kernels]
     for index, site in enumerate(subject.sites):
-        course = courses.get(index)
+        station, course = courses.get(index, ((), None))
         if course is None:
             continue
+        ranked[index] = course.projected[station.index(index)]
         if course.residuals:
             notes[site.name] = (
                 f"ADMM on synthetic inputs: {course.residuals[-1]:.1e} off the structure after "
@@ -200,6 +206,7 @@ def _solution(subject: Subject, student: Student, courses: dict[int, Course],
             "does not call its layer, or the layer does not hold the weight as an attribute.")
     return Solution(
         kernels=[kernel.numpy() for kernel in student.kernels],
+        ranked=ranked,
         others=[(raw, copy.numpy()) for raw, copy in student.biases.values()],
         notes=notes, cautions=cautions,
     )

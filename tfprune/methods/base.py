@@ -58,12 +58,15 @@ class Solution:
 
     Attributes:
         kernels: of each site, NumPy arrays.
+        ranked: what masks are chosen from; None: the kernels. Weights that were trained after
+            they had been cut might be so small that another mask loses nothing by them.
         others: (variable, value) of what else is to change.
         notes: what is to be reported of each site, {name: texts}.
         cautions: what did not go as asked.
     """
 
     kernels: Sequence[np.ndarray]
+    ranked: Sequence[np.ndarray] | None = None
     others: Sequence[tuple[Any, np.ndarray]] = ()
     notes: dict[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
     cautions: Sequence[str] = ()

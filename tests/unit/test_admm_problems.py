@@ -162,6 +162,24 @@ def test_divergence_keeps_the_last_good_weights(family):
     assert [row.kept for row in report.sites] == [29, 205, 10]
 
 
+def test_masks_are_those_of_the_projection(monkeypatch):
+    """Though a weight that is kept becomes too small for its pattern to be told from another."""
+    def vanishing(problem, settings, course):
+        kernel = problem.kernels[0].numpy()
+        kernel[np.abs(kernel) == np.abs(kernel[kernel != 0]).min()] = 1e-20
+        problem.kernels[0].assign(kernel)
+
+    monkeypatch.setattr(solver, "_refit", vanishing)
+    model = network("keras")
+    callback = tfprune.PruningCallback(method(), structure=tfprune.Pattern())
+    callback.start(model, total_steps=1)
+    for target in callback.driver.targets:
+        kernel, mask = target.kernel.numpy(), target.mask.numpy()
+        assert np.count_nonzero(kernel == np.float32(1e-20)) == 1
+        np.testing.assert_array_equal(kernel != 0, mask != 0)
+    callback.finish()
+
+
 def test_synthetic_inputs():
     spec = tf.TensorSpec((None, 5, 4, 3))
     pixels = source(spec, Synthetic(batch=200), "m").draw(tf.constant([1, 2])).numpy()
