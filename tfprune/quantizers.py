@@ -26,7 +26,7 @@ SLOPE = 10.0
 _TINY = 1e-6
 
 
-def quantize(x: Any, step: Any, ceiling: Any, power: Any = 1.0) -> tf.Tensor:
+def quantize(x: Any, step: Any, ceiling: Any, power: Any = None) -> tf.Tensor:
     """x_q = sign(x) d round(min(|x|, q)^t / d).
 
     Rounding is straight through: the gradients are those of the formula with round(u) = u, but
@@ -36,7 +36,7 @@ def quantize(x: Any, step: Any, ceiling: Any, power: Any = 1.0) -> tf.Tensor:
         x: any shape, any float type.
         step: d > 0, a scalar.
         ceiling: q, a scalar; |q| + 1e-6 is used where it is not above zero.
-        power: t > 0, a scalar.
+        power: t > 0, a scalar; None: 1, without the work that a power makes.
 
     Returns:
         The quantized x, in its shape and type.
@@ -46,13 +46,29 @@ def quantize(x: Any, step: Any, ceiling: Any, power: Any = 1.0) -> tf.Tensor:
         [-1.0, -0.5, 0.0, 0.25, 0.75]
     """
     x = tf.convert_to_tensor(x)
-    single = (tf.cast(one, tf.float32) for one in (x, step, ceiling, power))
-    return tf.cast(_quantize(*single), x.dtype)
+    given = (x, step, ceiling) if power is None else (x, step, ceiling, power)
+    single = (tf.cast(one, tf.float32) for one in given)
+    return tf.cast((_uniform if power is None else _quantize)(*single), x.dtype)
+
+
+@tf.custom_gradient
+def _uniform(x, step, ceiling):
+    top = _safe(ceiling)
+    size = tf.abs(x)
+    scaled = tf.minimum(size, top) / step
+    levels, sign = tf.round(scaled), tf.sign(x)
+
+    def gradient(upstream):
+        signed = upstream * sign
+        return (tf.where(size < top, upstream, 0.0), tf.reduce_sum(signed * (levels - scaled)),
+                tf.reduce_sum(tf.where(size > top, signed, 0.0)))
+
+    return sign * step * levels, gradient
 
 
 @tf.custom_gradient
 def _quantize(x, step, ceiling, power):
-    top = tf.where(ceiling > 0, ceiling, tf.abs(ceiling) + _TINY)
+    top = _safe(ceiling)
     size = tf.abs(x)
     inside, zero = size < top, tf.equal(size, 0)
     # No logarithm and no power of zero, in either direction: zeros are replaced before.
@@ -73,6 +89,10 @@ def _quantize(x, step, ceiling, power):
         )
 
     return sign * step * levels, gradient
+
+
+def _safe(ceiling):
+    return tf.where(ceiling > 0, ceiling, tf.abs(ceiling) + _TINY)
 
 
 def _slope_at_zero(power):

@@ -47,6 +47,20 @@ def test_values_and_gradients_are_the_formulas(d, q, t):
         assert float(found) == pytest.approx((slope * weights).sum(), rel=2e-3, abs=2e-3)
 
 
+@pytest.mark.parametrize("q", [.8, 0.])
+def test_without_a_power_all_is_as_with_the_power_one(q):
+    x = np.append(np.random.default_rng(0).normal(size=100), [0, q, -q]).astype("float32")
+    found = []
+    for power in ((), (tf.constant(1.),)):
+        given = [tf.constant(x), tf.constant(.1), tf.constant(q)]
+        with tf.GradientTape() as tape:
+            tape.watch(given)
+            out = quantize(*given, *power)
+        found.append([out, *tape.gradient(out, given)])
+    for one, other in zip(*found):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-4)
+
+
 @each_setting
 def test_odd_monotone_and_few_levels(d, q, t):
     x = np.linspace(-3, 3, 2001).astype("float32")

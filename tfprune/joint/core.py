@@ -61,6 +61,7 @@ class Quantizer:
     def __call__(self, values: Any, scale: Any) -> tf.Tensor:
         """The quantized values in float32; untouched where the scale is still zero."""
         step, top, power, _ = self.settings()
+        power = power if self.gate.learn_power else None
         values = tf.cast(values, tf.float32)
         known = scale > 0
         safe = tf.where(known, scale, tf.ones_like(scale))
