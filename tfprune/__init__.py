@@ -19,9 +19,10 @@ _HOMES = {
                     "strip_pruning"),
     "tfprune.batches": ("Data",),
     "tfprune.callbacks": ("PruningCallback",),
-    "tfprune.gates": ("Course", "Decaying", "Drawn", "Fixed", "Gate", "Sampled"),
+    "tfprune.gates": ("Course", "Decaying", "Drawn", "Fixed", "Gate", "Growing", "Moving", "Sampled"),
     "tfprune.joint.settings": ("Joint",),
-    "tfprune.methods": ("Chances", "Draw", "Logits", "Method", "Rank", "Score", "get"),
+    "tfprune.methods": ("Chances", "Draw", "Logits", "Method", "Rank", "Regrowth", "Score",
+                        "Threshold", "get"),
     "tfprune.reports": ("Report",),
     "tfprune.schedules": ("Constant", "Epochs", "Exponential", "Held", "OneShot", "Polynomial",
                           "Removal"),
@@ -31,6 +32,7 @@ _HOMES = {
         "Rows",
     ),
     "tfprune.surgery.groups": ("ChannelGroup", "channel_groups"),
+    "tfprune.surgery.shrinking": ("reinitialize", "shrink"),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 

@@ -141,6 +141,7 @@ def _tensorflow() -> SimpleNamespace:
         abs=tf.abs,
         square=tf.square,
         sqrt=tf.sqrt,
+        cos=tf.cos,
         exp=tf.exp,
         log=tf.math.log,
         floor=tf.floor,

@@ -85,10 +85,6 @@ class Settle:
             return
         _everywhere(self._refresh_if_due, self._variables(), tf.convert_to_tensor(step))
 
-    def refresh(self, sparsity: Any) -> None:
-        """Choose the masks anew now."""
-        _everywhere(self._refresh, self._variables(), tf.convert_to_tensor(sparsity))
-
     def apply(self) -> None:
         """kernel <- W*M, hidden <- W*(1-M)."""
         _everywhere(self._apply, self._variables())
@@ -100,19 +96,20 @@ class Settle:
         due, sparsity = self.timetable(step)
 
         def refresh():
-            self._refresh(variables, sparsity)
+            self._refresh(variables, sparsity, step)
             return tf.constant(True)
 
         tf.cond(due, refresh, lambda: tf.constant(False))
 
-    def _refresh(self, variables, sparsity):
+    def _refresh(self, variables, sparsity, step):
         sites, rule = [target.site for target in self.targets], self.method.rule
+        clock = {"step": step, "progress": self.progress(step)}
         weights = [self.method.gate.dense(_read(k), _read(h)) for k, _, h, _, _ in variables]
-        states = [read_state(mask, state) for _, mask, _, _, state in variables]
+        states = [{**read_state(mask, state), **clock} for _, mask, _, _, state in variables]
         changed = rule.advance(weights, sites, states, sparsity, final=self.final)
         for (*_, state), changes in zip(variables, changed):
             write_state(state, changes)
-        states = [read_state(mask, state) for _, mask, _, _, state in variables]
+        states = [{**read_state(mask, state), **clock} for _, mask, _, _, state in variables]
         masks = rule.masks(weights, sites, sparsity, final=self.final, states=states)
         for (_, mask, _, lowest, _), weight, chosen in zip(variables, weights, masks):
             mask.assign(tf.cast(chosen, mask.dtype), read_value=False)

@@ -10,7 +10,8 @@ from tfprune import admm, allocations, configs, gates, layouts, schedules, struc
 from tfprune.configs import from_config, to_config
 from tfprune.joint import settings as joint
 from tfprune.methods.told import Told
-from tfprune.methods import REGISTRY, Chances, Draw, Method, Rank, get
+from tfprune.methods import (REGISTRY, Chances, Draw, Method, Rank, Regrowth, Threshold,
+                             get)
 from tfprune.methods.admm import Solve
 from tfprune.methods.logits import Logits
 
@@ -54,6 +55,8 @@ EXAMPLES = {
     gates.Course: [gates.Course(1.0, 2.0, 0.5)],
     gates.Drawn: [gates.Drawn(gates.Course(2.0, 1.0), gates.Course(0.0, 1e-3), 0.01, 8, seed=3,
                               turn=100)],
+    gates.Growing: [gates.Growing(gradient=False)],
+    gates.Moving: [gates.Moving(0.5, "sgd", 3.0)],
     joint.Joint: [joint.Joint(kl=.5, bops=.5, form="log", width=4, restricted=True,
                               activations=False, threshold=2.0, temperature=2.0,
                               learn_power=True, rate=2.0, ramp=7)],
@@ -74,7 +77,7 @@ def through_json(value):
 def test_every_registered_setting_has_an_example():
     ours = {cls for cls in configs._CLASSES.values() if cls.__module__.startswith("tfprune")}
     # a rule is written by its Method
-    assert ours - {Rank, Chances, Draw, Logits, Solve, Told} == set(EXAMPLES)
+    assert ours - {Rank, Chances, Draw, Logits, Regrowth, Solve, Threshold, Told} == set(EXAMPLES)
 
 
 @pytest.mark.parametrize("cls", EXAMPLES, ids=lambda cls: cls.__name__)

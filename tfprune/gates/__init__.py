@@ -5,6 +5,9 @@ from tfprune.gates.course import Course
 from tfprune.gates.decaying import Decaying
 from tfprune.gates.drawn import Drawn
 from tfprune.gates.fixed import Fixed
+from tfprune.gates.growing import Growing
+from tfprune.gates.moving import Moving
 from tfprune.gates.sampled import Sampled
 
-__all__ = ["Course", "Decaying", "Drawn", "Fixed", "Gate", "Moment", "Sampled"]
+__all__ = ["Course", "Decaying", "Drawn", "Fixed", "Gate", "Growing", "Moment", "Moving",
+           "Sampled"]

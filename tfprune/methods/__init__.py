@@ -28,14 +28,19 @@ from tfprune.methods.filter_threshold import filter_threshold, filter_threshold_
 from tfprune.methods.grasp import grasp
 from tfprune.methods.logits import Logits
 from tfprune.methods.magnitude import magnitude
+from tfprune.methods.movement import movement, movement_soft
 from tfprune.methods.pfp import pfp
 from tfprune.methods.random import random
+from tfprune.methods.regrowth import Regrowth
+from tfprune.methods.rigl import rigl
+from tfprune.methods.set import sparse_evolution
 from tfprune.methods.sipp import sipp
 from tfprune.methods.snip import snip
 from tfprune.methods.spp import spp
 from tfprune.methods.srste import srste
 from tfprune.methods.synflow import synflow
 from tfprune.methods.taylor import taylor, taylor_second_order
+from tfprune.methods.thresholds import Threshold
 
 REGISTRY: dict[str, Method] = {
     "magnitude": magnitude,
@@ -60,6 +65,10 @@ REGISTRY: dict[str, Method] = {
     "srste": srste,
     "spp": spp,
     "dpp": dpp,
+    "movement": movement,
+    "movement_soft": movement_soft,
+    "rigl": rigl,
+    "set": sparse_evolution,
 }
 
 
@@ -116,4 +125,5 @@ def score(name: str) -> Score:
     )
 
 
-__all__ = ["REGISTRY", "Chances", "Draw", "Logits", "Method", "Rank", "Score", "get", "score"]
+__all__ = ["REGISTRY", "Chances", "Draw", "Logits", "Method", "Rank", "Regrowth", "Score",
+           "Threshold", "get", "score"]

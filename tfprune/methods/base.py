@@ -147,8 +147,9 @@ class Rank:
             sites: where they stand.
             sparsity: fraction of groups to remove now.
             final: the schedule's last sparsity.
-            states: what the method keeps for each site, and its mask at rest, by name; None: the
-                score needs none of it.
+            states: what the method keeps for each site, and its mask at rest, by name, with
+                `step`, the finished steps, and `progress` of the schedule, 0 at its first update
+                and 1 at its last; None: the score needs none of it.
         """
         return self.choose(self.scores(weights, sites, states), sites, sparsity, final=final)
 
@@ -170,10 +171,19 @@ class Rank:
             weights, sites: as for `masks`.
             measured: the measured statistics of each site, or what is kept for it; None: the
                 score needs none.
+
+        Raises:
+            ValueError: the score needs what nobody keeps: the method has another gate than its own.
         """
         resting = [name for name in self.score.needs if name in statistics.RESTING]
         supplied = statistics.collect(resting, weights, seed=self.seed)
         measured = measured or [{}] * len(sites)
+        missing = {*self.score.needs} - {*resting}.union(*measured)
+        if missing:
+            raise ValueError(
+                f"The score {self.score.name!r} needs {', '.join(sorted(missing))}, which nobody "
+                "supplies. If a gate of its own should keep it, leave `gate` out."
+            )
         return [
             self.score.of_groups({**own, **more}, self.structure, site.layout)
             for own, more, site in zip(supplied, measured, sites)

@@ -57,11 +57,13 @@ class Chances(Rank):
             raise ValueError(f"increment={self.increment}: expected a number in (0, 1].")
         if not 0 < self.center < 1:
             raise ValueError(f"center={self.center}: expected a number in (0, 1).")
-        if self.structure.fixed is not None or self.structure.coupled:
-            raise ValueError(
-                f"Chances move group by group within a layer, so {self.structure} does not fit: "
-                "take Column(), Channel(), Filter(), Kernel() or Element()."
-            )
+
+    def refusal(self, structure):
+        is_whole = structure.fixed is None and structure.within is None
+        if is_whole and not structure.coupled:
+            return super().refusal(structure)
+        return (f"Chances move group by group within a layer, so {structure} does not fit: "
+                "take Column(), Channel(), Filter(), Kernel() or Element().")
 
     def state(self, site):
         groups = self.structure.groups(site.shape, site.layout)

@@ -19,6 +19,9 @@ rest on them are chosen between two training steps.
 | contact_sensitivity | of each filter, from the Löwner ellipsoid's contact points | no |
 | caratheodory_sensitivity | of each filter, from the ends of the ellipsoid's axes | no |
 | norm_sensitivity | of each filter, from its norm | no |
+
+Names of the state that a method keeps for its sites are none of these tables' business: a score
+may need them, too, inside the compiled step (`movement`, kept by the gate `Moving`).
 """
 
 from tfprune.statistics.resting import RESTING, collect
@@ -43,14 +46,17 @@ TRACEABLE = ("flow",)
 
 GROUPED: tuple[str, ...] = (
     "gate_batch_square", "gate_square", "gate_change", "contact_sensitivity",
-    "caratheodory_sensitivity", "norm_sensitivity",
+    "caratheodory_sensitivity", "norm_sensitivity", "movement",
 )
-"""Those of them that have one number per group of the structure instead of one per weight."""
+"""Those of them, and of what gates keep, that have one number per group of the structure instead
+of one per weight."""
 
 STRUCTURES = {
     "contact_sensitivity": ("Filter",),
     "caratheodory_sensitivity": ("Filter",),
     "norm_sensitivity": ("Filter",),
+    # Below zero is worst; the energy of a Pattern is a sum of squares.
+    "movement": ("Element", "Block", "NofM", "Kernel", "Column", "Channel", "Filter"),
 }
 """Those of them that are known for the groups of some structures only, by their names."""
 

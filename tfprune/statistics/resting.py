@@ -49,6 +49,32 @@ def _supply(name: str, weight: Any, seed: int, index: int) -> Any:
     return (bits.astype(np.float32) * np.float32(2**-24)).reshape(weight.shape)
 
 
+def drawn(like: Any, seeds: Sequence[int], step: Any) -> Any:
+    """I.i.d. uniform numbers in [0, 1), float32, the same for the same seeds and step.
+
+    Args:
+        like: an array or a tensor, whose shape and kind they have.
+        seeds: integers.
+        step: integer, or an integer tensor where `like` is a tensor.
+
+    >>> drawn(np.ones(2), (5, 0), 7).tolist() == drawn(np.ones(2), (5, 0), 7).tolist()
+    True
+    """
+    shape = tuple(like.shape)
+    keys = np.random.SeedSequence(seeds).generate_state(2, np.uint32)
+    if not is_tensor(like):
+        own = _hashed(np.asarray([step]).astype(np.uint32), keys, np.uint32)
+        bits = _hashed(np.arange(math.prod(shape)).astype(np.uint32) ^ (own << 8), keys, np.uint32)
+        return (bits.astype(np.float32) * np.float32(2**-24)).reshape(shape)
+    import tensorflow as tf
+
+    own = _hashed(tf.cast([step], tf.uint32), keys, lambda x: tf.constant(x, tf.uint32))
+    counter = tf.cast(tf.range(math.prod(shape)), tf.uint32)
+    counter = counter ^ (own * tf.constant(1 << 8, tf.uint32))
+    bits = _hashed(counter, keys, lambda x: tf.constant(x, tf.uint32))
+    return tf.reshape(tf.cast(bits, tf.float32) * 2**-24, shape)
+
+
 def _noise_tensor(shape: Any, size: int, keys: Any) -> Any:
     import tensorflow as tf
 

@@ -1,0 +1,23 @@
+"""SET: sparse from the first step to the last, connections grow by chance."""
+
+from tfprune.allocations import ERK
+from tfprune.gates import Growing
+from tfprune.methods.base import Method
+from tfprune.methods.magnitude import magnitude
+from tfprune.methods.regrowth import Regrowth
+from tfprune.schedules import Constant
+
+sparse_evolution = Method(
+    name="set",
+    rule=Regrowth(magnitude.rule.score, allocation=ERK(), grow="random"),
+    gate=Growing(gradient=False),
+    timing=Constant(0.0, end=0.78, frequency=100),
+    paper="D. C. Mocanu, E. Mocanu, P. Stone, P. H. Nguyen, M. Gibescu, A. Liotta, 'Scalable "
+    "training of artificial neural networks with adaptive sparse connectivity inspired by network "
+    "science', 2018, arXiv 1707.04780",
+)
+"""As `rigl`, with connections grown anywhere, by chance; `seed=` draws others.
+
+The smallest of all weights are dropped, as in RigL's comparison (the paper: the smallest positive
+and the largest negative ones), and zeta falls to zero: `anneal="constant"` keeps it.
+"""
