@@ -38,11 +38,15 @@ class Graph:
 
 
 def mapped(structure: Any, kind: type | tuple[type, ...], convert: Callable[[Any], Any]) -> Any:
-    """The structure of lists, tuples and dictionaries with every `kind` in it converted."""
+    """The structure of lists, tuples and dictionaries with every `kind` in it converted.
+
+    Lists stay lists: some layers of tf_keras tell them from tuples.
+    """
     if isinstance(structure, kind):
         return convert(structure)
     if isinstance(structure, (list, tuple)):
-        return tuple(mapped(one, kind, convert) for one in structure)
+        whole = list if isinstance(structure, list) else tuple
+        return whole(mapped(one, kind, convert) for one in structure)
     if isinstance(structure, dict):
         return {key: mapped(one, kind, convert) for key, one in structure.items()}
     return structure

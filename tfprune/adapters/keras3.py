@@ -138,6 +138,12 @@ def momenta(optimizer: Any, variable: Any) -> list[tf.Variable]:
     return [raw(one) for one in common.momenta(optimizer, index, count, variable.shape)]
 
 
+def build_slots(optimizer: Any, variables: Any) -> None:
+    """Create what an optimizer keeps for variables."""
+    if not optimizer.built:
+        optimizer.build(variables)
+
+
 def is_tracing_symbolically() -> bool:
     return in_symbolic_scope()
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+import contextlib
+from typing import Any, Iterator
 
 import keras
 
@@ -40,3 +41,73 @@ def operation_name(operation: Any) -> str | None:
         return None
     kind = type(operation)
     return kind.__name__.lower() if kind.__module__.startswith("keras.") else None
+
+
+def input_layers(model: Any) -> list[Any]:
+    """The input layers of a model with a graph, in the order of the graph's inputs."""
+    inside = getattr(model, "_functional", None) or model
+    return [one._keras_history.operation for one in inside.inputs]
+
+
+def new_input(layer: Any, shape: tuple[int | None, ...]) -> Any:
+    """The symbolic tensor of an input layer like this one, with another shape."""
+    config = layer.get_config()
+    config.pop("shape", None)
+    config["batch_shape"] = tuple(shape)
+    return keras.layers.InputLayer.from_config(config).output
+
+
+def assembled(model: Any, inputs: list[Any], outputs: list[Any]) -> Any:
+    """A model of the same class, as far as its constructor allows, around new tensors."""
+    inputs = keras.tree.pack_sequence_as(model._inputs_struct, inputs)
+    outputs = keras.tree.pack_sequence_as(model._outputs_struct, outputs)
+    usual = keras.src.models.functional.functional_like_constructor(type(model))
+    return (type(model) if usual else keras.Model)(inputs, outputs, name=model.name)
+
+
+def is_sequence(model: Any) -> bool:
+    return isinstance(model, keras.Sequential)
+
+
+def sequence(model: Any, layers: list[Any]) -> Any:
+    """A Sequential model like this one, of an input tensor and layers."""
+    usual = type(model).__init__ is keras.Sequential.__init__
+    return (type(model) if usual else keras.Sequential)(layers, name=model.name)
+
+
+def from_config(operation: Any, config: dict[str, Any]) -> Any:
+    """A new layer or operation of the same class."""
+    return type(operation).from_config(config)
+
+
+def set_sizes(config: dict[str, Any], args: list, kwargs: dict[str, Any],
+              sizes: dict[str, Any]) -> None:
+    """Put new sizes where a raw operation has them: slices in the call, all others in itself."""
+    if "key" in sizes:
+        if "key" in kwargs:
+            kwargs["key"] = sizes["key"]
+        else:
+            args[1] = sizes["key"]
+    config.update({name: value for name, value in sizes.items() if name in config})
+
+
+def variables(layer: Any) -> list[Any]:
+    """All variables of a layer, the states of random generators included."""
+    return list(layer.variables)
+
+
+def recompiled(model: Any, like: Any) -> bool:
+    """Compile a model as another is; whether that went well."""
+    if not like.compiled:
+        return True
+    config = like.get_compile_config()
+    if config is None:
+        return False
+    model.compile_from_config(config)
+    return bool(model.compiled)
+
+
+@contextlib.contextmanager
+def seeds_of_python() -> Iterator[None]:
+    """Initializers without a seed draw one from Python's generator: they always do."""
+    yield

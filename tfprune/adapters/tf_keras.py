@@ -262,6 +262,11 @@ def momenta(optimizer: Any, variable: Any) -> list[tf.Variable]:
     return common.momenta(optimizer, index, len(optimizer._index_dict), variable.shape)
 
 
+def build_slots(optimizer: Any, variables: Any) -> None:
+    """Create what an optimizer keeps for variables."""
+    optimizer.build(variables)
+
+
 def load_model(path: str, **kwargs: Any) -> Any:
     return tf_keras.models.load_model(path, **kwargs)
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+import contextlib
+from typing import Any, Iterator
 
-from tf_keras.src.engine import keras_tensor
+import tensorflow as tf
+import tf_keras
+from tf_keras.src import backend
+from tf_keras.src.engine import functional, keras_tensor
 
 from tfprune.adapters.graphs import Call, Graph, Ref, calls_its_graph, leaves, mapped
 
@@ -38,3 +42,88 @@ def operation_name(operation: Any) -> str | None:
     if type(operation).__name__ not in ("TFOpLambda", "SlicingOpLambda"):
         return None
     return (operation.symbol or "").split(".")[-1].lower()
+
+
+def input_layers(model: Any) -> list[Any]:
+    """The input layers of a model with a graph, in the order of the graph's inputs."""
+    return [one._keras_history.layer for one in model.inputs]
+
+
+def new_input(layer: Any, shape: tuple[int | None, ...]) -> Any:
+    """The symbolic tensor of an input layer like this one, with another shape."""
+    config = layer.get_config()
+    config["batch_input_shape"] = tuple(shape)
+    return tf_keras.layers.InputLayer.from_config(config).output
+
+
+def assembled(model: Any, inputs: list[Any], outputs: list[Any]) -> Any:
+    """A model of the same class, as far as its constructor allows, around new tensors."""
+    inputs = tf.nest.pack_sequence_as(model._nested_inputs, inputs)
+    outputs = tf.nest.pack_sequence_as(model._nested_outputs, outputs)
+    usual = functional.has_functional_like_constructor(type(model))
+    return (type(model) if usual else tf_keras.Model)(inputs, outputs, name=model.name)
+
+
+def is_sequence(model: Any) -> bool:
+    return isinstance(model, tf_keras.Sequential)
+
+
+def sequence(model: Any, layers: list[Any]) -> Any:
+    """A Sequential model like this one, of an input tensor and layers."""
+    usual = type(model).__init__ is tf_keras.Sequential.__init__
+    return (type(model) if usual else tf_keras.Sequential)(layers, name=model.name)
+
+
+def from_config(operation: Any, config: dict[str, Any]) -> Any:
+    """A new layer or operation of the same class."""
+    config.pop("batch_input_shape", None)
+    return type(operation).from_config(config)
+
+
+_PLACES = {"key": ("slice_spec", 1), "shape": ("shape", 1),
+           "num_or_size_splits": ("num_or_size_splits", 1)}
+
+
+def set_sizes(config: dict[str, Any], args: list, kwargs: dict[str, Any],
+              sizes: dict[str, Any]) -> None:
+    """Put new sizes where a function has them: in its call."""
+    for size, (name, place) in _PLACES.items():
+        if size not in sizes:
+            continue
+        given, new = kwargs.get(name, args[place] if place < len(args) else None), sizes[size]
+        if size == "shape":  # entries that are tensors stay those of the call
+            new = [entry if isinstance(entry, int) else old for old, entry in zip(given, new)]
+        if name in kwargs:
+            kwargs[name] = new
+        else:
+            args[place] = new
+
+
+def variables(layer: Any) -> list[Any]:
+    """All variables of a layer."""
+    return list(layer.weights)
+
+
+def recompiled(model: Any, like: Any) -> bool:
+    """Compile a model as another is; whether that went well."""
+    if not getattr(like, "_is_compiled", False):
+        return True
+    config = like.get_compile_config()
+    if config is None:
+        return False
+    model.compile_from_config(config)
+    return bool(model._is_compiled)
+
+
+@contextlib.contextmanager
+def seeds_of_python() -> Iterator[None]:
+    """Initializers without a seed draw one from Python's generator, whatever seed was set."""
+    holder = backend._SEED_GENERATOR
+    own = getattr(holder, "generator", None)
+    try:
+        if own is not None:
+            del holder.generator
+        yield
+    finally:
+        if own is not None:
+            holder.generator = own

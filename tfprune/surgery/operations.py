@@ -68,7 +68,7 @@ def getitem(step: Step) -> Traced:
     """x[..., a:b]: slices, integers, Ellipsis and new axes."""
     value = step.value
     key = step.setting("key", 1)
-    key = key if isinstance(key, tuple) else (key,)
+    key = tuple(key) if isinstance(key, (list, tuple)) else (key,)
     used = sum(part is not None and part is not Ellipsis for part in key)
     if Ellipsis not in key:
         key = (*key, Ellipsis)

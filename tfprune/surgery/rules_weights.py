@@ -75,7 +75,7 @@ def embedding(step: Step) -> Traced:
 def einsum(step: Step) -> Traced:
     """EinsumDense: labels of the kernel that the result keeps are made, the others are read."""
     layer, value = step.operation, step.value
-    inputs, kernel, outputs = _labels(step, layer.equation, len(value.shape))
+    inputs, kernel, outputs = labels_of(layer.equation, len(value.shape), step.name)
     variable = step.variable(layer, "kernel")
     made: dict[str, Ids | None] = {}
     for axis, label in enumerate(kernel):
@@ -102,13 +102,19 @@ def _einsum_bias(step: Step, layer: Any, outputs: list[str], axes: list[Ids | No
         step.member(layer, "bias", axis, axes[axis] if held else None)
 
 
-def _labels(step: Step, equation: str, rank: int) -> tuple[list[str], list[str], list[str]]:
-    """The labels of input, kernel and result; those under '...' are numbered."""
+def labels_of(equation: str, rank: int, name: str) -> tuple[list[str], list[str], list[str]]:
+    """The labels of input, kernel and result of an EinsumDense; those under '...' are numbered.
+
+    Args:
+        equation: the layer's.
+        rank: of its input.
+        name: the layer's, for errors.
+    """
     operands, _, result = equation.replace(" ", "").partition("->")
     first, _, kernel = operands.partition(",")
     hidden = [str(number) for number in range(rank - len(first.replace("...", "")))]
     if not result or "..." in kernel or (hidden and "..." not in first):
-        raise Unsupported(f"{step.name} computes {equation}")
+        raise Unsupported(f"{name} computes {equation}")
 
     def spread(text: str) -> list[str]:
         front, dots, back = text.partition("...")

@@ -26,6 +26,16 @@ _NOT_BUILT = (
 
 
 def traced(model: Any) -> Book:
+    """What a walk through a model finds out about its channels.
+
+    Raises:
+        TypeError: not a Keras model.
+        ValueError: no graph, or not built.
+    """
+    return walked(model).book
+
+
+def walked(model: Any) -> "Tracer":
     """Walk through a model.
 
     Raises:
@@ -43,7 +53,7 @@ def traced(model: Any) -> Book:
     tracer = Tracer(adapter, model)
     inputs = [tracer.source(ref, name) for ref, name in zip(graph.inputs, graph.names)]
     pin_all(tracer.book, tracer.run(graph, inputs), "model output")
-    return tracer.book
+    return tracer
 
 
 def variables(model: Any) -> dict[str, Any]:
@@ -52,12 +62,21 @@ def variables(model: Any) -> dict[str, Any]:
 
 
 class Tracer:
-    """Applies the rules call by call."""
+    """Applies the rules call by call.
+
+    Attributes:
+        book: the channels.
+        history: every call, those of layers inside of layers included, with what came out.
+        calls: the same of the calls in graphs, by the key of their first output; several for a
+            call in a model that is itself called several times.
+    """
 
     def __init__(self, adapter: ModuleType, model: Any):
         self.adapter = adapter
         self.graphs = graphs.module_of(adapter)
         self.book = Book()
+        self.history: list[tuple[Step, list[Traced]]] = []
+        self.calls: dict[int, list[tuple[Step, list[Traced]]]] = {}
         self._paths: dict[int, str] = {}
         for layer, path in _paths(model, (), adapter):
             self._paths.setdefault(id(layer), path)
@@ -83,19 +102,26 @@ class Tracer:
                             for one in (call.args, _without_masks(call.kwargs)))
             shapes = [ref.shape for ref in call.outputs]
             results = self.apply(call.operation, args, kwargs, shapes)
+            if call.outputs:
+                self.calls.setdefault(call.outputs[0].key, []).append(self.history[-1])
             known.update((ref.key, value) for ref, value in zip(call.outputs, results))
         return [known[ref.key] for ref in graph.outputs]
 
     def apply(self, operation: Any, args: tuple, kwargs: dict, shapes: list) -> list[Traced]:
         """One call: the rule of its kind, or, if there is none, channels that must stay."""
-        from tfprune.surgery.rules import rule_of
-
         if self.adapter.is_wrapper(operation):
             operation = operation.layer
         step = Step(self, operation, args, kwargs, shapes)
+        results = self._ruled(step)
+        self.history.append((step, results))
+        return results
+
+    def _ruled(self, step: "Step") -> list[Traced]:
+        from tfprune.surgery.rules import rule_of
+
         values = step.values
         try:
-            results = rule_of(operation, step)(step)
+            results = rule_of(step.operation, step)(step)
             results = list(results) if isinstance(results, (list, tuple)) else [results]
             forgotten = step.forgotten()
             if not forgotten:
@@ -107,7 +133,7 @@ class Tracer:
         pin_all(self.book, values, reason)
         for ids in step.entered:
             self.book.pin(ids, reason)
-        return [self._unknown(shape, reason) for shape in shapes]
+        return [self._unknown(shape, reason) for shape in step.shapes]
 
     def _unknown(self, shape: tuple, reason: str) -> Traced:
         if len(shape) < 2 or shape[-1] is None:

@@ -1,0 +1,193 @@
+"""A new model with a given model's graph, layer by layer with new settings and weights."""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from tfprune.adapters import adapter_of, graphs
+from tfprune.surgery.constants import Folding
+from tfprune.surgery.readers import kind_of, raw
+from tfprune.surgery.resizing import View, resized, scales
+from tfprune.surgery.resizing_operations import Sizes, sizes
+from tfprune.surgery.survey import Kept
+
+
+class Rebuild:
+    """Builds the copy of one model.
+
+    Args:
+        kept: which channels stay.
+        folding: constants of those that go.
+
+    Attributes:
+        pairs: after `of`: (variable, its counterpart in the new model).
+    """
+
+    def __init__(self, kept: Kept, folding: Folding):
+        self.kept, self.folding = kept, folding
+        self.adapter: ModuleType = kept.survey.adapter
+        self.home = graphs.module_of(self.adapter)
+        self.copies: dict[int, Any] = {}
+        self.originals: list[Any] = []
+        self.pairs: list[tuple[Any, Any]] = []
+
+    def of(self, model: Any) -> Any:
+        """The new model, its weights not yet set."""
+        new = self._model(model)
+        self.copies[id(model)] = new
+        _copy_flags(model, new, self)
+        return new
+
+    def _model(self, model: Any) -> Any:
+        graph = self.home.graph(model)
+        inputs = [self.home.new_input(layer, shape)
+                  for layer, shape in zip(self.home.input_layers(model), self._inputs(model))]
+        if self.home.is_sequence(model):
+            return self.home.sequence(model, [*inputs, *map(self._copy, model.layers)])
+        known = {ref.key: tensor for ref, tensor in zip(graph.inputs, inputs)}
+        for call in graph.calls:
+            results = self._call(call, known)
+            known.update((ref.key, one) for ref, one in zip(call.outputs, results))
+        return self.home.assembled(model, inputs, [known[ref.key] for ref in graph.outputs])
+
+    def _inputs(self, model: Any) -> list[tuple]:
+        calls = self.kept.survey.by_operation.get(id(model), ())
+        if not calls:  # the whole model, whose inputs stay
+            return [ref.shape for ref in self.home.graph(model).inputs]
+        shapes = [self.kept.shape(one) for one in calls[0][0].values]
+        own = [ref.shape for ref in self.home.graph(model).inputs]
+        return [tuple(None if size is None else new for size, new in zip(old, shape))
+                for old, shape in zip(own, shapes)]
+
+    def _call(self, call: graphs.Call, known: dict[int, Any]) -> list[Any]:
+        args = [graphs.mapped(one, graphs.Ref, lambda ref: known[ref.key]) for one in call.args]
+        kwargs = graphs.mapped(call.kwargs, graphs.Ref, lambda ref: known[ref.key])
+        changed = self._sizes(call)
+        if changed:
+            config = call.operation.get_config()
+            self.home.set_sizes(config, args, kwargs, changed)
+            new = self._keep(call.operation, self.home.from_config(call.operation, config))
+        else:
+            new = self._copy(call.operation)
+        return list(graphs.leaves(new(*args, **kwargs)))
+
+    def _sizes(self, call: graphs.Call) -> Sizes:
+        name = self.home.operation_name(call.operation)
+        if name is None or not call.outputs:
+            return {}
+        step, results = self.kept.survey.tracer.calls[call.outputs[0].key][0]
+        return sizes(name, step, results, self.kept)
+
+    def _copy(self, operation: Any) -> Any:
+        """The layer's or operation's copy, the same wherever it is used."""
+        if id(operation) in self.copies:
+            return self.copies[id(operation)]
+        if self.adapter.is_model(operation) and self.home.graph(operation) is not None:
+            return self._keep(operation, self._model(operation))
+        try:
+            config = operation.get_config()
+            if is_changed(operation, self.kept, self.folding):
+                resized(View(operation, config, self.kept, self.folding))
+            new = self.home.from_config(operation, config)
+        except Exception as error:
+            raise ValueError(
+                f"{operation.name!r} ({type(operation).__name__}) cannot be copied: its "
+                f"from_config(get_config()) fails with {type(error).__name__}: {error}. A layer "
+                "of your own needs both, so that a smaller model can be built around it."
+            ) from error
+        return self._keep(operation, new)
+
+    def _keep(self, operation: Any, new: Any) -> Any:
+        self.copies[id(operation)] = new
+        self.originals.append(operation)
+        return new
+
+    def set_weights(self, only: tuple[str, ...] | None = None) -> None:
+        """Give the new model the weights of the given one, without the channels that go.
+
+        Args:
+            only: kinds of layers; all where None.
+        """
+        factors: dict[int, float] = {}
+        for layer in self.originals:
+            if isinstance(layer, self.adapter.Layer):
+                factors.update(scales(layer, self.kept))
+        for old, new, biases in self._leaves():
+            if only is not None and kind_of(old) not in only:
+                continue
+            own = self.home.variables(old)
+            theirs = [one for one in self.home.variables(new)
+                      if id(self.adapter.raw(one)) not in biases]
+            if len(own) != len(theirs):
+                raise RuntimeError(f"The copy of {old.name!r} has {len(theirs)} variables instead "
+                                   f"of {len(own)}.")
+            self.pairs += zip(own, theirs)
+        for old, new in self.pairs:
+            before, after = self.adapter.raw(old), self.adapter.raw(new)
+            value = np.asarray(before)
+            if id(before) in self.folding.added:
+                value = value + self.folding.added[id(before)].astype(value.dtype)
+            value = self.kept.sliced(before, value * factors[id(before)]
+                                     if id(before) in factors else value)
+            if tuple(value.shape) == tuple(after.shape):  # not so: states of another batch size
+                after.assign(value.astype(after.dtype.as_numpy_dtype))
+
+    def _leaves(self):
+        """(layer, its copy, {id: variable} of biases that the copy has in addition)."""
+        for layer in self.originals:
+            if self.adapter.is_model(layer) and self.home.graph(layer) is not None:
+                continue
+            if not isinstance(layer, self.adapter.Layer):
+                continue
+            biases: set[int] = set()
+            self._new_biases(layer, self.copies[id(layer)], biases)
+            yield layer, self.copies[id(layer)], biases
+
+    def _new_biases(self, old: Any, new: Any, found: set[int]) -> None:
+        if id(old) in self.folding.biases:
+            bias, value = raw(new, "bias"), self.folding.biases[id(old)]
+            full = np.zeros(tuple(bias.shape))
+            if full.ndim == 2 and value.ndim == 1:  # input and recurrent biases of a GRU
+                full[0] = value
+            else:
+                full = value.reshape(full.shape)
+            bias.assign(full.astype(bias.dtype.as_numpy_dtype))
+            found.add(id(bias))
+        for one, other in zip(self.adapter.sublayers(old), self.adapter.sublayers(new)):
+            self._new_biases(one, other, found)
+
+
+def is_changed(layer: Any, kept: Kept, folding: Folding) -> bool:
+    """Whether a layer's variables, or what it reads or makes, change their shapes."""
+    adapter = adapter_of(layer) if hasattr(layer, "weights") else None
+    if adapter is None:
+        return False
+    if any(kept.masks(adapter.raw(one)) for one in layer.weights) or _gets_bias(
+            layer, adapter, folding):
+        return True
+    return any(kept.shape(one) != one.shape
+               for step, results in kept.survey.by_operation.get(id(layer), ())
+               for one in (*step.values, *results))
+
+
+def _gets_bias(layer: Any, adapter: ModuleType, folding: Folding) -> bool:
+    return id(layer) in folding.biases or any(
+        _gets_bias(sub, adapter, folding) for sub in adapter.sublayers(layer))
+
+
+def _copy_flags(old: Any, new: Any, rebuild: Rebuild) -> None:
+    """What is trained: from the outside to the inside, for a model sets it for all its layers."""
+    if old.trainable != new.trainable:
+        new.trainable = old.trainable
+    adapter, counterpart = rebuild.adapter, rebuild.copies.get
+    inside = adapter.sublayers(old)
+    if any(id(sub) in rebuild.copies for sub in inside):
+        matched = [(sub, counterpart(id(sub))) for sub in inside]
+    else:
+        matched = list(zip(inside, adapter.sublayers(new)))
+    for sub, copy in matched:
+        if copy is not None and not adapter.is_input(sub):
+            _copy_flags(sub, copy, rebuild)

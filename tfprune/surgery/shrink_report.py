@@ -1,0 +1,82 @@
+"""What became of each channel group when a model was shrunk."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from tfprune.surgery.constants import Folded
+
+
+@dataclass(frozen=True)
+class GroupChange:
+    """One channel group.
+
+    Attributes:
+        name: of the group, as `tfprune.channel_groups` calls it.
+        before, after: number of channels.
+        dead: how many of those before have nothing but zeros where they are made.
+        reasons: why it is whole, or why dead channels stayed.
+    """
+
+    name: str
+    before: int
+    after: int
+    dead: int = 0
+    reasons: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        text = f"{self.name}: {self.before} -> {self.after} channels"
+        if self.dead > self.before - self.after:
+            text += f", {self.dead - self.before + self.after} dead ones stayed"
+        return f"{text} ({'; '.join(self.reasons)})" if self.reasons else text
+
+
+@dataclass(frozen=True)
+class ShrinkReport:
+    """What `tfprune.shrink` did.
+
+    Attributes:
+        groups: one entry for each channel group.
+        folded: constants of removed channels that went into what read them.
+        parameters: of the model, before and after.
+        macs: multiply-accumulates of one example in the kernels whose use is known, before and
+            after.
+        uncounted: kernels whose use is not known.
+        notes: what else is to be known.
+    """
+
+    groups: tuple[GroupChange, ...]
+    folded: tuple[Folded, ...]
+    parameters: tuple[int, int]
+    macs: tuple[int, int]
+    uncounted: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def removed(self) -> int:
+        """Number of channels that went."""
+        return sum(one.before - one.after for one in self.groups)
+
+    @property
+    def borders(self) -> tuple[Folded, ...]:
+        """Where constants were folded that are not exact at the border of an image."""
+        return tuple(one for one in self.folded if one.border)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything as JSON types."""
+        groups = [{**asdict(one), "reasons": list(one.reasons)} for one in self.groups]
+        return {"groups": groups, "folded": [asdict(one) for one in self.folded],
+                "parameters": list(self.parameters), "macs": list(self.macs),
+                "uncounted": list(self.uncounted), "notes": list(self.notes)}
+
+    def __str__(self) -> str:
+        lines = [f"{self.removed:,} channels removed",
+                 f"parameters: {self.parameters[0]:,} -> {self.parameters[1]:,}",
+                 f"MACs: {self.macs[0]:,} -> {self.macs[1]:,}"]
+        if self.uncounted:
+            lines[-1] += f", without {', '.join(self.uncounted[:3])}" + (
+                f" and {len(self.uncounted) - 3} more" if len(self.uncounted) > 3 else "")
+        lines += [str(one) for one in self.groups if one.after < one.before or one.dead]
+        lines += [f"folded: {one}" for one in self.folded]
+        return "\n".join([*lines, *(f"note: {one}" for one in self.notes)])

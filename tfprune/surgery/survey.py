@@ -1,0 +1,104 @@
+"""A model's channels as one array of numbers, and what is left of its tensors without some."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from tfprune.surgery.channels import Entry, Ids
+from tfprune.surgery.grouping import grouped
+from tfprune.surgery.groups import ChannelGroup
+from tfprune.surgery.tensors import Traced
+from tfprune.surgery.trace import Step, Tracer, walked
+
+
+@dataclass(frozen=True, eq=False)
+class Survey:
+    """A walk through a model.
+
+    Attributes:
+        tracer: the walk.
+        labels: for every number of the book the channel that it stands for.
+        groups: the channel groups, each with its channels.
+    """
+
+    tracer: Tracer
+    labels: Ids
+    groups: tuple[tuple[ChannelGroup, Ids], ...]
+
+    @classmethod
+    def of(cls, model: Any) -> "Survey":
+        """Walk through a model; see `walked` for the errors."""
+        tracer = walked(model)
+        labels = tracer.book.labels()
+        at = {(entry.site, entry.axis): entry.ids for entry in tracer.book.entries.values()}
+        found = []
+        for group in grouped(tracer.book):
+            first = group.members[0]
+            found.append((group, labels[at[first.site, first.axis][first.indices[:, 0]]]))
+        return cls(tracer, labels, tuple(found))
+
+    @property
+    def adapter(self) -> ModuleType:
+        return self.tracer.adapter
+
+    @cached_property
+    def by_variable(self) -> dict[int, list[Entry]]:
+        """The entries of each variable, by its id, by axis."""
+        found: dict[int, list[Entry]] = {}
+        for entry in self.tracer.book.entries.values():
+            found.setdefault(id(entry.variable), []).append(entry)
+        return {key: sorted(each, key=lambda one: one.axis) for key, each in found.items()}
+
+    @cached_property
+    def by_operation(self) -> dict[int, list[tuple[Step, list[Traced]]]]:
+        """Every call of each layer or operation, by its id."""
+        found: dict[int, list[tuple[Step, list[Traced]]]] = {}
+        for step, results in self.tracer.history:
+            found.setdefault(id(step.operation), []).append((step, results))
+        return found
+
+
+@dataclass(frozen=True, eq=False)
+class Kept:
+    """Which channels stay.
+
+    Args:
+        survey: of the model.
+        alive: bool, for every channel.
+    """
+
+    survey: Survey
+    alive: np.ndarray
+
+    def mask(self, ids: Ids) -> np.ndarray:
+        """Which of these stay."""
+        return self.alive[self.survey.labels[ids]]
+
+    def shape(self, tensor: Traced) -> tuple[int | None, ...]:
+        """The shape of a tensor without the channels that go."""
+        return tuple(size if ids is None else int(self.mask(ids).sum())
+                     for size, ids in zip(tensor.shape, tensor.axes))
+
+    def masks(self, variable: Any) -> dict[int, np.ndarray]:
+        """For each axis of a variable that loses entries, which stay."""
+        found = {entry.axis: self.mask(entry.ids)
+                 for entry in self.survey.by_variable.get(id(variable), ())}
+        return {axis: mask for axis, mask in found.items() if not mask.all()}
+
+    def size(self, variable: Any) -> tuple[int, ...]:
+        """The shape of a variable without the channels that go."""
+        shape = [int(size) for size in variable.shape]
+        for axis, mask in self.masks(variable).items():
+            shape[axis] = int(mask.sum())
+        return tuple(shape)
+
+    def sliced(self, variable: Any, value: np.ndarray) -> np.ndarray:
+        """An array of a variable's shape without the entries of the channels that go."""
+        for axis, mask in self.masks(variable).items():
+            value = np.compress(mask, value, axis)
+        return value
