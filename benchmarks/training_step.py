@@ -152,6 +152,10 @@ def pruned(network, name: str, frequency: int):
     import tfprune
 
     if name in tfprune.methods():
+        from tfprune.standing import Standing
+
+        if isinstance(tfprune.get(name).gate, Standing):
+            return tfprune.prune(network, name), lambda: [tfprune.PruningCallback()]
         method = _timed(tfprune.get(name), frequency)
         return network, lambda: [tfprune.PruningCallback(method)]
     schedule = tfprune.Constant(0.8, frequency=frequency)

@@ -30,6 +30,9 @@ class PruningCallback(Hooks):
     For a model wrapped by `tfprune.prune` or `tfprune.prune_low_magnitude` (or by TF-MOT), whose
     layers know their settings: `PruningCallback()`.
 
+    Where a method learns beside the optimizer, or stands in the forward pass, an epoch that ends
+    with a loss of NaN or infinity stops the run, and the model gets the weights of the epoch before.
+
     In a training loop of your own, `start` before it, `open` before and `settle` after every
     optimizer step (both inside the compiled step, if there is one), and `finish` after it.
 
@@ -141,6 +144,7 @@ class PruningCallback(Hooks):
         if self.driver is not None and self._first_epoch:
             self._first_epoch = False
             self.driver.start(self._finished_steps(epoch))
+            self.driver.watch(None, "the beginning")
 
     def on_train_batch_end(self, batch, logs=None):
         if self.driver is not None:
@@ -150,6 +154,10 @@ class PruningCallback(Hooks):
         if self.driver is None or not self.driver.found:
             return
         self.driver.note_thresholds()
+        diverged = self.driver.watch(logs, f"the end of epoch {epoch + 1}")
+        if diverged:
+            _warn([diverged])
+            self.model.stop_training = True
         if logs is not None:
             from tfprune.reports import sparsity
 

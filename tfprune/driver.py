@@ -13,6 +13,7 @@ from tfprune.adapters import adapter_of
 from tfprune.adapters.walk import Found, find, wrappers
 from tfprune.batches import Feed
 from tfprune.gates import Gate
+from tfprune.guard import Guard
 from tfprune.methods.base import Method
 from tfprune.optimizer_hook import OptimizerHook
 from tfprune.plans import plan
@@ -46,6 +47,7 @@ class Driver:
         self._begin = 0
         self._noted: list[Target] = []
         self._hook: OptimizerHook | None = None
+        self._guard: Guard | None = None
         with self._scope():
             self.step = tf.Variable(
                 0, dtype=tf.int64, trainable=False,
@@ -129,6 +131,31 @@ class Driver:
                 self._once(self._adopt)
             self._once(self._refresh)
             self._prepare_updates(found)
+
+    def watch(self, logs: dict[str, Any] | None, when: str) -> str | None:
+        """Keep the weights of this moment; if the run has diverged, give the last good ones back.
+
+        Only where a gate learns beside the optimizer, or stands in the model.
+
+        Args:
+            logs: of Keras; None: before the first step.
+            when: the moment in words.
+
+        Returns:
+            What to say of a run that diverged, and is to be stopped; None: all is well.
+        """
+        if not self.found or not any(
+                one.gate.acts or isinstance(one.gate, standing.Standing) for one in self._methods()):
+            return None
+        if self._guard is None:
+            kept = [value for target in self.targets for value in tf.nest.flatten(target.variables)]
+            weights = [self.adapter.raw(one) for one in self.model.weights]
+            self._guard = Guard([one for one in (*weights, *kept) if one is not None])
+        loss = self._guard.diverged(logs)
+        if loss is not None:
+            return self._guard.restore(loss)
+        self._guard.keep(when)
+        return None
 
     def _acting(self) -> list[Gate]:
         return [one.gate for one in self._methods() if one.gate.acts]

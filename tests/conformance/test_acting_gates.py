@@ -266,3 +266,15 @@ def test_dpf_by_hand():
         kernel, mask, hidden = arrays(callback.driver.targets[0])
         assert mask.ravel().tolist() == [False, True, True]
         np.testing.assert_allclose((kernel + hidden).ravel(), [first, .304, 1.0568875], rtol=1e-6)
+
+
+@everywhere
+def test_a_run_that_diverges_is_stopped_and_gets_its_last_good_weights_back(family):
+    model = compiled(cnn(family), family, KERASES[family].optimizers.SGD(1e30))
+    before = model.get_weights()
+    callback = tfprune.PruningCallback("spp", schedule=tfprune.Constant(0.5, begin=0.9))
+    with pytest.warns(UserWarning, match="diverged and was stopped, .* weights of the beginning"):
+        history = fit(model, callback, epochs=4)
+    assert len(history.epoch) == 1
+    for one, other in zip(before, model.get_weights()):
+        np.testing.assert_array_equal(one, other)

@@ -53,6 +53,11 @@ class Gate(abc.ABC):
         kernel <- rest(W, M) ; hidden <- W - kernel                    settle, for all gates
 
     A gate that does not act leaves the optimizer alone, and needs nothing before the step.
+
+    Example:
+        >>> from tfprune import get
+        >>> isinstance(get("dpf").gate, Gate), get("spp").gate.acts
+        (True, True)
     """
 
     acts: ClassVar[bool] = False
