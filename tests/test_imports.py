@@ -61,7 +61,7 @@ LAYERS = {
         "surgery.tensors", "surgery.trace", "updates"},
     6: {"adapters.keras3_joint", "adapters.keras3_wrapper", "adapters.tf_keras_joint",
         "adapters.tf_keras_wrapper", "callbacks", "sparsity_log"},
-    7: {"api", "data"},
+    7: {"api", "rewinding", "data"},
     8: {""},
 }
 LAYER = {name: layer for layer, names in LAYERS.items() for name in names}

@@ -24,6 +24,7 @@ _HOMES = {
     "tfprune.methods": ("Chances", "Draw", "Logits", "Method", "Rank", "Regrowth", "Score",
                         "Threshold", "get"),
     "tfprune.reports": ("Report",),
+    "tfprune.rewinding": ("lottery",),
     "tfprune.schedules": ("Constant", "Epochs", "Exponential", "Held", "OneShot", "Polynomial",
                           "Removal"),
     "tfprune.sparsity_log": ("SparsityLog",),

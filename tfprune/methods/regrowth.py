@@ -90,7 +90,7 @@ class Regrowth(Rank):
         share = (1 + xp.cos(math.pi * progress)) / 2
         if self.anneal == "constant":
             share = xp.astype(progress < 1, "float64")
-        return xp.floor(self.fraction * share * xp.astype(count, "float64") + _ROUNDING)
+        return xp.floor(self.fraction * share * xp.astype(xp.asarray(count), "float64") + _ROUNDING)
 
     def masks(self, weights, sites, sparsity, *, final, states=None):
         if self.grow == "gradient" and not all("dense_gradient" in one for one in states or [{}]):
