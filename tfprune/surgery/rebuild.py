@@ -134,6 +134,9 @@ class Rebuild:
                                      if id(before) in factors else value)
             if tuple(value.shape) == tuple(after.shape):  # not so: states of another batch size
                 after.assign(value.astype(after.dtype.as_numpy_dtype))
+        for layer in self.originals:
+            if kind_of(layer) == "Normalization":
+                self.copies[id(layer)].finalize_state()  # computes with what it has just been given
 
     def _leaves(self):
         """(layer, its copy, {id: variable} of biases that the copy has in addition)."""
