@@ -12,7 +12,7 @@ from tfprune.methods.base import Rank
 from tfprune.select import select
 from tfprune.statistics.resting import drawn
 
-_ROUNDING = 1e-9  # 0.3 * 10 is a little less than 3 in floating point
+_ROUNDING = 1e-9  # 0.29 * 100 is a little less than 29 in floating point
 
 
 @register
