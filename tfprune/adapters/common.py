@@ -81,3 +81,20 @@ def spare_decay(optimizer: Any, variables: list[Any]) -> None:
     cache = getattr(optimizer, "_exclude_from_weight_decay_cache", {})
     for key in keys:
         cache.pop(key, None)
+
+
+def own_objects(layer: Any) -> dict[str, Any]:
+    """Functions and classes that a layer holds, by the names under which its settings call them."""
+    found: dict[str, Any] = {}
+    for value in vars(layer).values():
+        for one in (value, type(value)):
+            if callable(one) and hasattr(one, "__name__"):
+                found[one.__name__] = one
+    return found
+
+
+def same_function(layer: Any, config: dict[str, Any]) -> Any:
+    """A new Lambda layer of the same function, which no file could hold."""
+    known = {name: config[name] for name in ("name", "trainable", "dtype") if name in config}
+    return type(layer)(layer.function, output_shape=layer._output_shape, mask=layer.mask,
+                       arguments=layer.arguments, **known)

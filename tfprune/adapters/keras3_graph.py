@@ -7,6 +7,7 @@ from typing import Any, Iterator
 
 import keras
 
+from tfprune.adapters import common
 from tfprune.adapters.graphs import Call, Graph, Ref, calls_its_graph, mapped
 
 KerasTensor = keras.src.backend.KerasTensor
@@ -77,7 +78,10 @@ def sequence(model: Any, layers: list[Any]) -> Any:
 
 def from_config(operation: Any, config: dict[str, Any]) -> Any:
     """A new layer or operation of the same class."""
-    return type(operation).from_config(config)
+    if isinstance(operation, keras.layers.Lambda):
+        return common.same_function(operation, config)
+    with keras.saving.custom_object_scope(common.own_objects(operation)):
+        return type(operation).from_config(config)
 
 
 def set_sizes(config: dict[str, Any], args: list, kwargs: dict[str, Any],

@@ -10,6 +10,7 @@ import tf_keras
 from tf_keras.src import backend
 from tf_keras.src.engine import functional, keras_tensor
 
+from tfprune.adapters import common
 from tfprune.adapters.graphs import Call, Graph, Ref, calls_its_graph, leaves, mapped
 
 
@@ -77,7 +78,10 @@ def sequence(model: Any, layers: list[Any]) -> Any:
 def from_config(operation: Any, config: dict[str, Any]) -> Any:
     """A new layer or operation of the same class."""
     config.pop("batch_input_shape", None)
-    return type(operation).from_config(config)
+    if isinstance(operation, tf_keras.layers.Lambda):
+        return common.same_function(operation, config)
+    with tf_keras.utils.custom_object_scope(common.own_objects(operation)):
+        return type(operation).from_config(config)
 
 
 _PLACES = {"key": ("slice_spec", 1), "shape": ("shape", 1),

@@ -14,7 +14,7 @@ from tfprune.surgery.rebuild import is_changed
 from tfprune.surgery.resizing import View, resized
 from tfprune.surgery.resizing_operations import sizes
 from tfprune.surgery.survey import Kept
-from tfprune.surgery.tensors import Traced, Unsupported
+from tfprune.surgery.tensors import Unsupported
 
 Obstacle = tuple[Ids, str]
 
@@ -76,7 +76,7 @@ def _unsized(kept: Kept, folding: Folding) -> Iterator[Obstacle]:
                 if not _alike(asked.setdefault(id(operation), new), new):
                     raise Unsupported(f"{step.name} is called with tensors of different sizes")
             except Unsupported as why:
-                yield _touched(step.values, results, operation, kept), str(why)
+                yield _touched(operation, kept), str(why)
 
 
 def _alike(one: Any, other: Any) -> bool:
@@ -92,10 +92,11 @@ def _try(view: View, home: Any) -> None:
                           f"{str(error)[:100]})") from error
 
 
-def _touched(values: list[Traced], results: list[Traced], operation: Any, kept: Kept) -> Ids:
-    """The channels that go and run into, out of or through a layer."""
+def _touched(operation: Any, kept: Kept) -> Ids:
+    """The channels that go and run into, out of or through a layer, in any of its calls."""
     survey = kept.survey
-    found = [ids for tensor in (*values, *results) for ids in tensor.axes if ids is not None]
+    found = [ids for step, results in survey.by_operation[id(operation)]
+             for tensor in (*step.values, *results) for ids in tensor.axes if ids is not None]
     is_model = survey.adapter.is_model(operation)
     for variable in () if is_model else getattr(operation, "weights", ()):
         entries = survey.by_variable.get(id(survey.adapter.raw(variable)), ())
