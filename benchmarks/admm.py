@@ -45,7 +45,7 @@ def _arguments() -> argparse.Namespace:
     commands = parser.add_subparsers(dest="command", required=True)
     one = commands.add_parser("run", help="one run, one JSON line")
     one.add_argument("--way", required=True, choices=("dense", "projection", "admm"))
-    one.add_argument("--inputs", choices=("pixels", "clouds"), help="of ADMM; pixels by default")
+    one.add_argument("--inputs", choices=("pixels", "clouds"), help="of ADMM; clouds by default")
     one.add_argument("--epochs", type=int, default=0, help="of training with these zeros")
     every = commands.add_parser("all", help="run what is missing")
     commands.add_parser("table", help="print the results")
@@ -88,7 +88,7 @@ def _pruned(model, options: argparse.Namespace) -> list[str]:
         return []
     method = tfprune.get("magnitude")
     if options.way == "admm":
-        inputs = tfprune.Synthetic(options.inputs or "pixels")
+        inputs = tfprune.Synthetic(options.inputs or "clouds")
         method = tfprune.get("admm", solver=tfprune.ADMM(inputs=inputs))
     library = patterns.mine(model)
     report = tfprune.sparsify(model, method, structure=tfprune.Pattern(library))
@@ -113,7 +113,7 @@ def _train(model, split, epochs: int) -> None:
 
 def _identity(way: str, inputs: str | None, epochs: int) -> dict:
     """What makes a run the same run."""
-    inputs = (inputs or "pixels") if way == "admm" else None
+    inputs = (inputs or "clouds") if way == "admm" else None
     return {"way": way, "inputs": inputs, "epochs": epochs}
 
 

@@ -182,7 +182,7 @@ def test_masks_are_those_of_the_projection(monkeypatch):
 
 def test_synthetic_inputs():
     spec = tf.TensorSpec((None, 5, 4, 3))
-    pixels = source(spec, Synthetic(batch=200), "m").draw(tf.constant([1, 2])).numpy()
+    pixels = source(spec, Synthetic("pixels", batch=200), "m").draw(tf.constant([1, 2])).numpy()
     assert pixels.shape == (200, 5, 4, 3)
     assert set(np.unique(pixels)) == set(range(256))
     small = source(spec, Synthetic(scale=1 / 255), "m").draw(tf.constant([1, 2])).numpy()

@@ -9,7 +9,7 @@ from typing import Any
 
 from tfprune.configs import register
 
-_KINDS = ("pixels", "clouds", "normal")
+_KINDS = ("clouds", "pixels", "normal")
 
 
 def _check(name: str, value: Any, least: float) -> None:
@@ -63,10 +63,11 @@ class Synthetic:
     """The random inputs that stand for data, fresh in every step.
 
     Attributes:
-        kind: "pixels": integers from 0 to 255, all equally likely; "clouds": such integers, where
-            neighbours are alike as in photographs (noise of every size, the coarser the stronger;
-            of inputs without space axes, pixels); "normal": normal draws of mean 0 and deviation
-            1. Inputs of integer type, and those that an Embedding reads, are integers below the
+        kind: "clouds": integers from 0 to 255, where neighbours are alike as in photographs (noise
+            of every size, the coarser the stronger; of inputs without space axes, pixels);
+            "pixels": such integers, all equally likely and each by itself, which leaves the kept
+            weights little that they can make up for; "normal": normal draws of mean 0 and
+            deviation 1. Inputs of integer type, and those that an Embedding reads, are integers below the
             vocabulary instead, whatever the kind.
         batch: examples in each step.
         scale: real inputs are multiplied by it: 1/255 for a net that takes images in [0, 1].
@@ -83,7 +84,7 @@ class Synthetic:
         1.0
     """
 
-    kind: str = "pixels"
+    kind: str = "clouds"
     batch: int = 32
     scale: float = 1.0
     size: int | None = None

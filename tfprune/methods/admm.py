@@ -66,6 +66,6 @@ admm = Method(
 )
 """score = norm of a group, ||W||_2, of the weights that the search has found.
 
-Takes no data: inputs are random pixels, or what `solver=ADMM(inputs=...)` says. Changes the kept
+Takes no data: inputs are random, or what `solver=ADMM(inputs=...)` says. Changes the kept
 weights and biases, too. To train on with exactly the zeros that there are: `schedule=Held()`.
 """
