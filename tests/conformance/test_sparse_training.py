@@ -124,7 +124,7 @@ def test_rigl_is_an_independent_loop(family, name, end=9):
 
 
 class Watch(Hooks):
-    """Kernels, masks and momenta after each step."""
+    """Kernels, masks, momenta and the gradients that were kept, after each step."""
 
     _needs_batches = True
 
@@ -136,7 +136,8 @@ class Watch(Hooks):
         driver = self.callback.driver
         self.seen.append([
             (*arrays(target)[:2], [one.numpy() for one in driver.adapter.momenta(
-                driver.adapter.innermost_optimizer(self.model), target.kernel)])
+                driver.adapter.innermost_optimizer(self.model), target.kernel)],
+             target.state["dense_gradient"].numpy() if "dense_gradient" in target.state else None)
             for target in driver.targets])
 
 
@@ -147,41 +148,42 @@ def test_counts_stay_and_nothing_changes_after_the_end(family, name):
     callback = tfprune.PruningCallback(method)
     watch = Watch(callback)
     fit(compiled(cnn(family), family, made(family, "adam")), callback, watch, epochs=EPOCHS)
-    counts = np.array([[mask.sum() for _, mask, _ in step] for step in watch.seen])
+    counts = np.array([[mask.sum() for _, mask, *_ in step] for step in watch.seen])
     assert (counts == counts[0]).all() and counts[0, 0] == 72, "the first layer is dense"
-    sizes = np.array([mask.size for _, mask, _ in watch.seen[0]])
+    sizes = np.array([mask.size for _, mask, *_ in watch.seen[0]])
     # 30 % of what is not listed; the small last layer keeps most
     assert counts[0, 1:].sum() == round(.3 * sizes[1:].sum())
     assert counts[0, 2] / sizes[2] > counts[0, 1] / sizes[1]
     grown = 0
     for before, now in zip(watch.seen, watch.seen[1:]):
-        for (_, old, momenta), (kernel, mask, _), in zip(before, now):
+        for (_, old, *_), (kernel, mask, *_) in zip(before, now):
             assert not kernel[~mask].any()
             new = mask & ~old
             grown += new.sum()
             assert not kernel[new].any(), "what is grown begins at zero"
     assert grown > 10
-    changed = [any((old != mask).any() for (_, old, _), (_, mask, _) in zip(before, now))
+    changed = [any((old != mask).any() for (_, old, *_), (_, mask, *_) in zip(before, now))
                for before, now in zip(watch.seen, watch.seen[1:])]
     assert any(changed[:6]) and not any(changed[7:]), "no update after the eighth step"
 
 
 def test_the_momenta_of_what_is_grown_begin_at_zero():
     method = tfprune.get("set", allocation=tfprune.Uniform(), fraction=.9, anneal="constant",
-                         schedule=tfprune.Constant(.5, frequency=3))
+                         gate=tfprune.Growing(), schedule=tfprune.Constant(.5, frequency=3))
     callback = tfprune.PruningCallback(method)
     watch = Watch(callback)
     optimizer = KERASES["keras"].optimizers.SGD(0.1, momentum=0.5)
-    fit(compiled(network("keras", drawn_weight()), "keras", optimizer), callback, watch, epochs=3,
+    fit(compiled(network("keras", drawn_weight()), "keras", optimizer), callback, watch, epochs=4,
         shape=SHAPE[:1])
-    fresh = 0
+    once_known = 0
     for before, at, after in zip(watch.seen, watch.seen[1:], watch.seen[2:]):
-        (_, old, _), (kernel, mask, _), (moved, _, (momentum,)) = before[0], at[0], after[0]
+        (_, old, _, _), (_, mask, (stale,), _), (_, _, (momentum,), slope) = (
+            before[0], at[0], after[0])
         new = mask & ~old
-        fresh += new.sum()
-        # After one step from zero a weight is its momentum, which has forgotten what it was.
-        np.testing.assert_allclose(moved[new], momentum[new], rtol=1e-6)
-    assert fresh > 5
+        once_known += np.count_nonzero(stale[new])
+        # After one step it has forgotten what it was.
+        np.testing.assert_allclose(momentum[new], -0.1 * slope[new], rtol=1e-5)
+    assert once_known > 5
 
 
 def test_block_movement_removes_whole_blocks_and_their_scores_are_kept_in_groups():
