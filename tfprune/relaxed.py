@@ -8,8 +8,8 @@ over what the earlier ones left:
 
     soft_j = softmax of z_j, ..., z_n over tau ;  soft = soft_1 + ... + soft_k
 
-With e = exp(z / tau) and S_j = e_j + ... + e_n this is soft at i = e_i sum_{j <= min(i, k)} 1 / S_j,
-so cumulative sums do for all k, and nothing larger than [rows, n] is made. As tau falls, soft
+With e = exp(z / tau) and S_j = e_j + ... + e_n, soft at i is e_i sum_{j <= min(i, k)} 1 / S_j, so
+cumulative sums do for all k, and nothing larger than [rows, n] is made. As tau falls, soft
 becomes the draw itself.
 
 Paper: L. Gonzalez-Carabarin, I. Huijben, B. Veeling, A. Schmid, R. van Sloun, "Dynamic
@@ -21,6 +21,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 _TINY = 1e-20
@@ -80,10 +81,10 @@ def pulled_back(slope: Any, perturbed: Any, k: Any, temperature: Any) -> tf.Tens
         [[0.5, -0.5]]
     """
     weights, left, shares = _parts(perturbed, k, temperature)
-    slope = tf.cast(slope, tf.float64)
+    slope = _double(slope)
     mean = tf.cumsum(weights * slope, axis=1, reverse=True) / left
     pulled = weights * (slope * tf.cumsum(shares, axis=1) - tf.cumsum(shares * mean, axis=1))
-    return pulled / tf.cast(temperature, tf.float64)
+    return pulled / _double(temperature)
 
 
 def entropy(logits: Any) -> tf.Tensor:
@@ -111,10 +112,14 @@ def entropy_slope(logits: Any) -> tf.Tensor:
 
 def _parts(perturbed: Any, k: Any, temperature: Any) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """e, S, and 1/S of the first k places, else 0."""
-    perturbed = tf.cast(perturbed, tf.float64)
-    depth = (perturbed - perturbed[:, :1]) / tf.cast(temperature, tf.float64)
+    perturbed = _double(perturbed)
+    depth = (perturbed - perturbed[:, :1]) / _double(temperature)
     weights = tf.exp(tf.maximum(depth, _DEEPEST))
     left = tf.cumsum(weights, axis=1, reverse=True)
     place = tf.range(tf.shape(perturbed)[1])
     shares = tf.where(place < tf.cast(k, place.dtype), 1 / left, tf.zeros_like(left))
     return weights, left, shares
+
+
+def _double(values: Any) -> tf.Tensor:
+    return tf.cast(values if tf.is_tensor(values) else np.asarray(values, np.float64), tf.float64)

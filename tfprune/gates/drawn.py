@@ -27,7 +27,7 @@ class Drawn(Gate):
 
         M: the k largest of phi + g in each row, g Gumbel noise;  forward pass at Q(W*M)
         dL/dM = sum over the candidate of G*W, G the gradient at Q(W*M)
-        dL/dphi = J^T dL/dM + mu dR/dphi,  J = dM_soft/dphi,  R = sum over the rows of H(softmax(phi))
+        dL/dphi = J^T dL/dM + mu dR/dphi,  J = dM_soft/dphi,  R = sum of H(softmax(phi))
         gradient of W = M*G
 
     phi, the logits, are the rule's (`Logits`), which keeps the k highest at rest; they are moved
