@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+import tf_keras
 
 import tfprune
 from tests.shrink_models import deviation, examples, masked, randomized
@@ -194,4 +195,14 @@ def test_a_class_of_its_own_that_is_lost_is_named():
     model = _Named(4)
     small, report = tfprune.shrink(model)
     assert "_Named has a constructor of its own" in report.notes[0]
+    np.testing.assert_allclose(small(np.ones((2, 3))), model(np.ones((2, 3))), rtol=1e-6)
+
+
+def test_a_loss_beside_the_graph_is_named():
+    inputs = tf_keras.Input((3,))
+    x = tf_keras.layers.Dense(4)(inputs)
+    model = tf_keras.Model(inputs, tf_keras.layers.Dense(2)(x))
+    model.add_loss(tf.reduce_sum(x))
+    small, report = tfprune.shrink(model)
+    assert report.notes == ("losses and metrics of add_loss and add_metric are not taken over",)
     np.testing.assert_allclose(small(np.ones((2, 3))), model(np.ones((2, 3))), rtol=1e-6)

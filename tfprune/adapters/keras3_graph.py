@@ -115,3 +115,8 @@ def recompiled(model: Any, like: Any) -> bool:
 def seeds_of_python() -> Iterator[None]:
     """Initializers without a seed draw one from Python's generator: they always do."""
     yield
+
+
+def lost(model: Any) -> str | None:
+    """What a model has beside its graph, which its copy has not: nothing can be there."""
+    return None

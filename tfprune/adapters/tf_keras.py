@@ -92,9 +92,13 @@ def calls(model: Any) -> dict[int, list]:
 
 
 def _first(shapes: Any) -> tuple:
-    while isinstance(shapes, list) or (shapes and isinstance(shapes[0], tuple)):
-        shapes = shapes[0]
-    return tuple(shapes)
+    """The first shape of a structure of shapes; () for scalars, whose shape some nodes leave out."""
+    while isinstance(shapes, (list, tuple, dict)) and len(shapes):
+        one = next(iter(shapes.values())) if isinstance(shapes, dict) else shapes[0]
+        if not isinstance(one, (list, tuple, dict)):
+            break
+        shapes = one
+    return tuple(shapes) if hasattr(shapes, "__iter__") else ()
 
 
 def build(model: Any, data: Any) -> None:

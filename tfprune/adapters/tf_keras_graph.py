@@ -131,3 +131,9 @@ def seeds_of_python() -> Iterator[None]:
     finally:
         if own is not None:
             holder.generator = own
+
+
+def lost(model: Any) -> str | None:
+    """What a model has beside its graph, which its copy has not."""
+    beside = min(getattr(model, "_nodes_by_depth", None) or {0: ()}) < 0
+    return "losses and metrics of add_loss and add_metric" if beside else None

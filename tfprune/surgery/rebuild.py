@@ -127,7 +127,7 @@ class Rebuild:
             self.pairs += zip(own, theirs)
         for old, new in self.pairs:
             before, after = self.adapter.raw(old), self.adapter.raw(new)
-            value = np.asarray(before)
+            value = before.numpy()
             if id(before) in self.folding.added:
                 value = value + self.folding.added[id(before)].astype(value.dtype)
             value = self.kept.sliced(before, value * factors[id(before)]

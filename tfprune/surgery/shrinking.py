@@ -171,6 +171,9 @@ def _finished(new: Any, given: Any, model: Any, adapter: Any) -> list[str]:
     if not done:
         notes.append("not compiled as the given model is, whose settings cannot be copied: call "
                      "model.compile(...)")
+    beside = graphs.module_of(adapter).lost(model)
+    if beside is not None:
+        notes.append(f"{beside} are not taken over")
     if type(new) is not type(model) and type(new).__name__ != type(model).__name__:
         notes.append(f"a plain {type(new).__name__}: {type(model).__name__} has a constructor of "
                      "its own, so what its methods do in training is not taken over")
@@ -187,14 +190,18 @@ def _report(models: tuple[Any, Any], survey: Survey, outcome: tuple, more: tuple
             why += reasons.get(int(channel), [])
         groups.append(GroupChange(group.name, len(channels), int(kept.alive[channels].sum()),
                                   int(found[channels].sum()), tuple(dict.fromkeys(why))))
-    counts, unknown = [], []
-    for model in models:
-        total, unknown = 0, []
-        for item in find(model, adapter)[0]:
-            each = macs(item.site.shape, item.site.positions)
-            total += each or 0
-            unknown += [item.site.name] if each is None else []
-        counts.append(total)
+    counts, unknown = zip(*(_macs(model, survey) for model in models))
     parameters = tuple(int(model.count_params()) for model in models)
     return ShrinkReport(tuple(groups), tuple(folding.folded), parameters, tuple(counts),
-                        tuple(unknown), tuple(notes))
+                        unknown[0], tuple(notes))
+
+
+def _macs(model: Any, survey: Survey) -> tuple[int, tuple[str, ...]]:
+    """Of the kernels whose use is known, and the names of the others."""
+    total, unknown = 0, []
+    for item in find(model, survey.adapter)[0]:
+        uses = item.site.positions
+        uses = survey.uses.get(item.site.name) if uses is None else uses
+        total += macs(item.site.shape, uses) or 0
+        unknown += [item.site.name] if uses is None else []
+    return total, tuple(unknown)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from math import prod
 from types import ModuleType
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy as np
 from tfprune.surgery.channels import Entry, Ids
 from tfprune.surgery.grouping import grouped
 from tfprune.surgery.groups import ChannelGroup
+from tfprune.surgery.rules_weights import labels_of
 from tfprune.surgery.tensors import Traced
 from tfprune.surgery.trace import Step, Tracer, walked
 
@@ -60,6 +62,24 @@ class Survey:
         found: dict[int, list[tuple[Step, list[Traced]]]] = {}
         for step, results in self.tracer.history:
             found.setdefault(id(step.operation), []).append((step, results))
+        return found
+
+
+    @cached_property
+    def uses(self) -> dict[str, int]:
+        """How often each weight of an EinsumDense is used for one example, by its site's name:
+        those inside of attention layers, too. The same without some channels."""
+        found: dict[str, int] = {}
+        for step, _ in self.tracer.history:
+            equation = getattr(step.operation, "equation", None)
+            if not isinstance(equation, str) or not hasattr(step.operation, "bias_axes"):
+                continue
+            inputs, kernel, _ = labels_of(equation, len(step.value.shape), step.name)
+            sizes = [size for size, label in zip(step.value.shape[1:], inputs[1:])
+                     if label not in kernel]
+            if None not in sizes:
+                name = f"{step.name}/kernel"
+                found[name] = found.get(name, 0) + prod(sizes)
         return found
 
 
