@@ -92,7 +92,7 @@ def calls(model: Any) -> dict[int, list]:
 
 
 def _first(shapes: Any) -> tuple:
-    """The first shape of a structure of shapes; () for scalars, whose shape some nodes leave out."""
+    """The first shape of a structure of shapes; () for a scalar, whose shape nodes leave out."""
     while isinstance(shapes, (list, tuple, dict)) and len(shapes):
         one = next(iter(shapes.values())) if isinstance(shapes, dict) else shapes[0]
         if not isinstance(one, (list, tuple, dict)):
