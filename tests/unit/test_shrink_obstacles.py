@@ -206,3 +206,24 @@ def test_a_loss_beside_the_graph_is_named():
     small, report = tfprune.shrink(model)
     assert report.notes == ("losses and metrics of add_loss and add_metric are not taken over",)
     np.testing.assert_allclose(small(np.ones((2, 3))), model(np.ones((2, 3))), rtol=1e-6)
+
+
+def _distance(target, output):
+    return tf.reduce_mean(tf.abs(target - output), axis=-1)
+
+
+@pytest.mark.parametrize("family", sorted(KERASES))
+def test_functions_given_to_compile_are_taken_over(family):
+    library = KERASES[family]
+    model = library.Sequential([library.Input((3,)), library.layers.Dense(4),
+                                library.layers.Dense(2)])
+    model.compile(library.optimizers.Adam(0.25), _distance, metrics=[_distance, "mae"])
+    small, report = tfprune.shrink(model)
+    assert not report.notes and float(small.optimizer.learning_rate) == 0.25
+    data = np.ones((4, 3), "float32"), np.ones((4, 2), "float32")
+    assert "_distance" in small.train_on_batch(*data, return_dict=True)
+    model.compile("sgd", lambda target, output: _distance(target, output))
+    small, report = tfprune.shrink(model, optimizer=True)
+    assert getattr(small, "optimizer", None) is None
+    assert "call model.compile(...)" in report.notes[-2]
+    assert "the model is not compiled" in report.notes[-1]

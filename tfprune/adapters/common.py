@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Callable
 
+from tfprune.adapters.graphs import leaves
+
 
 def attribute(layer: Any, name: str, *, is_variable: Callable[[Any], bool]) -> Any:
     """The variable that a layer holds under this name (or, where a property hides it, `_name`)."""
@@ -83,10 +85,11 @@ def spare_decay(optimizer: Any, variables: list[Any]) -> None:
         cache.pop(key, None)
 
 
-def own_objects(layer: Any) -> dict[str, Any]:
-    """Functions and classes that a layer holds, by the names under which its settings call them."""
+def own_objects(held: dict[str, Any]) -> dict[str, Any]:
+    """The functions and classes among what a layer or the settings of `compile` hold, by the names
+    under which a configuration calls them."""
     found: dict[str, Any] = {}
-    for value in vars(layer).values():
+    for value in leaves(list(held.values())):
         for one in (value, type(value)):
             if callable(one) and hasattr(one, "__name__"):
                 found[one.__name__] = one

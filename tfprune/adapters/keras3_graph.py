@@ -80,7 +80,7 @@ def from_config(operation: Any, config: dict[str, Any]) -> Any:
     """A new layer or operation of the same class."""
     if isinstance(operation, keras.layers.Lambda):
         return common.same_function(operation, config)
-    with keras.saving.custom_object_scope(common.own_objects(operation)):
+    with keras.saving.custom_object_scope(common.own_objects(vars(operation))):
         return type(operation).from_config(config)
 
 
@@ -107,7 +107,8 @@ def recompiled(model: Any, like: Any) -> bool:
     config = like.get_compile_config()
     if config is None:
         return False
-    model.compile_from_config(config)
+    with keras.saving.custom_object_scope(common.own_objects(like._compile_config.config)):
+        model.compile_from_config(config)
     return bool(model.compiled)
 
 

@@ -80,7 +80,7 @@ def from_config(operation: Any, config: dict[str, Any]) -> Any:
     config.pop("batch_input_shape", None)
     if isinstance(operation, tf_keras.layers.Lambda):
         return common.same_function(operation, config)
-    with tf_keras.utils.custom_object_scope(common.own_objects(operation)):
+    with tf_keras.utils.custom_object_scope(common.own_objects(vars(operation))):
         return type(operation).from_config(config)
 
 
@@ -115,7 +115,8 @@ def recompiled(model: Any, like: Any) -> bool:
     config = like.get_compile_config()
     if config is None:
         return False
-    model.compile_from_config(config)
+    with tf_keras.utils.custom_object_scope(common.own_objects(like._compile_config.config)):
+        model.compile_from_config(config)
     return bool(model._is_compiled)
 
 

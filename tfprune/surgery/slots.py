@@ -18,7 +18,9 @@ def copy_slots(model: Any, small: Any, rebuild: Rebuild) -> list[str]:
     old, new = (adapter.innermost_optimizer(one) for one in (model, small))
     if old is None or new is None:
         return ["no momenta to take over: the model is not compiled"]
-    if not getattr(old, "variables", None):
+    if not hasattr(old, "build"):
+        return [f"no momenta taken over: {type(old).__name__} is a legacy optimizer"]
+    if not old.variables:
         return ["no momenta to take over: the model has not been trained"]
     trained = {id(one) for one in small.trainable_variables}
     missing = 0
@@ -29,7 +31,7 @@ def copy_slots(model: Any, small: Any, rebuild: Rebuild) -> list[str]:
         try:
             pairs = list(zip(adapter.momenta(old, before), adapter.momenta(new, after),
                              strict=True))
-        except (KeyError, ValueError):
+        except (AttributeError, KeyError, ValueError):
             missing += 1
             continue
         for one, other in pairs:
