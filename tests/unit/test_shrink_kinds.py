@@ -32,10 +32,11 @@ def _transformer(library):
 def _recurrent(library):
     layers = library.layers
     steps, film = library.Input((3, 4)), library.Input((3, 5, 5, 2))
-    x = layers.RNN(layers.LSTMCell(6), return_sequences=True)(steps)
+    unroll = {"unroll": True}  # rolled loops take long to trace
+    x = layers.RNN(layers.LSTMCell(6), return_sequences=True, **unroll)(steps)
     units = 4 if library is keras else 6  # Keras 3 takes equal ones only
-    x = layers.Bidirectional(layers.LSTM(4), backward_layer=layers.GRU(
-        units, go_backwards=True, name="back"))(x)
+    x = layers.Bidirectional(layers.LSTM(4, **unroll), backward_layer=layers.GRU(
+        units, go_backwards=True, name="back", **unroll))(x)
     y = layers.ConvLSTM2D(4, 2, padding="same", return_sequences=True)(film)
     y = layers.Flatten()(layers.Conv3D(4, 2)(y))
     return library.Model([steps, film], [layers.Dense(2)(x), layers.Dense(2)(y)])
