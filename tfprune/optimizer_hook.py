@@ -68,7 +68,8 @@ class OptimizerHook:
         if fresh is not None:
             for one in momenta:
                 one.assign(tf.where(fresh, tf.zeros([], one.dtype), one))
-        held = [] if moves is None else [(one, one.read_value()) for one in (variable, *momenta)]
+        resting = () if moves is None else (variable, *(momenta if gate.rests else ()))
+        held = [(one, one.read_value()) for one in resting]
         update(gradient)
         for one, before in held:
             one.assign(tf.where(moves, one, before))

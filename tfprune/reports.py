@@ -170,8 +170,7 @@ def of_run(driver: Any) -> Report:
     notes.update(standing.notes(driver.model, driver.adapter))
     for settle in driver.settles:
         for target in settle.targets:
-            state = {name: _array(one) for name, one in target.state.items()}
-            notes.setdefault(target.site.name, settle.method.rule.notes(target.site, state))
+            notes.setdefault(target.site.name, _kept_notes(settle.method, target))
     return of_sites(rows, driver.skipped, warnings=_warnings(driver), notes=notes)
 
 
@@ -180,18 +179,26 @@ def of_model(model: Any, adapter: Any) -> Report:
     from tfprune.adapters.walk import find
 
     found, skipped = find(model, adapter)
-    rows = []
+    rows, notes = [], {}
     for item in found:
         structure = asked = None
         if item.wrapper is not None:
             target, method = adapter.target(item), adapter.method_of(item.wrapper)
             structure = method.rule.structure
             asked = 1 - float(np.mean(_array(target.mask, np.float64)))
+            notes[item.site.name] = _kept_notes(method, target)
         rows.append((item.site, _array(adapter.raw(item.variable)), structure, asked))
-    report = of_sites(rows, skipped, notes=standing.notes(model, adapter))
+    notes.update(standing.notes(model, adapter))
+    report = of_sites(rows, skipped, notes=notes)
     if not (rows and adapter.is_model(model) and adapter.is_built(model)):
         return report
     return _with_paths(report, paths(Subject(model, adapter, tuple(found))))
+
+
+def _kept_notes(method: Any, target: Any) -> tuple[str, ...]:
+    """What the rule has to say of a site, from what is kept for it."""
+    return method.rule.notes(target.site,
+                             {name: _array(one) for name, one in target.state.items()})
 
 
 def _with_paths(report: Report, left: Paths | str) -> Report:

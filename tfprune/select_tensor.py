@@ -35,7 +35,7 @@ def select_tensor(scores: Any, keep: Any, xla: bool | None = None) -> tf.Tensor:
         mask = tf.transpose(tf.cast(rank(tf.transpose(rows), tf.cast), tf.int64))
         mask = mask < (keep if keep.shape.rank == 0 else keep[:, None])
     else:
-        mask = _select_rows(rows, keep if keep.shape.rank == 0 else keep[:, None])
+        mask = _select_rows(rows, keep if keep.shape.rank == 0 else keep[:, None], xla)
     return tf.reshape(mask, shape)
 
 
@@ -247,8 +247,29 @@ def _bracket(parts, sizes, keep, xla):
     return left, tf.where(before >= 0, found[1], wide.max)
 
 
-def _select_rows(rows, keep):
-    """Rows that are long, or of a length not known while tracing: bisect all rows together."""
+def _select_rows(rows, keep, xla):
+    """Rows that are long, or of a length not known while tracing."""
+    alike = keep.shape.rank == 0 and rows.shape[1]  # its operation takes one place, of some
+    cut = _cuts(rows, keep) if alike and not xla else _cuts_by_bits(rows, keep)
+    at_least = (rows >= cut) & (keep > 0)
+
+    def without_last_ties():
+        above, ties = rows > cut, rows == cut
+        left = keep - tf.reduce_sum(tf.cast(above, tf.int64), 1, keepdims=True)
+        return above | (ties & (tf.cumsum(tf.cast(ties, tf.int64), 1) <= left))
+
+    exact = tf.reduce_all(tf.math.count_nonzero(at_least, 1, keepdims=True) <= keep)
+    return tf.cond(exact, lambda: at_least, without_last_ties)
+
+
+def _cuts(rows, keep):
+    """The `keep`-th largest key of each row, of the same place in all of them."""
+    place = tf.cast(tf.maximum(keep - 1, 0), tf.int32)
+    return tf.raw_ops.NthElement(input=rows, n=place, reverse=True)[:, None]
+
+
+def _cuts_by_bits(rows, keep):
+    """The same, of any place in each of them: all rows are bisected together."""
     low = tf.fill([tf.shape(rows)[0], 1], tf.constant(rows.dtype.min, rows.dtype))
     high = tf.fill([tf.shape(rows)[0], 1], tf.constant(rows.dtype.max, rows.dtype))
 
@@ -257,7 +278,4 @@ def _select_rows(rows, keep):
         count = tf.reduce_sum(tf.cast(rows >= middle, tf.int64), 1, keepdims=True)
         return tf.where(count >= keep, middle, low), tf.where(count >= keep, high, middle - 1)
 
-    cut, _ = tf.while_loop(lambda low, high: tf.reduce_any(low < high), halve, [low, high])
-    above, ties = rows > cut, rows == cut
-    left = keep - tf.reduce_sum(tf.cast(above, tf.int64), 1, keepdims=True)
-    return above | (ties & (tf.cumsum(tf.cast(ties, tf.int64), 1) <= left))
+    return tf.while_loop(lambda low, high: tf.reduce_any(low < high), halve, [low, high])[0]

@@ -66,6 +66,10 @@ class Gate(abc.ABC):
     opens: ClassVar[bool] = False
     """Whether the forward pass of training sees something else than W*M; then it also acts."""
 
+    rests: ClassVar[bool] = True
+    """Whether the momenta of what `moves` holds back stay as they are, too. Else they see the
+    gradient that `learn` gives."""
+
     @property
     @abc.abstractmethod
     def hides(self) -> bool:
@@ -97,7 +101,8 @@ class Gate(abc.ABC):
         return gradient, {}
 
     def moves(self, now: Moment) -> Any:
-        """True for the entries that this step may change, they and their momenta; None: all."""
+        """True for the entries that this step may change; None: all. Where `rests` is set, so
+        their momenta."""
         return None
 
     def fresh(self, now: Moment) -> Any:

@@ -32,8 +32,8 @@ class Drawn(Gate):
 
     phi, the logits, are the rule's (`Logits`), which keeps the k highest at rest; they are moved
     by an Adam of this gate's. M_soft relaxes the draw at the temperature tau: see
-    `tfprune.relaxed`. What is not drawn in a step comes out of it unchanged, its momenta included.
-    Nothing is learned while k = n.
+    `tfprune.relaxed`. What is not drawn in a step comes out of it unchanged; its momenta see a
+    gradient of zero. Nothing is learned while k = n.
 
     With 8 bits Q(V) = round(s V) / s, s = 127 / max|V|, V = W*M: the levels -127 to 127 that
     int8 weights have; with 1 bit Q = M sign(W), through which the gradient reaches W where |W| <=
@@ -63,6 +63,7 @@ class Drawn(Gate):
 
     acts: ClassVar[bool] = True
     opens: ClassVar[bool] = True
+    rests: ClassVar[bool] = False
     temperature: Course = Course(5.0, 0.5)
     entropy: Course = Course(5e-5, 5e-5)
     rate: float = 1e-3
