@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfprune.adapters.replace import replaced
+from tfprune.standing import standing
 from tfprune.statistics.flow import absolute, input_specs, ones
 from tfprune.statistics.linear import changes, refusal
 from tfprune.statistics.subject import Subject
@@ -51,6 +52,8 @@ def paths(subject: Subject) -> Paths | str:
         >>> paths(Subject.of(model, adapter_of(model))).stranded
         {'a/kernel': 1, 'b/kernel': 0}
     """
+    if standing(subject.model, subject.adapter):
+        return "gates stand between the layers of the wrapped model: ask after strip_pruning"
     for item in subject.found:
         reason = refusal(item.owner)
         if reason is not None:

@@ -1,5 +1,6 @@
 """Kept weights that lie on no path, counted by hand, in both Kerases."""
 
+import keras
 import numpy as np
 import pytest
 from tiny_models import KERASES, cnn, zeros
@@ -79,3 +80,8 @@ def test_where_paths_cannot_be_followed_the_report_says_why(family):
     report = tfprune.report(model)
     assert report.paths.startswith("not followed (") and "LSTM" in report.paths
     assert all(site.stranded is None for site in report.sites)
+
+
+def test_gates_that_stand_between_layers():
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2), keras.layers.Dense(1)])
+    assert "ask after strip_pruning" in tfprune.report(tfprune.prune(model, "djpq")).paths
