@@ -12,7 +12,9 @@ SCHEDULE = tfprune.Polynomial(0.6, end=1.0, frequency=2)
 
 
 def prepared(family, name, wrap):
-    method = tfprune.get(name, gate=tfprune.Fixed(True), schedule=SCHEDULE)
+    method = tfprune.get(name, schedule=SCHEDULE)
+    if not method.gate.acts:
+        method = tfprune.get(method, gate=tfprune.Fixed(True))
     if wrap:
         return (tfprune.prune(cnn(family), method),
                 tfprune.PruningCallback(data=examples(family)))
@@ -21,7 +23,7 @@ def prepared(family, name, wrap):
 
 def assert_replicas_alike(callback):
     for target in callback.driver.targets:
-        for variable in target.variables:
+        for variable in tf.nest.flatten(target.variables):
             if variable is not None:
                 first, second = (local.numpy() for local in variable.values)
                 np.testing.assert_array_equal(first, second, target.site.name)
@@ -51,3 +53,4 @@ if __name__ == "__main__":
     compare(sys.argv[1], "random", wrap=True)
     compare(sys.argv[1], "snip", wrap=False)
     compare(sys.argv[1], "synflow", wrap=True)
+    compare(sys.argv[1], "spp", wrap=True)

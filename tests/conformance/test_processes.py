@@ -43,6 +43,7 @@ def test_mirrored_strategy_on_two_devices(family):
     assert run.stdout.split("\n")[:-1] == [
         f"alike: {family} magnitude callback", f"alike: {family} random wrapped",
         f"alike: {family} snip callback", f"alike: {family} synflow wrapped",
+        f"alike: {family} spp wrapped",
     ]
 
 
