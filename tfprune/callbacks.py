@@ -31,7 +31,7 @@ class PruningCallback(Hooks):
     layers know their settings: `PruningCallback()`.
 
     Where a method learns beside the optimizer, or stands in the forward pass, an epoch that ends
-    with a loss of NaN or infinity stops the run, and the model gets the weights of the epoch before.
+    with a loss of NaN or infinity stops the run; the weights of the epoch before come back.
 
     In a training loop of your own, `start` before it, `open` before and `settle` after every
     optimizer step (both inside the compiled step, if there is one), and `finish` after it.

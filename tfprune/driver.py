@@ -144,8 +144,9 @@ class Driver:
         Returns:
             What to say of a run that diverged, and is to be stopped; None: all is well.
         """
+        gates = [one.gate for one in self._methods()]
         if not self.found or not any(
-                one.gate.acts or isinstance(one.gate, standing.Standing) for one in self._methods()):
+                one.acts or isinstance(one, standing.Standing) for one in gates):
             return None
         if self._guard is None:
             kept = [value for target in self.targets for value in tf.nest.flatten(target.variables)]

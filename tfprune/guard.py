@@ -45,7 +45,8 @@ class Guard:
             when: this moment in words, for the message.
         """
         values = [np.asarray(one.numpy()) for one in self._variables]
-        if not all(np.isfinite(value.astype(np.float32)).all() for value in values if _is_float(value)):
+        numbers = [value.astype(np.float32) for value in values if _is_float(value)]
+        if not all(np.isfinite(value).all() for value in numbers):
             return False
         self._good, self._when = values, when
         return True

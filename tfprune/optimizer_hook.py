@@ -47,6 +47,7 @@ class OptimizerHook:
         key = self._optimizer._var_key
         self._acting = {key(target.kernel): (settle, target)
                         for settle in self._settles for target in settle.targets}
+
     def _update(self, update: Callable, gradient: Any, variable: tf.Variable) -> None:
         acting = self._acting.get(self._optimizer._var_key(variable))
         if acting is None:

@@ -166,8 +166,10 @@ class Updates:
     def cautions(self) -> list[str]:
         """What was not done as asked."""
         undone = self._reweighting.undone if self._reweighting is not None else {}
-        return self._cautions + [f"What reads the filters of {name} was not re-weighted: {reason}"
-                for name, reason in undone.items()]
+        return self._cautions + [
+            f"What reads the filters of {name} was not re-weighted: {reason}"
+            for name, reason in undone.items()
+        ]
 
     def _noted(self, measured: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
         """What is to be reported of each site: from its statistics, and what was re-weighted."""

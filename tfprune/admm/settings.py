@@ -67,8 +67,8 @@ class Synthetic:
             of every size, the coarser the stronger; of inputs without space axes, pixels);
             "pixels": such integers, all equally likely and each by itself, which leaves the kept
             weights little that they can make up for; "normal": normal draws of mean 0 and
-            deviation 1. Inputs of integer type, and those that an Embedding reads, are integers below the
-            vocabulary instead, whatever the kind.
+            deviation 1. Inputs of integer type, and those that an Embedding reads, are integers
+            below the vocabulary instead, whatever the kind.
         batch: examples in each step.
         scale: real inputs are multiplied by it: 1/255 for a net that takes images in [0, 1].
         size: stands for sizes that the model leaves open (the length of a text, the sides of an

@@ -1,7 +1,8 @@
 """What every gate promises: how a mask acts on a weight during training.
 
-The kernel is sparse at rest: between two training steps it holds W*M (`Gate.rest`). What a gate wants to keep
-of the pruned weights it keeps in a second variable, `hidden`, so that W = kernel + hidden always.
+The kernel is sparse at rest: between two training steps it holds W*M (`Gate.rest`). What a gate
+wants to keep of the pruned weights it keeps in a second variable, `hidden`, so that
+W = kernel + hidden always.
 """
 
 from __future__ import annotations

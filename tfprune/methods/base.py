@@ -234,7 +234,7 @@ class Rank:
     def _balanced(self, scores: Sequence[Any], sites: Sequence[Site], sparsity: Any,
                   final: float) -> list[Any]:
         """The same, with equally many groups in every filter of a site."""
-        xp, structure = namespace(*scores), self.structure
+        structure = self.structure
         rows = [structure.by_filter(score, site.shape, site.layout)
                 for score, site in zip(scores, sites)]
         counts = self.allocation(scores, sites, sparsity, final)

@@ -183,7 +183,7 @@ def _finished(new: Any, given: Any, model: Any, adapter: Any) -> list[str]:
 def _report(models: tuple[Any, Any], survey: Survey, outcome: tuple, more: tuple) -> ShrinkReport:
     found, kept, reasons = outcome
     folding, notes = more
-    adapter, groups = survey.adapter, []
+    groups = []
     for group, channels in survey.groups:
         why = [group.reason] if group.reason else []
         for channel in channels:

@@ -64,7 +64,6 @@ class Survey:
             found.setdefault(id(step.operation), []).append((step, results))
         return found
 
-
     @cached_property
     def uses(self) -> dict[str, int]:
         """How often each weight of an EinsumDense is used for one example, by its site's name:
