@@ -7,8 +7,7 @@ from typing import Any, Callable, Sequence
 
 import tensorflow as tf
 
-from tfprune.gates import Moment
-from tfprune.settle import Settle, Target, read_state, write_state
+from tfprune.settle import Settle, Target, write_state
 
 
 class OptimizerHook:
@@ -29,7 +28,7 @@ class OptimizerHook:
         self.has_run = False
 
     def attach(self, model: Any) -> None:
-        """Stand around the updates of the model's optimizer until `detach`.
+        """Stand around the updates of the model's optimizer, until the adapter releases them.
 
         Raises:
             ValueError: the model has no optimizer.
@@ -55,14 +54,7 @@ class OptimizerHook:
         self.has_run = True
         settle, target = acting
         gate = settle.method.gate
-        mask, state = tf.convert_to_tensor(target.mask), target.state
-        hidden = None if target.hidden is None else tf.convert_to_tensor(target.hidden)
-        now = Moment(
-            target.site, settle.method.rule.structure,
-            gate.dense(tf.convert_to_tensor(variable), hidden), mask,
-            read_state(target.mask, state), self._step.read_value(),
-            settle.progress(self._step.read_value()),
-        )
+        now = settle.moment(target.site, (variable, *target.variables[1:]), self._step.read_value())
         gradient, changes = gate.learn(now, tf.convert_to_tensor(gradient))
         momenta = self._adapter.momenta(self._optimizer, variable)
         fresh, moves = gate.fresh(now), gate.moves(now)
@@ -74,4 +66,4 @@ class OptimizerHook:
         update(gradient)
         for one, before in held:
             one.assign(tf.where(moves, one, before))
-        write_state(state, changes)
+        write_state(target.state, changes)

@@ -121,15 +121,25 @@ class Settle:
         known = getattr(self.timetable, "progress", None)
         return tf.zeros([], tf.float64) if known is None else known(step)
 
+    def moment(self, site: Site, variables: tuple, step: tf.Tensor) -> Moment:
+        """What the gate sees of a site now, after `step` finished steps.
+
+        Args:
+            variables: the site's, in the order of `Target.variables`.
+        """
+        kernel, mask, hidden, _, state = variables
+        held = read_state(mask, state)
+        weight = self.method.gate.dense(_read(kernel), _read(hidden))
+        return Moment(site, self.method.rule.structure, weight, held["mask"], held, step,
+                      self.progress(step))
+
     def _open(self, variables, step):
-        gate, structure = self.method.gate, self.method.rule.structure
-        for target, (kernel, mask, hidden, _, state) in zip(self.targets, variables):
-            weight = gate.dense(_read(kernel), _read(hidden))
-            now = Moment(target.site, structure, weight, _read(mask), read_state(mask, state), step,
-                         self.progress(step))
-            seen, changes = gate.open(now)
+        for target, own in zip(self.targets, variables):
+            now = self.moment(target.site, own, step)
+            seen, changes = self.method.gate.open(now)
+            kernel, _, hidden, _, state = own
             kernel.assign(seen, read_value=False)
-            hidden.assign(weight - seen, read_value=False)
+            hidden.assign(now.weight - seen, read_value=False)
             write_state(state, changes)
 
     def _apply(self, variables):

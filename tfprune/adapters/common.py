@@ -41,6 +41,14 @@ def output_names(model: Any, structure: Any) -> list[str] | None:
     return sorted(structure) if isinstance(structure, dict) else list(model.output_names)
 
 
+def innermost_optimizer(model: Any) -> Any:
+    """The optimizer that updates variables, below one that scales the loss; None: not compiled."""
+    optimizer = getattr(model, "optimizer", None)
+    while hasattr(optimizer, "inner_optimizer"):
+        optimizer = optimizer.inner_optimizer
+    return optimizer
+
+
 def put(owner: Any, name: str, function: Callable) -> None:
     """Let a function stand in for a method of one object until `release`."""
     function.tfprune_own = vars(owner).get(name)

@@ -10,7 +10,9 @@ import tensorflow as tf
 from keras.src.backend.common.symbolic_scope import in_symbolic_scope
 
 from tfprune.adapters import common
-from tfprune.adapters.common import attribute_of, has_prunable_weights  # noqa: F401
+from tfprune.adapters.common import (  # noqa: F401
+    attribute_of, has_prunable_weights, innermost_optimizer,
+)
 
 NAME = "keras"
 Layer = keras.layers.Layer
@@ -104,14 +106,6 @@ def build_optimizer(model: Any) -> None:
     optimizer = model.optimizer
     if optimizer is not None and not optimizer.built and model.built:
         optimizer.build(model.trainable_variables)
-
-
-def innermost_optimizer(model: Any) -> Any:
-    """The optimizer that updates variables, below one that scales the loss; None: not compiled."""
-    optimizer = getattr(model, "optimizer", None)
-    while hasattr(optimizer, "inner_optimizer"):
-        optimizer = optimizer.inner_optimizer
-    return optimizer
 
 
 def around_updates(optimizer: Any, function: Callable) -> None:

@@ -8,7 +8,9 @@ import tensorflow as tf
 import tf_keras
 
 from tfprune.adapters import common, import_tfmot
-from tfprune.adapters.common import attribute_of, has_prunable_weights  # noqa: F401
+from tfprune.adapters.common import (  # noqa: F401
+    attribute_of, has_prunable_weights, innermost_optimizer,
+)
 
 NAME = "tf_keras"
 Layer = tf_keras.layers.Layer
@@ -219,14 +221,6 @@ def target(item: Any) -> Any:
             state = {name: raw(one) for name, one in kept[index].items()} if kept else {}
             return Target(site, raw(weight), raw(mask), hidden, raw(threshold), state)
     raise LookupError(f"{wrapper.name} does not prune {item.site.name}.")
-
-
-def innermost_optimizer(model: Any) -> Any:
-    """The optimizer that updates variables, below one that scales the loss; None: not compiled."""
-    optimizer = getattr(model, "optimizer", None)
-    while hasattr(optimizer, "inner_optimizer"):
-        optimizer = optimizer.inner_optimizer
-    return optimizer
 
 
 def around_updates(optimizer: Any, function: Callable) -> None:
