@@ -200,8 +200,10 @@ def test_what_spp_leaves_out_of_a_step_comes_out_unchanged(family, optimizer):
     made = optimizers.SGD(0.1, momentum=0.9) if optimizer == "SGD" else \
         getattr(optimizers, optimizer)(0.05)
     layers = KERASES[family].layers
+    # Draws go by names. Were all of the last layer's filters left out, nothing would be learned.
     model = KERASES[family].Sequential([
-        KERASES[family].Input((6, 6, 2)), layers.Flatten(), layers.Dense(8), layers.Dense(3)])
+        KERASES[family].Input((6, 6, 2)), layers.Flatten(), layers.Dense(8, name="hidden"),
+        layers.Dense(16, name="last")])
     compiled(with_weights(model), family, made)
     made.build(model.trainable_variables)
     # Chances of 1/2 for all groups, and no update of them.
