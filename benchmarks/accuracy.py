@@ -13,15 +13,14 @@ doing then: no measure of speed.
 """
 
 import argparse
-import json
 import os
-import subprocess
 import sys
 import time
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 
-RESULTS = Path(__file__).resolve().parent / "results" / "accuracy.jsonl"
+from ledger import Ledger, run_each
+
+LEDGER = Ledger("accuracy")
 SEEDS = (0, 1, 2)
 SPARSITIES = (0.80, 0.90, 0.95)
 METHODS = ("dense", "tfmot", "tfprune")
@@ -36,7 +35,7 @@ PACKAGES = ("tensorflow", "tf-keras", "tensorflow-model-optimization", "numpy")
 def main() -> int:
     options = _arguments()
     if options.command == "run":
-        _append(run(options))
+        LEDGER.append(run(options))
     elif options.command == "all":
         return run_missing(options.epochs)
     else:
@@ -142,19 +141,6 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _append(line: dict) -> None:
-    RESULTS.parent.mkdir(exist_ok=True)
-    with RESULTS.open("a") as file:
-        file.write(json.dumps(line) + "\n")
-    print(json.dumps(line), flush=True)
-
-
-def _lines() -> list[dict]:
-    if not RESULTS.exists():
-        return []
-    return [json.loads(line) for line in RESULTS.read_text().splitlines() if line.strip()]
-
-
 def _planned(epochs: int) -> list[dict]:
     """Every run of the table: dense, TF-MOT and ours, each with the same seeds."""
     cases = [("dense", 0.0), *((method, s) for method in METHODS[1:] for s in SPARSITIES)]
@@ -164,25 +150,14 @@ def _planned(epochs: int) -> list[dict]:
     ]
 
 
-def _find(lines: list[dict], wanted: dict) -> dict | None:
-    """The latest line of that run."""
-    same = (line for line in reversed(lines) if {name: line[name] for name in wanted} == wanted)
-    return next(same, None)
-
-
 def run_missing(epochs: int) -> int:
     """Run what `table` lacks, one process each; the worst exit code of them."""
-    worst = 0
-    for wanted in _planned(epochs):
-        if _find(_lines(), wanted):
-            continue
-        command = [
-            sys.executable, __file__, "run", "--method", wanted["method"],
-            "--sparsity", str(wanted["sparsity"]), "--seed", str(wanted["seed"]),
-            "--epochs", str(epochs), *(f"{k}={v}" for k, v in wanted["settings"].items()),
-        ]
-        worst = max(worst, abs(subprocess.run(command).returncode))
-    return worst
+    missing = (wanted for wanted in _planned(epochs) if not LEDGER.latest(wanted))
+    return run_each(__file__, missing, lambda one: [
+        "--method", one["method"], "--sparsity", str(one["sparsity"]),
+        "--seed", str(one["seed"]), "--epochs", str(epochs),
+        *(f"{name}={value}" for name, value in one["settings"].items()),
+    ])
 
 
 def table(epochs: int) -> None:
@@ -190,10 +165,9 @@ def table(epochs: int) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    lines = _lines()
     found = {}
     for wanted in _planned(epochs):
-        line = _find(lines, wanted)
+        line = LEDGER.latest(wanted)
         if line:
             found.setdefault((wanted["method"], wanted["sparsity"]), []).append(line)
     shown = Table(title=f"CIFAR-10, ResNet-8, {epochs} epochs: test accuracy in percent")

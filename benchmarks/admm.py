@@ -12,14 +12,13 @@ is one run is one JSON line in benchmarks/results/admm.jsonl.
 """
 
 import argparse
-import json
 import os
-import subprocess
 import sys
 import time
-from pathlib import Path
 
-RESULTS = Path(__file__).resolve().parent / "results" / "admm.jsonl"
+from ledger import Ledger, run_each
+
+LEDGER = Ledger("admm")
 EPOCHS = (0, 2, 8)
 WAYS = (("projection", None), ("admm", "pixels"), ("admm", "clouds"))
 CASES = [("dense", None, 0), *((way, inputs, epochs) for epochs in EPOCHS for way, inputs in WAYS)]
@@ -29,10 +28,7 @@ def main() -> int:
     options = _arguments()
     if options.command == "run":
         line = run(options)
-        RESULTS.parent.mkdir(exist_ok=True)
-        with RESULTS.open("a") as file:
-            file.write(json.dumps(line) + "\n")
-        print(json.dumps(line), flush=True)
+        LEDGER.append(line)
     elif options.command == "all":
         return run_missing(options.threads)
     else:
@@ -117,25 +113,13 @@ def _identity(way: str, inputs: str | None, epochs: int) -> dict:
     return {"way": way, "inputs": inputs, "epochs": epochs}
 
 
-def _find(wanted: dict) -> dict | None:
-    """The latest line of that run."""
-    if not RESULTS.exists():
-        return None
-    lines = [json.loads(line) for line in RESULTS.read_text().splitlines() if line.strip()]
-    same = (line for line in reversed(lines) if {name: line[name] for name in wanted} == wanted)
-    return next(same, None)
-
-
 def run_missing(threads: int) -> int:
     """Run what `table` lacks, one process each; the worst exit code of them."""
-    worst = 0
-    for way, inputs, epochs in CASES:
-        if _find(_identity(way, inputs, epochs)):
-            continue
-        command = [sys.executable, __file__, "run", "--way", way, "--epochs", str(epochs),
-                   "--threads", str(threads), *(["--inputs", inputs] if inputs else [])]
-        worst = max(worst, abs(subprocess.run(command).returncode))
-    return worst
+    missing = (case for case in CASES if not LEDGER.latest(_identity(*case)))
+    return run_each(__file__, missing, lambda case: [
+        "--way", case[0], *(["--inputs", case[1]] if case[1] else []), "--epochs", str(case[2]),
+        "--threads", str(threads),
+    ])
 
 
 def table() -> None:
@@ -149,11 +133,11 @@ def table() -> None:
         title = f"{epochs} epochs with these zeros" if epochs else "without training"
         shown.add_column(title, justify="right")
     for way, inputs in (("dense", None), *WAYS):
-        found = [_find(_identity(way, inputs, epochs)) for epochs in EPOCHS]
+        found = [LEDGER.latest(_identity(way, inputs, epochs)) for epochs in EPOCHS]
         shown.add_row(f"{way}, {inputs}" if inputs else way,
                       *("" if line is None else f"{line['accuracy']:.2f}" for line in found))
     Console(width=100).print(shown)
-    missing = sum(_find(_identity(*one)) is None for one in CASES)
+    missing = sum(LEDGER.latest(_identity(*one)) is None for one in CASES)
     if missing:
         print(f"{missing} runs are missing: python benchmarks/admm.py all")
 

@@ -21,15 +21,14 @@ each of SynFlow's runs.
 import argparse
 import contextlib
 import itertools
-import json
 import math
 import os
 import statistics
-import subprocess
 import sys
-from pathlib import Path
 
-RESULTS = Path(__file__).resolve().parent / "results" / "critical_compression.jsonl"
+from ledger import Ledger, matches, run_each
+
+LEDGER = Ledger("critical_compression")
 SEEDS = (0, 1, 2)
 SETTINGS = {"start": "normal", "pool": "average", "training": False, "rounds": None,
             "examples": 1000}
@@ -57,7 +56,7 @@ def main() -> int:
         if options.score == "synflow":
             bisect(options)
         else:
-            _append(once(options) if options.rounds is None else iterated(options))
+            LEDGER.append(once(options) if options.rounds is None else iterated(options))
     elif options.command == "all":
         return run_missing()
     else:
@@ -195,14 +194,14 @@ def _in_training(call):
 
 def bisect(options: argparse.Namespace) -> None:
     """Find SynFlow's largest exponent at which all layers live, to a hundredth."""
-    lines = {line["tried"]: line for line in _lines()
-             if "tried" in line and _is(line, identity(options))}
+    lines = {line["tried"]: line for line in LEDGER.lines()
+             if "tried" in line and matches(line, identity(options))}
 
     def lives(hundredths: int) -> bool:
         exponent = hundredths / 100
         if exponent not in lines:
             lines[exponent] = compressed(options, exponent)
-            _append(lines[exponent])
+            LEDGER.append(lines[exponent])
         return not lines[exponent]["emptied"]
 
     low, high = LOWEST, HIGHEST
@@ -213,8 +212,8 @@ def bisect(options: argparse.Namespace) -> None:
     while high - low > STEP:
         middle = (low + high) // 2
         low, high = (middle, high) if lives(middle) else (low, middle)
-    _append({**identity(options), "exponent": low / 100, "kept": lines[low / 100]["kept"],
-             "weights": lines[low / 100]["weights"]})
+    LEDGER.append({**identity(options), "exponent": low / 100, "kept": lines[low / 100]["kept"],
+                   "weights": lines[low / 100]["weights"]})
 
 
 def compressed(options: argparse.Namespace, exponent: float) -> dict:
@@ -275,34 +274,19 @@ def _measured(model) -> tuple[list, list]:
 
 def run_missing() -> int:
     """Run what `table` lacks, one process for each; the worst exit code of them."""
-    worst = 0
-    for scores, changes, seeds in VARIANTS:
-        for score, seed in itertools.product(scores, seeds):
-            wanted = {"score": score, "seed": seed, **SETTINGS, **changes}
-            if any("exponent" in line and _is(line, wanted) for line in _lines()):
-                continue
-            command = [sys.executable, __file__, "run", "--score", score, "--seed", str(seed)]
-            for name, value in changes.items():
-                command += [f"--{name}"] if value is True else [f"--{name}", str(value)]
-            worst = max(worst, abs(subprocess.run(command).returncode))
-    return worst
+    cases = [(score, seed, changes) for scores, changes, seeds in VARIANTS
+             for score, seed in itertools.product(scores, seeds)]
+    return run_each(__file__, filter(_is_missing, cases), lambda case: [
+        "--score", case[0], "--seed", str(case[1]),
+        *(word for name, value in case[2].items()
+          for word in ([f"--{name}"] if value is True else [f"--{name}", str(value)])),
+    ])
 
 
-def _is(line: dict, wanted: dict) -> bool:
-    return {name: line[name] for name in wanted} == wanted
-
-
-def _append(line: dict) -> None:
-    RESULTS.parent.mkdir(exist_ok=True)
-    with RESULTS.open("a") as file:
-        file.write(json.dumps(line) + "\n")
-    print(json.dumps(line), flush=True)
-
-
-def _lines() -> list[dict]:
-    if not RESULTS.exists():
-        return []
-    return [json.loads(line) for line in RESULTS.read_text().splitlines() if line.strip()]
+def _is_missing(case: tuple[str, int, dict]) -> bool:
+    score, seed, changes = case
+    wanted = {"score": score, "seed": seed, **SETTINGS, **changes}
+    return not any("exponent" in line and matches(line, wanted) for line in LEDGER.lines())
 
 
 def table() -> None:
@@ -311,7 +295,7 @@ def table() -> None:
     from rich.table import Table
 
     found: dict[tuple, list[dict]] = {}
-    for line in _lines():
+    for line in LEDGER.lines():
         if "exponent" in line:
             setting = tuple(line[name] for name in ("score", *SETTINGS))
             found.setdefault(setting, []).append(line)
@@ -330,7 +314,7 @@ def table() -> None:
         )
     Console(width=110).print(shown)
     if "random" in {setting[0] for setting in found}:
-        mean, spread = law(next(line["sizes"] for line in _lines() if "sizes" in line))
+        mean, spread = law(next(line["sizes"] for line in LEDGER.lines() if "sizes" in line))
         print(f"Of i.i.d. scores the exponent of one seed is {mean:.2f} +- {spread:.2f}.")
 
 

@@ -13,14 +13,13 @@ one JSON line in benchmarks/results/djpq.jsonl.
 """
 
 import argparse
-import json
 import os
-import subprocess
 import sys
 import time
-from pathlib import Path
 
-RESULTS = Path(__file__).resolve().parent / "results" / "djpq.jsonl"
+from ledger import Ledger, run_each
+
+LEDGER = Ledger("djpq")
 STRENGTHS = (1.0, 4.0, 16.0, 64.0)
 
 
@@ -28,10 +27,7 @@ def main() -> int:
     options = _arguments()
     if options.command == "run":
         line = run(options)
-        RESULTS.parent.mkdir(exist_ok=True)
-        with RESULTS.open("a") as file:
-            file.write(json.dumps(line) + "\n")
-        print(json.dumps(line), flush=True)
+        LEDGER.append(line)
     elif options.command == "all":
         return run_missing(options)
     else:
@@ -99,18 +95,9 @@ def _identity(bops: float, restricted: bool, epochs: int) -> dict:
     return {"bops": bops, "restricted": restricted, "epochs": epochs}
 
 
-def _lines() -> list[dict]:
-    """The runs of the table: full epochs, judged by the test images."""
-    if not RESULTS.exists():
-        return []
-    lines = [json.loads(line) for line in RESULTS.read_text().splitlines() if line.strip()]
-    return [line for line in lines if not line["held_out"] and line["steps"] == 390]
-
-
 def _find(wanted: dict) -> dict | None:
-    """The latest line of that run."""
-    same = (line for line in reversed(_lines()) if wanted.items() <= line.items())
-    return next(same, None)
+    """The latest run of the table: full epochs, judged by the test images."""
+    return LEDGER.latest({**wanted, "held_out": False, "steps": 390})
 
 
 def _cases(epochs: int) -> list[dict]:
@@ -120,15 +107,11 @@ def _cases(epochs: int) -> list[dict]:
 
 def run_missing(options: argparse.Namespace) -> int:
     """Run what the table lacks, one process each; the worst exit code of them."""
-    worst = 0
-    for wanted in _cases(options.epochs):
-        if _find(wanted):
-            continue
-        command = [sys.executable, __file__, "run", "--bops", str(wanted["bops"]),
-                   "--epochs", str(options.epochs), "--threads", str(options.threads),
-                   *(["--restricted"] if wanted["restricted"] else [])]
-        worst = max(worst, abs(subprocess.run(command).returncode))
-    return worst
+    missing = (wanted for wanted in _cases(options.epochs) if not _find(wanted))
+    return run_each(__file__, missing, lambda one: [
+        "--bops", str(one["bops"]), "--epochs", str(options.epochs),
+        "--threads", str(options.threads), *(["--restricted"] if one["restricted"] else []),
+    ])
 
 
 def table(epochs: int) -> None:

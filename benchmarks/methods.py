@@ -12,14 +12,13 @@ JSON line in benchmarks/results/methods.jsonl.
 """
 
 import argparse
-import json
 import os
-import subprocess
 import sys
 import time
-from pathlib import Path
 
-RESULTS = Path(__file__).resolve().parent / "results" / "methods.jsonl"
+from ledger import Ledger, run_each
+
+LEDGER = Ledger("methods")
 SPARSITIES = (0.80, 0.90, 0.95)
 ELEMENTS = ("tfmot", "magnitude", "random", "snip", "grasp", "synflow", "taylor",
             "taylor_second_order", "fisher", "sipp", "dpf")
@@ -27,6 +26,7 @@ CHANNELS = ("magnitude", "random", "taylor", "taylor_second_order", "fisher", "f
             "filter_threshold_l2", "pfp", "coreset", "coreset_caratheodory", "coreset_mussay")
 ALWAYS = ("tfmot", "magnitude")  # in the table of long runs beside the best
 BEST = 3
+NAMES = {"magnitude": "tfprune", "tfmot": "tfmot"}  # of the same runs in accuracy.py
 EXAMPLES = 1280  # that scores look at; an iterative method takes 256 of them at each update
 
 
@@ -34,10 +34,7 @@ def main() -> int:
     options = _arguments()
     if options.command == "run":
         line = run(options)
-        RESULTS.parent.mkdir(exist_ok=True)
-        with RESULTS.open("a") as file:
-            file.write(json.dumps(line) + "\n")
-        print(json.dumps(line), flush=True)
+        LEDGER.append(line)
     elif options.command == "all":
         return run_missing(options.epochs)
     else:
@@ -126,12 +123,6 @@ def _identity(method: str, sparsity: float, channels: bool, epochs: int) -> dict
     return {"method": method, "sparsity": sparsity, "channels": channels, "epochs": epochs}
 
 
-def _lines() -> list[dict]:
-    if not RESULTS.exists():
-        return []
-    return [json.loads(line) for line in RESULTS.read_text().splitlines() if line.strip()]
-
-
 def _cases(epochs: int) -> list[dict]:
     """Every run of a table; of a long one the best of the short one, and what is always there."""
     short = [_identity(method, sparsity, False, 2) for sparsity in SPARSITIES
@@ -139,11 +130,11 @@ def _cases(epochs: int) -> list[dict]:
     short += [_identity(method, 0.5, True, 2) for method in CHANNELS]
     if epochs == 2:
         return short
-    lines, chosen = _lines(), []
+    chosen = []
     for setting in sorted({(one["sparsity"], one["channels"]) for one in short}):
         done = [(line["accuracy"], one["method"]) for one in short
                 if (one["sparsity"], one["channels"]) == setting
-                and (line := _find(lines, one)) is not None]
+                and (line := _find(one)) is not None]
         others = sorted((pair for pair in done if pair[1] not in ALWAYS), reverse=True)[:BEST]
         names = [method for method in ALWAYS if method in {name for _, name in done}]
         chosen += [_identity(name, *setting, epochs)
@@ -151,25 +142,21 @@ def _cases(epochs: int) -> list[dict]:
     return chosen
 
 
-def _find(lines: list[dict], wanted: dict) -> dict | None:
-    """The latest line of that run."""
-    same = (line for line in reversed(lines) if {name: line[name] for name in wanted} == wanted)
-    return next(same, None)
+def _find(wanted: dict) -> dict | None:
+    """The latest line of that run, which for magnitude and TF-MOT may be one of accuracy.py."""
+    return LEDGER.latest(wanted) or (None if wanted["channels"] else Ledger("accuracy").latest({
+        "method": NAMES.get(wanted["method"]), "sparsity": wanted["sparsity"], "seed": 0,
+        "epochs": wanted["epochs"], "held_out": False,
+    }))
 
 
 def run_missing(epochs: int) -> int:
     """Run what `table` lacks, one process each; the worst exit code of them."""
-    worst = 0
-    for wanted in _cases(epochs):
-        if _find(_lines(), wanted):
-            continue
-        command = [
-            sys.executable, __file__, "run", "--method", wanted["method"],
-            "--sparsity", str(wanted["sparsity"]), "--epochs", str(epochs),
-            *(["--channels"] if wanted["channels"] else []),
-        ]
-        worst = max(worst, abs(subprocess.run(command).returncode))
-    return worst
+    missing = [wanted for wanted in _cases(epochs) if not _find(wanted)]
+    return run_each(__file__, missing, lambda one: [
+        "--method", one["method"], "--sparsity", str(one["sparsity"]), "--epochs", str(epochs),
+        *(["--channels"] if one["channels"] else []),
+    ])
 
 
 def table(epochs: int) -> None:
@@ -177,21 +164,21 @@ def table(epochs: int) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    lines, cases = _lines(), _cases(epochs)
+    cases = _cases(epochs)
     settings = sorted({(one["channels"], one["sparsity"]) for one in cases})
     shown = Table(title=f"CIFAR-10, ResNet-8, {epochs} epochs: test accuracy in percent")
-    shown.add_column("method")
+    shown.add_column("method", no_wrap=True)
     for channels, sparsity in settings:
         shown.add_column(f"{100 * sparsity:g} % of the {'filters' if channels else 'weights'}",
                          justify="right")
     for method in dict.fromkeys((*ELEMENTS, *CHANNELS)):
-        found = [_find(lines, _identity(method, sparsity, channels, epochs))
+        found = [_find(_identity(method, sparsity, channels, epochs))
                  for channels, sparsity in settings]
         if any(found):
             shown.add_row(method, *("" if line is None else f"{line['accuracy']:.2f}"
                                     for line in found))
-    Console(width=100).print(shown)
-    missing = sum(_find(lines, one) is None for one in cases)
+    Console(width=110).print(shown)
+    missing = sum(_find(one) is None for one in cases)
     if missing:
         print(f"{missing} runs are missing: python benchmarks/methods.py all --epochs {epochs}")
 

@@ -16,17 +16,16 @@ the versions.
 
 import argparse
 import functools
-import json
 import os
 import resource
 import statistics
-import subprocess
 import sys
 import time
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 
-RESULTS = Path(__file__).resolve().parent / "results" / "scores.jsonl"
+from ledger import Ledger, run_each
+
+LEDGER = Ledger("scores")
 RUNS = 3
 EXAMPLES = 256
 PACKAGES = ("tensorflow", "keras", "numpy", "tfprune")
@@ -47,7 +46,7 @@ ROWS = {
 def main() -> int:
     options = _arguments()
     if options.command == "run":
-        _append(run(options.row))
+        LEDGER.append(run(options.row))
     elif options.command == "all":
         return run_missing(options.rows, options.runs)
     else:
@@ -136,30 +135,18 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _append(line: dict) -> None:
-    RESULTS.parent.mkdir(exist_ok=True)
-    with RESULTS.open("a") as file:
-        file.write(json.dumps(line) + "\n")
-    print(json.dumps(line), flush=True)
-
-
 def _lines() -> dict[str, list[dict]]:
     found: dict[str, list[dict]] = {}
-    if RESULTS.exists():
-        for text in RESULTS.read_text().splitlines():
-            line = json.loads(text)
-            found.setdefault(line["row"], []).append(line)
+    for line in LEDGER.lines():
+        found.setdefault(line["row"], []).append(line)
     return found
 
 
 def run_missing(rows: list[str], runs: int) -> int:
     """Run each row until it has so many lines, one process each; the worst exit code of them."""
-    worst = 0
-    for row in rows or ROWS:
-        for _ in range(runs - len(_lines().get(row, []))):
-            command = [sys.executable, __file__, "run", row]
-            worst = max(worst, abs(subprocess.run(command).returncode))
-    return worst
+    lines = _lines()
+    missing = [row for row in rows or ROWS for _ in range(runs - len(lines.get(row, [])))]
+    return run_each(__file__, missing, lambda row: [row])
 
 
 def table() -> None:

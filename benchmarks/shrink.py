@@ -16,16 +16,15 @@ take part in. Seconds are those of `channel_groups` and of `shrink`.
 
 import argparse
 import importlib
-import json
 import os
 import resource
-import subprocess
 import sys
 import time
 from importlib.metadata import version
-from pathlib import Path
 
-RESULTS = Path(__file__).resolve().parent / "results" / "shrink.jsonl"
+from ledger import Ledger, run_each
+
+LEDGER = Ledger("shrink")
 SMALLEST = {"Xception": 71, "InceptionV3": 75, "InceptionResNetV2": 75}
 SIZE = 32
 EXAMPLES = 8
@@ -42,7 +41,7 @@ def main() -> int:
     commands.add_parser("table", help="print the results")
     options = parser.parse_args()
     if options.command == "run":
-        _append(run(options.row))
+        LEDGER.append(run(options.row))
     elif options.command == "all":
         return run_missing(options.rows or list(_rows()))
     else:
@@ -165,26 +164,11 @@ def prunable_share(model, groups) -> float:
 
 def run_missing(rows: list[str]) -> int:
     """Run each row that has no line, one process each; the worst exit code of them."""
-    worst = 0
-    for row in rows:
-        if row not in _lines():
-            done = subprocess.run([sys.executable, __file__, "run", row])
-            worst = max(worst, abs(done.returncode))
-    return worst
-
-
-def _append(line: dict) -> None:
-    RESULTS.parent.mkdir(exist_ok=True)
-    with RESULTS.open("a") as file:
-        file.write(json.dumps(line) + "\n")
-    print(json.dumps(line), flush=True)
+    return run_each(__file__, (row for row in rows if row not in _lines()), lambda row: [row])
 
 
 def _lines() -> dict[str, dict]:
-    if not RESULTS.exists():
-        return {}
-    lines = [json.loads(text) for text in RESULTS.read_text().splitlines()]
-    return {line["row"]: line for line in lines}
+    return {line["row"]: line for line in LEDGER.lines()}
 
 
 def table() -> None:

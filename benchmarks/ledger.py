@@ -1,0 +1,54 @@
+"""The file of results that a benchmark appends to: one run is one JSON line."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, Callable, Iterable
+
+RESULTS = Path(__file__).resolve().parent / "results"
+
+
+class Ledger:
+    """The lines of one benchmark, in the order in which they were run.
+
+    Args:
+        name: of the benchmark; the file is results/<name>.jsonl.
+    """
+
+    def __init__(self, name: str):
+        self._path = RESULTS / f"{name}.jsonl"
+
+    def append(self, line: dict[str, Any]) -> None:
+        """Write a line, and print it."""
+        self._path.parent.mkdir(exist_ok=True)
+        text = json.dumps(line)
+        with self._path.open("a") as file:
+            file.write(text + "\n")
+        print(text, flush=True)
+
+    def lines(self) -> list[dict[str, Any]]:
+        """All lines, the oldest first."""
+        if not self._path.exists():
+            return []
+        return [json.loads(text) for text in self._path.read_text().splitlines() if text.strip()]
+
+    def latest(self, wanted: dict[str, Any]) -> dict[str, Any] | None:
+        """The last line that has all these values, None if there is none."""
+        return next((line for line in reversed(self.lines()) if matches(line, wanted)), None)
+
+
+def matches(line: dict[str, Any], wanted: dict[str, Any]) -> bool:
+    """Whether a line has all these values."""
+    return wanted.items() <= line.items()
+
+
+def run_each(script: str, wanted: Iterable[Any], arguments: Callable[[Any], list[str]]) -> int:
+    """Run `script run <arguments>` for each of `wanted`, one process each.
+
+    Returns:
+        the worst exit code of them.
+    """
+    codes = [subprocess.run([sys.executable, script, "run", *arguments(one)]).returncode
+             for one in wanted]
+    return max(map(abs, codes), default=0)
