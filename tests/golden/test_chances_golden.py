@@ -75,7 +75,8 @@ def test_the_last_update_takes_what_is_missing():
     site = Site("d/kernel", (1, 4), layouts.DENSE, "d")
     rule = get("spp", structure=_filters()).rule
     state = {**rule.state(site), "chance": np.array([0, .5, .25, .5], np.float32)}
-    (changes,) = rule.advance([np.array([[1., 9, 2, 8]], np.float32)], [site], [state], .5, final=.5)
+    scores = np.array([[1., 9, 2, 8]], np.float32)
+    (changes,) = rule.advance([scores], [site], [state], .5, final=.5)
     assert changes["chance"].tolist() == [0, 1, 0, 1]
     (mask,) = rule.masks([None], [site], .5, final=.5, states=[changes])
     assert mask.tolist() == [[True, False, True, False]]

@@ -11,7 +11,6 @@ import tfprune
 from tfprune.hooks import Hooks
 
 
-
 def network(family, **settings):
     """Two Dense layers, 150 weights, and BatchNorm; a kernel begins with a zero."""
     library, layers = KERASES[family], KERASES[family].layers

@@ -64,6 +64,7 @@ def test_the_gradient_is_that_of_the_loop(k, temperature, jit):
     expected = tape.gradient(value, logits).numpy()
 
     order = tf.argsort(logits + noise, direction="DESCENDING")
+
     def down(values):
         return tf.gather(values, order, batch_dims=1)
 

@@ -7,7 +7,7 @@ import tensorflow as tf
 import tf_keras
 
 import tfprune
-from tests.shrink_models import deviation, examples, masked, randomized
+from tests.shrink_models import deviation, examples, randomized
 from tests.tiny_models import KERASES
 from tfprune.surgery.trace import variables
 
