@@ -59,7 +59,7 @@ def loop(family, weight, logits, steps, gate, k):
         slope, of_weight = (one.numpy() for one in tape.gradient(value, [phi, dense]))
         weight = weight - 0.1 * of_weight
         first, second = .9 * first + .1 * slope, .999 * second + .001 * slope**2
-        size = np.sqrt(second / (1 - .999 ** (step + 1))) + 1e-7
+        size = np.sqrt(second / (1 - .999 ** (step + 1))) + 1e-8
         logits = (logits - gate.rate * first / (1 - .9 ** (step + 1)) / size).astype("float32")
     return weight, logits
 

@@ -8,10 +8,12 @@ W = kernel + hidden always.
 from __future__ import annotations
 
 import abc
+import zlib
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
+import tensorflow as tf
 
 from tfprune.sites import Site
 from tfprune.structures import Structure
@@ -41,6 +43,11 @@ class Moment:
     state: dict[str, Any]
     step: Any
     progress: Any = 0.0
+
+    def draws(self, seed: int) -> Any:
+        """The seed [2] of stateless draws for this site in this step."""
+        own = tf.constant(seed ^ zlib.crc32(self.site.name.encode()), tf.int64)
+        return tf.stack([own, tf.cast(self.step, tf.int64)])
 
 
 class Gate(abc.ABC):

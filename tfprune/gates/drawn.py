@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import zlib
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -11,12 +10,12 @@ import numpy as np
 import tensorflow as tf
 
 from tfprune.configs import register
+from tfprune.gates.adam import adam
 from tfprune.gates.base import Gate, Moment
 from tfprune.gates.course import Course
 from tfprune.gates.turns import Turn
 from tfprune.relaxed import entropy_slope, gumbel, pulled_back
 
-_FIRST, _SECOND, _EPSILON = 0.9, 0.999, 1e-7  # Adam's
 _LEVELS = 127  # of TFLite's int8 weights, to either side of zero
 
 
@@ -108,9 +107,8 @@ class Drawn(Gate):
             raise ValueError(f"{self} needs a rule that keeps logits: use the method 'dpp'.")
         count, turn = now.state["count"], self._turn(now)
         logits = turn.of(now.state["logits"])
-        name = zlib.crc32(now.site.name.encode())
-        seed = tf.stack([tf.constant(self.seed ^ name, tf.int64), tf.cast(now.step, tf.int64)])
-        perturbed, order = tf.math.top_k(logits + gumbel(logits.shape, seed), logits.shape[1])
+        noise = gumbel(logits.shape, now.draws(self.seed))
+        perturbed, order = tf.math.top_k(logits + noise, logits.shape[1])
         first = tf.range(logits.shape[1]) < tf.cast(count, tf.int32)
         chosen = _unsorted(tf.broadcast_to(tf.cast(first, tf.uint8), order.shape), order)
         drawn = turn.put(chosen, self._waiting(now, turn))
@@ -142,13 +140,9 @@ class Drawn(Gate):
         slope = _unsorted(tf.cast(pulled, tf.float32), order)
         slope += tf.cast(self.entropy.at(now.progress), tf.float32) * entropy_slope(logits)
         slope = tf.where(state["count"] < logits.shape[1], slope, 0.0)
-        first = _FIRST * first + (1 - _FIRST) * slope
-        second = _SECOND * second + (1 - _SECOND) * tf.square(slope)
         steps = tf.cast(now.step // turn.count + 1, tf.float32)
-        size = tf.sqrt(second / (1 - _SECOND**steps)) + _EPSILON
-        moved = logits - self.rate * first / (1 - _FIRST**steps) / size
-        return {name: turn.put(new, state[name])
-                for name, new in zip(names, (moved, first, second))}
+        moved = adam(logits, slope, moments=(first, second), steps=steps, rate=self.rate)
+        return {name: turn.put(new, state[name]) for name, new in zip(names, moved)}
 
     def _shown(self, weight: Any, present: Any) -> Any:
         """Q(W*M)."""

@@ -10,9 +10,8 @@ import numpy as np
 import tensorflow as tf
 
 from tfprune.configs import register
+from tfprune.gates.adam import adam
 from tfprune.gates.base import Gate
-
-_FIRST, _SECOND, _EPSILON = 0.9, 0.999, 1e-8  # Adam's own
 
 
 @register
@@ -90,9 +89,9 @@ class Moving(Gate):
         if self.optimizer == "sgd":
             return {"movement": state["movement"] - self.rate * slope}
         steps = state["movements"] + 1
-        first = _FIRST * state["first_moment"] + (1 - _FIRST) * slope
-        second = _SECOND * state["second_moment"] + (1 - _SECOND) * tf.square(slope)
-        scale = tf.sqrt(second / (1 - _SECOND**steps)) + _EPSILON
-        moved = state["movement"] - self.rate * first / (1 - _FIRST**steps) / scale
+        moved, first, second = adam(
+            state["movement"], slope, moments=(state["first_moment"], state["second_moment"]),
+            steps=steps, rate=self.rate,
+        )
         return {"movement": moved, "first_moment": first, "second_moment": second,
                 "movements": steps}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -50,7 +49,6 @@ class Sampled(Gate):
     def _present(self, now):
         # Drawn twice in a step from one seed, which is cheaper than a mask that is kept.
         chance = now.state["chance"]
-        seed = tf.stack([tf.constant(self.seed ^ zlib.crc32(now.site.name.encode()), tf.int64),
-                         tf.cast(now.step, tf.int64)])
+        seed = now.draws(self.seed)
         drawn = tf.random.stateless_uniform(tf.shape(chance), seed, dtype=tf.float32)
         return now.structure.expand(drawn >= chance, now.site.shape, now.site.layout)
