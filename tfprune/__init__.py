@@ -33,8 +33,12 @@ _HOMES = {
         "Block", "Channel", "Column", "Element", "Filter", "Kernel", "NofM", "Pattern",
         "Rows",
     ),
+    "tfprune.surgery.budget": ("Budget",),
+    "tfprune.surgery.family": ("family",),
     "tfprune.surgery.groups": ("ChannelGroup", "channel_groups"),
+    "tfprune.surgery.record": ("Record",),
     "tfprune.surgery.shrinking": ("reinitialize", "shrink"),
+    "tfprune.surgery.shrinking_to": ("shrink_to",),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from numbers import Integral
-from typing import Any, Callable, Iterator, Sequence
+from typing import Any, Callable, Sequence
 
 import numpy as np
 
@@ -17,6 +16,7 @@ from tfprune.allocations import Global
 from tfprune.callbacks import PruningCallback
 from tfprune.hooks import Hooks
 from tfprune.methods import Method, Rank, get
+from tfprune.progress import Progress
 from tfprune.reports import Report
 from tfprune.schedules import OneShot
 from tfprune.settle import Target
@@ -103,7 +103,7 @@ def lottery(model: Any, train: Mapping[str, Any] | Callable[[Any, list], Any], *
     begin.take_if(0)
     optimizer = _optimizer_values(model)
     done: list[Level] = []
-    with _progress(levels + 1) as show:
+    with Progress("lottery", levels + 1, label="kept: ") as progress:
         for number in range(levels + 1):
             if number:
                 sparsity = 1 - kept[number] / size
@@ -113,7 +113,7 @@ def lottery(model: Any, train: Mapping[str, Any] | Callable[[Any, list], Any], *
                 for variable, value in optimizer:
                     variable.assign(value)
             done.append(_level(model, run, method, number, masks, begin))
-            show(number, done[-1].density)
+            progress.advance(f"{done[-1].density:.2%}", name=f"level {number}")
     return tuple(done)
 
 
@@ -263,18 +263,3 @@ def _optimizer_values(model: Any) -> list[tuple[Any, np.ndarray]]:
     variables = [*optimizer.variables, *([rate] if hasattr(rate, "assign") else [])]
     unique = {id(one): one for one in variables}
     return [(one, one.numpy()) for one in unique.values()]
-
-
-@contextlib.contextmanager
-def _progress(total: int) -> Iterator[Callable[[int, float], None]]:
-    """A progress bar over the levels; nothing where the output is no terminal."""
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-    console = Console()
-    bar = Progress(TextColumn("lottery"), BarColumn(), TextColumn("{task.description}"),
-                   TimeRemainingColumn(), console=console, disable=not console.is_terminal)
-    with bar:
-        task = bar.add_task("level 0", total=total)
-        yield lambda number, density: bar.update(
-            task, advance=1, description=f"level {number}: {density:.2%} kept")

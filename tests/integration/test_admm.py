@@ -154,7 +154,7 @@ def test_an_interrupted_search_changes_nothing(family, monkeypatch):
     def interrupted(*arguments):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("tfprune.admm.progress.Progress.advance", interrupted)
+    monkeypatch.setattr("tfprune.progress.Progress.advance", interrupted)
     with pytest.raises(KeyboardInterrupt):
         tfprune.sparsify(model, method(), 0.5)
     assert_equal(weights(model), before)

@@ -19,13 +19,13 @@ import numpy as np
 
 from tfprune.adapters.replace import replaced
 from tfprune.admm.problem import Problem
-from tfprune.admm.progress import Progress
 from tfprune.admm.projection import Projection
 from tfprune.admm.settings import ADMM
 from tfprune.admm.stations import Station, stations, watched
 from tfprune.admm.student import Student
 from tfprune.admm.synthetic import Source, source
 from tfprune.methods.base import Rank, Solution
+from tfprune.progress import Progress
 from tfprune.statistics.subject import Subject
 
 
@@ -73,7 +73,8 @@ def solve(rule: Rank, settings: ADMM, subject: Subject, sparsity: float, *,
         found = [station for station in found if station not in unplaced]
         courses: dict[int, tuple[tuple[int, ...], Course]] = {}
         total = len(found) * (settings.iterations + 1)
-        with Progress(total, settings.progress) as progress:
+        with Progress("ADMM", total, label="off the structure: ",
+                      shown=settings.progress) as progress:
             for station in found:
                 problem = Problem(station, student, drawn, settings, seed=rule.seed)
                 course = _solved(problem, project, settings, progress)
@@ -104,15 +105,15 @@ def _solved(problem: Problem, project: Projection, settings: ADMM, progress: Pro
         nearest, duals = projected_and_dual(project, sites, kernels, duals)
         course.penalties.append(rho)
         course.residuals.append(_norm(np.subtract, kernels, nearest))
-        progress.advance(problem.station.name, course.residuals[-1])
+        progress.advance(f"{course.residuals[-1]:.1e}", name=problem.station.name)
         rho, before = settings.penalty.at(iteration + 1), rho
         duals = [dual * (before / rho) for dual in duals]
     problem.hold(project.masks(sites, good[:len(sites)]))
     course.projected = _values(problem)[:len(sites)]
     _refit(problem, settings, course)
     done = len(course.residuals)
-    progress.advance(problem.station.name, (course.residuals or [0.0])[-1],
-                     settings.iterations + 1 - done)
+    progress.advance(f"{(course.residuals or [0.0])[-1]:.1e}", name=problem.station.name,
+                     parts=settings.iterations + 1 - done)
     return course
 
 

@@ -17,6 +17,7 @@ class GroupChange:
         before, after: number of channels.
         dead: how many of those before have nothing but zeros where they are made.
         reasons: why it is whole, or why dead channels stayed.
+        removed: the channels that went.
     """
 
     name: str
@@ -24,6 +25,7 @@ class GroupChange:
     after: int
     dead: int = 0
     reasons: tuple[str, ...] = ()
+    removed: tuple[int, ...] = ()
 
     def __str__(self) -> str:
         text = f"{self.name}: {self.before} -> {self.after} channels"
@@ -65,7 +67,8 @@ class ShrinkReport:
 
     def to_dict(self) -> dict[str, Any]:
         """Everything as JSON types."""
-        groups = [{**asdict(one), "reasons": list(one.reasons)} for one in self.groups]
+        groups = [{**asdict(one), "reasons": list(one.reasons), "removed": list(one.removed)}
+                  for one in self.groups]
         return {"groups": groups, "folded": [asdict(one) for one in self.folded],
                 "parameters": list(self.parameters), "macs": list(self.macs),
                 "uncounted": list(self.uncounted), "notes": list(self.notes)}

@@ -68,7 +68,7 @@ def shrink(model: Any, *, round_to: int = 1, min_channels: int = 1, data: Any = 
         if not isinstance(value, (int, np.integer)) or value < 1:
             raise ValueError(f"{name} is a number of channels, 1 or more; got {value!r}.")
     adapter = adapter_of(model)
-    given, model = model, _stripped(model, adapter)
+    given, model = model, stripped(model, adapter)
     survey = Survey.of(model)
     found = dead(survey)
     constants = Constants(model, survey, found, data)
@@ -110,7 +110,7 @@ def reinitialize(model: Any, seed: int | None = None) -> Any:
         True
     """
     adapter = adapter_of(model)
-    given, model = model, _stripped(model, adapter)
+    given, model = model, stripped(model, adapter)
     survey = Survey.of(model)
     kept = Kept(survey, np.ones(survey.tracer.book.count, bool))
     rebuild = Rebuild(kept, Folding())
@@ -121,7 +121,8 @@ def reinitialize(model: Any, seed: int | None = None) -> Any:
     return new
 
 
-def _stripped(model: Any, adapter: Any) -> Any:
+def stripped(model: Any, adapter: Any) -> Any:
+    """The model without the wrappers of pruning."""
     if adapter.is_model(model) and not adapter.has_graph(model):
         return model  # refused by the walk, and not to be changed in place
     return strip(model, adapter)
@@ -189,7 +190,8 @@ def _report(models: tuple[Any, Any], survey: Survey, outcome: tuple, more: tuple
         for channel in channels:
             why += reasons.get(int(channel), [])
         groups.append(GroupChange(group.name, len(channels), int(kept.alive[channels].sum()),
-                                  int(found[channels].sum()), tuple(dict.fromkeys(why))))
+                                  int(found[channels].sum()), tuple(dict.fromkeys(why)),
+                                  tuple(np.flatnonzero(~kept.alive[channels]).tolist())))
     counts, unknown = zip(*(_macs(model, survey) for model in models))
     parameters = tuple(int(model.count_params()) for model in models)
     return ShrinkReport(tuple(groups), tuple(folding.folded), parameters, tuple(counts),

@@ -65,6 +65,7 @@ class Tracer:
     """Applies the rules call by call.
 
     Attributes:
+        root: the model.
         book: the channels.
         history: every call, those of layers inside of layers included, with what came out.
         calls: the same of the calls in graphs, by the key of their first output; several for a
@@ -73,6 +74,7 @@ class Tracer:
 
     def __init__(self, adapter: ModuleType, model: Any):
         self.adapter = adapter
+        self.root = model
         self.graphs = graphs.module_of(adapter)
         self.book = Book()
         self.history: list[tuple[Step, list[Traced]]] = []

@@ -1,0 +1,69 @@
+"""What a model cost before and after it was shrunk to a budget."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from tfprune.surgery.record import Record
+
+
+@dataclass(frozen=True)
+class Cost:
+    """One limit.
+
+    Attributes:
+        unit: its name in `tfprune.Budget`.
+        before, limit, after: of the given model, asked, and of the new one.
+    """
+
+    unit: str
+    before: float
+    limit: float
+    after: float
+
+    @property
+    def unused(self) -> float:
+        """The part of the limit that is not used up."""
+        return 1 - self.after / self.limit
+
+    def __str__(self) -> str:
+        shape = ".3f" if self.unit == "latency" else ","
+        return (f"{self.unit}: {self.before:{shape}} -> {self.after:{shape}}, "
+                f"limit {self.limit:{shape}}, {self.unused:.1%} of it unused")
+
+
+@dataclass(frozen=True)
+class BudgetReport:
+    """What `tfprune.shrink_to` did.
+
+    Attributes:
+        costs: one for each limit.
+        channels: {name of a group: (channels before, channels after)} of those that could go.
+        record: which channels went when; it can be saved and replayed.
+        notes: what else is to be known.
+    """
+
+    costs: tuple[Cost, ...]
+    channels: dict[str, tuple[int, int]]
+    record: Record
+    notes: tuple[str, ...] = ()
+
+    @property
+    def unused(self) -> float:
+        """The part of the tightest limit that is not used up."""
+        return min(one.unused for one in self.costs)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything but the record as JSON types."""
+        costs = {one.unit: {"before": one.before, "limit": one.limit, "after": one.after}
+                 for one in self.costs}
+        return {"costs": costs, "channels": {name: list(both)
+                                             for name, both in self.channels.items()},
+                "steps": len(self.record.steps), "notes": list(self.notes)}
+
+    def __str__(self) -> str:
+        lines = [str(one) for one in self.costs]
+        lines += [f"{name}: {before} -> {after} channels"
+                  for name, (before, after) in self.channels.items() if after < before]
+        return "\n".join([*lines, *(f"note: {one}" for one in self.notes)])

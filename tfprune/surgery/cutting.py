@@ -1,0 +1,123 @@
+"""Takes so many channels out of a model that it keeps a budget."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tfprune.surgery.absent import without
+from tfprune.surgery.budget import Budget
+from tfprune.surgery.fitting import Counts, Fitting
+from tfprune.surgery.prices import Prices
+from tfprune.surgery.shrink_report import ShrinkReport
+from tfprune.surgery.shrinking import shrink
+from tfprune.surgery.survey import Survey
+
+CLOSE = 0.01  # of a latency, near enough
+PARTS = 256  # of all channels: no finer steps where each of them is a measurement
+ATTEMPTS = 4
+
+
+def costs_of(budget: Budget, prices: Prices, model: Any) -> dict[str, float]:
+    """What a model costs, in the units of the budget."""
+    measured = {} if budget.latency is None else {"latency": float(budget.meter(model))}
+    return {**budget.costs(prices, prices.full), **measured}
+
+
+class Cut:
+    """One step on the way to a budget.
+
+    Args:
+        model: without wrappers.
+        budget: how costs are counted.
+        limits: of them, now.
+        scores: of the channels, by the group's name.
+    """
+
+    def __init__(self, model: Any, budget: Budget, limits: dict[str, float],
+                 scores: dict[str, np.ndarray]):
+        self._model, self._budget, self._limits = model, budget, limits
+        self._survey = Survey.of(model)
+        self._prices = Prices(self._survey)
+        countable = {name: limit for name, limit in limits.items() if name != "latency"}
+        self._fitting = Fitting(self._prices, [scores.get(group.name) for group in
+                                               self._prices.groups], budget, countable)
+
+    def of(self, source: Any) -> tuple[Any, dict[str, float], ShrinkReport]:
+        """The smaller model, what it costs, and what was done to each group.
+
+        Args:
+            source: whose compilation is taken over: the model, or one that wraps its layers.
+
+        Raises:
+            ValueError: the smallest possible model costs more.
+        """
+        for _ in range(ATTEMPTS):
+            counts, latency = self._chosen(source)
+            small, report = self._built(source, counts)
+            left = {one.name: one.after for one in report.groups}
+            after = np.array([left[group.name] for group in self._prices.groups], np.int64)
+            costs = {**self._budget.costs(self._prices, after),
+                     **({} if latency is None else {"latency": latency})}
+            if all(costs[name] <= limit for name, limit in self._limits.items()):
+                return small, costs, report
+            # Some channels could not go: they are counted from now on.
+            self._fitting.least = np.where(after > counts, after, self._fitting.least)
+        stayed = ", ".join(str(one) for one in report.groups if one.dead > one.before - one.after)
+        raise ValueError(f"The model {self._model.name!r} stays above {self._asked()}: channels "
+                         f"that cannot be removed are in the way: {stayed}")
+
+    def _chosen(self, source: Any) -> tuple[Counts, float | None]:
+        """How many channels each group keeps, and the latency that was measured with them."""
+        fitting = self._fitting
+        keep = fitting.largest()
+        if keep is None:
+            self._refuse(self._budget.costs(self._prices, fitting.counts(0)))
+        if "latency" not in self._limits:
+            return fitting.filled(fitting.counts(keep)), None
+        return self._timed(source, keep)
+
+    def _timed(self, source: Any, most: int) -> tuple[Counts, float]:
+        """The most channels by rank with which the model is fast enough, `most` at most."""
+        limit = self._limits["latency"]
+
+        def measured(keep: int) -> tuple[Counts, float]:
+            counts = self._fitting.counts(keep)
+            return counts, float(self._budget.meter(self._built(source, counts)[0]))
+
+        found = measured(most)
+        if found[1] <= limit:
+            return found
+        found = measured(0)
+        if found[1] > limit:
+            self._refuse({"latency": found[1]})
+        low, high = 0, most
+        while high - low > max(1, self._fitting.total // PARTS) and (
+                found[1] < (1 - CLOSE) * limit):
+            middle = (low + high) // 2
+            counts, latency = measured(middle)
+            if latency <= limit:
+                low, found = middle, (counts, latency)
+            else:
+                high = middle
+        return found
+
+    def _built(self, source: Any, counts: Counts) -> tuple[Any, ShrinkReport]:
+        masks = self._fitting.masks(counts)
+        gone = {group.name: ~mask for group, mask in zip(self._prices.groups, masks)}
+        with without(self._survey, gone):
+            return shrink(source)
+
+    def _refuse(self, smallest: dict[str, float]) -> None:
+        least = ", ".join(f"{name}={value:,}" for name, value in smallest.items())
+        raise ValueError(
+            f"{self._asked()} is below the smallest model that can be made of "
+            f"{self._model.name!r}, which has {least}. Give it more, or let groups have fewer "
+            "channels (min_channels, round_to); what cannot be removed is named by "
+            "tfprune.channel_groups(model)."
+        )
+
+    def _asked(self) -> str:
+        limits = ", ".join(f"{name}={value:,}" for name, value in self._limits.items())
+        return f"Budget({limits})"

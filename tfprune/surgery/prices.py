@@ -1,0 +1,183 @@
+"""What a model costs as a function of how many channels each of its groups has left."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from math import prod
+from typing import Any, Sequence
+
+import numpy as np
+
+from tfprune.adapters.walk import find
+from tfprune.surgery.groups import ChannelGroup
+from tfprune.surgery.memory import Buffers
+from tfprune.surgery.readers import kind_of
+from tfprune.surgery.survey import Survey
+from tfprune.surgery.tensors import Traced
+
+FLOAT_BYTES = 4
+_FOLDED = ("gamma", "moving_mean", "moving_variance")  # of a BatchNorm, into the kernel before it
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Sizes of arrays, each a product over its axes of a number that is linear in the counts.
+
+        size_i(n) = base_i  prod over axes a of (fixed_ia + sum over groups g of each_iag n_g)
+
+    Attributes:
+        base: int64 [arrays].
+        fixed: int64 [arrays, axes].
+        each: int64 [arrays, axes, groups].
+    """
+
+    base: np.ndarray
+    fixed: np.ndarray
+    each: np.ndarray
+
+    def of(self, counts: np.ndarray) -> np.ndarray:
+        """int64 [arrays], of counts int64 [groups]."""
+        return self.base * (self.fixed + self.each @ counts).prod(axis=1)
+
+
+class Prices:
+    """The costs of a model without some channels, counted without building it.
+
+    Args:
+        survey: of the model.
+
+    Attributes:
+        groups: those whose channels may go.
+        full: int64 [groups], how many channels each has.
+    """
+
+    def __init__(self, survey: Survey):
+        self.survey = survey
+        held = [(group, ids) for group, ids in survey.groups if group.prunable]
+        self.groups: tuple[ChannelGroup, ...] = tuple(group for group, _ in held)
+        self.channels = tuple(ids for _, ids in held)
+        self.full = np.array([group.size for group in self.groups], np.int64)
+        self._home = np.full(survey.tracer.book.count, len(self.groups), np.int64)
+        for number, ids in enumerate(self.channels):
+            self._home[ids] = number
+
+    def parameters(self, counts: np.ndarray) -> int:
+        """Number of entries of all weights, those that are not trained included.
+
+        Args:
+            counts: int64 [groups], how many channels each has left.
+        """
+        return int(self._variables[0].of(counts).sum())
+
+    def macs(self, counts: np.ndarray) -> int:
+        """Multiply-accumulates of one example in the kernels whose use is known."""
+        return int(self._variables[0].of(counts) @ self._uses)
+
+    def weight_bytes(self, counts: np.ndarray, bits: int) -> int:
+        """Bytes of the weights: kernels of `bits` bits, other values of 32.
+
+        Of a BatchNorm only beta counts: the rest goes into a kernel when a model is converted.
+        """
+        sizes = self._variables[0].of(counts)
+        kernels, vectors = sizes @ self._is_kernel, sizes @ self._is_vector
+        return int(-(-kernels * bits // 8) + FLOAT_BYTES * vectors)
+
+    def activation_bytes(self, counts: np.ndarray, bits: int) -> int:
+        """Bytes of all tensors that are alive together, at the moment with most of them.
+
+        One example; an operation's inputs and outputs are alive together, but for those that
+        converters fuse or that work in place.
+
+        Raises:
+            ValueError: a tensor has an axis of unknown size.
+        """
+        return -(-self._buffers.peak(self._tensors.of(counts)) * bits // 8)
+
+    @cached_property
+    def uncounted(self) -> tuple[str, ...]:
+        """Kernels whose use is not known, so that `macs` leaves them out."""
+        return self._variables[1]
+
+    @property
+    def _uses(self) -> np.ndarray:
+        return self._variables[2]
+
+    @cached_property
+    def _variables(self) -> tuple[Sizes, tuple[str, ...], np.ndarray]:
+        survey = self.survey
+        raw = survey.adapter.raw
+        model = survey.tracer.root
+        found = {id(one): one for one in map(raw, model.weights)}
+        uses, unknown = dict.fromkeys(found, 0), []
+        for item in find(model, survey.adapter)[0]:
+            positions = item.site.positions
+            positions = survey.uses.get(item.site.name) if positions is None else positions
+            uses[id(raw(item.variable))] = positions or 0
+            unknown += [item.site.name] if positions is None else []
+        held = survey.by_variable
+        sizes = self._sizes([
+            (tuple(map(int, one.shape)), {entry.axis: entry.ids for entry in held.get(key, ())})
+            for key, one in found.items()
+        ])
+        return sizes, tuple(unknown), np.array([uses[key] for key in found], np.int64)
+
+    @cached_property
+    def _kinds(self) -> tuple[np.ndarray, np.ndarray]:
+        raw, root = self.survey.adapter.raw, self.survey.tracer.root
+        folded = {
+            id(raw(getattr(step.operation, name)))
+            for step, _ in self.survey.tracer.history
+            if kind_of(step.operation) == "BatchNormalization"
+            for name in _FOLDED if getattr(step.operation, name, None) is not None
+        }
+        variables = list({id(one): one for one in map(raw, root.weights)}.values())
+        kernels = np.array([len(one.shape) > 1 for one in variables], bool)
+        vectors = ~kernels & np.array([id(one) not in folded and one.dtype.is_floating
+                                       for one in variables], bool)
+        return kernels.astype(np.int64), vectors.astype(np.int64)
+
+    @property
+    def _is_kernel(self) -> np.ndarray:
+        return self._kinds[0]
+
+    @property
+    def _is_vector(self) -> np.ndarray:
+        return self._kinds[1]
+
+    @cached_property
+    def _buffers(self) -> Buffers:
+        return Buffers.of(self.survey)
+
+    @cached_property
+    def _tensors(self) -> Sizes:
+        return self._sizes([_axes(one) for one in self._buffers.tensors])
+
+    def _sizes(self, arrays: Sequence[tuple[tuple[int, ...], dict[int, Any]]]) -> Sizes:
+        """Of arrays with these shapes, and along some axes these channels."""
+        axes = max((len(along) for _, along in arrays), default=0)
+        base = np.ones(len(arrays), np.int64)
+        fixed = np.ones((len(arrays), axes), np.int64)
+        each = np.zeros((len(arrays), axes, len(self.groups)), np.int64)
+        for number, (shape, along) in enumerate(arrays):
+            base[number] = prod(size for axis, size in enumerate(shape) if axis not in along)
+            for place, ids in enumerate(along.values()):
+                homes = np.bincount(self._home[self.survey.labels[ids]],
+                                    minlength=len(self.groups) + 1)
+                fixed[number, place] = homes[-1]
+                each[number, place] = homes[:-1] // np.maximum(self.full, 1)
+        return Sizes(base, fixed, each)
+
+
+def _axes(tensor: Traced) -> tuple[tuple[int, ...], dict[int, Any]]:
+    """A tensor's shape for one example, and the channels along its axes."""
+    shape = (1, *tensor.shape[1:])
+    known = {axis: ids for axis, ids in enumerate(tensor.axes) if ids is not None}
+    unknown = [axis for axis, size in enumerate(shape) if size is None and axis not in known]
+    if unknown:
+        raise ValueError(
+            f"A tensor of the model has the shape {tensor.shape}: bytes of activations are counted "
+            "of inputs whose every axis but the first has a size. Build the model with "
+            "keras.Input(shape) of fixed sizes, or leave activation_bytes out."
+        )
+    return shape, known

@@ -1,0 +1,152 @@
+"""Which channels went when: a record that can be replayed on a fresh model."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Sequence
+
+import numpy as np
+
+from tfprune.adapters import adapter_of
+from tfprune.surgery.absent import without
+from tfprune.surgery.shrinking import shrink, stripped
+from tfprune.surgery.survey import Survey
+
+FORMAT = "tfprune.record"
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class Record:
+    """What pruning has taken out of a model, step by step.
+
+    Attributes:
+        sizes: {name of a channel group of the whole model: its number of channels}.
+        steps: for each step {name of the group: the channels that went, as the whole model counts
+            them}.
+
+    Example:
+        >>> import keras, tfprune
+        >>> def fresh():
+        ...     return keras.Sequential([
+        ...         keras.Input((4,)), keras.layers.Dense(8, name="a"), keras.layers.Dense(2)])
+        >>> small, report = tfprune.shrink_to(fresh(), tfprune.Budget(parameters=0.5))
+        >>> report.record.replay(fresh()).count_params() == small.count_params()
+        True
+    """
+
+    sizes: dict[str, int]
+    steps: tuple[dict[str, tuple[int, ...]], ...] = ()
+
+    def __post_init__(self):
+        for step in self.steps:
+            for name, channels in step.items():
+                if name not in self.sizes:
+                    raise ValueError(f"The record removes channels of {name!r}, a group that it "
+                                     "does not list.")
+                if not all(0 <= one < self.sizes[name] for one in channels):
+                    raise ValueError(f"The record removes channels of {name!r} that it has not: "
+                                     f"there are {self.sizes[name]}.")
+
+    def removed(self, steps: int | None = None) -> dict[str, np.ndarray]:
+        """The channels that are gone after so many steps, all by default: bool [channels]."""
+        gone = {name: np.zeros(size, bool) for name, size in self.sizes.items()}
+        for step in self.steps[:steps]:
+            for name, channels in step.items():
+                gone[name][list(channels)] = True
+        return gone
+
+    def and_then(self, gone: dict[str, Sequence[int]]) -> "Record":
+        """The record with one more step.
+
+        Args:
+            gone: by the group's name, the channels that go as the model counts them that is left.
+        """
+        before, step = self.removed(), {}
+        for name, channels in gone.items():
+            if len(channels):
+                left = np.flatnonzero(~before[name])
+                step[name] = tuple(left[list(channels)].tolist())
+        return Record(self.sizes, (*self.steps, step))
+
+    def replay(self, model: Any, steps: int | None = None) -> Any:
+        """A smaller model, from one of the architecture that the record began with.
+
+        Args:
+            model: with any weights, which are not changed.
+            steps: only the first ones; all by default.
+
+        Raises:
+            ValueError: the model has other channel groups.
+        """
+        survey = Survey.of(stripped(model, adapter_of(model)))
+        self.check(survey)
+        with without(survey, self.removed(steps)):
+            return shrink(model)[0]
+
+    def check(self, survey: Survey) -> None:
+        """Raise ValueError if a model has other channel groups than the record's."""
+        sizes = {group.name: group.size for group, _ in survey.groups if group.prunable}
+        if sizes != self.sizes:
+            other = sorted(set(sizes.items()) ^ set(self.sizes.items()))[0][0]
+            raise ValueError(
+                f"The record is of another architecture: {other!r} has "
+                f"{self.sizes.get(other, 'no')} channels in the record and "
+                f"{sizes.get(other, 'no')} in the model {survey.tracer.root.name!r}."
+            )
+
+    def save(self, path: str | Path) -> Path:
+        """Write it as JSON.
+
+        Args:
+            path: of the file; or of a folder or a `.keras` or `.h5` file that holds a model: then
+                `pruning.json` in the folder, or `<model>.pruning.json` beside the file.
+
+        Returns:
+            Where it is.
+        """
+        place = _place(Path(path))
+        text = json.dumps({"format": FORMAT, "version": VERSION, "groups": self.sizes,
+                           "steps": [{name: list(ids) for name, ids in step.items()}
+                                     for step in self.steps]}, indent=1)
+        handle, temporary = tempfile.mkstemp(dir=place.parent, prefix=place.name, suffix=".part")
+        try:
+            with os.fdopen(handle, "w") as file:
+                file.write(text)
+            os.replace(temporary, place)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+        return place
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Record":
+        """Read what `save` wrote, from the same path.
+
+        Raises:
+            FileNotFoundError: nothing there.
+            ValueError: not a record.
+        """
+        place = _place(Path(path))
+        try:
+            held = json.loads(place.read_text())
+            if held["format"] != FORMAT or held["version"] != VERSION:
+                raise KeyError("format")
+            return cls({str(name): int(size) for name, size in held["groups"].items()}, tuple(
+                {str(name): tuple(int(one) for one in ids) for name, ids in step.items()}
+                for step in held["steps"]))
+        except FileNotFoundError:
+            raise FileNotFoundError(f"No pruning record at {place}.") from None
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
+            raise ValueError(f"{place} is not a pruning record of version {VERSION}: "
+                             f"{type(error).__name__}: {error}.") from None
+
+
+def _place(path: Path) -> Path:
+    if path.is_dir():
+        return path / "pruning.json"
+    return path.with_suffix(".pruning.json") if path.suffix in (".keras", ".h5") else path

@@ -1,0 +1,59 @@
+"""The scores of a model's channels, one for each channel of each group."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tfprune.adapters import adapter_of
+from tfprune.adapters.walk import find
+from tfprune.batches import Feed
+from tfprune.couplings import Coupled
+from tfprune.methods import Method, get
+from tfprune.plans import plan
+from tfprune.runs import Run
+from tfprune.schedules import OneShot
+from tfprune.statistics.measuring import measuring
+from tfprune.statistics.subject import Subject
+from tfprune.structures import Filter
+
+
+def channel_scores(model: Any, method: str | Method,
+                   feed: Feed | None = None) -> dict[str, np.ndarray]:
+    """The scores of the channels of each group that has any, float64 [channels], by its name.
+
+    Channels that hold only zeros score below all others.
+
+    Args:
+        model: a functional or Sequential model without wrappers.
+        method: its score is asked of coupled filters: one number for all that make a channel.
+        feed: the data, for scores that look at data.
+
+    Raises:
+        ValueError: the score is not known for filters, or needs what only training gives; data is
+            needed and there is none; the model has no graph.
+    """
+    method = get(method, structure=Filter(coupled=True), schedule=OneShot(0.5))
+    if method.rule.solves:
+        raise ValueError(f"{method.name!r} looks for new weights and has no score for channels: "
+                         "take another one, such as 'magnitude', 'taylor' or 'fisher'.")
+    adapter = adapter_of(model)
+    found, _ = find(model, adapter)
+    made = plan(found, method, model, Run())
+    if not made.settles:
+        reasons = "".join(f"\n  {skip.name}: {skip.reason}" for skip in made.skipped)
+        raise ValueError(f"No channel of the model {model.name!r} can be removed:"
+                         f"{reasons or ' it has no kernel'}")
+    (settle,) = made.settles
+    rule, held = settle.method.rule, {item.site.name: item for item in found}
+    sites = [target.site for target in settle.targets]
+    items = tuple(replace(held[site.name], site=site) for site in sites)
+    weights = [tf.convert_to_tensor(target.kernel) for target in settle.targets]
+    with measuring(rule.score.needs, Subject(model, adapter, items), feed, rule.structure) as taken:
+        scores = rule.below(rule.scores(weights, sites, taken()), weights, sites)
+        coupled = Coupled.of(sites, [score.shape[0] for score in scores])
+        return {unit.site.name: np.asarray(score, np.float64)
+                for unit, score in zip(coupled.units, coupled.pool(scores))}
