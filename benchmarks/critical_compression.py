@@ -13,7 +13,8 @@ VGG-16 with BatchNorm for CIFAR-100 shapes, untrained, as in the paper's code: k
 normal distribution, an average as the last pooling, BatchNorm by its stored statistics. SNIP and
 GraSP look at 1000 images of CIFAR-10, their labels drawn from 100 classes. Beside that, one thing
 changed at a time: the initialisation (`truncated`, as Keras draws it, cut off at two standard
-deviations), the pooling, BatchNorm by the batch's statistics, several rounds of SNIP and GraSP.
+deviations), the pooling, BatchNorm by the batch's statistics, several rounds of SNIP and GraSP,
+fewer images, their own labels.
 One line in benchmarks/results/critical_compression.jsonl for each of them and each seed, and for
 each of SynFlow's runs.
 """
@@ -31,7 +32,7 @@ from ledger import Ledger, matches, run_each
 LEDGER = Ledger("critical_compression")
 SEEDS = (0, 1, 2)
 SETTINGS = {"start": "normal", "pool": "average", "training": False, "rounds": None,
-            "examples": 1000}
+            "examples": 1000, "labels": "drawn"}
 VARIANTS = (
     # scores, what is changed, seeds
     (("magnitude", "random", "snip", "grasp", "synflow"), {}, SEEDS),
@@ -40,6 +41,7 @@ VARIANTS = (
     (("snip", "grasp"), {"training": True}, SEEDS),
     (("snip", "grasp"), {"rounds": 100, "examples": 100}, (0,)),
     (("snip", "grasp"), {"examples": 100}, (0,)),
+    (("snip", "grasp"), {"labels": "own"}, (0,)),
 )
 """What `all` runs."""
 PUBLISHED = {"magnitude": 2.75, "random": 3.33, "snip": 3.58, "grasp": 3.58, "synflow": 5.92}
@@ -76,6 +78,8 @@ def _arguments() -> argparse.Namespace:
                      help="BatchNorm by the batch's own statistics while scoring")
     one.add_argument("--rounds", type=int, help="score and remove so often up to 10^6")
     one.add_argument("--examples", type=int)
+    one.add_argument("--labels", choices=("drawn", "own"),
+                     help="of the images: from 100 classes at random, or CIFAR-10's own ten")
     one.set_defaults(**SETTINGS)
     commands.add_parser("all", help="run what is missing")
     commands.add_parser("table", help="print the results")
@@ -116,9 +120,10 @@ def images(options: argparse.Namespace):
     import tfprune
     from tfprune import data
 
-    pixels, _ = data.arrays("cifar10", "train", data_dir=recipe.data_folder() / "tfds")
+    pixels, own = data.arrays("cifar10", "train", data_dir=recipe.data_folder() / "tfds")
     inputs = (pixels[: options.examples] / 255 - np.array(MEAN)) / np.array(DEVIATION)
-    labels = np.random.default_rng(options.seed).integers(0, CLASSES, options.examples)
+    drawn = np.random.default_rng(options.seed).integers(0, CLASSES, options.examples)
+    labels = drawn if options.labels == "drawn" else own[: options.examples]
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     return tfprune.Data((inputs.astype("float32"), labels), loss=loss, batch_size=BATCH)
 

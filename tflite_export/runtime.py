@@ -49,21 +49,22 @@ def predict(
     }
 
 
-def latency_ms(model: str | os.PathLike | bytes, runs: int = 50) -> float:
-    """Milliseconds per inference: the median of `runs` calls after warming up, batch 1, 1 thread.
+def latency_ms(model: str | os.PathLike | bytes, runs: int = 50, *, threads: int = 1) -> float:
+    """Milliseconds per inference: the median of `runs` calls after warming up, batch 1.
 
     The time belongs to the computer this runs on, and says little about a phone.
 
     Args:
         model: a path, or the file's bytes.
         runs: measured calls, at least 1.
+        threads: of the interpreter, at least 1.
     Raises:
-        ValueError: runs < 1, or a file the interpreter cannot load.
+        ValueError: runs or threads < 1, or a file the interpreter cannot load.
     """
-    if runs < 1:
-        raise ValueError(f"got runs={runs}, expected at least 1")
+    if runs < 1 or threads < 1:
+        raise ValueError(f"got runs={runs}, threads={threads}, expected at least 1")
     with quiet():
-        interpreter = _interpreter(model)
+        interpreter = _interpreter(model, threads)
         interpreter.allocate_tensors()
         for detail in interpreter.get_input_details():
             interpreter.set_tensor(detail["index"], np.zeros(detail["shape"], detail["dtype"]))
@@ -76,12 +77,12 @@ def latency_ms(model: str | os.PathLike | bytes, runs: int = 50) -> float:
     return float(np.median(times) * 1e3)
 
 
-def _interpreter(model):
+def _interpreter(model, threads: int = 1):
     from ai_edge_litert.interpreter import Interpreter
 
     if isinstance(model, (bytes, bytearray)):
-        return Interpreter(model_content=bytes(model), num_threads=1)
-    return Interpreter(model_path=os.fspath(model), num_threads=1)
+        return Interpreter(model_content=bytes(model), num_threads=threads)
+    return Interpreter(model_path=os.fspath(model), num_threads=threads)
 
 
 def _batches(arrays: dict[str, np.ndarray], size: int):

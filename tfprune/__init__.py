@@ -14,7 +14,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "tfprune.admm": ("ADMM", "Penalty", "Synthetic"),
-    "tfprune.allocations": ("ERK", "Global", "LAMP", "PFP", "PerSite", "Uniform"),
+    "tfprune.allocations": ("ERK", "Global", "LAMP", "PFP", "PerSite", "Priced", "Uniform"),
     "tfprune.api": ("load_model", "prune", "prune_low_magnitude", "report", "sparsify",
                     "strip_pruning"),
     "tfprune.batches": ("Data",),

@@ -18,6 +18,8 @@ from tfprune.sites import Skip
 from tfprune.statistics.measuring import refusal, refusals
 from tfprune.statistics.subject import Subject
 from tfprune.surgery.coupling import couplings
+from tfprune.surgery.prices import Prices
+from tfprune.surgery.survey import Survey
 
 
 @dataclass
@@ -57,7 +59,7 @@ def plan(found: Sequence[Found], method: Method | None, model: Any, run: Run) ->
             _target(item, one, adapter, made) for item in items if _takes(one, item, made)
         ]
         if targets:
-            one = _among(one, targets, every)
+            one = _priced(_among(one, targets, every), model)
             timetable, final = resolve(one.schedule, replace(run, groups=_groups(one, targets)))
             made.settles.append(Settle(targets, one, timetable=timetable, final=final))
     return made
@@ -102,6 +104,18 @@ def _among(method: Method, targets: Sequence[Target], every: Sequence[Found]) ->
     if allocation is method.rule.allocation:
         return method
     return replace(method, rule=replace(method.rule, allocation=allocation))
+
+
+def _priced(method: Method, model: Any) -> Method:
+    """The method with the prices of the model's channels, if its allocation asks for them."""
+    rule = method.rule
+    if not rule.allocation.needs_prices:
+        return method
+    if not rule.structure.coupled:
+        raise ValueError(f"{rule.allocation} ranks the channels of a whole model, got the "
+                         f"structure {rule.structure}: take structure=Filter(coupled=True).")
+    prices = Prices(Survey.of(model))
+    return replace(method, rule=replace(rule, allocation=rule.allocation.at(prices)))
 
 
 def _groups(method: Method, targets: Sequence[Target]) -> int:

@@ -14,8 +14,9 @@ sparsity of 0 keeps everything.
 from tfprune.allocations.base import Allocation, Uniform, keep_count
 from tfprune.allocations.erdos_renyi import ERK
 from tfprune.allocations.per_site import PerSite
+from tfprune.allocations.priced import Priced
 from tfprune.allocations.provable import PFP
 from tfprune.allocations.rankings import LAMP, Global, lamp_scores
 
-__all__ = ["ERK", "LAMP", "PFP", "Allocation", "Global", "PerSite", "Uniform", "keep_count",
-           "lamp_scores"]
+__all__ = ["ERK", "LAMP", "PFP", "Allocation", "Global", "PerSite", "Priced", "Uniform",
+           "keep_count", "lamp_scores"]

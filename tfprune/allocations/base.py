@@ -59,6 +59,9 @@ class Allocation(abc.ABC):
     compares_sites: ClassVar[bool] = True
     """Whether a site's count depends on the other sites."""
 
+    needs_prices: ClassVar[bool] = False
+    """Whether it asks what channels cost: then a run takes `at(prices)` of it in its place."""
+
     @abc.abstractmethod
     def __call__(self, scores: Sequence[Any], sites: Sequence[Any], sparsity: Any,
                  final: float) -> Any:

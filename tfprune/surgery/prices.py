@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cached_property
 from math import prod
 from typing import Any, Sequence
@@ -10,6 +9,7 @@ from typing import Any, Sequence
 import numpy as np
 
 from tfprune.adapters.walk import find
+from tfprune.sizes import Sizes
 from tfprune.surgery.groups import ChannelGroup
 from tfprune.surgery.memory import Buffers
 from tfprune.surgery.readers import kind_of
@@ -18,27 +18,6 @@ from tfprune.surgery.tensors import Traced
 
 FLOAT_BYTES = 4
 _FOLDED = ("gamma", "moving_mean", "moving_variance")  # of a BatchNorm, into the kernel before it
-
-
-@dataclass(frozen=True)
-class Sizes:
-    """Sizes of arrays, each a product over its axes of a number that is linear in the counts.
-
-        size_i(n) = base_i  prod over axes a of (fixed_ia + sum over groups g of each_iag n_g)
-
-    Attributes:
-        base: int64 [arrays].
-        fixed: int64 [arrays, axes].
-        each: int64 [arrays, axes, groups].
-    """
-
-    base: np.ndarray
-    fixed: np.ndarray
-    each: np.ndarray
-
-    def of(self, counts: np.ndarray) -> np.ndarray:
-        """int64 [arrays], of counts int64 [groups]."""
-        return self.base * (self.fixed + self.each @ counts).prod(axis=1)
 
 
 class Prices:
@@ -93,6 +72,15 @@ class Prices:
             ValueError: a tensor has an axis of unknown size.
         """
         return -(-self._buffers.peak(self._tensors.of(counts)) * bits // 8)
+
+    def used(self, unit: str) -> tuple[Sizes, np.ndarray]:
+        """The sizes of all weights, and how much each entry counts in a unit.
+
+        Args:
+            unit: "macs" or "parameters".
+        """
+        sizes = self._variables[0]
+        return sizes, self._uses if unit == "macs" else np.ones_like(self._uses)
 
     @cached_property
     def uncounted(self) -> tuple[str, ...]:
