@@ -14,7 +14,7 @@ normal distribution, an average as the last pooling, BatchNorm by its stored sta
 GraSP look at 1000 images of CIFAR-10, their labels drawn from 100 classes. Beside that, one thing
 changed at a time: the initialisation (`truncated`, as Keras draws it, cut off at two standard
 deviations), the pooling, BatchNorm by the batch's statistics, several rounds of SNIP and GraSP,
-fewer images, their own labels.
+fewer images, their own labels, GraSP's sign.
 One line in benchmarks/results/critical_compression.jsonl for each of them and each seed, and for
 each of SynFlow's runs.
 """
@@ -32,7 +32,8 @@ from ledger import Ledger, matches, run_each
 LEDGER = Ledger("critical_compression")
 SEEDS = (0, 1, 2)
 SETTINGS = {"start": "normal", "pool": "average", "training": False, "rounds": None,
-            "examples": 1000, "labels": "drawn"}
+            "examples": 1000, "labels": "drawn",
+            "order": "signed"}
 VARIANTS = (
     # scores, what is changed, seeds
     (("magnitude", "random", "snip", "grasp", "synflow"), {}, SEEDS),
@@ -42,10 +43,13 @@ VARIANTS = (
     (("snip", "grasp"), {"rounds": 100, "examples": 100}, (0,)),
     (("snip", "grasp"), {"examples": 100}, (0,)),
     (("snip", "grasp"), {"labels": "own"}, (0,)),
+    (("grasp",), {"order": "flipped"}, SEEDS),
+    (("grasp",), {"order": "absolute"}, SEEDS),
 )
 """What `all` runs."""
 PUBLISHED = {"magnitude": 2.75, "random": 3.33, "snip": 3.58, "grasp": 3.58, "synflow": 5.92}
 """Means of three runs behind H. Tanaka et al., arXiv 2006.05467, figure 1; possible: 6.02."""
+ORDERS = {"signed": lambda score: score, "flipped": lambda score: -score, "absolute": abs}
 TAKE_DATA = ("snip", "grasp")
 CLASSES, BATCH = 100, 256
 LOWEST, HIGHEST, STEP = 500, 602, 1  # hundredths of the exponents that are tried with SynFlow
@@ -78,6 +82,8 @@ def _arguments() -> argparse.Namespace:
                      help="BatchNorm by the batch's own statistics while scoring")
     one.add_argument("--rounds", type=int, help="score and remove so often up to 10^6")
     one.add_argument("--examples", type=int)
+    one.add_argument("--order", choices=tuple(ORDERS),
+                     help="whether high scores are kept, low ones, or those far from 0")
     one.add_argument("--labels", choices=("drawn", "own"),
                      help="of the images: from 100 classes at random, or CIFAR-10's own ten")
     one.set_defaults(**SETTINGS)
@@ -133,7 +139,7 @@ def once(options: argparse.Namespace) -> dict:
     import numpy as np
 
     with _measuring(options) as (sites, score, _):
-        scores = [one.astype(np.float64) for one in score()]
+        scores = [ORDERS[options.order](one.astype(np.float64)) for one in score()]
     joint = np.concatenate(scores)
     places = np.repeat(np.arange(len(scores)), [len(one) for one in scores])
     order = places[np.argsort(-joint, kind="stable")]
