@@ -4,6 +4,7 @@ Both Kerases are loaded in one process here, so tests import `keras` and `tf_ker
 never touch `tf.keras`, which is one or the other depending on what was imported first.
 """
 
+import gc
 import os
 
 # Before anything imports TensorFlow, and inherited by the tests that start a Python of their own.
@@ -29,3 +30,13 @@ def digits(tmp_path_factory):
         array.astype("float32") / 16 if array.ndim == 4 else array
         for array in (images, labels, test_images, test_labels)
     )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def forgotten():
+    """What a file's tests have traced is freed at its end, and what is left is not searched again
+    for garbage: with hundreds of thousands of graph nodes that takes more time than many a test.
+    """
+    yield
+    gc.collect()
+    gc.freeze()
