@@ -45,6 +45,7 @@ VARIANTS = (
     (("snip", "grasp"), {"labels": "own"}, (0,)),
     (("grasp",), {"order": "flipped"}, SEEDS),
     (("grasp",), {"order": "absolute"}, SEEDS),
+    (("grasp",), {"training": True, "order": "flipped"}, SEEDS),
 )
 """What `all` runs."""
 PUBLISHED = {"magnitude": 2.75, "random": 3.33, "snip": 3.58, "grasp": 3.58, "synflow": 5.92}
