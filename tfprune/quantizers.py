@@ -53,17 +53,20 @@ def quantize(x: Any, step: Any, ceiling: Any, power: Any = None) -> tf.Tensor:
 
 @tf.custom_gradient
 def _uniform(x, step, ceiling):
+    # Every line here is a pass over all activations, so there are few: rounding to even is the
+    # same on both sides of zero, and needs no sign.
     top = _safe(ceiling)
-    size = tf.abs(x)
-    scaled = tf.minimum(size, top) / step
-    levels, sign = tf.round(scaled), tf.sign(x)
+    clipped = tf.clip_by_value(x, -top, top)
+    scaled = clipped / step
+    levels = tf.round(scaled)
 
     def gradient(upstream):
-        signed = upstream * sign
-        return (tf.where(size < top, upstream, 0.0), tf.reduce_sum(signed * (levels - scaled)),
-                tf.reduce_sum(tf.where(size > top, signed, 0.0)))
+        size = tf.abs(x)
+        beyond = tf.where(size > top, upstream * clipped, 0.0)
+        return (tf.where(size < top, upstream, 0.0), tf.reduce_sum(upstream * (levels - scaled)),
+                tf.reduce_sum(beyond) / top)
 
-    return sign * step * levels, gradient
+    return step * levels, gradient
 
 
 @tf.custom_gradient

@@ -32,6 +32,7 @@ EXAMPLES = {
     allocations.ERK: [allocations.ERK(3)],
     allocations.LAMP: [allocations.LAMP(3)],
     allocations.PerSite: [allocations.PerSite({"a": 0.25, "b/kernel": 0.0}, allocations.ERK(2), 4)],
+    allocations.Priced: [allocations.Priced(3, beta=0.5, unit="parameters")],
     allocations.PFP: [allocations.PFP(3, delta=0.1, constant=2.0)],
     schedules.Epochs: [schedules.Epochs(1.5)],
     schedules.OneShot: [schedules.OneShot(0.3, at=schedules.Epochs(2))],

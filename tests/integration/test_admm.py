@@ -151,7 +151,7 @@ def test_an_interrupted_search_changes_nothing(family, monkeypatch):
     model = cnn(family)
     before = weights(model)
 
-    def interrupted(*arguments):
+    def interrupted(*arguments, **settings):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("tfprune.progress.Progress.advance", interrupted)

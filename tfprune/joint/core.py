@@ -61,11 +61,14 @@ class Quantizer:
     def __call__(self, values: Any, scale: Any) -> tf.Tensor:
         """The quantized values in float32; untouched where the scale is still zero."""
         step, top, power, _ = self.settings()
-        power = power if self.gate.learn_power else None
         values = tf.cast(values, tf.float32)
         known = scale > 0
         safe = tf.where(known, scale, tf.ones_like(scale))
-        return tf.where(known, quantize(values / safe, step, top, power) * safe, values)
+        if self.gate.learn_power:
+            shown = quantize(values / safe, step, top, power) * safe
+        else:
+            shown = quantize(values, step * safe, top * safe)
+        return tf.where(known, shown, values)
 
 
 class Bottleneck:
