@@ -160,7 +160,7 @@ def subclassed(family):
 @pytest.mark.parametrize("settings", [{}, {"jit_compile": True}, {"steps_per_execution": 3}],
                          ids=str)
 def test_unbuilt_subclassed_model(family, settings):
-    callback = run(family, way, subclassed(family), **settings)
+    callback = run(family, "callback", subclassed(family), **settings)
     assert_same_masks(zeros(callback.model), masks(callback))
 
 
@@ -169,6 +169,6 @@ def test_built_subclassed_model_and_a_second_fit(family):
     model = subclassed(family)
     model(np.zeros((1, 6, 6, 2), "float32"))
     with_weights(model)
-    run(family, "magnitude", model)
+    run(family, "callback", model)
     assert "train_step" not in vars(model)
     run(family, "callback", model)
