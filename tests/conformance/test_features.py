@@ -65,7 +65,7 @@ def test_jit_compile(family, way):
 
 @everywhere
 def test_jit_compile_with_several_steps_per_execution(family):
-    run(family, "magnitude", jit_compile=True, steps_per_execution=3)
+    run(family, "callback", jit_compile=True, steps_per_execution=3)
 
 
 @contextlib.contextmanager
