@@ -41,7 +41,8 @@ def shrink_to(model: Any, budget: Budget, score: str | Method = "magnitude", *, 
             returning another model of the same architecture.
 
     Returns:
-        The new model, compiled if the given one is, and a `BudgetReport`.
+        The new model, compiled if the given one is, and a `BudgetReport`. A model that is within
+        its budget is returned as it is, without wrappers.
 
     Raises:
         ValueError: a budget below the smallest possible model, which is named; a score that knows
