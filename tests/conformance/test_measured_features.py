@@ -15,7 +15,9 @@ WAYS = {  # method, schedule of six steps
     "synflow": ("synflow", tfprune.Polynomial(SPARSITY, end=4, frequency=2)),
 }
 everywhere = pytest.mark.parametrize("family", KERASES)
-each_way = pytest.mark.parametrize("way", WAYS)
+# Both Kerases and both methods: one in each.
+in_turn = pytest.mark.parametrize("family, way", [*zip(KERASES, WAYS)])
+the_other_turn = pytest.mark.parametrize("family, way", [*zip(KERASES, reversed(WAYS))])
 
 
 def prepared(family, model, way, wrap=False):
@@ -35,8 +37,7 @@ def run(family, way, model=None, **settings):
     return callback
 
 
-@everywhere
-@each_way
+@in_turn
 @pytest.mark.parametrize("settings", [{"jit_compile": True}, {"steps_per_execution": 3}], ids=str)
 def test_compiled_steps(family, way, settings):
     callback = run(family, way, **settings)
@@ -65,8 +66,7 @@ def test_mixed_precision_scores_in_float32(family, policy):
         np.testing.assert_array_equal(mask, other)
 
 
-@everywhere
-@each_way
+@the_other_turn
 def test_unbuilt_subclassed_model(family, way):
     layers = KERASES[family].layers
 
@@ -83,8 +83,7 @@ def test_unbuilt_subclassed_model(family, way):
     run(family, way, Subclassed())
 
 
-@everywhere
-@each_way
+@in_turn
 def test_a_wrapped_model_resumes_with_its_masks(family, way, tmp_path):
     model, callback = prepared(family, cnn(family), way, wrap=True)
     fit(compiled(model, family), callback)
