@@ -15,7 +15,6 @@ doing then: no measure of speed.
 import argparse
 import os
 import sys
-import time
 from importlib.metadata import PackageNotFoundError, version
 
 from ledger import Ledger, run_each
@@ -83,13 +82,8 @@ def run(options: argparse.Namespace) -> dict:
     model, callbacks, strip = _pruned(
         options.method, recipe.pretrained(), options.sparsity, steps, settings
     )
-    recipe.compile_model(model, steps)
-    start = time.perf_counter()
-    history = model.fit(
-        recipe.batches(split, options.epochs, options.seed), epochs=options.epochs,
-        steps_per_epoch=split.steps_per_epoch, callbacks=callbacks, verbose=0,
-    )
-    seconds = time.perf_counter() - start
+    history, seconds = recipe.fit(model, split, options.epochs, callbacks=callbacks,
+                                  seed=options.seed)
     model = strip(model)
     return {
         **_identity(options.method, options.sparsity, options.seed, options.epochs,

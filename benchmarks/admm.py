@@ -100,11 +100,8 @@ def _train(model, split, epochs: int) -> None:
     import recipe
     import tfprune
 
-    recipe.compile_model(model, epochs * split.steps_per_epoch)
-    model.fit(
-        recipe.batches(split, epochs, 0), epochs=epochs, steps_per_epoch=split.steps_per_epoch,
-        callbacks=[tfprune.PruningCallback(schedule=tfprune.Held())], verbose=0,
-    )
+    recipe.fit(model, split, epochs,
+               callbacks=[tfprune.PruningCallback(schedule=tfprune.Held())])
 
 
 def _identity(way: str, inputs: str | None, epochs: int) -> dict:

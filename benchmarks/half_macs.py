@@ -16,7 +16,6 @@ import argparse
 import os
 import sys
 import tempfile
-import time
 
 from ledger import Ledger, run_each
 
@@ -75,15 +74,11 @@ def run(options: argparse.Namespace) -> dict:
     if options.scratch:
         model = tfprune.reinitialize(model, seed=0)
     at_once = None if options.scratch else round(recipe.accuracy(model, split), 3)
-    steps = options.epochs * split.steps_per_epoch
-    recipe.compile_model(model, steps)
-    start = time.perf_counter()
-    model.fit(recipe.batches(split, options.epochs, 0), epochs=options.epochs,
-              steps_per_epoch=split.steps_per_epoch, verbose=0)
+    _, seconds = recipe.fit(model, split, options.epochs)
     return {
         **_identity(options.score, options.scratch, options.epochs),
         "accuracy": round(recipe.accuracy(model, split), 3), "at_once": at_once, "macs": macs,
-        "parameters": int(model.count_params()), "seconds": round(time.perf_counter() - start, 1),
+        "parameters": int(model.count_params()), "seconds": round(seconds, 1),
         **_measured(model, split),
     }
 
