@@ -12,7 +12,6 @@ from tfprune.surgery.fitting import Counts, Fitting
 from tfprune.surgery.prices import Prices
 from tfprune.surgery.shrink_report import ShrinkReport
 from tfprune.surgery.shrinking import shrink
-from tfprune.surgery.survey import Survey
 
 CLOSE = 0.01  # of a latency, near enough
 PARTS = 256  # of all channels: no finer steps where each of them is a measurement
@@ -29,20 +28,18 @@ class Cut:
     """One step on the way to a budget.
 
     Args:
-        model: without wrappers.
+        prices: of the model, which has no wrappers.
         budget: how costs are counted.
         limits: of them, now.
         scores: of the channels, by the group's name.
     """
 
-    def __init__(self, model: Any, budget: Budget, limits: dict[str, float],
+    def __init__(self, prices: Prices, budget: Budget, limits: dict[str, float],
                  scores: dict[str, np.ndarray]):
-        self._model, self._budget, self._limits = model, budget, limits
-        self._survey = Survey.of(model)
-        self._prices = Prices(self._survey)
+        self._prices, self._budget, self._limits = prices, budget, limits
         countable = {name: limit for name, limit in limits.items() if name != "latency"}
-        self._fitting = Fitting(self._prices, [scores.get(group.name) for group in
-                                               self._prices.groups], budget, countable)
+        self._fitting = Fitting(prices, [scores.get(group.name) for group in prices.groups],
+                                budget, countable)
 
     def of(self, source: Any) -> tuple[Any, dict[str, float], ShrinkReport]:
         """The smaller model, what it costs, and what was done to each group.
@@ -65,7 +62,7 @@ class Cut:
             # Some channels could not go: they are counted from now on.
             self._fitting.least = np.where(after > counts, after, self._fitting.least)
         stayed = ", ".join(str(one) for one in report.groups if one.dead > one.before - one.after)
-        raise ValueError(f"The model {self._model.name!r} stays above {self._asked()}: channels "
+        raise ValueError(f"The model {self._name!r} stays above {self._asked()}: channels "
                          f"that cannot be removed are in the way: {stayed}")
 
     def _chosen(self, source: Any) -> tuple[Counts, float | None]:
@@ -106,17 +103,21 @@ class Cut:
     def _built(self, source: Any, counts: Counts) -> tuple[Any, ShrinkReport]:
         masks = self._fitting.masks(counts)
         gone = {group.name: ~mask for group, mask in zip(self._prices.groups, masks)}
-        with without(self._survey, gone):
+        with without(self._prices.survey, gone):
             return shrink(source)
 
     def _refuse(self, smallest: dict[str, float]) -> None:
         least = ", ".join(f"{name}={value:,}" for name, value in smallest.items())
         raise ValueError(
             f"{self._asked()} is below the smallest model that can be made of "
-            f"{self._model.name!r}, which has {least}. Give it more, or let groups have fewer "
+            f"{self._name!r}, which has {least}. Give it more, or let groups have fewer "
             "channels (min_channels, round_to); what cannot be removed is named by "
             "tfprune.channel_groups(model)."
         )
+
+    @property
+    def _name(self) -> str:
+        return self._prices.survey.tracer.root.name
 
     def _asked(self) -> str:
         limits = ", ".join(f"{name}={value:,}" for name, value in self._limits.items())

@@ -77,8 +77,8 @@ def family(model: Any, record: Record, sizes: Sequence[float | Budget]) -> list[
     survey = Survey.of(model)
     record.check(survey)
     prices = Prices(survey)
-    profile = np.array([one.size for one in prices.groups]) - np.array(
-        [int(record.removed()[one.name].sum()) for one in prices.groups])
+    removed = record.removed()
+    profile = np.array([np.count_nonzero(~removed[one.name]) for one in prices.groups])
     order = _order(record, channel_scores(model, "magnitude"))
     members = []
     for size in sizes:

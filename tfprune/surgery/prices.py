@@ -8,7 +8,7 @@ from typing import Any, Sequence
 
 import numpy as np
 
-from tfprune.adapters.walk import find
+from tfprune.adapters.walk import Found, find
 from tfprune.sizes import Sizes
 from tfprune.surgery.groups import ChannelGroup
 from tfprune.surgery.memory import Buffers
@@ -47,18 +47,18 @@ class Prices:
         Args:
             counts: int64 [groups], how many channels each has left.
         """
-        return int(self._variables[0].of(counts).sum())
+        return int(self._sizes.of(counts).sum())
 
     def macs(self, counts: np.ndarray) -> int:
         """Multiply-accumulates of one example in the kernels whose use is known."""
-        return int(self._variables[0].of(counts) @ self._uses)
+        return int(self._sizes.of(counts) @ self._uses)
 
     def weight_bytes(self, counts: np.ndarray, bits: int) -> int:
         """Bytes of the weights: kernels of `bits` bits, other values of 32.
 
         Of a BatchNorm only beta counts: the rest goes into a kernel when a model is converted.
         """
-        sizes = self._variables[0].of(counts)
+        sizes = self._sizes.of(counts)
         kernels, vectors = sizes @ self._is_kernel, sizes @ self._is_vector
         return int(-(-kernels * bits // 8) + FLOAT_BYTES * vectors)
 
@@ -79,59 +79,55 @@ class Prices:
         Args:
             unit: "macs" or "parameters".
         """
-        sizes = self._variables[0]
-        return sizes, self._uses if unit == "macs" else np.ones_like(self._uses)
+        return self._sizes, self._uses if unit == "macs" else np.ones_like(self._uses)
 
     @cached_property
     def uncounted(self) -> tuple[str, ...]:
         """Kernels whose use is not known, so that `macs` leaves them out."""
-        return self._variables[1]
-
-    @property
-    def _uses(self) -> np.ndarray:
-        return self._variables[2]
+        return tuple(item.site.name for item in self._kernels
+                     if self.survey.positions(item.site) is None)
 
     @cached_property
-    def _variables(self) -> tuple[Sizes, tuple[str, ...], np.ndarray]:
-        survey = self.survey
-        raw = survey.adapter.raw
-        model = survey.tracer.root
-        found = {id(one): one for one in map(raw, model.weights)}
-        uses, unknown = dict.fromkeys(found, 0), []
-        for item in find(model, survey.adapter)[0]:
-            positions = item.site.positions
-            positions = survey.uses.get(item.site.name) if positions is None else positions
-            uses[id(raw(item.variable))] = positions or 0
-            unknown += [item.site.name] if positions is None else []
-        held = survey.by_variable
-        sizes = self._sizes([
-            (tuple(map(int, one.shape)), {entry.axis: entry.ids for entry in held.get(key, ())})
-            for key, one in found.items()
+    def _weights(self) -> tuple[Any, ...]:
+        raw = self.survey.adapter.raw
+        return tuple({id(one): one for one in map(raw, self.survey.tracer.root.weights)}.values())
+
+    @cached_property
+    def _kernels(self) -> list[Found]:
+        return find(self.survey.tracer.root, self.survey.adapter)[0]
+
+    @cached_property
+    def _sizes(self) -> Sizes:
+        held = self.survey.by_variable
+        return self._linear([
+            (tuple(map(int, one.shape)), {entry.axis: entry.ids for entry in held.get(id(one), ())})
+            for one in self._weights
         ])
-        return sizes, tuple(unknown), np.array([uses[key] for key in found], np.int64)
 
     @cached_property
-    def _kinds(self) -> tuple[np.ndarray, np.ndarray]:
-        raw, root = self.survey.adapter.raw, self.survey.tracer.root
+    def _uses(self) -> np.ndarray:
+        """int64 [weights], how often each entry is used for one example; 0: not, or not known."""
+        raw = self.survey.adapter.raw
+        uses = {id(raw(item.variable)): self.survey.positions(item.site) or 0
+                for item in self._kernels}
+        return np.array([uses.get(id(one), 0) for one in self._weights], np.int64)
+
+    @cached_property
+    def _is_kernel(self) -> np.ndarray:
+        return np.array([len(one.shape) > 1 for one in self._weights], np.int64)
+
+    @cached_property
+    def _is_vector(self) -> np.ndarray:
+        """int64 [weights], 1 for what is no kernel and is left after conversion."""
+        raw = self.survey.adapter.raw
         folded = {
             id(raw(getattr(step.operation, name)))
             for step, _ in self.survey.tracer.history
             if kind_of(step.operation) == "BatchNormalization"
             for name in _FOLDED if getattr(step.operation, name, None) is not None
         }
-        variables = list({id(one): one for one in map(raw, root.weights)}.values())
-        kernels = np.array([len(one.shape) > 1 for one in variables], bool)
-        vectors = ~kernels & np.array([id(one) not in folded and one.dtype.is_floating
-                                       for one in variables], bool)
-        return kernels.astype(np.int64), vectors.astype(np.int64)
-
-    @property
-    def _is_kernel(self) -> np.ndarray:
-        return self._kinds[0]
-
-    @property
-    def _is_vector(self) -> np.ndarray:
-        return self._kinds[1]
+        return np.array([len(one.shape) <= 1 and one.dtype.is_floating and id(one) not in folded
+                         for one in self._weights], np.int64)
 
     @cached_property
     def _buffers(self) -> Buffers:
@@ -139,9 +135,9 @@ class Prices:
 
     @cached_property
     def _tensors(self) -> Sizes:
-        return self._sizes([_axes(one) for one in self._buffers.tensors])
+        return self._linear([_axes(one) for one in self._buffers.tensors])
 
-    def _sizes(self, arrays: Sequence[tuple[tuple[int, ...], dict[int, Any]]]) -> Sizes:
+    def _linear(self, arrays: Sequence[tuple[tuple[int, ...], dict[int, Any]]]) -> Sizes:
         """Of arrays with these shapes, and along some axes these channels."""
         axes = max((len(along) for _, along in arrays), default=0)
         base = np.ones(len(arrays), np.int64)

@@ -7,12 +7,13 @@ import os
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Sequence
+from typing import Any, Iterable, Sequence
 
 import numpy as np
 
 from tfprune.adapters import adapter_of
 from tfprune.surgery.absent import without
+from tfprune.surgery.groups import ChannelGroup
 from tfprune.surgery.shrinking import shrink, stripped
 from tfprune.surgery.survey import Survey
 
@@ -52,6 +53,15 @@ class Record:
                     raise ValueError(f"The record removes channels of {name!r} that it has not: "
                                      f"there are {self.sizes[name]}.")
 
+    @classmethod
+    def of(cls, groups: Iterable[ChannelGroup]) -> "Record":
+        """The record of a model from which nothing has gone yet.
+
+        Args:
+            groups: of the model, `tfprune.channel_groups(model)`.
+        """
+        return cls({group.name: group.size for group in groups if group.prunable})
+
     def removed(self, steps: int | None = None) -> dict[str, np.ndarray]:
         """The channels that are gone after so many steps, all by default: bool [channels]."""
         gone = {name: np.zeros(size, bool) for name, size in self.sizes.items()}
@@ -90,7 +100,7 @@ class Record:
 
     def check(self, survey: Survey) -> None:
         """Raise ValueError if a model has other channel groups than the record's."""
-        sizes = {group.name: group.size for group, _ in survey.groups if group.prunable}
+        sizes = Record.of(group for group, _ in survey.groups).sizes
         if sizes != self.sizes:
             other = sorted(set(sizes.items()) ^ set(self.sizes.items()))[0][0]
             raise ValueError(

@@ -202,8 +202,7 @@ def _macs(model: Any, survey: Survey) -> tuple[int, tuple[str, ...]]:
     """Of the kernels whose use is known, and the names of the others."""
     total, unknown = 0, []
     for item in find(model, survey.adapter)[0]:
-        uses = item.site.positions
-        uses = survey.uses.get(item.site.name) if uses is None else uses
+        uses = survey.positions(item.site)
         total += macs(item.site.shape, uses) or 0
         unknown += [item.site.name] if uses is None else []
     return total, tuple(unknown)

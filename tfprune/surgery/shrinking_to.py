@@ -68,7 +68,7 @@ def shrink_to(model: Any, budget: Budget, score: str | Method = "magnitude", *, 
     prices = Prices(Survey.of(model))
     whole = reached = costs_of(budget, prices, model)
     limits = budget.limits(whole)
-    record = Record({group.name: group.size for group in prices.groups})
+    record = Record.of(prices.groups)
     notes = dict.fromkeys(f"MACs of {name} are not known and not counted"
                           for name in prices.uncounted if "macs" in limits)
     with Progress("shrinking", steps) as progress:
@@ -76,8 +76,10 @@ def shrink_to(model: Any, budget: Budget, score: str | Method = "magnitude", *, 
             goal = {name: _between(whole[name], limit, step / steps)
                     for name, limit in limits.items()}
             if any(reached[name] > goal[name] for name in goal):
+                if prices.survey.tracer.root is not model:
+                    prices = Prices(Survey.of(model))
                 scores = channel_scores(model, method, feed)
-                cut = Cut(model, budget, goal, scores)
+                cut = Cut(prices, budget, goal, scores)
                 model, reached, report = cut.of(given if step == 1 else model)
                 record = record.and_then({one.name: _worst_first(one, scores)
                                           for one in report.groups})

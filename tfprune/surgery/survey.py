@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from tfprune.sites import Site
 from tfprune.surgery.channels import Entry, Ids
 from tfprune.surgery.grouping import grouped
 from tfprune.surgery.groups import ChannelGroup
@@ -80,6 +81,14 @@ class Survey:
                 name = f"{step.name}/kernel"
                 found[name] = found.get(name, 0) + prod(sizes)
         return found
+
+    def positions(self, site: Site) -> int | None:
+        """How often each weight of a kernel is used for one example; None: not known.
+
+        Args:
+            site: of this model, or of the same without some channels.
+        """
+        return self.uses.get(site.name) if site.positions is None else site.positions
 
 
 @dataclass(frozen=True, eq=False)
