@@ -17,7 +17,7 @@ import os
 import sys
 from importlib.metadata import PackageNotFoundError, version
 
-from ledger import Ledger, run_each
+from ledger import Ledger, commands, run_each
 
 LEDGER = Ledger("accuracy")
 SEEDS = (0, 1, 2)
@@ -43,9 +43,7 @@ def main() -> int:
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    commands = parser.add_subparsers(dest="command", required=True)
-    one = commands.add_parser("run", help="one run, one JSON line")
+    parser, one, every, shown = commands(__doc__)
     one.add_argument("--method", choices=METHODS, required=True)
     one.add_argument("--sparsity", type=float, default=0.0)
     one.add_argument("--seed", type=int, default=0)
@@ -53,8 +51,6 @@ def _arguments() -> argparse.Namespace:
     one.add_argument("--threads", type=int, default=1, help="intra-op threads, 0: all cores")
     one.add_argument("settings", nargs="*", type=_setting, metavar="name=value",
                      help=f"for tfprune, defaults: {SETTINGS}")
-    every = commands.add_parser("all", help="run what is missing")
-    shown = commands.add_parser("table", help="print the results")
     for command in (one, every, shown):
         command.add_argument("--epochs", type=int, default=8)
     return parser.parse_args()
@@ -71,11 +67,8 @@ def run(options: argparse.Namespace) -> dict:
     """Fine-tune once as the options say, and return the line to be written."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     import recipe
-    import tensorflow as tf
-    import tf_keras
 
-    tf.config.threading.set_intra_op_parallelism_threads(options.threads)
-    tf_keras.utils.set_random_seed(options.seed)
+    recipe.begin(options.threads, seed=options.seed)
     split = recipe.load(options.held_out)
     steps = options.epochs * split.steps_per_epoch
     settings = {**SETTINGS, **dict(options.settings)} if options.method == "tfprune" else {}

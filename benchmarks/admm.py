@@ -16,7 +16,7 @@ import os
 import sys
 import time
 
-from ledger import Ledger, run_each
+from ledger import Ledger, commands, run_each
 
 LEDGER = Ledger("admm")
 EPOCHS = (0, 2, 8)
@@ -27,8 +27,7 @@ CASES = [("dense", None, 0), *((way, inputs, epochs) for epochs in EPOCHS for wa
 def main() -> int:
     options = _arguments()
     if options.command == "run":
-        line = run(options)
-        LEDGER.append(line)
+        LEDGER.append(run(options))
     elif options.command == "all":
         return run_missing(options.threads)
     else:
@@ -37,14 +36,10 @@ def main() -> int:
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    commands = parser.add_subparsers(dest="command", required=True)
-    one = commands.add_parser("run", help="one run, one JSON line")
+    parser, one, every, _ = commands(__doc__)
     one.add_argument("--way", required=True, choices=("dense", "projection", "admm"))
     one.add_argument("--inputs", choices=("pixels", "clouds"), help="of ADMM; clouds by default")
     one.add_argument("--epochs", type=int, default=0, help="of training with these zeros")
-    every = commands.add_parser("all", help="run what is missing")
-    commands.add_parser("table", help="print the results")
     for command in (one, every):
         command.add_argument("--threads", type=int, default=1, help="intra-op threads, 0: all")
     return parser.parse_args()
@@ -54,11 +49,8 @@ def run(options: argparse.Namespace) -> dict:
     """Prune and train once as the options say, and return the line to be written."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     import recipe
-    import tensorflow as tf
-    import tf_keras
 
-    tf.config.threading.set_intra_op_parallelism_threads(options.threads)
-    tf_keras.utils.set_random_seed(0)
+    recipe.begin(options.threads)
     model = recipe.pretrained()
     start = time.perf_counter()
     found = _pruned(model, options)

@@ -27,13 +27,12 @@ import os
 import statistics
 import sys
 
-from ledger import Ledger, matches, run_each
+from ledger import Ledger, commands, matches, run_each
 
 LEDGER = Ledger("critical_compression")
 SEEDS = (0, 1, 2)
 SETTINGS = {"start": "normal", "pool": "average", "training": False, "rounds": None,
-            "examples": 1000, "labels": "drawn",
-            "order": "signed"}
+            "examples": 1000, "labels": "drawn", "order": "signed"}
 VARIANTS = (
     # scores, what is changed, seeds
     (("magnitude", "random", "snip", "grasp", "synflow"), {}, SEEDS),
@@ -72,9 +71,7 @@ def main() -> int:
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    commands = parser.add_subparsers(dest="command", required=True)
-    one = commands.add_parser("run", help="one score, one seed")
+    parser, one, *_ = commands(__doc__)
     one.add_argument("--score", choices=PUBLISHED, required=True)
     one.add_argument("--seed", type=int, default=0)
     one.add_argument("--start", choices=("normal", "truncated"), help="the initialisation")
@@ -88,8 +85,6 @@ def _arguments() -> argparse.Namespace:
     one.add_argument("--labels", choices=("drawn", "own"),
                      help="of the images: from 100 classes at random, or CIFAR-10's own ten")
     one.set_defaults(**SETTINGS)
-    commands.add_parser("all", help="run what is missing")
-    commands.add_parser("table", help="print the results")
     return parser.parse_args()
 
 

@@ -15,9 +15,8 @@ one JSON line in benchmarks/results/djpq.jsonl.
 import argparse
 import os
 import sys
-import time
 
-from ledger import Ledger, run_each
+from ledger import Ledger, commands, run_each
 
 LEDGER = Ledger("djpq")
 STRENGTHS = (1.0, 4.0, 16.0, 64.0)
@@ -26,8 +25,7 @@ STRENGTHS = (1.0, 4.0, 16.0, 64.0)
 def main() -> int:
     options = _arguments()
     if options.command == "run":
-        line = run(options)
-        LEDGER.append(line)
+        LEDGER.append(run(options))
     elif options.command == "all":
         return run_missing(options)
     else:
@@ -36,17 +34,13 @@ def main() -> int:
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    commands = parser.add_subparsers(dest="command", required=True)
-    one = commands.add_parser("run", help="one run, one JSON line")
+    parser, one, every, shown = commands(__doc__)
     one.add_argument("--bops", type=float, required=True, help="strength of the bit operations")
     one.add_argument("--kl", type=float, default=1e-4, help="strength of the divergence")
     one.add_argument("--rate", type=float, default=10.0, help="learning rate of gates, a factor")
     one.add_argument("--restricted", action="store_true", help="widths 2, 4, 8, 16, 32 only")
     one.add_argument("--held-out", action="store_true", help="judge by 5,000 training images")
     one.add_argument("--steps", type=int, help="of each epoch, fewer than all for a trial")
-    every = commands.add_parser("all", help="run what is missing")
-    shown = commands.add_parser("table", help="print the results")
     for command in (one, every):
         command.add_argument("--threads", type=int, default=1, help="intra-op, 0: all cores")
     for command in (one, every, shown):
@@ -58,24 +52,17 @@ def run(options: argparse.Namespace) -> dict:
     """Fine-tune once as the options say, and return the line to be written."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     import recipe
-    import tensorflow as tf
-    import tf_keras
 
     import tfprune
 
-    tf.config.threading.set_intra_op_parallelism_threads(options.threads)
-    tf_keras.utils.set_random_seed(0)
+    recipe.begin(options.threads)
     split = recipe.load(held_out=options.held_out)
     each = options.steps or split.steps_per_epoch
     gate = tfprune.Joint(bops=options.bops, kl=options.kl, rate=options.rate,
                          restricted=options.restricted)
     model = tfprune.prune(recipe.pretrained(), tfprune.get("djpq", gate=gate))
-    recipe.compile_model(model, options.epochs * each)
     callback = tfprune.PruningCallback()
-    start = time.perf_counter()
-    model.fit(recipe.batches(split, options.epochs, 0), epochs=options.epochs,
-              steps_per_epoch=each, callbacks=[callback], verbose=0)
-    seconds = time.perf_counter() - start
+    _, seconds = recipe.fit(model, split, options.epochs, callbacks=[callback], steps=each)
     accuracy = recipe.accuracy(model, split)
     stripped = tfprune.strip_pruning(model)
     return {

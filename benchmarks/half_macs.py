@@ -17,7 +17,7 @@ import os
 import sys
 import tempfile
 
-from ledger import Ledger, run_each
+from ledger import Ledger, commands, run_each
 
 LEDGER = Ledger("half_macs")
 SCORES = ("magnitude", "random", "taylor", "fisher", "coreset")
@@ -44,13 +44,9 @@ def main() -> int:
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    commands = parser.add_subparsers(dest="command", required=True)
-    one = commands.add_parser("run", help="one run, one JSON line")
+    parser, one, every, shown = commands(__doc__)
     one.add_argument("--score", required=True, choices=("dense", "uniform", *SCORES))
     one.add_argument("--scratch", action="store_true", help="fresh weights for what is left")
-    every = commands.add_parser("all", help="run what is missing")
-    shown = commands.add_parser("table", help="print the results")
     for command in (one, every):
         command.add_argument("--threads", type=int, default=1, help="intra-op threads, 0: all")
     for command in (one, every, shown):
@@ -62,13 +58,10 @@ def run(options: argparse.Namespace) -> dict:
     """Shrink, train and measure once, and return the line to be written."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     import recipe
-    import tensorflow as tf
-    import tf_keras
 
     import tfprune
 
-    tf.config.threading.set_intra_op_parallelism_threads(options.threads)
-    tf_keras.utils.set_random_seed(0)
+    recipe.begin(options.threads)
     split = recipe.load(held_out=False)
     model, macs = _smaller(recipe.pretrained(), options.score, split)
     if options.scratch:
@@ -91,9 +84,8 @@ def _smaller(model, score: str, split) -> tuple:
     if score == "dense":
         return model, tfprune.shrink(model)[1].macs[0]
     if score == "uniform":
-        sizes = {group.name: group.size for group in tfprune.channel_groups(model)
-                 if group.prunable}
-        (member,) = tfprune.family(model, tfprune.Record(sizes), [budget])
+        whole = tfprune.Record.of(tfprune.channel_groups(model))
+        (member,) = tfprune.family(model, whole, [budget])
         return member.model, member.costs["macs"]
     data = tfprune.Data((split.images[:EXAMPLES].astype("float32"), split.labels[:EXAMPLES]),
                         loss="sparse_categorical_crossentropy", batch_size=64)

@@ -83,11 +83,11 @@ def _smaller(model, kind: str, macs: float) -> tuple:
     """The model with that fraction of its multiply-accumulates, and how many these are."""
     import tfprune
 
-    sizes = {one.name: one.size for one in tfprune.channel_groups(model) if one.prunable}
     if macs == 1:
         return model, tfprune.shrink(model)[1].macs[0]
     if kind == "uniform":
-        (member,) = tfprune.family(model, tfprune.Record(sizes), [tfprune.Budget(macs=macs)])
+        whole = tfprune.Record.of(tfprune.channel_groups(model))
+        (member,) = tfprune.family(model, whole, [tfprune.Budget(macs=macs)])
         return member.model, member.costs["macs"]
     small, report = tfprune.shrink_to(model, tfprune.Budget(macs=macs, round_to=MULTIPLE))
     return small, report.costs[0].after

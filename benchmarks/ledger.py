@@ -1,5 +1,6 @@
-"""The file of results that a benchmark appends to: one run is one JSON line."""
+"""What benchmarks with many runs have in common: commands, and one JSON line for each run."""
 
+import argparse
 import json
 import subprocess
 import sys
@@ -7,6 +8,20 @@ from pathlib import Path
 from typing import Any, Callable, Iterable
 
 RESULTS = Path(__file__).resolve().parent / "results"
+
+
+def commands(doc: str) -> tuple[argparse.ArgumentParser, ...]:
+    """The parser of a benchmark with the commands `run`, `all` and `table`, and the parsers of
+    these three.
+
+    Args:
+        doc: of the benchmark, whose first line is shown.
+    """
+    parser = argparse.ArgumentParser(description=doc.partition("\n")[0])
+    found = parser.add_subparsers(dest="command", required=True)
+    return (parser, found.add_parser("run", help="one run, one JSON line"),
+            found.add_parser("all", help="run what is missing"),
+            found.add_parser("table", help="print the results"))
 
 
 class Ledger:

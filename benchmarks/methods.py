@@ -15,7 +15,7 @@ import argparse
 import os
 import sys
 
-from ledger import Ledger, run_each
+from ledger import Ledger, commands, run_each
 
 LEDGER = Ledger("methods")
 SPARSITIES = (0.80, 0.90, 0.95)
@@ -32,8 +32,7 @@ EXAMPLES = 1280  # that scores look at; an iterative method takes 256 of them at
 def main() -> int:
     options = _arguments()
     if options.command == "run":
-        line = run(options)
-        LEDGER.append(line)
+        LEDGER.append(run(options))
     elif options.command == "all":
         return run_missing(options.epochs)
     else:
@@ -42,15 +41,11 @@ def main() -> int:
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    commands = parser.add_subparsers(dest="command", required=True)
-    one = commands.add_parser("run", help="one run, one JSON line")
+    parser, one, every, shown = commands(__doc__)
     one.add_argument("--method", required=True, choices=sorted({*ELEMENTS, *CHANNELS}))
     one.add_argument("--sparsity", type=float, required=True)
     one.add_argument("--channels", action="store_true", help="whole filters")
     one.add_argument("--threads", type=int, default=1, help="intra-op threads, 0: all cores")
-    every = commands.add_parser("all", help="run what is missing")
-    shown = commands.add_parser("table", help="print the results")
     for command in (one, every, shown):
         command.add_argument("--epochs", type=int, default=2)
     return parser.parse_args()
@@ -60,11 +55,8 @@ def run(options: argparse.Namespace) -> dict:
     """Fine-tune once as the options say, and return the line to be written."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     import recipe
-    import tensorflow as tf
-    import tf_keras
 
-    tf.config.threading.set_intra_op_parallelism_threads(options.threads)
-    tf_keras.utils.set_random_seed(0)
+    recipe.begin(options.threads)
     split = recipe.load(held_out=False)
     steps = options.epochs * split.steps_per_epoch
     model, callbacks, strip = _pruned(options, recipe.pretrained(), split, steps)
@@ -145,7 +137,7 @@ def _find(wanted: dict) -> dict | None:
 
 def run_missing(epochs: int) -> int:
     """Run what `table` lacks, one process each; the worst exit code of them."""
-    missing = [wanted for wanted in _cases(epochs) if not _find(wanted)]
+    missing = (wanted for wanted in _cases(epochs) if not _find(wanted))
     return run_each(__file__, missing, lambda one: [
         "--method", one["method"], "--sparsity", str(one["sparsity"]), "--epochs", str(epochs),
         *(["--channels"] if one["channels"] else []),

@@ -74,13 +74,24 @@ def compile_model(model: tf_keras.Model, steps: int) -> None:
     )
 
 
+def begin(threads: int, *, seed: int = 0) -> None:
+    """Fix what a run depends on: the intra-op threads (0: all cores) and the random state."""
+    tf.config.threading.set_intra_op_parallelism_threads(threads)
+    tf_keras.utils.set_random_seed(seed)
+
+
 def fit(model: tf_keras.Model, split: Split, epochs: int, *, callbacks: Sequence = (),
-        seed: int = 0) -> tuple[tf_keras.callbacks.History, float]:
-    """Compile and train by the recipe; the history, and the seconds of training."""
-    compile_model(model, epochs * split.steps_per_epoch)
+        seed: int = 0, steps: int | None = None) -> tuple[tf_keras.callbacks.History, float]:
+    """Compile and train by the recipe; the history, and the seconds of training.
+
+    Args:
+        steps: of each epoch, fewer than all for a trial.
+    """
+    steps = steps or split.steps_per_epoch
+    compile_model(model, epochs * steps)
     start = time.perf_counter()
-    history = model.fit(batches(split, epochs, seed), epochs=epochs,
-                        steps_per_epoch=split.steps_per_epoch, callbacks=list(callbacks), verbose=0)
+    history = model.fit(batches(split, epochs, seed), epochs=epochs, steps_per_epoch=steps,
+                        callbacks=list(callbacks), verbose=0)
     return history, time.perf_counter() - start
 
 

@@ -23,7 +23,7 @@ import sys
 import time
 from importlib.metadata import PackageNotFoundError, version
 
-from ledger import Ledger, run_each
+from ledger import Ledger, commands, run_each
 
 LEDGER = Ledger("scores")
 RUNS = 3
@@ -55,14 +55,10 @@ def main() -> int:
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    commands = parser.add_subparsers(dest="command", required=True)
-    one = commands.add_parser("run", help="one run, one JSON line")
+    parser, one, every, _ = commands(__doc__)
     one.add_argument("row", choices=ROWS)
-    every = commands.add_parser("all", help="run what is missing")
     every.add_argument("rows", nargs="*", help=f"of {', '.join(ROWS)}; all by default")
     every.add_argument("--runs", type=int, default=RUNS)
-    commands.add_parser("table", help="print the results")
     options = parser.parse_args()
     if unknown := set(getattr(options, "rows", ())) - set(ROWS):
         parser.error(f"no rows {', '.join(sorted(unknown))}; there are {', '.join(ROWS)}")
@@ -144,8 +140,7 @@ def _lines() -> dict[str, list[dict]]:
 
 def run_missing(rows: list[str], runs: int) -> int:
     """Run each row until it has so many lines, one process each; the worst exit code of them."""
-    lines = _lines()
-    missing = [row for row in rows or ROWS for _ in range(runs - len(lines.get(row, [])))]
+    missing = (row for row in rows or ROWS for _ in range(runs - len(_lines().get(row, []))))
     return run_each(__file__, missing, lambda row: [row])
 
 

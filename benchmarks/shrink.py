@@ -14,7 +14,6 @@ inputs differ). The prunable share is that of the multiply-accumulates which pru
 take part in. Seconds are those of `channel_groups` and of `shrink`.
 """
 
-import argparse
 import importlib
 import os
 import resource
@@ -22,7 +21,7 @@ import sys
 import time
 from importlib.metadata import version
 
-from ledger import Ledger, run_each
+from ledger import Ledger, commands, run_each
 
 LEDGER = Ledger("shrink")
 SMALLEST = {"Xception": 71, "InceptionV3": 75, "InceptionResNetV2": 75}
@@ -32,13 +31,9 @@ LIMIT = 1e-4
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    commands = parser.add_subparsers(dest="command", required=True)
-    one = commands.add_parser("run", help="one architecture, one JSON line")
+    parser, one, every, _ = commands(__doc__)
     one.add_argument("row", help="keras/ResNet50, tf_keras/VGG16, ...")
-    every = commands.add_parser("all", help="run what is missing")
     every.add_argument("rows", nargs="*", help="all architectures by default")
-    commands.add_parser("table", help="print the results")
     options = parser.parse_args()
     if options.command == "run":
         LEDGER.append(run(options.row))
