@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -23,9 +24,19 @@ def select_tensor(scores: Any, keep: Any, xla: bool | None = None) -> tf.Tensor:
     scores = tf.convert_to_tensor(scores)
     check_scores(scores.dtype.name, scores.shape)
     keep = _counts(keep, scores.shape)
+    xla = in_xla() if xla is None else xla
+    return (_select if tf.executing_eagerly() else _traced())(scores, keep, xla)
+
+
+@functools.cache
+def _traced():
+    """`_select` as a function that graphs call: sites of equal shape share one trace."""
+    return tf.function(_select, autograph=False)
+
+
+def _select(scores, keep, xla):
     shape = tf.shape(scores)
     keep = tf.clip_by_value(keep, 0, tf.cast(shape[-1], tf.int64))
-    xla = in_xla() if xla is None else xla
     [keys] = _keys([scores])
     groups = scores.shape[-1]
     if scores.shape.rank == 1 and groups is not None and groups > 0:

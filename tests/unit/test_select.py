@@ -10,6 +10,8 @@ from tfprune.select import select, threshold
 from tfprune.select_tensor import select_tensor
 
 DTYPES = ["float16", "bfloat16", "float32", "float64"]
+# Every dtype with two lengths, every length with a dtype: each pair is traced and compiled once.
+KINDS_OF_ROWS = [*zip(DTYPES, (1, 40, 17, 5)), *zip(DTYPES, (40, 5, 2, 17))]
 SPECIAL = [0.0, -0.0, 1.0, -1.0, 0.5, 6e-8, -6e-8, 2.0, np.inf, -np.inf, np.nan]
 
 
@@ -80,8 +82,9 @@ def test_golden_rows():
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.data(), st.sampled_from(DTYPES), st.sampled_from([1, 2, 5, 17, 40]))
-def test_any_scores(data, dtype, size):
+@given(st.data(), st.sampled_from(KINDS_OF_ROWS))
+def test_any_scores(data, row):
+    dtype, size = row
     value = st.sampled_from(SPECIAL) | st.floats(width=16)
     values = data.draw(st.lists(value, min_size=size, max_size=size))
     keep = data.draw(st.integers(0, size + 2))
@@ -154,6 +157,20 @@ def test_inside_cond_and_with_unknown_length():
     scores = weights(5000, "rounded")
     np.testing.assert_array_equal(due(scores, 1000).numpy(), reference(scores, 1000))
     assert not due(scores, 0).numpy().any()
+
+
+def test_graphs_share_one_trace_of_equal_shapes():
+    from tfprune.select_tensor import _traced
+
+    scores = weights(777, "rounded")
+    masks, traces = [], []
+    for _ in range(2):
+        twice = tf.function(lambda one: [select(one, 9), select(2 * one, 9)], autograph=False)
+        masks += twice(tf.constant(scores))
+        traces.append(_traced().experimental_get_tracing_count())
+    assert traces[0] == traces[1]
+    for mask in masks:
+        np.testing.assert_array_equal(mask.numpy(), reference(scores, 9))
 
 
 def test_threshold():
