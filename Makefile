@@ -14,9 +14,10 @@ demo: $(READY)
 	  { code=$$?; cat build/demo/stderr.log >&2; exit $$code; }
 
 # Two processes: most of a small fit is tracing, which uses one core. Files stay whole, so that
-# what a file prepares is prepared once.
+# what a file prepares is prepared once. A process that crashes ends the run and names its test:
+# started anew, it would leave pytest-xdist 3.8 waiting for ever.
 test: $(READY)
-	@$(PYTHON) -m pytest -n 2 --dist loadfile
+	@$(PYTHON) -m pytest -n 2 --dist loadfile --max-worker-restart 0
 
 lint: $(READY)
 	@$(PYTHON) -m flake8
