@@ -25,13 +25,13 @@ def select_tensor(scores: Any, keep: Any, xla: bool | None = None) -> tf.Tensor:
     check_scores(scores.dtype.name, scores.shape)
     keep = _counts(keep, scores.shape)
     xla = in_xla() if xla is None else xla
-    return (_select if tf.executing_eagerly() else _traced())(scores, keep, xla)
+    return (_select if tf.executing_eagerly() else _traced(_select))(scores, keep, xla)
 
 
 @functools.cache
-def _traced():
-    """`_select` as a function that graphs call: sites of equal shape share one trace."""
-    return tf.function(_select, autograph=False)
+def _traced(choose):
+    """As a function that graphs call: scores of equal shapes share one trace."""
+    return tf.function(choose, autograph=False)
 
 
 def _select(scores, keep, xla):
@@ -58,9 +58,14 @@ def select_joint_tensor(parts: list[Any], keep: Any) -> list[tf.Tensor]:
         lengths = tf.stack([tf.shape(part)[0] for part in parts])
         return tf.split(select_tensor(tf.concat(parts, 0), keep), lengths, num=len(parts))
     keep = tf.clip_by_value(_counts(keep, tf.TensorShape([sum(sizes)])), 0, sum(sizes))
+    return (_joint if tf.executing_eagerly() else _traced(_joint))(parts, keep, in_xla())
+
+
+def _joint(parts, keep, xla):
+    sizes = [part.shape[0] for part in parts]
     bins = _bins(sizes)
     joined = [tf.concat(parts[first:last], 0) for first, last in bins]
-    masks = _select_parts(_keys(joined), keep, in_xla())
+    masks = _select_parts(_keys(joined), keep, xla)
     return [one for (first, last), mask in zip(bins, masks)
             for one in tf.split(mask, sizes[first:last])]
 
