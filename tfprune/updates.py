@@ -39,6 +39,7 @@ class Updates:
         self._cautions: list[str] = []
         self.notes: dict[str, tuple[str, ...]] = {}
         self._choose = tf.function(self._chosen, autograph=False, reduce_retracing=True)
+        self._apply = tf.function(self._masked, autograph=False)
 
     def update(self, step: int) -> None:
         """Make the last update that fell due since the last call, if any.
@@ -117,20 +118,20 @@ class Updates:
         one compiled function, in which each tensor is freed as soon as it can be.
         """
         rule = self.settle.method.rule
-        apply = self._masked if rule.rounds > 1 else lambda masks: None
 
         def traced(level: tf.Tensor) -> list[Any]:
             masks, _, _ = self._chosen(measure(), None, level)
-            apply(masks)
+            if rule.rounds > 1:
+                self._masked(masks)
             return masks
 
         if is_traceable(rule.score.needs) and not (rule.momentum or rule.reweights):
             return tf.function(traced, autograph=False)
-        applied = tf.function(apply, autograph=False)
 
         def called(level: tf.Tensor) -> list[Any]:
             masks, self._averages, self._factors = self._choose(measure(), self._averages, level)
-            applied(masks)
+            if rule.rounds > 1:
+                self._apply(masks)
             return masks
 
         return called
