@@ -23,15 +23,18 @@ class Logits(Rank):
 
     Rows are what the structure makes them: of `Rows` its own, of `NofM` its blocks, of
     `Kernel(balanced=True)` the filters; of any other structure the groups of the layer are one row.
-    The first logits are drawn from a normal distribution, so a network that is trained already
-    loses what it has learned in weights that are not kept.
+    The first logits follow the size of the candidates: the sum of |w| of each, shifted and scaled
+    to mean 0 and the given deviation in every row, so that a trained network keeps what it has
+    learned in its large weights. The paper draws them from a normal distribution.
 
     Attributes:
         deviation: the standard deviation of the first logits, above 0.
+        start: "magnitude" or "random": the first logits.
         score, structure, allocation, seed: as of `Rank`.
 
     Raises:
-        ValueError: a deviation that is not above 0; a structure that couples layers, or `Pattern`.
+        ValueError: a deviation that is not above 0; another start; a structure that couples
+            layers, or `Pattern`.
 
     Paper: L. Gonzalez-Carabarin, I. Huijben, B. Veeling, A. Schmid, R. van Sloun, "Dynamic
     Probabilistic Pruning: A General Framework for Hardware-Constrained Pruning at Different
@@ -44,9 +47,12 @@ class Logits(Rank):
     """
 
     deviation: float = 0.5
+    start: str = "magnitude"
 
     def __post_init__(self):
         super().__post_init__()
+        if self.start not in ("magnitude", "random"):
+            raise ValueError(f"start={self.start!r}: expected 'magnitude' or 'random'.")
         if not 0 < self.deviation < math.inf:
             raise ValueError(f"deviation={self.deviation}: expected a number above 0.")
 
@@ -73,14 +79,34 @@ class Logits(Rank):
 
     def advance(self, weights, sites, states, sparsity, *, final):
         rows, lengths = np.array([state["logits"].shape for state in states]).T
+        logits = [self._begun(weight, site, state)
+                  for weight, site, state in zip(weights, sites, states)]
         if self.structure.fixed is not None:
             counts = np.minimum(self.structure.fixed, lengths)
         else:
-            scores = self.scores(weights, sites, states)
+            scores = self.scores(weights, sites, [{"logits": one} for one in logits])
             counts = self.allocation(scores, sites, sparsity, final)
             counts = self.each(counts, rows) if self.structure.balanced else counts
         xp = namespace(counts)
-        return [{"count": xp.astype(counts[index], np.float32)} for index in range(len(sites))]
+        return [{"logits": one, "count": xp.astype(counts[index], np.float32)}
+                for index, one in enumerate(logits)]
+
+    def _begun(self, weight, site, state):
+        """The logits: by the weights as long as all of them are kept, since nothing is learned."""
+        if self.start == "random":
+            return state["logits"]
+        xp, layout = namespace(weight), site.layout
+        size = self.structure.reduce(xp.abs(xp.astype(weight, np.float32)), layout)
+        size = self.structure.in_rows(size, site.shape, layout)
+        real = xp.astype(state["logits"] > _NEVER, np.float32)
+        size = xp.where(real > 0, size, 0.0)
+        number = xp.sum(real, axis=1, keepdims=True)
+        off = (size - xp.sum(size, axis=1, keepdims=True) / number) * real
+        spread = xp.sqrt(xp.sum(xp.square(off), axis=1, keepdims=True) / number)
+        first = self.deviation * off / xp.where(spread > 0, spread, 1.0)
+        first = xp.where(xp.isnan(first), 0.0, first)
+        begins = state["count"] >= state["logits"].shape[1]
+        return xp.where(xp.logical_and(begins, real > 0), first, state["logits"])
 
     def notes(self, site, state):
         logits = np.asarray(state["logits"])
