@@ -1,14 +1,17 @@
-"""`python -m tflite_export model.keras model.tflite --quantize int8 --data x.npy`"""
+"""`python -m tflite_export model.keras model.tflite --target tflm --data x.npy`"""
 
 from __future__ import annotations
 
 import argparse
+import ast
+import json
 import sys
 
 import numpy as np
 
+from tflite_export.device import QUANTIZE
 from tflite_export.exporter import export
-from tflite_export.targets import QUANTIZE, TARGETS
+from tflite_export.targets import target, targets
 
 __all__ = ["main"]
 
@@ -28,25 +31,39 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser("python -m tflite_export", description=__doc__)
     parser.add_argument("model", help="a saved Keras 3 or tf_keras model (.keras, .h5)")
     parser.add_argument("path", help="the .tflite file to write")
-    parser.add_argument("--target", choices=list(TARGETS), default="mobile")
+    parser.add_argument("--target", choices=targets(), default="mobile")
+    parser.add_argument("--option", action="append", default=[], metavar="NAME=VALUE",
+                        help="an option of the target; may be given several times")
     parser.add_argument("--quantize", choices=QUANTIZE, default="none")
     parser.add_argument("--sparse", choices=["auto", "yes", "no"], default="auto")
     parser.add_argument("--data", help="example inputs: a .npy file, or .npz with one array each")
+    parser.add_argument("--format", choices=["table", "json", "markdown"], default="table",
+                        help="of the report")
     options = parser.parse_args(arguments)
     try:
         report = _export(options)
     except (OSError, RuntimeError, TypeError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    from rich.console import Console
-
-    Console().print(report)
+    _print(report, options.format)
     return 0
+
+
+def _print(report, form: str) -> None:
+    if form == "json":
+        print(json.dumps(report.to_dict(), indent=2))
+    elif form == "markdown":
+        print(report.to_markdown(), end="")
+    else:
+        from rich.console import Console
+
+        Console().print(report)
 
 
 def _export(options):
     import tfprune
 
+    chosen = target(options.target, **dict(map(_setting, options.option)))
     data = None
     if options.data is not None:
         data = np.load(options.data)
@@ -55,8 +72,19 @@ def _export(options):
     sparse = {"auto": "auto", "yes": True, "no": False}[options.sparse]
     return export(
         tfprune.load_model(options.model), options.path,
-        target=options.target, quantize=options.quantize, sparse=sparse, data=data,
+        target=chosen, quantize=options.quantize, sparse=sparse, data=data,
     )
+
+
+def _setting(text: str) -> tuple[str, object]:
+    """"ram_bytes=65536" -> ("ram_bytes", 65536); what is no number or literal stays text."""
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise ValueError(f"--option {text!r}: expected NAME=VALUE, such as ram_bytes=65536")
+    try:
+        return name, ast.literal_eval(value)
+    except (SyntaxError, ValueError):
+        return name, value
 
 
 if __name__ == "__main__":

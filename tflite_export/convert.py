@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tflite_export.device import Target
 from tflite_export.graph import Graph
 from tflite_export.inputs import spread
 from tflite_export.keras_models import Signature
 from tflite_export.quiet import quiet
-from tflite_export.targets import Target
 from tflite_export.tracing import unrolled
 
 __all__ = ["CALIBRATED", "Converted", "convert", "forward"]

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from tflite_export import formats
 from tflite_export.attach import attach
+from tflite_export.device import Packed
 from tflite_export.gate import refusal
 from tflite_export.graph import Graph, schema
 
-__all__ = ["Encoded", "encode"]
+__all__ = ["encode"]
 
 # What the file grows by besides the arrays: the sparsity table, and for DENSIFY one operator and
 # one tensor with its name. Measured on small files, rounded up.
@@ -22,18 +21,9 @@ _TABLE, _DENSIFY = 160, 200
 _BLOCK, _FAST_FROM = 4, 0.75
 
 
-@dataclass(frozen=True)
-class Encoded:
-    """Result of `encode`: the file, each changed tensor's encoding, and what was not gained."""
-
-    content: bytes
-    encodings: dict[tuple[int, int], str]
-    remarks: tuple[str, ...]
-
-
 def encode(
     content: bytes, quantize: str, names: dict[tuple[int, int], str] | None = None
-) -> Encoded:
+) -> Packed:
     """Encode weights sparsely where the tensor and the whole file get smaller, and never else.
 
     Convolutions (and float dense layers with scattered zeros): TFLite CSR behind DENSIFY, which
@@ -45,15 +35,15 @@ def encode(
         quantize: its number format, one of "none", "float16", "dynamic", "int8", "int16x8".
         names: the weights to mention in remarks and their names; else all, by the file's names.
     Returns:
-        `Encoded`; its content is the argument itself when nothing was gained.
+        `Packed`; its content is the argument itself when nothing was gained.
     """
     graph = Graph(content)
     weights = {at: a for at, a in graph.constants().items() if _prunable(graph, at, a)}
     if not any(np.any(array == 0) for array in weights.values()):
-        return Encoded(content, {}, ("sparse encoding not used: no weight is zero",))
+        return Packed(content, {}, ("sparse encoding not used: no weight is zero",))
     refused = refusal(graph, quantize)
     if refused:
-        return Encoded(content, {}, (refused,))
+        return Packed(content, {}, (refused,))
     chosen, dense = {}, {}
     for at, array in weights.items():
         sparse, why_not = _choose(graph, at, array)
@@ -65,11 +55,11 @@ def encode(
     for at, sparse in chosen.items():
         attach(graph, at, sparse)
     if not chosen:
-        return Encoded(content, {}, tuple(remarks))
+        return Packed(content, {}, tuple(remarks))
     smaller = graph.content()
     if len(smaller) >= len(content):
         remarks.append("sparse encoding not used: the whole file would not be smaller")
-        return Encoded(content, {}, tuple(remarks))
+        return Packed(content, {}, tuple(remarks))
     if quantize == "int8":
         remarks.append("sparse-encoded int8 convolutions make the file smaller, not faster")
     elif any(sparse.width == 1 for sparse in chosen.values()):
@@ -77,7 +67,7 @@ def encode(
             "weights encoded as csr are expanded when the file is loaded: the file is smaller, "
             "inference is not faster and loading is slower"
         )
-    return Encoded(smaller, {at: s.label for at, s in chosen.items()}, tuple(remarks))
+    return Packed(smaller, {at: s.label for at, s in chosen.items()}, tuple(remarks))
 
 
 def _listed(names: list[str]) -> str:

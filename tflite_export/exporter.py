@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import replace
 
 import numpy as np
 
 from tflite_export import zeros
 from tflite_export.convert import CALIBRATED, convert, forward
-from tflite_export.encode import Encoded, encode
+from tflite_export.device import Case, Packed, Target
 from tflite_export.files import reserved
 from tflite_export.graph import Graph
 from tflite_export.inputs import examples, random_examples
 from tflite_export.keras_models import family, signature
-from tflite_export.remarks import gzip_bytes, not_gained
+from tflite_export.remarks import gzip_bytes, of_the_file
 from tflite_export.report import ExportReport, TensorReport
-from tflite_export.targets import Target, target as find_target
+from tflite_export.targets import executing
 from tflite_export.tracing import in_float32
 from tflite_export.verify import Comparison, check_float, check_quantised, reference, same
 
@@ -26,33 +26,33 @@ _EXAMPLES, _RANDOM_EXAMPLES = 1000, 64
 
 
 def export(
-    model, path: str | os.PathLike, *, target: str = "mobile", quantize: str = "none",
+    model, path: str | os.PathLike, *, target: str | Target = "mobile", quantize: str = "none",
     sparse: str | bool = "auto", data=None,
 ) -> ExportReport:
     """Write a Keras model as a verified .tflite file and report what was gained.
 
-    The model is stripped of pruning wrappers, converted, compared with Keras in the LiteRT
-    interpreter, and written to a temporary file that replaces `path` only when all is well.
+    The model is stripped of pruning wrappers, converted, packed for the device, and compared with
+    Keras in an interpreter; only when all is well it replaces `path`.
 
     Args:
         model: a built Keras 3 or tf_keras model, wrapped for pruning or plain.
         path: the file to write, in an existing folder.
-        target: "mobile" (LiteRT, XNNPACK), "micro" (TFLite Micro) or "ethos-u" (Vela).
+        target: a name of `targets()`, or a `target(name, ...)` with options.
         quantize: "none" (float32), "float16", "dynamic" (int8 weights), "int8" (weights and
-            activations; inputs and outputs stay float32 on mobile and are int8 on the others) or
+            activations; inputs and outputs stay float32 on phones and are int8 on the others) or
             "int16x8" (int16 activations, int8 weights).
-        sparse: "auto" = sparse-encode the weights where the file gets smaller and runtimes
-            execute it correctly; False = never; True = as "auto", but an error if nothing could
-            be encoded.
+        sparse: "auto" = encode the weights where the file gets smaller and the runtime executes
+            it correctly; False = never; True = as "auto", but an error if nothing could be
+            encoded.
         data: examples to verify with and to calibrate int8: an array, a list, tuple or dict of
             arrays for several inputs, or a tf.data.Dataset with or without labels. At most 1,000
             examples are used. Without data: 64 seeded random ones.
     Returns:
-        `ExportReport`: bytes, zeros per weight, error, agreement, and remarks on what was not
-        gained.
+        `ExportReport`: bytes, zeros per weight, what was measured for the device, error,
+        agreement, and remarks on what was not gained.
     Raises:
-        ValueError: an unknown or impossible option, unbuilt model, missing or misshapen data,
-            or `sparse=True` when no sparse encoding is possible.
+        ValueError: an unknown or impossible option, unbuilt model, missing or misshapen data, a
+            model that the target refuses, or `sparse=True` when no encoding is possible.
         TypeError: not a Keras model.
         OSError: `path` cannot be written.
         RuntimeError: the converter refused the model, a zero was lost, or the float32 file
@@ -66,7 +66,7 @@ def export(
         >>> report.batch, report.inputs, report.error < 1e-4
         ('dynamic', 'seeded random', True)
     """
-    device = find_target(target, quantize)
+    device = executing(target, quantize)
     family(model)
     _check_options(device, quantize, sparse, data)
     with reserved(path) as place:
@@ -74,39 +74,21 @@ def export(
 
         plain = tfprune.strip_pruning(model)
         with in_float32(plain) as was_mixed:
-            found = _verified(plain, device, quantize=quantize, sparse=sparse, data=data)
-        remarks = list(found.remarks)
+            content, report = _verified(plain, device, quantize=quantize, sparse=sparse, data=data)
+        remarks = list(report.remarks)
+        if report.sparse and report.gzip_bytes >= report.dense_gzip_bytes:
+            remarks.append("with gzip, the encoded file is not smaller than the dense one")
         if was_mixed:
             remarks.append("the mixed precision model was exported with float32 computation")
-        report = ExportReport(
-            path=os.fspath(path), target=target, quantize=quantize, batch=found.batch,
-            bytes=len(found.content), gzip_bytes=found.gzip,
-            dense_bytes=len(found.dense), dense_gzip_bytes=found.dense_gzip,
-            error=found.comparison.error, agreement=found.comparison.agreement,
-            inputs="seeded random" if data is None else "data", examples=found.examples,
-            tensors=found.tensors, remarks=tuple(remarks),
-        )
-        place.commit(found.content)
+        report = replace(report, path=os.fspath(path), remarks=tuple(remarks))
+        place.commit(content)
     return report
-
-
-@dataclass(frozen=True)
-class _Verified:
-    content: bytes
-    dense: bytes
-    gzip: int
-    dense_gzip: int
-    batch: str
-    comparison: Comparison
-    examples: int
-    tensors: tuple[TensorReport, ...]
-    remarks: tuple[str, ...]
 
 
 def _check_options(device: Target, quantize: str, sparse, data) -> None:
     if sparse not in ("auto", True, False):
         raise ValueError(f"unknown sparse={sparse!r}; possible are 'auto', True and False")
-    if sparse is True and not device.sparse:
+    if sparse is True and device.no_sparse:
         raise ValueError(
             f"sparse=True is impossible for target {device.name!r}: {device.no_sparse}"
         )
@@ -118,7 +100,9 @@ def _check_options(device: Target, quantize: str, sparse, data) -> None:
         )
 
 
-def _verified(plain, device: Target, *, quantize: str, sparse, data) -> _Verified:
+def _verified(
+    plain, device: Target, *, quantize: str, sparse, data
+) -> tuple[bytes, ExportReport]:
     known = signature(plain, data)
     if data is None:
         inputs = random_examples(plain, known, _RANDOM_EXAMPLES)
@@ -128,18 +112,16 @@ def _verified(plain, device: Target, *, quantize: str, sparse, data) -> _Verifie
     dense = convert(plain, known, target=device, quantize=quantize, inputs=inputs)
     names, remarks = zeros.check(plain, dense.content)
     remarks += _fixed_axes(known, dense, inputs, data)
-    encoded, refused = _encoded(dense.content, device, quantize, sparse, names, inputs)
-    if sparse is True and not encoded.encodings:
-        raise ValueError("sparse=True, but no weight was encoded: " + "; ".join(refused))
-    comparison = _compare(encoded.content, dense.batch, quantize, inputs, expected)
-    # Compressing is the slowest step for large models: each file once.
-    dense_gzip = gzip_bytes(dense.content)
-    gzip = gzip_bytes(encoded.content) if encoded.encodings else dense_gzip
-    remarks += refused + not_gained(device, quantize, dense, encoded)
-    if encoded.encodings and gzip >= dense_gzip:
-        remarks.append(
-            "compressed with gzip, the sparse-encoded file is not smaller than the dense one"
-        )
+    case = Case(quantize, names, inputs, sparse is not False, device.options)
+    packed = _packed(dense.content, device, case)
+    if sparse is True and not packed.encodings:
+        raise ValueError("sparse=True, but no weight was encoded: " + "; ".join(packed.remarks))
+    comparison = _compare(packed.content, dense.batch, case, expected, device)
+    remarks += packed.remarks
+    remarks += of_the_file(
+        dense.content, quantised=quantize in CALIBRATED, unrolled=dense.unrolled,
+        fixed=device.dynamic_batch and dense.batch == "1",
+    )
     if data is None:
         remarks.append(
             "verified on seeded random inputs only; pass data= for agreement on real ones"
@@ -148,11 +130,28 @@ def _verified(plain, device: Target, *, quantize: str, sparse, data) -> _Verifie
         remarks.append(
             "the model gave the same output for every example, so the comparison proves little"
         )
-    return _Verified(
-        encoded.content, dense.content, gzip, dense_gzip, dense.batch, comparison,
-        len(next(iter(inputs.values()))), _tensors(dense.content, encoded.encodings, names),
-        tuple(remarks),
+    report = ExportReport(
+        path="", target=device.name, runtime=device.runtime, quantize=quantize, batch=dense.batch,
+        error=comparison.error, agreement=comparison.agreement,
+        inputs="seeded random" if data is None else "data",
+        examples=len(next(iter(inputs.values()))), remarks=tuple(remarks),
+        tensors=_tensors(dense.content, packed.encodings, names), **_sizes(packed, device),
     )
+    return packed.content, report
+
+
+def _sizes(packed: Packed, device: Target) -> dict:
+    """What is measured of both files; of one where they are the same, since some of it is slow."""
+    gzip, measured = gzip_bytes(packed.content), device.measure(packed.content, device.options)
+    dense_gzip, dense = gzip, measured
+    if packed.dense != packed.content:
+        dense_gzip = gzip_bytes(packed.dense)
+        dense = device.measure(packed.dense, device.options)
+    return {
+        "bytes": len(packed.content), "gzip_bytes": gzip,
+        "dense_bytes": len(packed.dense), "dense_gzip_bytes": dense_gzip,
+        "measured": measured.values, "dense_measured": dense.values, "missing": measured.missing,
+    }
 
 
 def _fixed_axes(known, dense, inputs, data) -> list[str]:
@@ -168,25 +167,24 @@ def _fixed_axes(known, dense, inputs, data) -> list[str]:
     return [f"open axes were fixed: {name} takes {inputs[name].shape[1:]}" for name in fixed]
 
 
-def _compare(content: bytes, batch: str, quantize: str, inputs, expected) -> Comparison:
-    if quantize == "none":
-        return check_float(content, batch, inputs, expected)
-    return check_quantised(content, inputs, expected)
+def _compare(content: bytes, batch: str, case: Case, expected, device: Target) -> Comparison:
+    if case.quantize == "none":
+        return check_float(content, case.inputs, expected=expected, batch=batch, run=device.run)
+    return check_quantised(content, case.inputs, expected=expected, run=device.run)
 
 
-def _encoded(content, device, quantize, sparse, names, inputs) -> tuple[Encoded, list[str]]:
-    dense = Encoded(content, {}, ())
-    if sparse is False:
-        return dense, ["sparse encoding not used: sparse=False"]
-    if not device.sparse:
-        return dense, [device.no_sparse]
-    encoded = encode(content, quantize, names)
-    if not encoded.encodings:
-        return dense, list(encoded.remarks)
-    fault = same(content, encoded.content, inputs)
+def _packed(content: bytes, device: Target, case: Case) -> Packed:
+    """The device's file; the dense one instead where the encoded one computes something else."""
+    packed = device.pack(content, case)
+    dense = content if packed.dense is None else packed.dense
+    if len(packed.content) > len(dense):
+        raise AssertionError(f"packing for {device.name} made the file larger")
+    if not packed.encodings:
+        return Packed(packed.content, {}, packed.remarks, dense)
+    fault = same(dense, packed.content, case.inputs, run=device.run)
     if fault:
-        return dense, [f"sparse encoding not used: {fault}"]
-    return encoded, list(encoded.remarks)
+        return Packed(dense, {}, (f"sparse encoding not used: {fault}",), dense)
+    return Packed(packed.content, packed.encodings, packed.remarks, dense)
 
 
 def _tensors(dense: bytes, encodings: dict, names: dict) -> tuple[TensorReport, ...]:

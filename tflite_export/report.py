@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
 
+from tflite_export.device import Quantity
+
 __all__ = ["ExportReport", "TensorReport"]
 
 
@@ -18,17 +20,25 @@ class TensorReport:
     elements: int
     encoding: str
 
+    def cells(self) -> tuple[str, ...]:
+        """The row of a table."""
+        shape = "x".join(str(size) for size in self.shape)
+        share = self.zeros / max(1, self.elements)
+        return self.name, shape, self.dtype, f"{self.zeros:,} ({share:.0%})", self.encoding
+
 
 @dataclass(frozen=True, kw_only=True)
 class ExportReport:
     """The result of `tflite_export.export`.
 
-    Fields: `path`, `target`, `quantize` as asked for; `batch` "dynamic" or "1";
-    `bytes` and `gzip_bytes` of the file; `dense_bytes` and `dense_gzip_bytes` without sparse
-    encoding; `tensors` one `TensorReport` per weight; `error` largest deviation from Keras
+    Fields: `path`, `target`, `quantize` as asked for; `runtime` of the target; `batch` "dynamic"
+    or "1"; `bytes` and `gzip_bytes` of the file; `dense_bytes` and `dense_gzip_bytes` without
+    encodings; `tensors` one `TensorReport` per weight; `error` largest deviation from Keras
     relative to the largest |output|; `agreement` share of equal argmax for outputs with more than
     one value, else 1 - mean relative error, the worst output counts; `inputs` "data" or "seeded
-    random" and `examples` how many; `remarks` why something was not gained.
+    random" and `examples` how many; `measured` what was measured for the device, and
+    `dense_measured` of the file without encodings; `missing` what could not be measured, and why;
+    `remarks` why something was not gained.
 
     Example:
         >>> report = ExportReport(path="a.tflite", bytes=10, gzip_bytes=9, dense_bytes=10,
@@ -39,6 +49,7 @@ class ExportReport:
 
     path: str
     target: str = "mobile"
+    runtime: str = ""
     quantize: str = "none"
     batch: str = "1"
     bytes: int
@@ -50,6 +61,9 @@ class ExportReport:
     inputs: str = "data"
     examples: int = 0
     tensors: tuple[TensorReport, ...] = ()
+    measured: tuple[Quantity, ...] = ()
+    dense_measured: tuple[Quantity, ...] = ()
+    missing: tuple[str, ...] = ()
     remarks: tuple[str, ...] = field(default=())
 
     @property
@@ -68,7 +82,42 @@ class ExportReport:
         result["tensors"] = [
             {**tensor, "shape": list(tensor["shape"])} for tensor in result["tensors"]
         ]
-        return {**result, "remarks": list(self.remarks)}
+        return {**result, **{
+            name: list(result[name])
+            for name in ("measured", "dense_measured", "missing", "remarks")
+        }}
+
+    def to_markdown(self) -> str:
+        """The report as Markdown: the summary, measured values, weights and remarks.
+
+        Example:
+            >>> report = ExportReport(path="a.tflite", bytes=10, gzip_bytes=9, dense_bytes=10,
+            ...                       dense_gzip_bytes=9, error=0.0, agreement=1.0,
+            ...                       measured=(Quantity("arena", 2048, "bytes"),))
+            >>> print(report.to_markdown().splitlines()[4])
+            | arena | 2,048 | | bytes |
+        """
+        weights = [("weight", "shape", "type", "zeros", "encoding")]
+        weights += [tensor.cells() for tensor in self.tensors]
+        parts = [_escaped(self.summary())]
+        if self.measured:
+            parts.append(_markdown([("measured", "file", "dense", "unit"), *self.measurements()]))
+        if self.tensors:
+            parts.append(_markdown(weights))
+        notes = (*self.missing, *self.remarks)
+        if notes:
+            parts.append("\n".join(f"- {_escaped(note)}" for note in notes))
+        return "\n\n".join(parts) + "\n"
+
+    def measurements(self) -> list[tuple[str, str, str, str]]:
+        """Rows of a table: name, value, value of the dense file where it differs, unit."""
+        dense = {found.name: found.value for found in self.dense_measured}
+        rows = []
+        for found in self.measured:
+            before = dense.get(found.name, found.value)
+            other = "" if before == found.value else _number(before)
+            rows.append((found.name, _number(found.value), other, found.unit))
+        return rows
 
     def summary(self) -> str:
         """One line: file, bytes, error, agreement, inputs."""
@@ -83,13 +132,29 @@ class ExportReport:
         from rich.markup import escape
         from rich.table import Table
 
-        table = Table("weight", "shape", "type", "zeros", "encoding")
+        measured = Table("measured", "file", "dense", "unit")
+        for row in self.measurements():
+            measured.add_row(*map(escape, row))
+        weights = Table("weight", "shape", "type", "zeros", "encoding")
         for tensor in self.tensors:
-            share = tensor.zeros / max(1, tensor.elements)
-            shape = "x".join(str(size) for size in tensor.shape)
-            table.add_row(
-                escape(tensor.name), shape, tensor.dtype, f"{tensor.zeros:,} ({share:.0%})",
-                tensor.encoding,
-            )
-        remarks = [f"- {escape(remark)}" for remark in self.remarks]
-        return Group(escape(self.summary()), table, *remarks)
+            weights.add_row(*map(escape, tensor.cells()))
+        notes = [f"- {escape(note)}" for note in (*self.missing, *self.remarks)]
+        return Group(escape(self.summary()), measured, weights, *notes)
+
+
+def _number(value: float) -> str:
+    return f"{value:,}" if isinstance(value, int) else f"{value:,.4g}"
+
+
+def _escaped(text: str) -> str:
+    """Names of weights have underscores, which Markdown would take for emphasis."""
+    for mark in "\\|_*`<":
+        text = text.replace(mark, "\\" + mark)
+    return text
+
+
+def _markdown(rows: list[tuple[str, ...]]) -> str:
+    head, *body = [[_escaped(cell) for cell in row] for row in rows]
+    lines = [head, ["---"] * len(head), *body]
+    joined = ["| " + " | ".join(line) + " |" for line in lines]
+    return "\n".join(line.replace("|  |", "| |") for line in joined)

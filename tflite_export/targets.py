@@ -1,69 +1,90 @@
-"""What each kind of device can execute."""
+"""The devices there are: one line each."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import dataclasses
 
-__all__ = ["QUANTIZE", "TARGETS", "Target", "target"]
+from tflite_export.device import QUANTIZE, Target
+from tflite_export.ethos_u import ACCELERATORS, ethos_u
+from tflite_export.mobile import MOBILE
+from tflite_export.tflm import TFLM
 
-QUANTIZE = ("none", "float16", "dynamic", "int8", "int16x8")
-
-
-@dataclass(frozen=True)
-class Target:
-    """One row of the table: what a runtime accepts.
-
-    Fields: `quantize` = number formats it executes; `sparse` = it reads sparse-encoded weights;
-    `integer_io` = int8 files take and return int8; `dynamic_batch` = shapes may stay open.
-    """
-
-    name: str
-    runtime: str
-    quantize: tuple[str, ...]
-    sparse: bool
-    integer_io: bool
-    dynamic_batch: bool
-    no_sparse: str = ""
-
+__all__ = ["TARGETS", "executing", "target", "targets"]
 
 TARGETS = {
-    "mobile": Target("mobile", "LiteRT with XNNPACK", QUANTIZE, True, False, True),
-    # TFLite Micro parses no sparsity parameters: DENSIFY has no kernel there, and a sparse
-    # FULLY_CONNECTED would run on garbage without an error.
-    "micro": Target(
-        "micro", "TFLite Micro", ("none", "int8", "int16x8"), False, True, False,
-        "TFLite Micro reads no sparse encoding: zeros take a byte and a multiplication like any "
-        "other weight",
-    ),
-    "ethos-u": Target(
-        "ethos-u", "Ethos-U through Vela", ("int8",), False, True, False,
-        "Vela takes dense int8 weights only; it packs the zeros itself, so they reduce flash "
-        "traffic there",
-    ),
+    found.name: found
+    for found in (
+        MOBILE,
+        TFLM,
+        *(ethos_u(accelerator) for accelerator in ACCELERATORS),
+    )
 }
 
 
-def target(name: str, quantize: str) -> Target:
-    """Look a target up and check that it executes the number format.
-
-    Args:
-        name: a key of `TARGETS`.
-        quantize: one of `QUANTIZE`.
-    Raises:
-        ValueError: unknown name or number format, or a format the target cannot execute.
+def targets() -> tuple[str, ...]:
+    """Names of the devices that a file can be made for.
 
     Example:
-        >>> target("micro", "int8").integer_io
+        >>> targets()[:3]
+        ('mobile', 'tflm', 'ethos-u55-32')
+    """
+    return tuple(TARGETS)
+
+
+def target(name: str, **options) -> Target:
+    """Look a device up, and set its options.
+
+    Args:
+        name: one of `targets()`.
+        options: fields of the target's options, e.g. a RAM budget; the rest keep their defaults.
+    Returns:
+        The `Target`, which `export` takes in place of a name.
+    Raises:
+        ValueError: unknown name or option, or a value the option does not take.
+
+    Example:
+        >>> target("tflm").integer_io
         True
     """
     if name not in TARGETS:
         raise ValueError(f"unknown target {name!r}; possible are {_quoted(TARGETS)}")
+    found = TARGETS[name]
+    known = [] if found.options is None else [f.name for f in dataclasses.fields(found.options)]
+    unknown = [option for option in options if option not in known]
+    if unknown:
+        raise ValueError(
+            f"target {name!r} has no option {unknown[0]!r}; it has {_quoted(known) or 'none'}"
+        )
+    if not options:
+        return found
+    return dataclasses.replace(found, options=dataclasses.replace(found.options, **options))
+
+
+def executing(chosen: str | Target, quantize: str) -> Target:
+    """The target, when it executes a number format.
+
+    Args:
+        chosen: a name, or a `Target`.
+        quantize: one of `QUANTIZE`.
+    Raises:
+        ValueError: unknown name or number format, or a format the target cannot execute.
+        TypeError: `chosen` is neither a name nor a `Target`.
+
+    Example:
+        >>> executing("tflm", "int8").name
+        'tflm'
+    """
+    if not isinstance(chosen, (str, Target)):
+        raise TypeError(
+            f"target is a {type(chosen).__name__}, expected a name or a Target; possible names "
+            f"are {_quoted(TARGETS)}"
+        )
+    found = target(chosen) if isinstance(chosen, str) else chosen
     if quantize not in QUANTIZE:
         raise ValueError(f"unknown quantize {quantize!r}; possible are {_quoted(QUANTIZE)}")
-    found = TARGETS[name]
     if quantize not in found.quantize:
         raise ValueError(
-            f"target {name!r} ({found.runtime}) does not execute quantize={quantize!r}; "
+            f"target {found.name!r} ({found.runtime}) does not execute quantize={quantize!r}; "
             f"it executes {_quoted(found.quantize)}"
         )
     return found

@@ -14,6 +14,7 @@ from tflite_export.runtime import predict
 
 __all__ = ["Comparison", "check_float", "check_quantised", "compare", "reference", "same"]
 
+Run = Callable[..., dict[str, np.ndarray]]
 TOLERANCE = 1e-4
 WARN_BELOW = 0.9
 _BATCH = 32
@@ -88,20 +89,23 @@ def compare(expected: dict[str, np.ndarray], got: dict[str, np.ndarray]) -> Comp
     return Comparison(worst.error, min(result.agreement for result in results), worst.worst)
 
 
-def check_float(content: bytes, batch: str, inputs: dict, expected: dict) -> Comparison:
+def check_float(
+    content: bytes, inputs: dict, *, expected: dict, batch: str, run: Run = predict
+) -> Comparison:
     """Compare a float32 file with Keras.
 
     Args:
         content: the file.
-        batch: "dynamic" files are also run with two examples at once.
         inputs, expected: as from `reference`.
+        batch: "dynamic" files are also run with two examples at once.
+        run: executes the file as its device does, see `device.Target`.
     Raises:
         RuntimeError: the deviation exceeds 1e-4 of the largest |output|.
     """
-    result = compare(expected, predict(content, inputs))
+    result = compare(expected, run(content, inputs))
     if batch == "dynamic":
         two = {name: array[:2] for name, array in inputs.items()}
-        together = compare({n: y[:2] for n, y in expected.items()}, predict(content, two, batch=2))
+        together = compare({n: y[:2] for n, y in expected.items()}, run(content, two, batch=2))
         result = max(result, together, key=lambda r: r.error)
     if not result.error <= TOLERANCE:
         raise RuntimeError(
@@ -112,9 +116,11 @@ def check_float(content: bytes, batch: str, inputs: dict, expected: dict) -> Com
     return result
 
 
-def check_quantised(content: bytes, inputs: dict, expected: dict) -> Comparison:
+def check_quantised(
+    content: bytes, inputs: dict, *, expected: dict, run: Run = predict
+) -> Comparison:
     """Compare a quantised file with Keras; warns below 0.9 agreement, since that is a judgement."""
-    result = compare(expected, predict(content, inputs))
+    result = compare(expected, run(content, inputs))
     if result.agreement < WARN_BELOW:
         warnings.warn(
             f"the quantised file agrees with the Keras model in {result.agreement:.0%} of the "
@@ -125,16 +131,17 @@ def check_quantised(content: bytes, inputs: dict, expected: dict) -> Comparison:
     return result
 
 
-def same(dense: bytes, sparse: bytes, inputs: dict) -> str | None:
-    """Why the sparse-encoded file may not stand for the dense one, or None.
+def same(dense: bytes, packed: bytes, inputs: dict, *, run: Run = predict) -> str | None:
+    """Why the encoded file may not stand for the dense one, or None.
 
-    Both run in the same interpreter. Weights behind DENSIFY must give equal bits; a direct
-    block-sparse kernel sums in another order, so float outputs may differ by rounding.
+    Both run in the same interpreter. Weights that are expanded first must give equal bits; a
+    kernel that reads blocks directly sums in another order, so float outputs may differ by
+    rounding.
     """
     try:
-        result = compare(predict(dense, inputs), predict(sparse, inputs))
+        result = compare(run(dense, inputs), run(packed, inputs))
     except (RuntimeError, ValueError) as error:
-        return f"LiteRT refuses it ({str(error).splitlines()[0]})"
+        return f"the interpreter refuses it ({str(error).splitlines()[0]})"
     if not result.error <= TOLERANCE / 10:
         return f"its outputs deviate by {result.error:.2g} from the dense file"
     return None

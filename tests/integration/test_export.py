@@ -151,7 +151,7 @@ def test_dataset_with_labels_calibrates_int8(family, tmp_path):
 
 
 @BOTH
-@pytest.mark.parametrize("target", ["micro", "ethos-u"])
+@pytest.mark.parametrize("target", ["tflm", "ethos-u55-128"])
 def test_integer_targets_take_int8_and_stay_dense(family, target, tmp_path):
     from ai_edge_litert.interpreter import Interpreter
 

@@ -15,7 +15,7 @@ def test_saved_model_to_int8(family, name, tmp_path, capsys):
     models.mlp(family).save(tmp_path / name)
     np.save(tmp_path / "x.npy", models.examples(30, 64))
     out = tmp_path / "m.tflite"
-    options = ["--quantize", "int8", "--target", "micro", "--data", str(tmp_path / "x.npy")]
+    options = ["--quantize", "int8", "--target", "tflm", "--data", str(tmp_path / "x.npy")]
     assert main([str(tmp_path / name), str(out), *options]) == 0
     assert out.exists() and "on 30 data examples" in " ".join(capsys.readouterr().out.split())
 
@@ -43,4 +43,4 @@ def test_errors_are_one_line(options, message, tmp_path, capsys):
 def test_help_is_quick_and_names_the_choices():
     command = [sys.executable, "-m", "tflite_export", "--help"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
-    assert "ethos-u" in done.stdout and "int16x8" in done.stdout
+    assert "ethos-u55-128" in done.stdout and "int16x8" in done.stdout

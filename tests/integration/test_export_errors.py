@@ -32,12 +32,14 @@ def untouched(path):
 
 
 @pytest.mark.parametrize("options, message", [
-    ({"target": "watch"}, "unknown target 'watch'; possible are 'mobile', 'micro', 'ethos-u'"),
+    ({"target": "watch"}, "unknown target 'watch'; possible are 'mobile', .*'tflm'"),
     ({"quantize": "int4"}, "unknown quantize 'int4'; possible are 'none', 'float16'"),
-    ({"target": "ethos-u"}, "'ethos-u' .* does not execute quantize='none'; it executes 'int8'"),
-    ({"target": "micro", "quantize": "dynamic"}, "does not execute quantize='dynamic'"),
+    ({"target": "ethos-u55-128"},
+     "'ethos-u55-128' .* does not execute quantize='none'; it executes 'int8'"),
+    ({"target": "tflm", "quantize": "dynamic"}, "does not execute quantize='dynamic'"),
     ({"sparse": "yes"}, "unknown sparse='yes'; possible are 'auto', True and False"),
-    ({"target": "micro", "sparse": True}, "sparse=True is impossible for target 'micro'"),
+    ({"target": "ethos-u85-256", "quantize": "int8", "sparse": True},
+     "sparse=True is impossible for target 'ethos-u85-256'"),
     ({"quantize": "int8"}, "needs representative data; pass data="),
     ({"quantize": "int16x8"}, "needs representative data; pass data="),
     ({"data": np.zeros((5, 63), "f4")}, r"shape \(5, 63\), expected \(examples, 64\)"),
@@ -136,7 +138,7 @@ def test_folder_without_permission(model, tmp_path, monkeypatch):
         export(model, tmp_path / "m.tflite")
 
 
-@pytest.mark.parametrize("stage", ["convert", "reference", "encode", "check_float", "gzip_bytes"])
+@pytest.mark.parametrize("stage", ["convert", "reference", "same", "check_float", "gzip_bytes"])
 @pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError])
 def test_interrupt_at_every_stage_keeps_the_old_file(model, old, monkeypatch, stage, error):
     def interrupted(*args, **kwargs):

@@ -152,7 +152,7 @@ def test_shared_and_all_zero_weights(tmp_path):
 
 
 def test_mismatch_in_the_interpreter_falls_back_to_dense(tmp_path, monkeypatch):
-    monkeypatch.setattr(exporter, "same", lambda *args: "its outputs deviate")
+    monkeypatch.setattr(exporter, "same", lambda *args, **kwargs: "its outputs deviate")
     report = export(models.mlp("keras", 0.9), tmp_path / "m.tflite")
     assert not report.sparse and report.bytes == report.dense_bytes
     assert "sparse encoding not used: its outputs deviate" in report.remarks

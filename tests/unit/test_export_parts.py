@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 
 from tflite_export import zeros
+from tflite_export.device import Quantity
 from tflite_export.files import reserved
 from tflite_export.inputs import examples, spread
 from tflite_export.keras_models import Signature
 from tflite_export.quiet import quiet
 from tflite_export.report import ExportReport, TensorReport
-from tflite_export.targets import TARGETS, target
+from tflite_export.targets import TARGETS, executing, target
 from tflite_export.verify import compare
 
 IMAGE = Signature(("x",), ((None, 4, 3),), ("float32",), 0)
@@ -184,10 +185,17 @@ def test_silence_ends_with_the_block_even_after_an_error(capfd):
     assert "inside" not in captured.err and "after" in captured.err and "python" in captured.err
 
 
-def test_every_target_takes_int8_and_only_mobile_is_sparse():
-    assert all(target(name, "int8").name == name for name in TARGETS)
-    assert [name for name, row in TARGETS.items() if row.sparse] == ["mobile"]
-    assert all(row.sparse or row.no_sparse for row in TARGETS.values())
+def test_targets_are_found_by_name_and_by_object():
+    assert all(executing(name, found.quantize[-1]) is found for name, found in TARGETS.items())
+    assert executing(TARGETS["tflm"], "int8") is TARGETS["tflm"]
+    assert [name for name, row in TARGETS.items() if row.integer_io and "none" in row.quantize] == [
+        "tflm"]
+    with pytest.raises(ValueError, match="unknown target 'micro'; possible are 'mobile'"):
+        target("micro")
+    with pytest.raises(ValueError, match="'mobile' has no option 'ram'; it has none"):
+        target("mobile", ram=1)
+    with pytest.raises(TypeError, match="target is a int, expected a name or a Target"):
+        executing(3, "int8")
 
 
 def test_report_counts_zeros():
@@ -197,3 +205,19 @@ def test_report_counts_zeros():
                           error=0.0, agreement=1.0, tensors=tensors)
     assert report.zeros == 4 and report.sparse
     assert report.to_dict()["tensors"][0]["encoding"] == "csr"
+
+
+def test_report_as_markdown_has_every_weight_measurement_and_remark():
+    tensors = (TensorReport("a_1|b", (2, 3), "int8", 3, 6, "csr"),)
+    report = ExportReport(
+        path="p", bytes=1, gzip_bytes=1, dense_bytes=2, dense_gzip_bytes=2, error=0.0,
+        agreement=1.0, tensors=tensors, measured=(Quantity("arena", 2048, "bytes"),),
+        dense_measured=(Quantity("arena", 1024, "bytes"),), missing=("no time: no device",),
+        remarks=("kept *dense*",),
+    )
+    text = report.to_markdown()
+    assert "| arena | 2,048 | 1,024 | bytes |" in text
+    assert r"| a\_1\|b | 2x3 | int8 | 3 (50%) | csr |" in text
+    assert "- no time: no device\n- kept \\*dense\\*\n" in text
+    plain = report.to_dict()
+    assert plain["measured"] == [{"name": "arena", "value": 2048, "unit": "bytes"}]

@@ -1,0 +1,98 @@
+"""What a target is: how a file is packed for a device, run as there, and measured."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+__all__ = ["Case", "Measured", "Packed", "QUANTIZE", "Quantity", "Target"]
+
+QUANTIZE = ("none", "float16", "dynamic", "int8", "int16x8")
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is known of an export beside the dense file.
+
+    Fields: `quantize` = its number format; `names` = {(subgraph, tensor): name of the Keras
+    weight}; `inputs` = {input name: array [examples, ...]}; `sparse` = whether weights may be
+    encoded at all; `options` = the target's own options, or None.
+    """
+
+    quantize: str
+    names: dict[tuple[int, int], str]
+    inputs: dict[str, np.ndarray]
+    sparse: bool = True
+    options: Any = None
+
+
+@dataclass(frozen=True)
+class Packed:
+    """A file as a device gets it.
+
+    Fields: `content` = its bytes; `encodings` = {(subgraph, tensor of the dense file): label} of
+    the weights that are not dense; `remarks` = what was not gained or refused, and why;
+    `dense` = the same file without encodings where the device needs that changed as well
+    (alignment), else None for the dense file as it was given.
+    """
+
+    content: bytes
+    encodings: dict[tuple[int, int], str]
+    remarks: tuple[str, ...] = ()
+    dense: bytes | None = None
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """One measured value, e.g. `Quantity("arena", 107680, "bytes")`."""
+
+    name: str
+    value: float
+    unit: str
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Measured `values`, and for each value that is `missing` a sentence that says why.
+
+    Example:
+        >>> Measured((Quantity("file", 10, "bytes"),)).to_dict()
+        {'file': (10, 'bytes')}
+    """
+
+    values: tuple[Quantity, ...]
+    missing: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, tuple[float, str]]:
+        """{name: (value, unit)}."""
+        return {found.name: (found.value, found.unit) for found in self.values}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """A kind of device: what it accepts, and what the exporter does for it.
+
+    Fields: `runtime` = who executes the file; `quantize` = number formats it executes;
+    `integer_io` = int8 files take and return int8; `dynamic_batch` = the batch may stay open;
+    `no_sparse` = why weights are never encoded for it, or ""; `options` = a frozen dataclass of
+    its settings, or None. The functions:
+
+    - `pack(dense, case) -> Packed` encodes the dense file; a ValueError refuses the model and
+      says what to do.
+    - `run(content, inputs, batch=1) -> {output name: array}` executes a file for verification.
+    - `measure(content, options) -> Measured` measures a file; what cannot be measured is named.
+    """
+
+    name: str
+    runtime: str
+    quantize: tuple[str, ...]
+    pack: Callable[[bytes, Case], Packed]
+    run: Callable[..., dict[str, np.ndarray]]
+    measure: Callable[[bytes, Any], Measured]
+    integer_io: bool = False
+    dynamic_batch: bool = False
+    no_sparse: str = ""
+    options: Any = None
