@@ -7,7 +7,7 @@ from types import ModuleType
 
 import numpy as np
 
-__all__ = ["Graph", "schema"]
+__all__ = ["Graph", "number_type", "schema"]
 
 
 @functools.cache
@@ -26,6 +26,17 @@ def _dtypes() -> dict[int, np.dtype]:
         kinds.INT8: np.dtype("i1"), kinds.INT16: np.dtype("<i2"),
         kinds.INT32: np.dtype("<i4"), kinds.INT64: np.dtype("<i8"),
     }
+
+
+def number_type(kind: int) -> np.dtype:
+    """The NumPy type of a TFLite tensor type.
+
+    Raises:
+        ValueError: a type that holds no plain numbers.
+    """
+    if kind not in _dtypes():
+        raise ValueError(f"tensor type {kind} is no number type that is known here")
+    return _dtypes()[kind]
 
 
 class Graph:
@@ -48,8 +59,7 @@ class Graph:
 
     def name(self, subgraph: int, index: int) -> str:
         """The tensor's name, as text."""
-        name = self.tensor(subgraph, index).name
-        return name.decode("utf-8", "replace") if isinstance(name, bytes) else str(name or "")
+        return _text(self.tensor(subgraph, index).name)
 
     def constants(self) -> dict[tuple[int, int], np.ndarray]:
         """Every stored dense tensor of a known number type, as it is stored (not dequantised)."""
@@ -95,6 +105,40 @@ class Graph:
             if used == index
         ]
 
+    def shared(self, at: tuple[int, int]) -> bool:
+        """Whether another tensor has its bytes in the same buffer."""
+        buffer = self.tensor(*at).buffer
+        tensors = (tensor for subgraph in self.model.subgraphs for tensor in subgraph.tensors)
+        return sum(tensor.buffer == buffer for tensor in tensors) > 1
+
+    def bytes_of(self, subgraph: int, index: int) -> bytes:
+        """What is stored for a tensor; empty if it has no constant value."""
+        data = self.model.buffers[self.tensor(subgraph, index).buffer].data
+        return b"" if data is None else bytes(data)
+
+    def new_buffer(self, content: bytes) -> int:
+        """Index of a new buffer."""
+        buffer = schema().BufferT()
+        buffer.data = np.frombuffer(content, np.uint8)
+        self.model.buffers.append(buffer)
+        return len(self.model.buffers) - 1
+
+    def custom_name(self, operator) -> str:
+        """The name of a custom operator, "" for a builtin one."""
+        return _text(self.model.operatorCodes[operator.opcodeIndex].customCode)
+
+    def custom_code(self, name: str) -> int:
+        """Index of the table entry for a custom operator, added if it is not there."""
+        fb = schema()
+        for index, entry in enumerate(self.model.operatorCodes):
+            if _text(entry.customCode) == name:
+                return index
+        entry = fb.OperatorCodeT()
+        entry.builtinCode = entry.deprecatedBuiltinCode = fb.BuiltinOperator.CUSTOM
+        entry.customCode, entry.version = name, 1
+        self.model.operatorCodes.append(entry)
+        return len(self.model.operatorCodes) - 1
+
     def operator_code(self, builtin: int, version: int) -> int:
         """Index of the table entry for (builtin, version), added if it is not there."""
         for index, entry in enumerate(self.model.operatorCodes):
@@ -107,3 +151,7 @@ class Graph:
         entry.version = version
         self.model.operatorCodes.append(entry)
         return len(self.model.operatorCodes) - 1
+
+
+def _text(name: bytes | str | None) -> str:
+    return name.decode("utf-8", "replace") if isinstance(name, bytes) else str(name or "")

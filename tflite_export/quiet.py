@@ -9,16 +9,20 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Iterator
+from typing import IO
 
 __all__ = ["quiet"]
 
 
 @contextlib.contextmanager
-def quiet() -> Iterator[None]:
+def quiet() -> Iterator[IO[bytes]]:
     """Keep file descriptor 2, Python's logging and warnings still while the block runs.
 
     The converter and the interpreter log from C++, so replacing `sys.stderr` does not reach
     them. The descriptor is process-wide: other threads are silent for that time, too.
+
+    Returns:
+        A context manager; its value is the file that has what was written.
 
     Example:
         >>> with quiet():
@@ -35,7 +39,7 @@ def quiet() -> Iterator[None]:
         try:
             if saved is not None:
                 os.dup2(sink.fileno(), 2)
-            yield
+            yield sink
         finally:
             logging.disable(disabled)
             if saved is not None:

@@ -9,7 +9,7 @@ import numpy as np
 
 from tflite_export.quiet import quiet
 
-__all__ = ["latency_ms", "predict"]
+__all__ = ["dequantised", "latency_ms", "predict", "quantised"]
 
 
 def predict(
@@ -35,16 +35,16 @@ def predict(
         taken, given = runner.get_input_details(), runner.get_output_details()
         if not isinstance(inputs, dict):
             inputs = {next(iter(taken)): np.asarray(inputs)}
-        quantised = {name: _quantise(array, taken[name]) for name, array in inputs.items()}
+        ready = {name: quantised(array, taken[name]) for name, array in inputs.items()}
         parts = []
-        for rows in _batches(quantised, batch):
+        for rows in _batches(ready, batch):
             if parts:
                 # Fused recurrent operators keep their state from call to call.
                 interpreter.reset_all_variables()
             # The interpreter reuses its output memory in the next call: copy.
             parts.append({name: np.array(value) for name, value in runner(**rows).items()})
     return {
-        name: _dequantise(np.concatenate([part[name] for part in parts]), given[name])
+        name: dequantised(np.concatenate([part[name] for part in parts]), given[name])
         for name in parts[0]
     }
 
@@ -91,7 +91,13 @@ def _batches(arrays: dict[str, np.ndarray], size: int):
         yield {name: array[start : start + size] for name, array in arrays.items()}
 
 
-def _quantise(array: np.ndarray, detail: dict) -> np.ndarray:
+def quantised(array: np.ndarray, detail: dict) -> np.ndarray:
+    """Real values as an input takes them: round(x / scale) + zero point, clipped.
+
+    Args:
+        array: any shape; one that has the input's type already stays as it is.
+        detail: "dtype", and "quantization" (scale, zero point), scale 0 for none.
+    """
     scale, zero = detail["quantization"]
     if not scale or array.dtype == detail["dtype"]:
         return np.asarray(array, detail["dtype"])
@@ -100,7 +106,8 @@ def _quantise(array: np.ndarray, detail: dict) -> np.ndarray:
     return np.clip(rounded, limits.min, limits.max).astype(detail["dtype"])
 
 
-def _dequantise(array: np.ndarray, detail: dict) -> np.ndarray:
+def dequantised(array: np.ndarray, detail: dict) -> np.ndarray:
+    """Real values of what an output gives: (stored - zero point) * scale, as float32."""
     scale, zero = detail["quantization"]
     if not scale or array.dtype.kind == "f":
         return array

@@ -1,0 +1,58 @@
+"""A pruned array as one bit for each element and the elements that are not zero."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+__all__ = ["Bitmap", "bitmap", "unpacked"]
+
+
+@dataclass(frozen=True)
+class Bitmap:
+    """A packed array: `bits` one bit for each element, most significant first, set where the
+    element is kept; `values` the kept ones in order."""
+
+    bits: bytes
+    values: np.ndarray
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of bitmap and values."""
+        return len(self.bits) + self.values.nbytes
+
+
+def bitmap(array: np.ndarray, zero: np.ndarray | int = 0) -> Bitmap:
+    """Keep the elements whose bits differ from those of the number that stands for zero.
+
+    Args:
+        array: a tensor as it is stored, any shape.
+        zero: the stored number that means 0 (the zero point), or one for each channel, of a
+            shape that broadcasts to the array's.
+
+    Example:
+        >>> bitmap(np.array([[0, 7, 0], [0, 0, -9]], np.int8))
+        Bitmap(bits=b'D', values=array([ 7, -9], dtype=int8))
+    """
+    flat = np.ascontiguousarray(array).reshape(-1)
+    if array.dtype.kind == "f":
+        # -0.0 is kept as a value: the decoded tensor must have the same bits.
+        kept = flat.view(f"u{array.dtype.itemsize}") != 0
+    else:
+        kept = (array != zero).reshape(-1)
+    return Bitmap(np.packbits(kept).tobytes(), flat[kept])
+
+
+def unpacked(packed: Bitmap, shape: tuple[int, ...], zero: np.ndarray | int = 0) -> np.ndarray:
+    """The array again; the inverse of `bitmap`.
+
+    Example:
+        >>> unpacked(Bitmap(b"D", np.array([7, -9], np.int8)), (2, 3))
+        array([[ 0,  7,  0],
+               [ 0,  0, -9]], dtype=int8)
+    """
+    result = np.broadcast_to(np.asarray(zero, packed.values.dtype), shape).copy().reshape(-1)
+    kept = np.unpackbits(np.frombuffer(packed.bits, np.uint8), count=result.size).astype(bool)
+    result[kept] = packed.values
+    return result.reshape(shape)

@@ -1,0 +1,166 @@
+"""Pruned weights in a file as TFLite Micro's operator TFLM_DECODE reads them.
+
+The runtime's own documentation of the operator, its 16-byte header and its types:
+https://github.com/tensorflow/tflite-micro/tree/main/tensorflow/lite/micro/compression
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from tflite_export.bitmap import Bitmap, bitmap, unpacked
+from tflite_export.graph import Graph, number_type, schema
+
+__all__ = ["OPERATOR", "Candidate", "attach", "candidates", "expanded"]
+
+OPERATOR = "TFLM_DECODE"
+
+_PRUNED, _VERSION, _BITMAP = 2, 1, 1
+_HEADER = bytes([_PRUNED, _VERSION, 0, 0, _BITMAP, *[0] * 11])
+# What a file grows by besides bitmap and values: an operator, two tensors and a buffer, with their
+# tables and offsets. Measured at 130 to 175 bytes; the first one in a file takes 75 more.
+_OVERHEAD = 176
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A weight that may be packed: `saved` bytes of the file, in which `decoded` bytes of RAM
+    are needed while an operator reads it."""
+
+    packed: Bitmap
+    saved: int
+    decoded: int
+
+
+def candidates(graph: Graph) -> dict[tuple[int, int], Candidate]:
+    """Weights that can be decoded at run time and take fewer bytes so, in order of the graph.
+
+    Only weights that an operator reads at each inference: others are read when the model is
+    loaded, before the first DECODE has run.
+
+    Args:
+        graph: a dense file, not yet edited.
+    """
+    ops, kinds = schema().BuiltinOperator, schema().TensorType
+    computing = (
+        ops.CONV_2D, ops.DEPTHWISE_CONV_2D, ops.FULLY_CONNECTED, ops.TRANSPOSE_CONV,
+    )
+    found = {}
+    for at, array in graph.constants().items():
+        uses = graph.readers(at[1], at[0])
+        fits = all(position == 1 and graph.code(o) in computing for o, position in uses)
+        # Per-channel zero points: the runtime reads them for int8 only.
+        types = (kinds.INT8, kinds.INT16, kinds.FLOAT32)
+        if not uses or not fits or graph.shared(at) or graph.tensor(*at).type not in types:
+            continue
+        packed = bitmap(array, _zero_points(graph, at, array.ndim))
+        readers = len({id(operator) for operator, _ in uses})
+        saved = array.nbytes - packed.nbytes - _OVERHEAD * readers
+        if saved > 0:
+            found[at] = Candidate(packed, saved, array.nbytes)
+    return found
+
+
+def attach(graph: Graph, chosen: dict[tuple[int, int], Bitmap]) -> None:
+    """Replace weights by their bitmaps and put a TFLM_DECODE before each operator that reads one.
+
+    Each reader has a DECODE of its own, and one only: what a DECODE writes lives until the next
+    operator has run.
+    """
+    fb = schema()
+    for number in sorted({at[0] for at in chosen}):
+        subgraph = graph.model.subgraphs[number]
+        headers = {
+            index: _constant(graph, number, _HEADER + packed.values.tobytes())
+            for (of, index), packed in chosen.items() if of == number
+        }
+        ordered = []
+        for operator in graph.operators(number):
+            packed = [int(i) for i in operator.inputs if int(i) in headers]
+            if packed:
+                decode = fb.OperatorT()
+                decode.opcodeIndex = graph.custom_code(OPERATOR)
+                decode.inputs = [i for index in packed for i in (index, headers[index])]
+                decode.outputs = [_decoded(graph, number, index) for index in packed]
+                renamed = dict(zip(packed, decode.outputs, strict=True))
+                operator.inputs = [renamed.get(int(i), int(i)) for i in operator.inputs]
+                ordered.append(decode)
+            ordered.append(operator)
+        subgraph.operators = ordered
+    for at, packed in chosen.items():
+        tensor = graph.tensor(*at)
+        tensor.shape, tensor.type = [len(packed.bits)], fb.TensorType.UINT8
+        tensor.quantization = None
+        graph.model.buffers[tensor.buffer].data = np.frombuffer(packed.bits, np.uint8)
+
+
+def expanded(content: bytes) -> bytes:
+    """The file with every pruned weight dense again and no TFLM_DECODE, as other runtimes run it.
+
+    Args:
+        content: bytes of a .tflite file; returned as it is if it has no TFLM_DECODE.
+    Raises:
+        ValueError: a TFLM_DECODE of another type than pruning.
+    """
+    graph = Graph(content)
+    changed = False
+    for number, subgraph in enumerate(graph.model.subgraphs):
+        kept = []
+        for operator in graph.operators(number):
+            if graph.custom_name(operator) != OPERATOR:
+                kept.append(operator)
+                continue
+            pairs = np.asarray(operator.inputs).reshape(-1, 2)
+            for (encoded, header), output in zip(pairs, operator.outputs, strict=True):
+                _expand(graph, number, encoded=encoded, header=header, output=output)
+            changed = True
+        subgraph.operators = kept
+    return graph.content() if changed else content
+
+
+def _expand(graph: Graph, subgraph: int, *, encoded: int, header: int, output: int) -> None:
+    bits, values = (graph.bytes_of(subgraph, int(index)) for index in (encoded, header))
+    if values[:2] != _HEADER[:2]:
+        raise ValueError(
+            f"{OPERATOR} of type {values[0]}, version {values[1]}: only type {_PRUNED} (pruning), "
+            f"version {_VERSION}, is understood"
+        )
+    tensor = graph.tensor(subgraph, int(output))
+    packed = Bitmap(bits, np.frombuffer(values[len(_HEADER):], number_type(tensor.type)))
+    shape = tuple(int(n) for n in tensor.shape)
+    array = unpacked(packed, shape, _zero_points(graph, (subgraph, int(output)), len(shape)))
+    tensor.buffer = graph.new_buffer(array.tobytes())
+
+
+def _constant(graph: Graph, subgraph: int, content: bytes) -> int:
+    """Index of a new tensor of bytes."""
+    tensor = schema().TensorT()
+    tensor.shape, tensor.type = [len(content)], schema().TensorType.UINT8
+    tensor.buffer = graph.new_buffer(content)
+    tensors = graph.model.subgraphs[subgraph].tensors
+    tensors.append(tensor)
+    return len(tensors) - 1
+
+
+def _decoded(graph: Graph, subgraph: int, index: int) -> int:
+    """Index of a new tensor like the weight, without a value of its own."""
+    weight, tensor = graph.tensor(subgraph, index), schema().TensorT()
+    tensor.shape, tensor.type = list(weight.shape), weight.type
+    tensor.quantization = weight.quantization
+    tensors = graph.model.subgraphs[subgraph].tensors
+    tensors.append(tensor)
+    return len(tensors) - 1
+
+
+def _zero_points(graph: Graph, at: tuple[int, int], rank: int) -> np.ndarray | int:
+    table = graph.tensor(*at).quantization
+    if table is None or table.zeroPoint is None or not len(table.zeroPoint):
+        return 0
+    points = np.asarray(table.zeroPoint)
+    if len(points) == 1:
+        return int(points[0])
+    side = [1] * rank
+    side[table.quantizedDimension or 0] = -1
+    return points.reshape(side)
