@@ -1,24 +1,37 @@
 """Run by test_processes.py in a process of its own: two logical CPU devices, MirroredStrategy."""
 
-import sys
-
 import numpy as np
 import tensorflow as tf
-from tiny_models import STEPS, check_run, cnn, compiled, examples, fit, masks
+from tiny_models import (KERASES, STEPS, check_run, cnn, compiled, examples, fit, masks,
+                         with_weights)
 
 import tfprune
 
 SCHEDULE = tfprune.Polynomial(0.6, end=1.0, frequency=2)
 
 
-def prepared(family, name, wrap):
-    method = tfprune.get(name, schedule=SCHEDULE)
-    if not method.gate.acts:
-        method = tfprune.get(method, gate=tfprune.Fixed(True))
-    if wrap:
-        return (tfprune.prune(cnn(family), method),
-                tfprune.PruningCallback(data=examples(family)))
-    return cnn(family), tfprune.PruningCallback(method, data=examples(family))
+def method(name):
+    found = tfprune.get(name, schedule=SCHEDULE)
+    return found if found.gate.acts else tfprune.get(found, gate=tfprune.Fixed(True))
+
+
+def wrapped(family):
+    """A model whose layers are wrapped for one method each: by weights, and measured on data."""
+    library = KERASES[family]
+    layers = library.layers
+    return with_weights(library.Sequential([
+        library.Input((6, 6, 2)),
+        tfprune.prune(layers.Conv2D(4, 3, activation="relu", name="conv"), method("magnitude")),
+        layers.Flatten(),
+        tfprune.prune(layers.Dense(8, activation="relu", name="hidden"), method("snip")),
+        layers.Dense(3, name="logits")]))
+
+
+def prepared(family, way):
+    """(model, callback): wrapped, or with a gate that acts and the callback alone."""
+    if way == "wrapped":
+        return wrapped(family), tfprune.PruningCallback(data=examples(family))
+    return cnn(family), tfprune.PruningCallback(method("spp"), data=examples(family))
 
 
 def assert_replicas_alike(callback):
@@ -29,26 +42,27 @@ def assert_replicas_alike(callback):
                 np.testing.assert_array_equal(first, second, target.site.name)
 
 
-def compare(family, name, wrap):
-    model, single = prepared(family, name, wrap)
+def compare(family, way):
+    model, single = prepared(family, way)
     fit(compiled(model, family), single)
     strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
     assert strategy.num_replicas_in_sync == 2
     with strategy.scope():
-        model, mirrored = prepared(family, name, wrap)
+        model, mirrored = prepared(family, way)
         compiled(model, family)
     fit(model, mirrored)
     assert mirrored.driver.finished == 2 * STEPS
     assert_replicas_alike(mirrored)
     check_run(mirrored, 0.6)
+    names = sorted({settle.method.name for settle in mirrored.driver.settles})
     for one, other in zip(masks(single).values(), masks(mirrored).values()):
         np.testing.assert_array_equal(one, other)
-    print(f"alike: {family} {name} {'wrapped' if wrap else 'callback'}")
+    print(f"alike: {family} {' '.join(names)} {way}")
 
 
 if __name__ == "__main__":
     cpu = tf.config.list_physical_devices("CPU")[0]
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-    compare(sys.argv[1], "magnitude", wrap=False)
-    compare(sys.argv[1], "snip", wrap=True)
-    compare(sys.argv[1], "spp", wrap=True)
+    for family in KERASES:
+        compare(family, "wrapped")
+        compare(family, "callback")
