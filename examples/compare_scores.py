@@ -14,12 +14,12 @@ import tfprune
 from tfprune import data
 
 SCORES = ("magnitude", "random", "snip", "grasp", "synflow", "taylor", "fisher", "sipp")
-SPARSITIES = (0.9, 0.99, 0.999)
 parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("--data", type=Path, default=os.environ.get("TFPRUNE_DATA", "../shared/data"),
                     help="folder with tfds/cifar10 and models/resnet8_cifar10.h5")
 parser.add_argument("--steps", type=int, default=200, help="of fine-tuning, 128 images each")
 parser.add_argument("--scores", nargs="+", default=SCORES, choices=SCORES)
+parser.add_argument("--sparsities", nargs="+", type=float, default=(0.9, 0.99, 0.999))
 parser.add_argument("--split", default="test", help="to judge by, such as test[:10%%]")
 parser.add_argument("--picture", type=Path, default="build/compare_scores.png")
 options = parser.parse_args()
@@ -43,11 +43,11 @@ folder = Path(options.data) / "tfds"
 x, y = data.arrays("cifar10", f"train[:{128 * options.steps}]", data_dir=folder)
 x_test, y_test = data.arrays("cifar10", options.split, data_dir=folder)
 x, x_test = x.astype("float32"), x_test.astype("float32")
-table = Table("score", *(f"{100 * s:g} %" for s in SPARSITIES), title="accuracy in percent")
+table = Table("score", *(f"{100 * s:g} %" for s in options.sparsities), title="accuracy in percent")
 for score in track(options.scores, "pruning and fine-tuning"):
-    found = [accuracy(score, sparsity) for sparsity in SPARSITIES]
+    found = [accuracy(score, sparsity) for sparsity in options.sparsities]
     table.add_row(score, *(f"{value:.1f}" for value in found))
-    plt.semilogx([1 - s for s in SPARSITIES], found, marker="o", label=score)
+    plt.semilogx([1 - s for s in options.sparsities], found, marker="o", label=score)
 print(table)
 plt.gca().invert_xaxis()
 plt.xlabel("fraction of the weights that is kept")
