@@ -49,19 +49,30 @@ def test_half_precision_compiled_in_several_steps(family, name="spp"):
 
 @each
 def test_a_saved_model_goes_on_where_it_stopped(family, name, tmp_path):
+    path = tmp_path / "half.keras"
+
+    class Saving(KERASES[family].callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            if epoch == 0:
+                self.model.save(path)
+                self.saved = self.model.get_weights()
+
     def wrapped():
         model = tfprune.prune(cnn(family), method(name))
         optimizer = KERASES[family].optimizers.Adam(0.01)
         return compiled(model, family, optimizer), tfprune.PruningCallback(data=examples(family))
 
+    saving = Saving()
     whole, callback = wrapped()
-    fit(whole, callback, epochs=2)
-    half, stopping = wrapped()
-    stopping.total_steps = 2 * STEPS
-    fit(half, stopping, epochs=1)
-    half.save(tmp_path / "half.keras")
-    again = tfprune.load_model(tmp_path / "half.keras")
-    for one, other in zip(half.get_weights(), again.get_weights()):
+    fit(whole, callback, saving, epochs=2)
+    if (family, name) == ("keras", "spp"):  # a run that has ended leaves no less than one under way
+        half, stopping = wrapped()
+        stopping.total_steps = 2 * STEPS
+        fit(half, stopping, epochs=1)
+        half.save(path)
+        saving.saved = half.get_weights()
+    again = tfprune.load_model(path)
+    for one, other in zip(saving.saved, again.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
     going_on = tfprune.PruningCallback(data=examples(family))
     fit(again, going_on, epochs=2, initial_epoch=1)
