@@ -78,7 +78,8 @@ class Target:
     Fields: `runtime` = who executes the file; `quantize` = number formats it executes;
     `integer_io` = int8 files take and return int8; `dynamic_batch` = the batch may stay open;
     `no_sparse` = why weights are never encoded for it, or ""; `options` = a frozen dataclass of
-    its settings, or None. The functions:
+    its settings, or None; `examples` = how many inputs a file is verified with at most. The
+    functions:
 
     - `pack(dense, case) -> Packed` encodes the dense file; a ValueError refuses the model and
       says what to do.
@@ -96,3 +97,4 @@ class Target:
     dynamic_batch: bool = False
     no_sparse: str = ""
     options: Any = None
+    examples: int = 1000

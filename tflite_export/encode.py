@@ -9,6 +9,7 @@ from tflite_export.attach import attach
 from tflite_export.device import Packed
 from tflite_export.gate import refusal
 from tflite_export.graph import Graph, schema
+from tflite_export.remarks import listed
 
 __all__ = ["encode"]
 
@@ -51,7 +52,7 @@ def encode(
             chosen[at] = sparse
         elif why_not and (names is None or at in names):
             dense.setdefault(why_not, []).append(names[at] if names else graph.name(*at))
-    remarks = [f"{_listed(kept)}: {why_not}" for why_not, kept in dense.items()]
+    remarks = [f"{listed(kept)}: {why_not}" for why_not, kept in dense.items()]
     for at, sparse in chosen.items():
         attach(graph, at, sparse)
     if not chosen:
@@ -68,11 +69,6 @@ def encode(
             "inference is not faster and loading is slower"
         )
     return Packed(smaller, {at: s.label for at, s in chosen.items()}, tuple(remarks))
-
-
-def _listed(names: list[str]) -> str:
-    more = f" and {len(names) - 4} more" if len(names) > 4 else ""
-    return ", ".join(names[:4]) + more
 
 
 def _prunable(graph: Graph, at: tuple[int, int], array: np.ndarray) -> bool:

@@ -12,7 +12,7 @@ from tflite_export.convert import CALIBRATED, convert, forward
 from tflite_export.device import Case, Packed, Target
 from tflite_export.files import reserved
 from tflite_export.graph import Graph
-from tflite_export.inputs import examples, random_examples
+from tflite_export.inputs import examples, random_examples, spread
 from tflite_export.keras_models import family, signature
 from tflite_export.remarks import gzip_bytes, of_the_file
 from tflite_export.report import ExportReport, TensorReport
@@ -108,11 +108,12 @@ def _verified(
         inputs = random_examples(plain, known, _RANDOM_EXAMPLES)
     else:
         inputs = examples(data, known, _EXAMPLES)
-    expected = reference(forward(plain, known), known, inputs)
+    checked = spread(inputs, device.examples)
+    expected = reference(forward(plain, known), known, checked)
     dense = convert(plain, known, target=device, quantize=quantize, inputs=inputs)
     names, remarks = zeros.check(plain, dense.content)
     remarks += _fixed_axes(known, dense, inputs, data)
-    case = Case(quantize, names, inputs, sparse is not False, device.options)
+    case = Case(quantize, names, checked, sparse is not False, device.options)
     packed = _packed(dense.content, device, case)
     if sparse is True and not packed.encodings:
         raise ValueError("sparse=True, but no weight was encoded: " + "; ".join(packed.remarks))
@@ -134,7 +135,7 @@ def _verified(
         path="", target=device.name, runtime=device.runtime, quantize=quantize, batch=dense.batch,
         error=comparison.error, agreement=comparison.agreement,
         inputs="seeded random" if data is None else "data",
-        examples=len(next(iter(inputs.values()))), remarks=tuple(remarks),
+        examples=len(next(iter(checked.values()))), remarks=tuple(remarks),
         tensors=_tensors(dense.content, packed.encodings, names), **_sizes(packed, device),
     )
     return packed.content, report

@@ -28,6 +28,12 @@ def _dtypes() -> dict[int, np.dtype]:
     }
 
 
+@functools.cache
+def _builtin_names() -> dict[int, str]:
+    return {code: name for name, code in vars(schema().BuiltinOperator).items()
+            if isinstance(code, int)}
+
+
 def number_type(kind: int) -> np.dtype:
     """The NumPy type of a TFLite tensor type.
 
@@ -126,6 +132,11 @@ class Graph:
     def custom_name(self, operator) -> str:
         """The name of a custom operator, "" for a builtin one."""
         return _text(self.model.operatorCodes[operator.opcodeIndex].customCode)
+
+    def operator_name(self, operator) -> str:
+        """The name of an operator, e.g. "CONV_2D", or that of a custom one."""
+        code = self.code(operator)
+        return self.custom_name(operator) or _builtin_names().get(code, f"operator {code}")
 
     def custom_code(self, name: str) -> int:
         """Index of the table entry for a custom operator, added if it is not there."""

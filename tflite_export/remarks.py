@@ -8,7 +8,7 @@ import numpy as np
 
 from tflite_export.graph import Graph
 
-__all__ = ["NO_FASTER_INT8", "NO_FASTER_ZEROS", "gzip_bytes", "of_the_file"]
+__all__ = ["NO_FASTER_INT8", "NO_FASTER_ZEROS", "gzip_bytes", "listed", "of_the_file"]
 
 NO_FASTER_INT8 = "zeros do not speed up int8 on a CPU: no kernel skips them; they only compress"
 NO_FASTER_ZEROS = (
@@ -50,3 +50,14 @@ def of_the_file(content: bytes, *, quantised: bool, fixed: bool, unrolled: bool)
 def gzip_bytes(content: bytes) -> int:
     """Size after gzip at its usual level, as the file would be downloaded."""
     return len(gzip.compress(content, compresslevel=6, mtime=0))
+
+
+def listed(names: list[str]) -> str:
+    """The first four names, and how many more there are.
+
+    Example:
+        >>> listed(["a", "b", "c", "d", "e"])
+        'a, b, c, d and 1 more'
+    """
+    more = f" and {len(names) - 4} more" if len(names) > 4 else ""
+    return ", ".join(names[:4]) + more

@@ -1,38 +1,152 @@
-"""Microcontrollers: TFLite Micro."""
+"""Microcontrollers: TFLite Micro. Pruned weights are stored as bitmaps and decoded at run time."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
+from tflite_export import micro, runtime
+from tflite_export.aligned import aligned
+from tflite_export.budget import choose
 from tflite_export.device import Case, Measured, Packed, Quantity, Target
-from tflite_export.remarks import NO_FASTER_INT8, NO_FASTER_ZEROS
-from tflite_export.runtime import predict
+from tflite_export.graph import Graph
+from tflite_export.micro_operators import unknown
+from tflite_export.pruned import attach, candidates, expanded
+from tflite_export.remarks import listed
 
-__all__ = ["TFLM", "measure", "pack"]
+__all__ = ["LABEL", "Micro", "TFLM", "measure", "pack", "run"]
 
-# TFLite Micro parses no sparsity parameters: DENSIFY has no kernel there, and a sparse
-# FULLY_CONNECTED would run on garbage without an error.
-_NO_SPARSE = (
-    "TFLite Micro reads no sparse encoding: zeros take a byte and a multiplication like any "
-    "other weight"
+LABEL = "bitmap"
+
+_DECODED = (
+    "weights encoded as bitmap are decoded before each use: they take less flash and more RAM "
+    "(arena), and inference is not faster"
+)
+_DENSE = (
+    "no weight was encoded: dense zeros take a byte and a multiplication like any other weight"
 )
 
 
+@dataclass(frozen=True)
+class Micro:
+    """What is asked of a microcontroller's file.
+
+    Fields: `ram_bytes` = the largest tensor arena, or None where flash alone counts.
+
+    Example:
+        >>> Micro(0)
+        Traceback (most recent call last):
+        ValueError: ram_bytes=0: expected a whole number of bytes, at least 1, or None
+    """
+
+    ram_bytes: int | None = None
+
+    def __post_init__(self):
+        if self.ram_bytes is not None and (
+            not isinstance(self.ram_bytes, int) or self.ram_bytes < 1
+        ):
+            raise ValueError(
+                f"ram_bytes={self.ram_bytes!r}: expected a whole number of bytes, at least 1, or "
+                "None"
+            )
+
+
 def pack(dense: bytes, case: Case) -> Packed:
-    """The dense file, and why its zeros gain nothing."""
-    faster = NO_FASTER_ZEROS if case.quantize == "none" else NO_FASTER_INT8
-    return Packed(dense, {}, (_NO_SPARSE, faster))
+    """Align a dense file, and encode the weights that save flash without breaking the RAM budget.
+
+    Args:
+        dense: the converted file.
+        case: `case.options` is a `Micro`.
+    Raises:
+        ValueError: an operator that TFLite Micro does not have, a RAM budget that is too small,
+            or one that cannot be checked because the interpreter is not installed.
+    """
+    plain = _prepared(dense)
+    least = _refused(plain)
+    ram_bytes = None if case.options is None else case.options.ram_bytes
+    if ram_bytes is not None and least is None:
+        raise ValueError(f"ram_bytes={ram_bytes:,} cannot be checked: {micro.MISSING}")
+    graph = Graph(plain)
+    found = candidates(graph) if case.sparse else {}
+
+    def encoded(places) -> bytes:
+        edited = Graph(plain)
+        attach(edited, {place: found[place].packed for place in places})
+        return aligned(edited)
+
+    chosen = tuple(found)
+    if ram_bytes is not None:
+        chosen = choose(found, ram_bytes, lambda places: micro.arena_bytes(encoded(places)))
+    content = encoded(chosen) if chosen else plain
+    if len(content) >= len(plain):
+        content, chosen = plain, ()
+    remarks = _remarks(case, set(found), set(chosen), ram_bytes)
+    return Packed(content, dict.fromkeys(chosen, LABEL), remarks, plain)
+
+
+def _remarks(case: Case, found: set, chosen: set, ram_bytes: int | None) -> tuple[str, ...]:
+    if not case.sparse:
+        return ("sparse encoding not used: sparse=False", _DENSE)
+    remarks = [_DECODED if chosen else _DENSE]
+    groups = {
+        "dense, a bitmap and the other values would not be smaller": case.names.keys() - found,
+        f"dense, to keep the arena within {ram_bytes} bytes": case.names.keys() & found - chosen,
+    }
+    for why, places in groups.items():
+        if places:
+            remarks.append(f"{listed([case.names[place] for place in sorted(places)])}: {why}")
+    return tuple(remarks)
+
+
+def run(content: bytes, inputs: dict, batch: int = 1) -> dict:
+    """Outputs of TFLite Micro's interpreter; of LiteRT, on decoded weights, if it is not there."""
+    if micro.installed():
+        return micro.predict(content, inputs, batch=batch)
+    return runtime.predict(expanded(content), inputs, batch=batch)
 
 
 def measure(content: bytes, options=None) -> Measured:
-    """The size of a file.
+    """Bytes of flash that a file takes, and of RAM for its tensors."""
+    flash = Quantity("flash", len(content), "bytes")
+    if not micro.installed():
+        return Measured((flash,), (f"arena not measured: {micro.MISSING}",))
+    try:
+        return Measured((flash, Quantity("arena", micro.arena_bytes(content), "bytes")))
+    except (RuntimeError, ValueError) as error:
+        return Measured((flash,), (f"arena not measured: {error}",))
 
-    Example:
-        >>> measure(b"abc").to_dict()
-        {'file': (3, 'bytes')}
+
+def _prepared(dense: bytes) -> bytes:
+    """Buffers at multiples of 16 bytes; names of tensors, which nothing reads there, left out."""
+    graph = Graph(dense)
+    for subgraph in graph.model.subgraphs:
+        kept = {int(index) for index in (*subgraph.inputs, *subgraph.outputs)}
+        for index, tensor in enumerate(subgraph.tensors):
+            if index not in kept:
+                tensor.name = None
+    return aligned(graph)
+
+
+def _refused(content: bytes) -> int | None:
+    """The arena of a dense file, None if it cannot be measured here.
+
+    Raises:
+        ValueError: TFLite Micro does not execute the file.
     """
-    return Measured((Quantity("file", len(content), "bytes"),))
+    missing = unknown(Graph(content))
+    if missing:
+        raise ValueError(
+            f"TFLite Micro has no operator {', '.join(missing)}; replace the layers that need it"
+        )
+    if not micro.installed():
+        return None
+    try:
+        return micro.arena_bytes(content)
+    except RuntimeError as error:
+        raise ValueError(f"{error}; change the model, or quantize=") from error
 
 
+# Its reference kernels take a second for four inferences of a MobileNet, hence the few examples.
 TFLM = Target(
-    name="tflm", runtime="TFLite Micro", quantize=("none", "int8", "int16x8"),
-    integer_io=True, no_sparse=_NO_SPARSE, pack=pack, run=predict, measure=measure,
+    name="tflm", runtime="TFLite Micro", quantize=("none", "int8", "int16x8"), integer_io=True,
+    options=Micro(), examples=64, pack=pack, run=run, measure=measure,
 )

@@ -1,0 +1,152 @@
+"""TFLite Micro: pruned weights as bitmaps, executed by its own interpreter."""
+
+import itertools
+import os
+import sys
+
+import export_models as models
+import numpy as np
+import pytest
+
+from tflite_export import export, micro, tflm
+from tflite_export.aligned import ALIGNMENT, aligned
+from tflite_export.device import Case
+from tflite_export.encode import encode
+from tflite_export.graph import Graph, schema
+from tflite_export.pruned import attach, candidates, expanded
+from tflite_export.runtime import predict
+from tflite_export.targets import target
+
+INTERPRETER = pytest.mark.skipif(
+    not micro.installed(), reason="tflite-micro has wheels for Linux on x86-64 only"
+)
+
+
+@pytest.fixture(scope="module")
+def dense(tmp_path_factory):
+    """{number format: (dense file, inputs, names of the weights)}, made once."""
+    model, data = models.cnn("tf_keras"), models.examples(40, 12, 12, 2)
+    made = {}
+    for quantize in ("none", "int8", "int16x8"):
+        path = tmp_path_factory.mktemp("dense") / "m.tflite"
+        export(model, path, target="tflm", quantize=quantize, sparse=False, data=data)
+        content = path.read_bytes()
+        names = {at: f"weight {at[1]}" for at, a in Graph(content).constants().items()
+                 if a.ndim > 1}
+        made[quantize] = content, {"input": data[:4]}, names
+    return made
+
+
+@INTERPRETER
+@pytest.mark.parametrize("family", ["keras", "tf_keras"])
+def test_a_model_is_smaller_and_verified_where_it_runs(family, tmp_path):
+    model, data = models.cnn(family), models.examples(80, 12, 12, 2)
+    path = tmp_path / "m.tflite"
+    report = export(model, path, target="tflm", quantize="int8", data=data)
+    content = path.read_bytes()
+    assert report.sparse and report.bytes == len(content) < 0.6 * report.dense_bytes
+    assert report.examples == 64 and report.agreement >= 0.9 and not report.missing
+    measured = {found.name: found.value for found in report.measured}
+    before = {found.name: found.value for found in report.dense_measured}
+    assert measured["flash"] == report.bytes and before["flash"] == report.dense_bytes
+    assert before["arena"] < measured["arena"] == micro.arena_bytes(content)
+    assert "more RAM" in " ".join(report.remarks)
+    # The largest kernel and its activations fit, or the arena would be too small.
+    assert measured["arena"] > max(tensor.elements for tensor in report.tensors)
+    zeros = {tensor.name: tensor.zeros for tensor in report.tensors}
+    assert all(zeros[name] >= count for name, count in models.zeros_in(model).items())
+
+
+@INTERPRETER
+@pytest.mark.parametrize("quantize", ["none", "int8", "int16x8"])
+def test_outputs_are_bit_identical(dense, quantize):
+    content, inputs, names = dense[quantize]
+    packed = tflm.pack(content, Case(quantize, names, inputs))
+    assert len(packed.encodings) >= 3 and len(packed.content) < 0.7 * len(content)
+    before, after = (tflm.run(file, inputs)["output"] for file in (content, packed.content))
+    assert np.array_equal(before, after) and np.ptp(before) > 0
+    # Without the interpreter LiteRT runs the same weights, decoded.
+    decoded = expanded(packed.content)
+    assert np.array_equal(predict(decoded, inputs)["output"], predict(content, inputs)["output"])
+    assert expanded(content) == content
+    for file in (packed.content, packed.dense):
+        _buffers_are_aligned(file)
+
+
+def _buffers_are_aligned(content):
+    model = schema().Model.GetRootAs(content, 0)
+    tables = [model.Buffers(number)._tab for number in range(model.BuffersLength())]
+    places = [table.Vector(table.Offset(4)) for table in tables if table.Offset(4)]
+    assert len(places) > 8 and not any(place % ALIGNMENT for place in places)
+
+
+@INTERPRETER
+def test_flash_is_smallest_under_every_ram_budget(dense):
+    """Against every subset of the weights, each measured."""
+    content, inputs, names = dense["none"]
+    plain = tflm.pack(content, Case("none", names, inputs, sparse=False)).content
+    found = candidates(Graph(plain))
+    assert len(found) == 4
+    measured = []
+    for count in range(len(found) + 1):
+        for chosen in itertools.combinations(found, count):
+            graph = Graph(plain)
+            attach(graph, {at: found[at].packed for at in chosen})
+            file = aligned(graph)
+            measured.append((len(file), micro.arena_bytes(file)))
+    budgets = sorted({arena for _, arena in measured})
+    assert len(budgets) > 6
+    for budget in budgets:
+        packed = tflm.pack(content, Case("none", names, inputs, True, tflm.Micro(budget)))
+        assert len(packed.content) == min(size for size, arena in measured if arena <= budget)
+        assert micro.arena_bytes(packed.content) <= budget
+    with pytest.raises(ValueError, match=f"too small: .* arena of {budgets[0]:,} bytes"):
+        tflm.pack(content, Case("none", names, inputs, True, tflm.Micro(budgets[0] - 1)))
+    left = " ".join(
+        tflm.pack(content, Case("none", names, inputs, True, tflm.Micro(budgets[-2]))).remarks
+    )
+    assert f"dense, to keep the arena within {budgets[-2]} bytes" in left
+
+
+@INTERPRETER
+def test_a_budget_too_small_leaves_the_old_file(tmp_path):
+    path = tmp_path / "m.tflite"
+    path.write_bytes(b"old")
+    with pytest.raises(ValueError, match="ram_bytes=500 is too small"):
+        export(models.mlp("keras"), path, target=target("tflm", ram_bytes=500))
+    assert path.read_bytes() == b"old" and os.listdir(tmp_path) == ["m.tflite"]
+
+
+@INTERPRETER
+def test_what_the_interpreter_says_is_in_the_error(dense):
+    content, inputs, names = dense["none"]
+    sparse = encode(content, "none").content
+    assert len(sparse) < len(content)
+    with pytest.raises(RuntimeError, match="refuses the file: .*DENSIFY"):
+        micro.predict(sparse, inputs)
+    with pytest.raises(ValueError, match="expected 1"):
+        micro.predict(content, inputs, batch=2)
+    assert "DENSIFY" in tflm.measure(sparse).missing[0]
+    with pytest.raises(ValueError, match="no operator DENSIFY; replace"):
+        tflm.pack(sparse, Case("none", names, inputs))
+
+
+def test_without_the_interpreter_the_report_says_so(dense, monkeypatch):
+    content, inputs, names = dense["int8"]
+    monkeypatch.setitem(sys.modules, "tflite_micro", None)
+    monkeypatch.setattr(micro, "installed", lambda: False)
+    packed = tflm.pack(content, Case("int8", names, inputs))
+    assert packed.encodings
+    assert np.array_equal(tflm.run(packed.content, inputs)["output"],
+                          predict(content, inputs)["output"])
+    measured = tflm.measure(packed.content)
+    assert [value.name for value in measured.values] == ["flash"]
+    assert "pip install 'tfprune[micro]'" in measured.missing[0]
+    with pytest.raises(ValueError, match="cannot be checked: .* not installed"):
+        tflm.pack(content, Case("int8", names, inputs, True, tflm.Micro(10**6)))
+
+
+@pytest.mark.parametrize("value", [0, -1, 1.5, "64k"])
+def test_impossible_budgets(value):
+    with pytest.raises(ValueError, match="ram_bytes=.* at least 1"):
+        target("tflm", ram_bytes=value)

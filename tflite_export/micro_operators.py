@@ -1,0 +1,52 @@
+"""The operators that TFLite Micro has, and how a program asks for them."""
+
+from __future__ import annotations
+
+from tflite_export.graph import Graph
+from tflite_export.pruned import OPERATOR
+
+__all__ = ["used", "resolver_method", "unknown"]
+
+_OPERATORS = frozenset("""
+    ABS ADD ADD_N ARG_MAX ARG_MIN ASSIGN_VARIABLE AVERAGE_POOL_2D BATCH_MATMUL BATCH_TO_SPACE_ND
+    BROADCAST_ARGS BROADCAST_TO CALL_ONCE CAST CEIL CONCATENATION CONV_2D COS CUMSUM
+    DEPTHWISE_CONV_2D DEPTH_TO_SPACE DEQUANTIZE DIV DYNAMIC_UPDATE_SLICE ELU EMBEDDING_LOOKUP EQUAL
+    EXP EXPAND_DIMS FILL FLOOR FLOOR_DIV FLOOR_MOD FULLY_CONNECTED GATHER GATHER_ND GREATER
+    GREATER_EQUAL HARD_SWISH IF L2_NORMALIZATION L2_POOL_2D LEAKY_RELU LESS LESS_EQUAL LOG
+    LOGICAL_AND LOGICAL_NOT LOGICAL_OR LOGISTIC LOG_SOFTMAX MAXIMUM MAX_POOL_2D MEAN MINIMUM
+    MIRROR_PAD MUL NEG NOT_EQUAL PACK PAD PADV2 PRELU QUANTIZE READ_VARIABLE REDUCE_ALL REDUCE_MAX
+    REDUCE_MIN RELU RELU6 RESHAPE RESIZE_BILINEAR RESIZE_NEAREST_NEIGHBOR REVERSE_V2 ROUND RSQRT
+    SELECT_V2 SHAPE SIN SLICE SOFTMAX SPACE_TO_BATCH_ND SPACE_TO_DEPTH SPLIT SPLIT_V SQRT SQUARE
+    SQUARED_DIFFERENCE SQUEEZE STRIDED_SLICE SUB SUM SVDF TANH TRANSPOSE TRANSPOSE_CONV
+    UNIDIRECTIONAL_SEQUENCE_LSTM UNPACK VAR_HANDLE WHILE ZEROS_LIKE
+""".split()) | {OPERATOR}
+
+# Names that do not follow from the operator's by writing its words in capitals and small letters.
+_METHODS = {
+    OPERATOR: "AddDecode", "BATCH_MATMUL": "AddBatchMatMul", "CUMSUM": "AddCumSum",
+    "PADV2": "AddPadV2", "UNIDIRECTIONAL_SEQUENCE_LSTM": "AddUnidirectionalSequenceLSTM",
+}
+
+
+def used(graph: Graph) -> tuple[str, ...]:
+    """Names of the operators of a file, each once, in alphabetical order."""
+    return tuple(sorted({
+        graph.operator_name(operator)
+        for number in range(len(graph.model.subgraphs)) for operator in graph.operators(number)
+    }))
+
+
+def unknown(graph: Graph) -> tuple[str, ...]:
+    """Names of the operators of a file that TFLite Micro does not have."""
+    return tuple(name for name in used(graph) if name not in _OPERATORS)
+
+
+def resolver_method(operator: str) -> str:
+    """The method of MicroMutableOpResolver that adds an operator.
+
+    Example:
+        >>> resolver_method("DEPTHWISE_CONV_2D"), resolver_method("TFLM_DECODE")
+        ('AddDepthwiseConv2D', 'AddDecode')
+    """
+    words = (word.capitalize() for word in operator.replace("2D", "2-d").split("_"))
+    return _METHODS.get(operator) or "Add" + "".join(words).replace("2-d", "2D")
