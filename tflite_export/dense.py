@@ -7,8 +7,9 @@ import math
 import numpy as np
 
 from tflite_export.graph import Graph, number_type, schema
+from tflite_export.pruned import expanded
 
-__all__ = ["densified"]
+__all__ = ["densified", "plain"]
 
 
 def densified(content: bytes) -> tuple[bytes, tuple[str, ...]]:
@@ -53,6 +54,15 @@ def densified(content: bytes) -> tuple[bytes, tuple[str, ...]]:
         tensor.sparsity = None
     _without_densify(graph)
     return graph.content(), tuple(names)
+
+
+def plain(content: bytes) -> bytes:
+    """The file with every weight dense, however it was encoded: by sparsity tables or bitmaps.
+
+    Raises:
+        ValueError: no .tflite file, or an encoding that is damaged or not known.
+    """
+    return densified(expanded(content))[0]
 
 
 def _without_densify(graph: Graph) -> None:

@@ -1,11 +1,19 @@
-"""Arm's Ethos-U accelerators: dense int8 files, compiled by Vela."""
+"""Arm's Ethos-U accelerators: dense int8 files, compiled by Vela, which packs the zeros."""
 
 from __future__ import annotations
 
+import functools
+
+import numpy as np
+
+from tflite_export import vela
+from tflite_export.dense import plain
 from tflite_export.device import Case, Measured, Packed, Quantity, Target
+from tflite_export.graph import Graph, schema
+from tflite_export.remarks import listed
 from tflite_export.runtime import predict
 
-__all__ = ["ACCELERATORS", "ethos_u", "measure", "pack"]
+__all__ = ["ACCELERATORS", "ethos_u", "follows_two_of_four", "measure", "pack"]
 
 ACCELERATORS = (
     "ethos-u55-32", "ethos-u55-64", "ethos-u55-128", "ethos-u55-256", "ethos-u65-256",
@@ -17,6 +25,7 @@ _NO_SPARSE = (
     "Vela takes dense int8 weights only; it packs the zeros itself, so they reduce flash traffic "
     "there"
 )
+_KEPT, _GROUP = 2, 4
 
 
 def ethos_u(accelerator: str) -> Target:
@@ -31,20 +40,101 @@ def ethos_u(accelerator: str) -> Target:
     """
     return Target(
         name=accelerator, runtime="Ethos-U through Vela", quantize=("int8",), integer_io=True,
-        no_sparse=_NO_SPARSE, pack=pack, run=predict, measure=measure,
+        no_sparse=_NO_SPARSE, options=vela.Memory(), run=predict,
+        pack=functools.partial(pack, accelerator), measure=functools.partial(measure, accelerator),
     )
 
 
-def pack(dense: bytes, case: Case) -> Packed:
-    """The dense file: Vela packs the zeros."""
-    return Packed(dense, {}, (_NO_SPARSE,))
+def pack(accelerator: str, dense: bytes, case: Case) -> Packed:
+    """The dense file, and what the accelerator makes of it.
+
+    Args:
+        accelerator: one of `ACCELERATORS`.
+        dense: the converted int8 file; encoded weights are made dense.
+        case: `case.options` is a `vela.Memory`.
+    Raises:
+        ValueError: Vela leaves every operator to the CPU.
+    """
+    dense = plain(dense)
+    remarks = [
+        _NO_SPARSE,
+        "run in LiteRT for verification: the accelerator's arithmetic cannot be run here",
+    ]
+    if accelerator.startswith("ethos-u85"):
+        remarks += _two_of_four(dense, case)
+    if vela.installed():
+        memory = case.options or vela.Memory()
+        system, mode = memory.chosen(accelerator)
+        remarks.append(f"Vela's numbers are estimates, here for {system} with {mode}")
+        try:
+            found = vela.compiled(dense, accelerator, memory)
+        except RuntimeError:
+            # `measure` says so in the report, where the numbers would be.
+            return Packed(dense, {}, tuple(remarks))
+        reasons = [f"{name} ({reason})" for name, reason in found.on_cpu.items()]
+        if reasons and not found.on_npu:
+            raise ValueError(
+                f"{accelerator} executes no operator of this model: {listed(reasons)}; replace "
+                "these layers, or choose target='tflm'"
+            )
+        if reasons:
+            remarks.append(f"left to the CPU by Vela: {listed(reasons)}")
+    return Packed(dense, {}, tuple(remarks))
 
 
-def measure(content: bytes, options=None) -> Measured:
-    """The size of a file.
+def measure(accelerator: str, content: bytes, options: vela.Memory | None = None) -> Measured:
+    """Vela's estimate of flash, SRAM, cycles and time; the size of the file in any case.
 
     Example:
-        >>> measure(b"abc").to_dict()
-        {'file': (3, 'bytes')}
+        >>> measure("ethos-u55-128", b"no model").values[0]
+        Quantity(name='file', value=8, unit='bytes')
     """
-    return Measured((Quantity("file", len(content), "bytes"),))
+    options = options or vela.Memory()
+    file = Quantity("file", len(content), "bytes")
+    if not vela.installed():
+        return Measured((file,), (f"flash, SRAM, cycles and time not estimated: {vela.MISSING}",))
+    try:
+        if plain(content) is not content:
+            raise ValueError("its weights are encoded, which Vela reads as garbage")
+        found = vela.compiled(content, accelerator, options)
+    except (RuntimeError, ValueError) as error:
+        return Measured((file,), (f"flash, SRAM, cycles and time not estimated: {error}",))
+    return Measured((file, *found.values))
+
+
+def _two_of_four(dense: bytes, case: Case) -> list[str]:
+    """Which weights let the U85 skip half of the multiplications, and how to get there."""
+    graph = Graph(dense)
+    ops = schema().BuiltinOperator
+    fitting, others = [], []
+    for at, array in sorted(graph.constants().items()):
+        readers = graph.readers(at[1], at[0])
+        codes = {graph.code(operator) for operator, position in readers if position == 1}
+        if at not in case.names or not codes or codes - {ops.CONV_2D, ops.FULLY_CONNECTED}:
+            continue
+        (fitting if follows_two_of_four(array) else others).append(case.names[at])
+    remarks = []
+    if fitting:
+        remarks.append(
+            "at most 2 of 4 weights along the input channels are not zero, which the U85 reads as "
+            f"2:4 and multiplies at up to twice the rate: {listed(fitting)}"
+        )
+    if others:
+        remarks.append(
+            "not 2:4 along the input channels, so every zero is multiplied: "
+            f"{listed(others)}; prune with structure=tfprune.NofM(2, 4), sparsity 0.5"
+        )
+    return remarks
+
+
+def follows_two_of_four(array: np.ndarray) -> bool:
+    """Whether each 4 consecutive entries of the last axis (a shorter rest included) have at most 2
+    that are not zero.
+
+    Example:
+        >>> follows_two_of_four(np.array([[0, 1, 2, 0, 3]])), follows_two_of_four(np.ones((1, 3)))
+        (True, False)
+    """
+    rows = array.reshape(-1, array.shape[-1]) != 0
+    padded = np.pad(rows, ((0, 0), (0, -rows.shape[1] % _GROUP)))
+    return bool(np.all(padded.reshape(len(rows), -1, _GROUP).sum(-1) <= _KEPT))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import struct
 from types import ModuleType
 
 import numpy as np
@@ -51,7 +52,12 @@ class Graph:
     def __init__(self, content: bytes):
         from ai_edge_litert.tools import flatbuffer_utils
 
-        self.model = flatbuffer_utils.read_model_from_bytearray(bytearray(content))
+        try:
+            self.model = flatbuffer_utils.read_model_from_bytearray(bytearray(content))
+        except (AttributeError, IndexError, TypeError, ValueError, struct.error) as error:
+            raise ValueError(
+                f"{len(content):,} bytes that are no .tflite file, or a damaged one ({error})"
+            ) from error
 
     def content(self) -> bytes:
         """The file's bytes."""

@@ -110,6 +110,12 @@ def _enough(content: bytes) -> int:
     total = 0
     for number, subgraph in enumerate(graph.model.subgraphs):
         for index, tensor in enumerate(subgraph.tensors):
+            if tensor.sparsity is not None:
+                # It would compute with the packed bytes as if they were the weights.
+                raise RuntimeError(
+                    f"TFLite Micro reads no sparse encoding, and {graph.name(number, index)!r} "
+                    "has one; export the model for target='tflm'"
+                )
             total += 1024
             if not graph.bytes_of(number, index):
                 shape = () if tensor.shape is None else tuple(int(n) for n in tensor.shape)

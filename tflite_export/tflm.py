@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from tflite_export import micro, runtime
 from tflite_export.aligned import aligned
 from tflite_export.budget import choose
+from tflite_export.dense import plain
 from tflite_export.device import Case, Measured, Packed, Quantity, Target
 from tflite_export.graph import Graph
 from tflite_export.micro_operators import unknown
@@ -54,33 +55,33 @@ def pack(dense: bytes, case: Case) -> Packed:
     """Align a dense file, and encode the weights that save flash without breaking the RAM budget.
 
     Args:
-        dense: the converted file.
+        dense: the converted file; sparse-encoded weights are made dense first.
         case: `case.options` is a `Micro`.
     Raises:
         ValueError: an operator that TFLite Micro does not have, a RAM budget that is too small,
             or one that cannot be checked because the interpreter is not installed.
     """
-    plain = _prepared(dense)
-    least = _refused(plain)
+    prepared = _prepared(plain(dense))
+    least = _refused(prepared)
     ram_bytes = None if case.options is None else case.options.ram_bytes
     if ram_bytes is not None and least is None:
         raise ValueError(f"ram_bytes={ram_bytes:,} cannot be checked: {micro.MISSING}")
-    graph = Graph(plain)
+    graph = Graph(prepared)
     found = candidates(graph) if case.sparse else {}
 
     def encoded(places) -> bytes:
-        edited = Graph(plain)
+        edited = Graph(prepared)
         attach(edited, {place: found[place].packed for place in places})
         return aligned(edited)
 
     chosen = tuple(found)
     if ram_bytes is not None:
         chosen = choose(found, ram_bytes, lambda places: micro.arena_bytes(encoded(places)))
-    content = encoded(chosen) if chosen else plain
-    if len(content) >= len(plain):
-        content, chosen = plain, ()
+    content = encoded(chosen) if chosen else prepared
+    if len(content) >= len(prepared):
+        content, chosen = prepared, ()
     remarks = _remarks(case, set(found), set(chosen), ram_bytes)
-    return Packed(content, dict.fromkeys(chosen, LABEL), remarks, plain)
+    return Packed(content, dict.fromkeys(chosen, LABEL), remarks, prepared)
 
 
 def _remarks(case: Case, found: set, chosen: set, ram_bytes: int | None) -> tuple[str, ...]:
@@ -110,7 +111,8 @@ def measure(content: bytes, options=None) -> Measured:
     if not micro.installed():
         return Measured((flash,), (f"arena not measured: {micro.MISSING}",))
     try:
-        return Measured((flash, Quantity("arena", micro.arena_bytes(content), "bytes")))
+        arena = micro.arena_bytes(content)
+        return Measured((flash, Quantity("arena", arena, "bytes")))
     except (RuntimeError, ValueError) as error:
         return Measured((flash,), (f"arena not measured: {error}",))
 

@@ -1,0 +1,150 @@
+"""Running Vela, Arm's compiler for the Ethos-U, on a .tflite file: what it says of the network."""
+
+from __future__ import annotations
+
+import csv
+import functools
+import importlib.util
+import math
+import re
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tflite_export.device import Quantity
+
+__all__ = ["MISSING", "Compiled", "Memory", "compiled", "installed"]
+
+MISSING = "Vela is not installed; pip install 'tfprune[ethos-u]'"
+
+# Where Vela falls back to when nothing is asked for, said here so that numbers stay comparable.
+_DEFAULTS = {
+    "ethos-u55": ("Ethos_U55_High_End_Embedded", "Shared_Sram"),
+    "ethos-u65": ("Ethos_U65_Client_Server", "Dedicated_Sram_384KB"),
+    "ethos-u85": ("Ethos_U85_SYS_DRAM_Mid", "Dedicated_Sram_384KB"),
+}
+_KIB = 1024
+# Column of the summary -> name, unit and factor. Vela's own estimates, from its model of the NPU.
+_COLUMNS = {
+    "off_chip_flash_memory_used": ("flash", "bytes", _KIB),
+    "on_chip_flash_memory_used": ("on-chip flash", "bytes", _KIB),
+    "sram_memory_used": ("SRAM", "bytes", _KIB),
+    "dram_memory_used": ("DRAM", "bytes", _KIB),
+    "total_npu_encoded_weights": ("packed weights", "bytes", 1),
+    "cycles_npu": ("NPU cycles", "cycles", 1),
+    "cycles_total": ("cycles", "cycles", 1),
+    "inference_time": ("time", "ms", 1e3),
+}
+
+
+@dataclass(frozen=True)
+class Memory:
+    """The system around the accelerator, as Vela's configuration file describes it.
+
+    Fields: `system` and `memory` = its system configuration and memory mode, None for what Vela
+    takes by default; `config` = the configuration file; `seconds` = how long Vela may take.
+
+    Example:
+        >>> Memory(system="Ethos_U55_Deep_Embedded", memory="Sram_Only").config
+        'Arm/vela.ini'
+    """
+
+    system: str | None = None
+    memory: str | None = None
+    config: str = "Arm/vela.ini"
+    seconds: float = 600
+
+    def chosen(self, accelerator: str) -> tuple[str, str]:
+        """System configuration and memory mode for an accelerator, e.g. "ethos-u55-128"."""
+        system, memory = _DEFAULTS[accelerator.rpartition("-")[0]]
+        return self.system or system, self.memory or memory
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """What Vela said.
+
+    Fields: `values` = flash, SRAM, cycles and so on, its estimates; `on_cpu` = {operator: reason}
+    of what the accelerator does not execute; `on_npu` = how many operators it does.
+    """
+
+    values: tuple[Quantity, ...]
+    on_cpu: dict[str, str] = field(default_factory=dict)
+    on_npu: int = 0
+
+
+def installed() -> bool:
+    """Whether the package ethos-u-vela is there."""
+    return importlib.util.find_spec("ethosu") is not None
+
+
+@functools.lru_cache(maxsize=8)
+def compiled(content: bytes, accelerator: str, memory: Memory = Memory()) -> Compiled:
+    """Compile a dense int8 file for an accelerator and read the summary.
+
+    In a process of its own: Vela dies of some files.
+
+    Args:
+        content: bytes of a .tflite file without any sparse encoding.
+        accelerator: a configuration, e.g. "ethos-u55-128".
+        memory: the system around it.
+    Raises:
+        RuntimeError: Vela failed or took too long; its message is in the error.
+    """
+    system, mode = memory.chosen(accelerator)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.tflite"
+        path.write_bytes(content)
+        command = [
+            sys.executable, "-m", "ethosu.vela", str(path), "--output-dir", folder,
+            "--accelerator-config", accelerator, "--config", memory.config,
+            "--system-config", system, "--memory-mode", mode,
+        ]
+        try:
+            done = subprocess.run(
+                command, capture_output=True, text=True, errors="replace", check=False,
+                timeout=memory.seconds, stdin=subprocess.DEVNULL,
+            )
+        except subprocess.TimeoutExpired as error:
+            raise RuntimeError(
+                f"Vela did not finish within {memory.seconds:g} seconds; allow more (seconds=)"
+            ) from error
+        found = sorted(Path(folder).glob("*_summary_*.csv"))
+        if done.returncode or not found:
+            raise RuntimeError(f"Vela failed: {_message(done)}")
+        with found[0].open(newline="") as file:
+            row = next(csv.DictReader(file))
+    npu = re.search(r"NPU operators = (\d+)", done.stdout)
+    return Compiled(_quantities(row), _fallbacks(done.stdout), int(npu[1]) if npu else 0)
+
+
+def _quantities(row: dict[str, str]) -> tuple[Quantity, ...]:
+    values = []
+    for column, (name, unit, factor) in _COLUMNS.items():
+        value = float(row.get(column) or math.nan) * factor
+        if not math.isfinite(value) or (value == 0 and unit == "bytes"):
+            continue
+        values.append(Quantity(name, value if unit == "ms" else round(value), unit))
+    return tuple(values)
+
+
+def _fallbacks(printed: str) -> dict[str, str]:
+    """Operators that Vela leaves to the CPU, and the first reason it gives for each kind."""
+    found: dict[str, str] = {}
+    for name, reason in re.findall(
+        r"Warning \(supported operators\) operator: ([^,\n]+).*?\nReason: ([^\n]+)", printed
+    ):
+        found.setdefault(name.strip(), reason.strip())
+    return found
+
+
+def _message(done: subprocess.CompletedProcess) -> str:
+    lines = [line.strip() for line in (done.stderr + "\n" + done.stdout).splitlines()]
+    telling = [line for line in lines if re.match(r"[\w.]*(Error|Exception)\b", line)]
+    if telling:
+        return " ".join(telling[:3])[:600]
+    if done.returncode < 0:
+        return f"it was ended by signal {-done.returncode}"
+    return f"exit code {done.returncode}: " + " ".join(filter(None, lines))[-300:]
