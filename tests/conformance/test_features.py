@@ -58,14 +58,11 @@ def test_several_steps_per_execution_give_the_same_masks(family, way):
         np.testing.assert_array_equal(one.kernel.numpy(), other.kernel.numpy())
 
 
-@in_turn
-def test_jit_compile(family, way):
-    run(family, way, jit_compile=True)
-
-
-@the_other_turn
-def test_jit_compile_with_several_steps_per_execution(family, way):
-    run(family, way, jit_compile=True, steps_per_execution=3)
+@pytest.mark.parametrize("family, way, steps", [
+    ("keras", "callback", 1), ("tf_keras", "wrapped", 3)])
+def test_jit_compile(family, way, steps):
+    # The other way round: with a gate that acts, and in loops of one's own.
+    run(family, way, jit_compile=True, steps_per_execution=steps)
 
 
 @contextlib.contextmanager

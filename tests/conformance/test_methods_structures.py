@@ -117,15 +117,23 @@ def assert_equal_everywhere(name, rule, weights, sites):
     if as_rank and name != "magnitude" and not (name == "random" and plain):
         assert_equal_scores(rule, weights, sites)
         return
-    compiled = tf.function(lambda w, s: masks_of(rule, w, sites, s), autograph=False,
-                           jit_compile=not rule.is_measured)
     tensors = [tf.constant(weight) for weight in weights]
+
+    def compiled(turn, **settings):
+        return tf.function(lambda w, s: masks_of(rule, w[turn], sites[turn], s), autograph=False,
+                           **settings)
+
+    # To compile takes seconds, so each structure is compiled for every other layout, and the
+    # layouts take turns.
+    turn = slice(STRUCTURES.index(rule.structure) % 2, None, 2)
+    forms = [(slice(None), compiled(slice(None)))] if rule.is_measured else [
+        (slice(None), lambda w, s: masks_of(rule, w, sites, s)),
+        (turn, compiled(turn, jit_compile=True))]
     for sparsity in SPARSITIES[1:]:
-        expected = masks_of(rule, weights, sites, sparsity)
-        level = tf.constant(sparsity, tf.float64)
-        eager = [] if rule.is_measured else [masks_of(rule, tensors, sites, level)]
-        for form in (*eager, compiled(tensors, level)):
-            for mask, other, site in zip(expected, form, sites):
+        for part, form in forms:
+            expected = masks_of(rule, weights[part], sites[part], sparsity)
+            found = form(tensors, tf.constant(sparsity, tf.float64))
+            for mask, other, site in zip(expected, found, sites[part], strict=True):
                 assert isinstance(mask, np.ndarray) and mask.dtype == bool
                 np.testing.assert_array_equal(mask, other.numpy(), site.name)
 
