@@ -8,7 +8,7 @@ from types import ModuleType
 
 import numpy as np
 
-__all__ = ["Graph", "number_type", "schema"]
+__all__ = ["Graph", "number_type", "schema", "text"]
 
 
 @functools.cache
@@ -71,7 +71,7 @@ class Graph:
 
     def name(self, subgraph: int, index: int) -> str:
         """The tensor's name, as text."""
-        return _text(self.tensor(subgraph, index).name)
+        return text(self.tensor(subgraph, index).name)
 
     def constants(self) -> dict[tuple[int, int], np.ndarray]:
         """Every stored dense tensor of a known number type, as it is stored (not dequantised)."""
@@ -137,7 +137,7 @@ class Graph:
 
     def custom_name(self, operator) -> str:
         """The name of a custom operator, "" for a builtin one."""
-        return _text(self.model.operatorCodes[operator.opcodeIndex].customCode)
+        return text(self.model.operatorCodes[operator.opcodeIndex].customCode)
 
     def operator_name(self, operator) -> str:
         """The name of an operator, e.g. "CONV_2D", or that of a custom one."""
@@ -148,7 +148,7 @@ class Graph:
         """Index of the table entry for a custom operator, added if it is not there."""
         fb = schema()
         for index, entry in enumerate(self.model.operatorCodes):
-            if _text(entry.customCode) == name:
+            if text(entry.customCode) == name:
                 return index
         entry = fb.OperatorCodeT()
         entry.builtinCode = entry.deprecatedBuiltinCode = fb.BuiltinOperator.CUSTOM
@@ -170,5 +170,6 @@ class Graph:
         return len(self.model.operatorCodes) - 1
 
 
-def _text(name: bytes | str | None) -> str:
+def text(name: bytes | str | None) -> str:
+    """A string of a file, which may be missing or hold bytes that are no text."""
     return name.decode("utf-8", "replace") if isinstance(name, bytes) else str(name or "")

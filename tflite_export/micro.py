@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import importlib.util
 import re
+from dataclasses import dataclass
 
 import numpy as np
 
-from tflite_export.graph import Graph, number_type
+from tflite_export.graph import Graph, number_type, text
 from tflite_export.quiet import quiet
 from tflite_export.runtime import dequantised, quantised
 
-__all__ = ["MISSING", "arena_bytes", "installed", "predict"]
+__all__ = ["MISSING", "Port", "arena_bytes", "execute", "installed", "ports", "predict"]
 
 MISSING = "TFLite Micro's interpreter is not installed; pip install 'tfprune[micro]'"
 
@@ -19,6 +20,22 @@ MISSING = "TFLite Micro's interpreter is not installed; pip install 'tfprune[mic
 def installed() -> bool:
     """Whether the package tflite-micro is there (Linux on x86-64 only)."""
     return importlib.util.find_spec("tflite_micro") is not None
+
+
+@dataclass(frozen=True)
+class Port:
+    """An input or output of a file: its name in the signature, shape, stored type, and scale and
+    zero point (0.0 and 0 where values are stored as they are)."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    quantization: tuple[float, int]
+
+    @property
+    def detail(self) -> dict:
+        """As `runtime.quantised` takes it."""
+        return {"dtype": self.dtype, "quantization": self.quantization}
 
 
 def predict(
@@ -38,22 +55,38 @@ def predict(
     """
     if batch != 1:
         raise ValueError(f"got batch={batch}, expected 1: TFLite Micro has no open batch")
-    taken, given = _signature(content)
+    taken, given = ports(content)
+    stored = execute(content, [quantised(inputs[port.name], port.detail) for port in taken])
+    return {
+        port.name: dequantised(array, port.detail)
+        for port, array in zip(given, stored, strict=True)
+    }
+
+
+def execute(content: bytes, inputs: list[np.ndarray]) -> list[np.ndarray]:
+    """Run examples through a file, in the numbers that it stores.
+
+    Args:
+        content: bytes of a .tflite file.
+        inputs: an array [examples, ...] for each input, in the file's order and types.
+    Returns:
+        An array [examples, ...] for each output, in the file's order and types.
+    Raises:
+        RuntimeError: TFLite Micro cannot load or execute the file; its message is in the error.
+    """
+    outputs = len(Graph(content).model.subgraphs[0].outputs)
+    rows = []
     with quiet() as errors:
         interpreter = _loaded(content, errors)
-        details = {n: _detail(interpreter.get_input_details(i)) for n, i in taken.items()}
-        ready = {name: quantised(array, details[name]) for name, array in inputs.items()}
-        rows: dict[str, list[np.ndarray]] = {name: [] for name in given}
-        for row in range(len(next(iter(ready.values())))):
+        for row in range(len(inputs[0])):
             if row:
                 interpreter.reset()
-            for name, array in ready.items():
-                interpreter.set_input(np.ascontiguousarray(array[row : row + 1]), taken[name])
+            for position, array in enumerate(inputs):
+                interpreter.set_input(np.ascontiguousarray(array[row : row + 1]), position)
             _invoke(interpreter, errors)
-            for name, position in given.items():
-                rows[name].append(np.array(interpreter.get_output(position)))
-        results = {n: _detail(interpreter.get_output_details(i)) for n, i in given.items()}
-    return {name: dequantised(np.concatenate(rows[name]), results[name]) for name in given}
+            # Copied: the interpreter uses this memory again.
+            rows.append([np.array(interpreter.get_output(n)) for n in range(outputs)])
+    return [np.concatenate(arrays) for arrays in zip(*rows, strict=True)]
 
 
 def arena_bytes(content: bytes) -> int:
@@ -123,27 +156,26 @@ def _enough(content: bytes) -> int:
     return total + (1 << 20)
 
 
-def _signature(content: bytes) -> tuple[dict[str, int], dict[str, int]]:
-    """{name: position} of inputs and outputs, by the names that the file's signature gives."""
+def ports(content: bytes) -> tuple[list[Port], list[Port]]:
+    """Inputs and outputs of a file, in its order, by the names that its signature gives."""
     graph = Graph(content)
     subgraph = graph.model.subgraphs[0]
     known = graph.model.signatureDefs or []
     found = []
-    for tensors, names in (
+    for tensors, entries in (
         (subgraph.inputs, known[0].inputs if known else []),
         (subgraph.outputs, known[0].outputs if known else []),
     ):
-        places = {int(tensor): position for position, tensor in enumerate(tensors)}
-        named = {
-            entry.name.decode() if isinstance(entry.name, bytes) else entry.name:
-            places[entry.tensorIndex] for entry in names
-        }
-        found.append(named or {graph.name(0, tensor): at for tensor, at in places.items()})
+        names = {entry.tensorIndex: text(entry.name) for entry in entries}
+        found.append([_port(graph, int(index), names) for index in tensors])
     return found[0], found[1]
 
 
-def _detail(details: dict) -> dict:
-    scales = details["quantization_parameters"]["scales"]
-    zeros = details["quantization_parameters"]["zero_points"]
-    pair = (float(scales[0]), int(zeros[0])) if len(scales) else (0.0, 0)
-    return {"dtype": np.dtype(details["dtype"]), "quantization": pair}
+def _port(graph: Graph, index: int, names: dict[int, str]) -> Port:
+    tensor = graph.tensor(0, index)
+    table = tensor.quantization
+    pair = (0.0, 0)
+    if table is not None and table.scale is not None and len(table.scale):
+        pair = float(table.scale[0]), int(table.zeroPoint[0])
+    shape = () if tensor.shape is None else tuple(int(n) for n in tensor.shape)
+    return Port(names.get(index) or graph.name(0, index), shape, number_type(tensor.type), pair)
