@@ -7,9 +7,9 @@ import numpy as np
 from tflite_export import formats
 from tflite_export.attach import attach
 from tflite_export.device import Packed
-from tflite_export.gate import refusal
 from tflite_export.graph import Graph, schema
 from tflite_export.remarks import listed
+from tflite_export.xnnpack import Verdict, verdict
 
 __all__ = ["encode"]
 
@@ -20,21 +20,39 @@ _TABLE, _DENSIFY = 160, 200
 # kernel is slower than the dense one (measured on x86 with 512x512: even at 0.75), so there a
 # weight may only get smaller.
 _BLOCK, _FAST_FROM = 4, 0.75
+_REFUSED = {
+    "dynamic": (
+        "sparse encoding refused: LiteRT mis-executes sparse weights under dynamic range "
+        "quantization (convolutions fail to prepare, block-sparse dense layers return wrong "
+        "values)"
+    ),
+    "int16x8": (
+        "sparse encoding refused: sparse weights beside 16-bit activations are not known to run "
+        "correctly"
+    ),
+}
+_EXPANDED = (
+    "weights encoded as csr are expanded when the file is loaded: the file is smaller, inference "
+    "is not faster and loading is slower"
+)
 
 
 def encode(
-    content: bytes, quantize: str, names: dict[tuple[int, int], str] | None = None
+    content: bytes, quantize: str, *, names: dict[tuple[int, int], str] | None = None,
+    judged: Verdict | None = None,
 ) -> Packed:
     """Encode weights sparsely where the tensor and the whole file get smaller, and never else.
 
     Convolutions (and float dense layers with scattered zeros): TFLite CSR behind DENSIFY, which
     is expanded at load. Float dense layers whose zeros fill blocks of 1x4 along the inputs: read
-    directly by the kernel, so they are smaller and faster.
+    directly by the kernel, so they are smaller and faster. A DENSIFY may switch XNNPACK to sparse
+    inference on Arm, so where that would be wrong nothing is put behind one.
 
     Args:
         content: bytes of a dense .tflite file.
         quantize: its number format, one of "none", "float16", "dynamic", "int8", "int16x8".
         names: the weights to mention in remarks and their names; else all, by the file's names.
+        judged: what `xnnpack.verdict` said of the file, if it was asked already.
     Returns:
         `Packed`; its content is the argument itself when nothing was gained.
     """
@@ -42,12 +60,13 @@ def encode(
     weights = {at: a for at, a in graph.constants().items() if _prunable(graph, at, a)}
     if not any(np.any(array == 0) for array in weights.values()):
         return Packed(content, {}, ("sparse encoding not used: no weight is zero",))
-    refused = refusal(graph, quantize)
-    if refused:
-        return Packed(content, {}, (refused,))
+    if quantize in _REFUSED:
+        return Packed(content, {}, (_REFUSED[quantize],))
+    judged = judged or verdict(graph)
+    unsafe = f"dense, since XNNPACK on Arm would go wrong ({judged})"
     chosen, dense = {}, {}
     for at, array in weights.items():
-        sparse, why_not = _choose(graph, at, array)
+        sparse, why_not = _choose(graph, at, array, "" if judged.state != "unsafe" else unsafe)
         if sparse is not None:
             chosen[at] = sparse
         elif why_not and (names is None or at in names):
@@ -63,11 +82,8 @@ def encode(
         return Packed(content, {}, tuple(remarks))
     if quantize == "int8":
         remarks.append("sparse-encoded int8 convolutions make the file smaller, not faster")
-    elif any(sparse.width == 1 for sparse in chosen.values()):
-        remarks.append(
-            "weights encoded as csr are expanded when the file is loaded: the file is smaller, "
-            "inference is not faster and loading is slower"
-        )
+    elif judged.state != "engages" and any(sparse.width == 1 for sparse in chosen.values()):
+        remarks.append(_EXPANDED)
     return Packed(smaller, {at: s.label for at, s in chosen.items()}, tuple(remarks))
 
 
@@ -77,8 +93,9 @@ def _prunable(graph: Graph, at: tuple[int, int], array: np.ndarray) -> bool:
     return array.ndim >= 2 and graph.tensor(*at).type in floats
 
 
-def _choose(graph, at, array) -> tuple[formats.Sparse | None, str]:
-    """The smallest correct encoding of one tensor, or the reason to leave it dense."""
+def _choose(graph, at, array, unsafe: str) -> tuple[formats.Sparse | None, str]:
+    """The smallest correct encoding of one tensor, or the reason to leave it dense; `unsafe` says
+    why nothing may be put behind a DENSIFY, or is empty."""
     ops, kinds = schema().BuiltinOperator, schema().TensorType
     if np.all(array):
         return None, ""
@@ -93,11 +110,13 @@ def _choose(graph, at, array) -> tuple[formats.Sparse | None, str]:
         return None, "dense, LiteRT fails to prepare a sparse int8 dense layer"
     if code not in (ops.CONV_2D, ops.FULLY_CONNECTED):
         return None, "dense, only convolutions and dense layers are encoded sparsely"
-    options = [(formats.smallest_csr(array), _TABLE + _DENSIFY)]
+    options = [] if unsafe else [(formats.smallest_csr(array), _TABLE + _DENSIFY)]
     if code == ops.FULLY_CONNECTED and kind == kinds.FLOAT32 and array.shape[1] % _BLOCK == 0:
         blocks = formats.block(array, _BLOCK)
         if blocks.values.size <= (1 - _FAST_FROM) * array.size:
             options.insert(0, (blocks, _TABLE))
+    if not options:
+        return None, unsafe
     sparse, overhead = min(options, key=lambda option: option[0].nbytes + option[1])
     if sparse.nbytes + overhead >= array.nbytes:
         return None, "dense, too few zeros for a sparse encoding to be smaller"

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from tflite_export.device import Case, Measured, Packed, Quantity, Target
 from tflite_export.encode import encode
+from tflite_export.graph import Graph
 from tflite_export.remarks import NO_FASTER_INT8, NO_FASTER_ZEROS
 from tflite_export.runtime import predict
+from tflite_export.sparse_inference import RUNS_SPARSE
+from tflite_export.xnnpack import verdict
 
 __all__ = ["MOBILE", "measure", "pack"]
 
@@ -22,11 +25,14 @@ def pack(dense: bytes, case: Case) -> Packed:
         dense: the converted file.
         case: its number format, and the names of its weights.
     """
+    remarks = ["sparse encoding not used: sparse=False"]
+    packed = Packed(dense, {})
     if case.sparse:
-        packed = encode(dense, case.quantize, case.names)
-    else:
-        packed = Packed(dense, {}, ("sparse encoding not used: sparse=False",))
-    remarks = list(packed.remarks)
+        judged = verdict(Graph(dense))
+        packed = encode(dense, case.quantize, names=case.names, judged=judged)
+        remarks = list(packed.remarks)
+        if judged.state == "engages" and "csr" in packed.encodings.values():
+            remarks.append(RUNS_SPARSE)
     if case.quantize == "int16x8":
         remarks.append(_SLOW_INT16)
     if case.quantize in ("int8", "int16x8"):

@@ -7,6 +7,7 @@ import dataclasses
 from tflite_export.device import QUANTIZE, Target
 from tflite_export.ethos_u import ACCELERATORS, ethos_u
 from tflite_export.mobile import MOBILE
+from tflite_export.sparse_inference import SPARSE_F32
 from tflite_export.tflm import TFLM
 
 __all__ = ["TARGETS", "executing", "target", "targets"]
@@ -15,6 +16,7 @@ TARGETS = {
     found.name: found
     for found in (
         MOBILE,
+        SPARSE_F32,
         TFLM,
         *(ethos_u(accelerator) for accelerator in ACCELERATORS),
     )
@@ -26,7 +28,7 @@ def targets() -> tuple[str, ...]:
 
     Example:
         >>> targets()[:3]
-        ('mobile', 'tflm', 'ethos-u55-32')
+        ('mobile', 'mobile-sparse-f32', 'tflm')
     """
     return tuple(TARGETS)
 

@@ -1,0 +1,88 @@
+"""Phones, by XNNPACK's sparse inference: zeros of 1x1 convolutions are skipped, in float."""
+
+from __future__ import annotations
+
+import platform
+from pathlib import Path
+
+from tflite_export.device import Case, Measured, Packed, Quantity, Target
+from tflite_export.encode import encode
+from tflite_export.graph import Graph
+from tflite_export.remarks import NO_FASTER_ZEROS
+from tflite_export.runtime import predict
+from tflite_export.xnnpack import verdict
+
+__all__ = ["RUNS_SPARSE", "SPARSE_F32", "measure", "pack", "runs_here"]
+
+RUNS_SPARSE = (
+    "on Arm, XNNPACK skips the zeros of the 1x1 convolutions (sparse inference); on x86 with AVX "
+    "it does not, so no gain in time can be measured there"
+)
+_NOT_VERIFIED = (
+    "the sparse kernels were not verified: this computer's XNNPACK has sparse inference switched "
+    "off, so the file was verified with dense kernels, and the sparse ones by the rules only"
+)
+
+
+def pack(dense: bytes, case: Case) -> Packed:
+    """Encode a file so that XNNPACK's sparse inference runs, where the rules say it is right.
+
+    Args:
+        dense: the converted file.
+        case: its number format, and the names of its weights.
+    Returns:
+        The encoded file; the dense one, with the reason, where sparse inference would not run.
+    Raises:
+        ValueError: on Arm the encoded file would return wrong values; the message names the
+            operator.
+    """
+    if not case.sparse:
+        return Packed(dense, {}, ("sparse encoding not used: sparse=False", NO_FASTER_ZEROS))
+    judged = verdict(Graph(dense))
+    if judged.state == "unsafe":
+        raise ValueError(
+            "XNNPACK's sparse inference would return wrong values on Arm, without an error: "
+            f"{judged}; change the model (tflite_export.advise(model) names the layers), or "
+            'export it with target="mobile"'
+        )
+    if judged.state == "off":
+        return Packed(dense, {}, (f"sparse inference does not run: {judged}", NO_FASTER_ZEROS))
+    packed = encode(dense, case.quantize, names=case.names, judged=judged)
+    if "csr" not in packed.encodings.values():
+        why = "sparse inference does not run: no convolution gets smaller by a sparse encoding"
+        return Packed(dense, {}, (why, NO_FASTER_ZEROS))
+    remarks = [*packed.remarks, RUNS_SPARSE, *([] if runs_here() else [_NOT_VERIFIED])]
+    return Packed(packed.content, packed.encodings, tuple(remarks))
+
+
+def runs_here(machine: str = "", processor: str = "/proc/cpuinfo") -> bool:
+    """Whether XNNPACK would use sparse inference on this computer: not on x86 with AVX.
+
+    Args:
+        machine: as `platform.machine()` names it, which is the default.
+        processor: a file that lists what the processor can do; without it AVX is assumed.
+
+    Example:
+        >>> runs_here("aarch64"), runs_here("AMD64", "missing")
+        (True, False)
+    """
+    if (machine or platform.machine()).lower() not in ("x86_64", "amd64", "i686", "i386"):
+        return True
+    path = Path(processor)
+    return path.exists() and " avx " not in path.read_text(errors="replace")
+
+
+def measure(content: bytes, options=None) -> Measured:
+    """The size of a file: times belong to the phone, not to the computer this runs on.
+
+    Example:
+        >>> measure(b"abc").to_dict()
+        {'file': (3, 'bytes')}
+    """
+    return Measured((Quantity("file", len(content), "bytes"),))
+
+
+SPARSE_F32 = Target(
+    name="mobile-sparse-f32", runtime="LiteRT with XNNPACK's sparse inference",
+    quantize=("none", "float16"), pack=pack, run=predict, measure=measure,
+)

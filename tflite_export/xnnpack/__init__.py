@@ -1,0 +1,5 @@
+"""Whether XNNPACK runs a file by sparse inference on Arm, and whether that is right."""
+
+from tflite_export.xnnpack.verdict import Verdict, verdict
+
+__all__ = ["Verdict", "verdict"]

@@ -1,0 +1,141 @@
+"""Does XNNPACK run a file by sparse inference on Arm, and is that right?"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass, replace
+
+from tflite_export.graph import Graph
+from tflite_export.xnnpack.clusters import Clusters, find
+from tflite_export.xnnpack.roles import CLOSES, OPENS, Role, role
+from tflite_export.xnnpack.view import View
+
+__all__ = ["Verdict", "verdict"]
+
+# So many kinds of operators on which releases differ are tried in every combination.
+_MOST_DOUBTS = 4
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """`state`: "engages" = sparse inference runs, and correctly; "off" = it does not run, for the
+    `reason`; "unsafe" = it would run and return wrong values, or crash. `operator` is the one at
+    fault, kind and name."""
+
+    state: str
+    reason: str = ""
+    operator: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.operator}: {self.reason}" if self.operator else self.reason
+
+
+def verdict(graph: Graph) -> Verdict:
+    """Judge a file by the rules of XNNPACK's source, as if a weight were sparse-encoded in it.
+
+    Sparse inference is switched on by a DENSIFY anywhere in a float graph, and is off on x86 with
+    AVX, so running the file there cannot show whether it is right.
+
+    Args:
+        graph: the file, dense.
+    Returns:
+        The worst `Verdict` over its subgraphs and over the releases of XNNPACK.
+    """
+    parts = [part for n in range(len(graph.model.subgraphs)) for part in View.parts(graph, n)]
+    found = [_of_part(part) for part in parts]
+    for state in ("unsafe", "engages"):
+        worst = [result for result in found if result.state == state]
+        if worst:
+            return worst[0]
+    return found[0]
+
+
+def _of_part(view: View) -> Verdict:
+    roles = [role(view, operator) for operator in view.operators]
+    doubts = sorted({r.doubt for r in roles if r.doubt})
+    if len(doubts) > _MOST_DOUBTS:
+        first = next(n for n, r in enumerate(roles) if r.doubt)
+        return Verdict("unsafe", "releases of XNNPACK differ in too many of the operators",
+                       view.label(view.operators[first]))
+    found = []
+    for outside in itertools.product((False, True), repeat=len(doubts)):
+        gone = {kind for kind, is_outside in zip(doubts, outside, strict=True) if is_outside}
+        taken = [
+            replace(r, flags=0, why="some releases cannot have it inside") if r.doubt in gone else r
+            for r in roles
+        ]
+        found.append(_judged(view, taken, find(view, taken)))
+    order = ("unsafe", "off", "engages")
+    return min(found, key=lambda result: order.index(result.state))
+
+
+def _judged(view: View, roles: list[Role], found: Clusters) -> Verdict:
+    operators = view.operators
+    if found.closed:
+        for operator in operators:
+            fault = _crash(view, operator)
+            if fault:
+                return Verdict("unsafe", fault, view.label(operator))
+    for n in sorted(found.active):
+        produced = {int(tensor) for tensor in operators[n].outputs}
+        if not roles[n].right:
+            return Verdict("unsafe", f"is not known to compute correctly: {roles[n].why}",
+                           view.label(operators[n]))
+        if not produced & found.sparse and not roles[n].flags & CLOSES:
+            return _leak(view, roles, n)
+    if found.active:
+        return Verdict("engages")
+    return _off(view, roles, found)
+
+
+def _crash(view: View, operator) -> str:
+    """XNNPACK counts zeros of every 1x1 convolution and dense layer as if they were float."""
+    kind = view.kind(operator)
+    if kind not in ("CONV_2D", "FULLY_CONNECTED"):
+        return ""
+    index = int(operator.inputs[1])
+    if kind == "CONV_2D" and view.shape(index)[1:3] != (1, 1):
+        return ""
+    if view.constant(index) is None:
+        return "its weights are computed, and XNNPACK reads them before they are"
+    return "" if view.is_float(index) else "its weights are integers, and XNNPACK reads floats"
+
+
+def _leak(view: View, roles: list[Role], n: int) -> Verdict:
+    """The value behind operator n is written channel by channel and read pixel by pixel."""
+    behind = [
+        m for m, operator in enumerate(view.operators)
+        if set(map(int, view.operators[n].outputs)) & set(view.inputs(operator))
+    ]
+    label = view.label(view.operators[n])
+    if not behind:
+        return Verdict("unsafe", "is the last operator of sparse inference, expected the mean over "
+                       "height and width or DEPTH_TO_SPACE", label)
+    why = roles[behind[0]].why or "it reads an output of the model, or something outside as well"
+    return Verdict(
+        "unsafe", f"reads {label} out of sparse inference, where only the mean over height and "
+        f"width or DEPTH_TO_SPACE may end it ({why})", view.label(view.operators[behind[0]]),
+    )
+
+
+def _off(view: View, roles: list[Role], found: Clusters) -> Verdict:
+    operators = view.operators
+    convolutions = [n for n, o in enumerate(operators) if view.kind(o) == "CONV_2D"]
+    pointwise = [
+        n for n in convolutions if view.shape(operators[n].inputs[1])[1:3] == (1, 1)
+    ]
+    if not pointwise:
+        return Verdict("off", "there is no 1x1 convolution")
+    opens = [n for n in convolutions if roles[n].flags & OPENS]
+    if not opens:
+        first = convolutions[0]
+        why = roles[first].why or "the first convolution is 1x1, expected 3x3 of stride 2"
+        return Verdict("off", why, view.label(operators[first]))
+    if found.causes:
+        n, text = found.causes[0]
+        return Verdict("off", text, view.label(operators[n]))
+    if not found.closed:
+        return Verdict("off", "nothing closes sparse inference: expected the mean over height and "
+                       "width, or DEPTH_TO_SPACE, right behind a sparse operator")
+    return Verdict("off", "the 1x1 convolutions are not joined with the first convolution by "
+                   "operators that can be inside")
