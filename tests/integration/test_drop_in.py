@@ -158,25 +158,29 @@ def test_json_round_trip():
     assert json.loads(model.to_json()) == json.loads(pruned("tfprune").to_json())
 
 
-@pytest.mark.parametrize("scope", [True, False], ids=["in prune_scope", "as it is"])
-def test_a_nested_model_saved_as_h5_goes_on(scope, tmp_path):
-    assert_same(*_resumed(network, tmp_path / "model.h5", scope), ONE_ULP)
+def test_a_nested_model_saved_as_h5_goes_on_in_prune_scope_and_as_it_is(tmp_path):
+    theirs = _resumed(_saved("tfmot", network, tmp_path / "theirs.h5"), scope=True)
+    file = _saved("tfprune", network, tmp_path / "ours.h5")
+    for scope in (True, False):
+        assert_same(_resumed(file, scope), theirs, ONE_ULP)
 
 
 def test_a_saved_model_folder_goes_on(tmp_path):
-    assert_same(*_resumed(small, tmp_path / "folder", False), ONE_ULP)
+    theirs = _resumed(_saved("tfmot", small, tmp_path / "theirs"), scope=True)
+    ours = _resumed(_saved("tfprune", small, tmp_path / "ours"), scope=False)
+    assert_same(ours, theirs, ONE_ULP)
 
 
-def _resumed(build, path, scope):
-    """[ours, TF-MOT's], saved after four steps, loaded, trained for four more."""
-    ends = []
-    for library in ("tfprune", "tfmot"):
-        file = f"{path}{library}{path.suffix}"
-        train(LIBRARIES[library](build(), DECAY), steps=4).save(file)
-        needs_scope = scope or library == "tfmot"
-        with KERAS.prune_scope() if needs_scope else contextlib.nullcontext():
-            ends.append(train(tf_keras.models.load_model(file), steps=4))
-    return ends
+def _saved(library, build, path):
+    """The file of a model that was trained for four steps."""
+    train(LIBRARIES[library](build(), DECAY), steps=4).save(path)
+    return path
+
+
+def _resumed(path, scope):
+    """The model of a file, trained for four more."""
+    with KERAS.prune_scope() if scope else contextlib.nullcontext():
+        return train(tf_keras.models.load_model(path), steps=4)
 
 
 def test_weight_checkpoints_go_both_ways(tmp_path, ours):
