@@ -2,7 +2,8 @@
 
 from tflite_export.exporter import export
 from tflite_export.meter import Meter
+from tflite_export.package import CPackage, c_package
 from tflite_export.report import ExportReport
 from tflite_export.targets import target, targets
 
-__all__ = ["ExportReport", "Meter", "export", "target", "targets"]
+__all__ = ["CPackage", "ExportReport", "Meter", "c_package", "export", "target", "targets"]

@@ -1,0 +1,203 @@
+"""A model as C sources for TFLite Micro: `c_package`."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from tflite_export import c_sources, micro
+from tflite_export.aligned import ALIGNMENT, aligned
+from tflite_export.dense import densified
+from tflite_export.files import reserved
+from tflite_export.graph import Graph, schema
+from tflite_export.micro_operators import resolver_method, unknown, used
+from tflite_export.report import ExportReport
+from tflite_export.runtime import quantised
+
+__all__ = ["CPackage", "c_package"]
+
+_SCRATCH_PER_WEIGHT, _KIB = 4, 1024
+_TYPES = {"int8": "int8_t", "int16": "int16_t", "int32": "int32_t", "float32": "float"}
+_KINDS = {"int8": "INT8", "int16": "INT16", "int32": "INT32", "float32": "FLOAT"}
+
+
+@dataclass(frozen=True)
+class CPackage:
+    """What `c_package` wrote.
+
+    Fields: `folder` and `files`, names inside it; `operators` of the model; `arena_bytes` that the
+    sources reserve, of which `measured_bytes` were measured and the rest is margin.
+    """
+
+    folder: str
+    files: tuple[str, ...]
+    operators: tuple[str, ...]
+    arena_bytes: int
+    measured_bytes: int
+
+
+def c_package(
+    source: ExportReport | str | os.PathLike, folder: str | os.PathLike, *,
+    inputs: dict[str, np.ndarray] | np.ndarray | None = None, name: str = "model",
+) -> CPackage:
+    """Write a .tflite file as C sources that TFLite Micro executes, with a test of its own.
+
+    The model as an array aligned to 16 bytes, a resolver with just its operators, the size of the
+    arena, one example with the output that TFLite Micro's interpreter gives for it here, a main
+    that checks the example on the device, and a CMakeLists.txt.
+
+    Args:
+        source: what `export(..., target="tflm")` returned, or the path of such a file.
+        folder: where to write; made if it is missing. Files of the same names are replaced.
+        inputs: the example, {input name: array [1, ...]} of real values, or one array; the first
+            is taken of more. Without: seeded random numbers over the inputs' whole range.
+        name: of files and C identifiers.
+    Returns:
+        `CPackage`.
+    Raises:
+        ValueError: a damaged or sparse-encoded file, an operator that TFLite Micro does not have,
+            state that a main cannot set up, wrong inputs, or a name that is no C identifier.
+        RuntimeError: the interpreter is not installed, or it refuses the file.
+        OSError: the file cannot be read, or the folder cannot be written.
+
+    Example:
+        >>> import keras, tempfile
+        >>> from tflite_export import export
+        >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
+        >>> with tempfile.TemporaryDirectory() as made:
+        ...     report = export(model, f"{made}/model.tflite", target="tflm")
+        ...     package = c_package(report, f"{made}/firmware")
+        >>> package.operators, package.files[0]
+        (('FULLY_CONNECTED',), 'model.h')
+    """
+    if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
+        raise ValueError(
+            f"name={name!r}: expected small letters, digits and _, as a C identifier and file name"
+        )
+    path = source.path if isinstance(source, ExportReport) else source
+    content = _checked(Path(path).read_bytes())
+    if not micro.installed():
+        raise RuntimeError(f"a C package needs the arena and an expected output: {micro.MISSING}")
+    given = _example(content, inputs)
+    expected = micro.execute(content, given)
+    measured = micro.arena_bytes(content)
+    arena = measured + measured // 10 + _scratch(Graph(content))
+    arena = -(-arena // _KIB) * _KIB
+    operators = used(Graph(content))
+    names = {
+        "name": name, "guard": name.upper(), "camel": name.title().replace("_", ""),
+        "origin": f"A model of {len(content):,} bytes, written by tflite_export.c_package.",
+    }
+    files = {
+        f"{name}.h": c_sources.MODEL_H.substitute(
+            names, measured=measured, margin=arena - measured, arena=arena
+        ),
+        f"{name}.c": c_sources.MODEL_C.substitute(names, bytes=c_sources.array(content)),
+        f"{name}_operators.h": c_sources.OPERATORS_H.substitute(
+            names, count=len(operators), adds="\n".join(
+                f"  TF_LITE_ENSURE_STATUS(resolver.{resolver_method(operator)}());"
+                for operator in operators
+            )
+        ),
+        f"{name}_test_vector.h": c_sources.VECTOR_H.substitute(
+            names, inputs=len(given), outputs=len(expected)
+        ),
+        f"{name}_test_vector.c": _vector(names, given, expected),
+        "main.cc": c_sources.MAIN.substitute(names),
+        "CMakeLists.txt": c_sources.CMAKE.substitute(names),
+    }
+    os.makedirs(folder, exist_ok=True)
+    for file, text in files.items():
+        with reserved(Path(folder) / file) as place:
+            place.commit(text.encode())
+    return CPackage(os.fspath(folder), tuple(files), operators, arena, measured)
+
+
+def _checked(content: bytes) -> bytes:
+    """The file with aligned buffers."""
+    _, sparse = densified(content)
+    if sparse:
+        raise ValueError(
+            f"the file has sparse-encoded weights ({sparse[0]}), which TFLite Micro does not read; "
+            "export the model with target='tflm'"
+        )
+    graph = Graph(content)
+    missing = unknown(graph)
+    if missing:
+        raise ValueError(
+            f"TFLite Micro has no operator {', '.join(missing)}; export the model with "
+            "target='tflm'"
+        )
+    if "VAR_HANDLE" in used(graph):
+        raise ValueError(
+            "the model keeps state in resource variables, which the generated main does not set "
+            "up; export a model without them"
+        )
+    return aligned(graph)
+
+
+def _example(content: bytes, inputs) -> list[np.ndarray]:
+    ports, _ = micro.ports(content)
+    if inputs is None:
+        return [_random(port) for port in ports]
+    if not isinstance(inputs, dict):
+        inputs = {ports[0].name: inputs}
+    if inputs.keys() != {port.name for port in ports}:
+        raise ValueError(
+            f"inputs are for {sorted(inputs)}, expected {sorted(port.name for port in ports)}"
+        )
+    stored = []
+    for port in ports:
+        array = np.asarray(inputs[port.name])
+        if array.ndim != len(port.shape) or array[:1].shape != port.shape:
+            raise ValueError(
+                f"input {port.name!r} has shape {array.shape}, expected {port.shape}"
+            )
+        stored.append(quantised(array[:1], port.detail))
+    return stored
+
+
+def _random(port: micro.Port) -> np.ndarray:
+    draw = np.random.default_rng(0)
+    if port.dtype.kind == "f":
+        return draw.standard_normal(port.shape).astype(port.dtype)
+    if not port.quantization[0]:
+        # Integers that are no quantised numbers are indices or counts: 0 and 1 are always valid.
+        return draw.integers(0, 2, port.shape).astype(port.dtype)
+    limits = np.iinfo(port.dtype)
+    return draw.integers(limits.min, limits.max + 1, port.shape).astype(port.dtype)
+
+
+def _scratch(graph: Graph) -> int:
+    """Bytes that optimised kernels take beside the tensors: columns of the largest filter."""
+    ops = schema().BuiltinOperator
+    largest = 0
+    for number in range(len(graph.model.subgraphs)):
+        for operator in graph.operators(number):
+            code = graph.code(operator)
+            if code in (ops.CONV_2D, ops.DEPTHWISE_CONV_2D, ops.TRANSPOSE_CONV):
+                shape = [int(n) for n in graph.tensor(number, int(operator.inputs[1])).shape]
+                largest = max(largest, int(np.prod(shape[1:])))
+    return _SCRATCH_PER_WEIGHT * largest
+
+
+def _vector(names: dict[str, str], given: list, expected: list) -> str:
+    arrays, tables = [], {}
+    for side, tensors in (("input", given), ("output", expected)):
+        rows = []
+        for number, tensor in enumerate(tensors):
+            kind = tensor.dtype.name
+            if kind not in _TYPES:
+                raise ValueError(f"{side} {number} is of type {kind}; possible are {list(_TYPES)}")
+            inside = c_sources.array(tensor)
+            # Aligned as a kernel would want its tensor.
+            arrays.append(f"_Alignas({ALIGNMENT}) static const {_TYPES[kind]} {side}_{number}[] = "
+                          f"{{\n{inside}\n}};")
+            rows.append(f"  {{{side}_{number}, {tensor.size}, {tensor.nbytes}, "
+                        f"{names['guard']}_{_KINDS[kind]}}},")
+        tables[side + "s"] = "\n".join(rows)
+    return c_sources.VECTOR_C.substitute(names, arrays="\n".join(arrays), **tables)
