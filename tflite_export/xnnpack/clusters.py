@@ -32,19 +32,20 @@ class Clusters:
     causes: list[tuple[int, str]] = field(default_factory=list)
 
 
-def find(view: View, roles: list[Role]) -> Clusters:
+def find(view: View, roles: list[Role], *, pruned: bool = False) -> Clusters:
     """Find the clusters of a subgraph.
 
     Args:
         view: the subgraph.
         roles: of `view.operators`; flags are taken as certain.
+        pruned: take the 1x1 convolutions as if they had zeros enough.
     """
     search = _Search(view, [role.flags for role in roles])
     found = Clusters(closed=search.seed())
     if found.closed:
         search.join()
         search.drop_read_from_outside()
-        search.activate(found)
+        search.activate(found, pruned)
     found.causes = search.causes
     return found
 
@@ -116,7 +117,7 @@ class _Search:
                     self._blame(n, "reads a value that is also read outside or is an output")
                     self.broken[self.leader[n]] = True
 
-    def activate(self, found: Clusters) -> None:
+    def activate(self, found: Clusters, pruned: bool) -> None:
         """Weigh the 1x1 convolutions of every cluster that is left."""
         weights: dict[int, tuple[int, int]] = {}
         for n, operator in enumerate(self.view.operators):
@@ -126,7 +127,7 @@ class _Search:
                 weights[self.leader[n]] = (zeros + int(np.sum(kernel == 0)), size + kernel.size)
         for n in self._alive():
             zeros, size = weights.get(self.leader[n], (0, 0))
-            if zeros * 3 > size * 2:
+            if zeros * 3 > size * 2 or (pruned and size):
                 found.active.add(n)
                 found.sparse.update(self.reads[n])
             elif size:

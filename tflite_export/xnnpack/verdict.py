@@ -30,7 +30,7 @@ class Verdict:
         return f"{self.operator}: {self.reason}" if self.operator else self.reason
 
 
-def verdict(graph: Graph) -> Verdict:
+def verdict(graph: Graph, *, pruned: bool = False) -> Verdict:
     """Judge a file by the rules of XNNPACK's source, as if a weight were sparse-encoded in it.
 
     Sparse inference is switched on by a DENSIFY anywhere in a float graph, and is off on x86 with
@@ -38,11 +38,12 @@ def verdict(graph: Graph) -> Verdict:
 
     Args:
         graph: the file, dense.
+        pruned: judge it as if the 1x1 convolutions had zeros enough.
     Returns:
         The worst `Verdict` over its subgraphs and over the releases of XNNPACK.
     """
     parts = [part for n in range(len(graph.model.subgraphs)) for part in View.parts(graph, n)]
-    found = [_of_part(part) for part in parts]
+    found = [_of_part(part, pruned) for part in parts]
     for state in ("unsafe", "engages"):
         worst = [result for result in found if result.state == state]
         if worst:
@@ -50,7 +51,7 @@ def verdict(graph: Graph) -> Verdict:
     return found[0]
 
 
-def _of_part(view: View) -> Verdict:
+def _of_part(view: View, pruned: bool) -> Verdict:
     roles = [role(view, operator) for operator in view.operators]
     doubts = sorted({r.doubt for r in roles if r.doubt})
     if len(doubts) > _MOST_DOUBTS:
@@ -64,7 +65,7 @@ def _of_part(view: View) -> Verdict:
             replace(r, flags=0, why="some releases cannot have it inside") if r.doubt in gone else r
             for r in roles
         ]
-        found.append(_judged(view, taken, find(view, taken)))
+        found.append(_judged(view, taken, find(view, taken, pruned=pruned)))
     order = ("unsafe", "off", "engages")
     return min(found, key=lambda result: order.index(result.state))
 

@@ -29,6 +29,7 @@ class View:
             index: array for (number, index), array in graph.constants().items()
             if number == subgraph
         }
+        self._stored: dict[int, int] = {}
         every = graph.operators(subgraph)
         operators = [o for n, o in enumerate(every) if part is None or n in part]
         # A float16 weight reaches its reader through DEQUANTIZE, and is constant nevertheless.
@@ -37,6 +38,7 @@ class View:
                 stored = self._constants.get(int(operator.inputs[0]))
                 if stored is not None and stored.dtype == np.float16:
                     self._constants[int(operator.outputs[0])] = stored
+                    self._stored[int(operator.outputs[0])] = int(operator.inputs[0])
         resting = [o for o in operators if int(o.outputs[0]) in self._constants]
         self.outputs = {int(index) for index in graph.model.subgraphs[subgraph].outputs}
         self.outputs |= {
@@ -98,6 +100,10 @@ class View:
     def constant(self, index: int) -> np.ndarray | None:
         """The stored values of a tensor, or None if it is computed."""
         return self._constants.get(int(index))
+
+    def stored(self, index: int) -> int:
+        """The tensor that stores a constant: another one where it reaches its reader converted."""
+        return self._stored.get(index, index)
 
     def is_float(self, index: int) -> bool:
         """Whether a tensor holds float values, for a constant as they are stored."""

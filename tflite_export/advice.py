@@ -1,0 +1,142 @@
+"""What to change in a Keras model, and what to prune, so that XNNPACK skips its zeros."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from tflite_export import zeros
+from tflite_export.convert import convert
+from tflite_export.graph import Graph
+from tflite_export.inputs import examples, random_examples
+from tflite_export.keras_models import family, layers_of, signature
+from tflite_export.recipes import recipe
+from tflite_export.sparse_inference import SPARSE_F32
+from tflite_export.tracing import in_float32
+from tflite_export.xnnpack import Fault, Verdict, faults, verdict
+
+__all__ = ["Advice", "Change", "advise"]
+
+
+@dataclass(frozen=True)
+class Change:
+    """One layer that has to be another: its name, why, and what to do."""
+
+    layer: str
+    why: str
+    do: str
+
+
+@dataclass(frozen=True)
+class Advice:
+    """What `advise` found.
+
+    Fields: `changes` to make, in the order of the graph; `engages` = sparse inference would run
+    as the model is, once it is pruned; `prune` = weights whose zeros XNNPACK skips, to be pruned
+    together to more than two thirds; `dense` = the other weights as {name: 0.0}, whose zeros only
+    make the file smaller; `block` = (rows, columns) of weights to prune together.
+
+    Example:
+        >>> print(Advice((), True, ("conv2d/kernel",), {"dense/kernel": 0.0}))
+        XNNPACK's sparse inference would run once more than two thirds of these weights are zero:
+        conv2d/kernel. Prune blocks of 2 output channels: Block(2, 1).
+    """
+
+    changes: tuple[Change, ...]
+    engages: bool
+    prune: tuple[str, ...]
+    dense: dict[str, float]
+    block: tuple[int, int] = (2, 1)
+
+    def __str__(self) -> str:
+        lines = []
+        if not self.engages:
+            lines.append("XNNPACK's sparse inference would not run, or return wrong values:")
+        lines += [f"- {c.layer}: {c.why}. {c.do}." for c in self.changes]
+        if not self.prune:
+            lines.append("There is no 1x1 convolution, and XNNPACK skips the zeros of no others.")
+            return "\n".join(lines)
+        start = "It would run" if self.changes else "XNNPACK's sparse inference would run"
+        after = " after these changes," if self.changes else ""
+        lines.append(
+            f"{start}{after} once more than two thirds of these weights are zero:\n"
+            f"{', '.join(self.prune)}. Prune blocks of {self.block[0]} output channels: "
+            f"Block({self.block[0]}, {self.block[1]})."
+        )
+        return "\n".join(lines)
+
+
+def advise(model, data=None) -> Advice:
+    """Say what a model needs for XNNPACK's sparse inference, the only one that saves time.
+
+    The model is converted and every operator compared with XNNPACK's rules, as if the 1x1
+    convolutions were pruned already, so it may be asked before training.
+
+    Args:
+        model: a built Keras 3 or tf_keras model for images, wrapped for pruning or plain.
+        data: examples, needed only if the model does not know its inputs.
+    Returns:
+        `Advice`. Its parts go to tfprune: `structure=tfprune.Block(*advice.block)`,
+        `allocation=tfprune.PerSite(advice.dense)`. Blocks of 4 output channels are as good as 2.
+    Raises:
+        TypeError: not a Keras model.
+        ValueError: an unbuilt model, or inputs that are not known.
+        RuntimeError: the converter refused the model.
+
+    Example:
+        >>> import keras
+        >>> model = keras.Sequential([
+        ...     keras.Input((8, 8, 3)), keras.layers.Conv2D(8, 3, strides=2, padding="same"),
+        ...     keras.layers.Conv2D(8, 1), keras.layers.GlobalAveragePooling2D()])
+        >>> [change.layer for change in advise(model).changes] == [model.layers[0].name]
+        True
+    """
+    import tfprune
+
+    family(model)
+    plain = tfprune.strip_pruning(model)
+    known = signature(plain, data)
+    inputs = random_examples(plain, known, 1) if data is None else examples(data, known, 1)
+    with in_float32(plain):
+        content = convert(plain, known, target=SPARSE_F32, quantize="none", inputs=inputs).content
+    graph = Graph(content)
+    names, _ = zeros.check(plain, content)
+    judged = verdict(graph, pruned=True)
+    found = {}
+    for fault in faults(graph):
+        layer = _layer(plain, fault, names)
+        found.setdefault(layer, Change(layer, fault.why, recipe(fault)))
+    changes = tuple(found.values())
+    sites = tfprune.report(plain).sites
+    deep = {layer.name for layer in layers_of(plain) if "DepthwiseConv" in type(layer).__name__}
+    prune = tuple(
+        site.name for site in sites if len(site.shape) == 4 and tuple(site.shape[:2]) == (1, 1)
+        and site.name.rpartition("/")[0].rpartition("/")[2] not in deep
+    )
+    if judged.state != "engages" and not changes and prune:
+        changes = (Change(_named(plain, judged), judged.reason, recipe(None)),)
+    return Advice(
+        changes, judged.state == "engages", prune,
+        {site.name: 0.0 for site in sites if site.name not in prune},
+    )
+
+
+def _named(model, judged: Verdict) -> str:
+    kind, _, name = judged.operator.partition(" ")
+    if not name:
+        return model.name
+    return _layer(model, Fault(kind, (name.strip("'"),), None, "", "end"), {})
+
+
+def _layer(model, fault: Fault, names: dict[tuple[int, int], str]) -> str:
+    """The Keras layer behind an operator: by its weight, else by the name of what it makes."""
+    if fault.weight in names:
+        return names[fault.weight].rpartition("/")[0]
+    layers = {layer.name for layer in layers_of(model)}
+    for name in reversed(fault.names):
+        for part in reversed(re.split(r"[/.]", name)):
+            # Tracing a model again, Keras 3 numbers the names of its layers.
+            for candidate in (part, re.sub(r"_\d+$", "", part)):
+                if candidate in layers and candidate != model.name:
+                    return candidate
+    return f"{fault.kind} {fault.names[0]!r}"
