@@ -57,7 +57,7 @@ def test_the_advice_followed_engages(family, tmp_path):
     dense = {name.partition("/")[0] for name in advice.dense}
     assert dense == {"stem", "deep_1", "deep_2", "classifier"}
     pruning = tfprune.PruningCallback(
-        "magnitude", sparsity=0.75, schedule=None, structure=tfprune.Block(*advice.block),
+        "magnitude", schedule=tfprune.OneShot(0.75), structure=tfprune.Block(*advice.block),
         allocation=tfprune.PerSite(advice.dense),
     )
     pruning.start(model)
