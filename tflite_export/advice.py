@@ -131,7 +131,7 @@ def _named(model, judged: Verdict) -> str:
 def _layer(model, fault: Fault, names: dict[tuple[int, int], str]) -> str:
     """The Keras layer behind an operator: by its weight, else by the name of what it makes."""
     if fault.weight in names:
-        return names[fault.weight].split("/")[-2]
+        return names[fault.weight].split("/")[-2:][0]
     layers = {layer.name for layer in layers_of(model)}
     for name in reversed(fault.names):
         for part in reversed(re.split(r"[/.]", name)):
