@@ -54,6 +54,7 @@ class Graph:
 
         try:
             self.model = flatbuffer_utils.read_model_from_bytearray(bytearray(content))
+            _check_references(self.model)
         except (AttributeError, IndexError, TypeError, ValueError, struct.error) as error:
             raise ValueError(
                 f"{len(content):,} bytes that are no .tflite file, or a damaged one ({error})"
@@ -168,6 +169,25 @@ class Graph:
         entry.version = version
         self.model.operatorCodes.append(entry)
         return len(self.model.operatorCodes) - 1
+
+
+def _check_references(model) -> None:
+    """Raise IndexError where something refers to what is not there."""
+    if not model.subgraphs:
+        raise IndexError("no subgraph")
+    for subgraph in model.subgraphs:
+        tensors, operators = subgraph.tensors or [], subgraph.operators or []
+        used = [*(subgraph.inputs if subgraph.inputs is not None else []),
+                *(subgraph.outputs if subgraph.outputs is not None else [])]
+        for operator in operators:
+            model.operatorCodes[operator.opcodeIndex]
+            for indices in (operator.inputs, operator.outputs):
+                # -1 stands for an optional input that is not given.
+                used += [] if indices is None else [i for i in indices if i != -1]
+        if any(not 0 <= index < len(tensors) for index in used):
+            raise IndexError("an operator refers to a tensor that is not there")
+        for tensor in tensors:
+            model.buffers[tensor.buffer]
 
 
 def text(name: bytes | str | None) -> str:

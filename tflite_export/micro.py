@@ -1,18 +1,26 @@
-"""Running a .tflite file in TFLite Micro's own interpreter, and the arena it takes there."""
+"""Running a .tflite file in TFLite Micro's own interpreter, and the arena it takes there.
+
+The interpreter does not check a file before it runs it, so it is kept in a process of its own.
+"""
 
 from __future__ import annotations
 
 import importlib.util
-import re
+import math
+import os
 from dataclasses import dataclass
 
 import numpy as np
 
+from tflite_export.child import Child
 from tflite_export.graph import Graph, number_type, text
-from tflite_export.quiet import quiet
 from tflite_export.runtime import dequantised, quantised
 
 __all__ = ["MISSING", "Port", "arena_bytes", "execute", "installed", "ports", "predict"]
+
+_CHILD = Child(os.path.join(os.path.dirname(__file__), "micro_child.py"))
+_SECONDS = 1800
+_MOST = 1 << 32
 
 MISSING = "TFLite Micro's interpreter is not installed; pip install 'tfprune[micro]'"
 
@@ -74,19 +82,7 @@ def execute(content: bytes, inputs: list[np.ndarray]) -> list[np.ndarray]:
     Raises:
         RuntimeError: TFLite Micro cannot load or execute the file; its message is in the error.
     """
-    outputs = len(Graph(content).model.subgraphs[0].outputs)
-    rows = []
-    with quiet() as errors:
-        interpreter = _loaded(content, errors)
-        for row in range(len(inputs[0])):
-            if row:
-                interpreter.reset()
-            for position, array in enumerate(inputs):
-                interpreter.set_input(np.ascontiguousarray(array[row : row + 1]), position)
-            _invoke(interpreter, errors)
-            # Copied: the interpreter uses this memory again.
-            rows.append([np.array(interpreter.get_output(n)) for n in range(outputs)])
-    return [np.concatenate(arrays) for arrays in zip(*rows, strict=True)]
+    return _asked(content, inputs)
 
 
 def arena_bytes(content: bytes) -> int:
@@ -100,41 +96,20 @@ def arena_bytes(content: bytes) -> int:
     Raises:
         RuntimeError: TFLite Micro cannot load the file; its message is in the error.
     """
-    with quiet() as errors:
-        interpreter = _loaded(content, errors)
-        errors.seek(0, 2)
-        interpreter.print_allocations()
-        printed = _printed(errors)
-    found = re.findall(r"Arena allocation total (\d+) bytes", printed)
-    if not found:
-        raise RuntimeError(f"TFLite Micro printed no arena size, but {printed[-200:]!r}")
-    return int(found[-1])
+    return _asked(content, None)
 
 
-def _loaded(content: bytes, errors):
-    from tflite_micro import runtime
-
+def _asked(content: bytes, inputs: list[np.ndarray] | None):
+    """Outputs for inputs; the arena without."""
+    request = {"content": content, "room": _enough(content), "inputs": inputs,
+               "outputs": len(Graph(content).model.subgraphs[0].outputs)}
     try:
-        return runtime.Interpreter.from_bytes(content, arena_size=_enough(content))
+        state, answer = _CHILD.ask(request, _SECONDS)
     except RuntimeError as error:
-        raise RuntimeError(f"TFLite Micro refuses the file: {_reason(errors, error)}") from error
-
-
-def _invoke(interpreter, errors) -> None:
-    try:
-        interpreter.invoke()
-    except RuntimeError as error:
-        raise RuntimeError(f"TFLite Micro cannot run it: {_reason(errors, error)}") from error
-
-
-def _reason(errors, error: RuntimeError) -> str:
-    lines = [line for line in _printed(errors).splitlines() if line.strip()]
-    return " ".join(lines[-4:])[-400:] or str(error)
-
-
-def _printed(errors) -> str:
-    errors.seek(0)
-    return errors.read().decode("utf-8", "replace")
+        raise RuntimeError(f"TFLite Micro failed: {error}") from error
+    if state != "done":
+        raise RuntimeError(f"TFLite Micro refuses the file: {answer}")
+    return answer
 
 
 def _enough(content: bytes) -> int:
@@ -152,7 +127,10 @@ def _enough(content: bytes) -> int:
             total += 1024
             if not graph.bytes_of(number, index):
                 shape = () if tensor.shape is None else tuple(int(n) for n in tensor.shape)
-                total += 2 * int(np.prod(shape, dtype=np.int64)) * number_type(tensor.type).itemsize
+                # No type is wider than 8 bytes, 16 for complex numbers, which it does not know.
+                total += 8 * math.prod(shape)
+    if not 0 < total < _MOST:
+        raise RuntimeError(f"its tensors take {total:,} bytes, more than any microcontroller has")
     return total + (1 << 20)
 
 

@@ -124,8 +124,8 @@ def _expand(graph: Graph, subgraph: int, *, encoded: int, header: int, output: i
     bits, values = (graph.bytes_of(subgraph, int(index)) for index in (encoded, header))
     if values[:2] != _HEADER[:2]:
         raise ValueError(
-            f"{OPERATOR} of type {values[0]}, version {values[1]}: only type {_PRUNED} (pruning), "
-            f"version {_VERSION}, is understood"
+            f"{OPERATOR} with the header {values[:2].hex() or 'missing'}: only type {_PRUNED} "
+            f"(pruning), version {_VERSION}, is understood"
         )
     tensor = graph.tensor(subgraph, int(output))
     packed = Bitmap(bits, np.frombuffer(values[len(_HEADER):], number_type(tensor.type)))

@@ -10,6 +10,7 @@ import pytest
 
 from tflite_export import export, micro, tflm
 from tflite_export.aligned import ALIGNMENT, aligned
+from tflite_export.child import Child
 from tflite_export.device import Case
 from tflite_export.encode import encode
 from tflite_export.graph import Graph, schema
@@ -165,3 +166,49 @@ def test_without_the_interpreter_the_report_says_so(dense, monkeypatch):
 def test_impossible_budgets(value):
     with pytest.raises(ValueError, match="ram_bytes=.* at least 1"):
         target("tflm", ram_bytes=value)
+
+
+@INTERPRETER
+def test_damaged_files_are_errors(dense):
+    """Bytes are changed and cut off at random; the interpreter itself checks nothing."""
+    content, inputs, names = dense["int8"]
+    packed = tflm.pack(content, Case("int8", names, inputs)).content
+    draw, refused = np.random.default_rng(0), 0
+    for trial in range(40):
+        broken = bytearray(packed)
+        if trial % 4 == 0:
+            broken = broken[: draw.integers(len(broken))]
+        for _ in range(draw.integers(20)):
+            broken[draw.integers(max(1, len(broken))) % 4000 % len(broken)] = draw.integers(256)
+        for use in (micro.arena_bytes, lambda c: tflm.pack(c, Case("int8", {}, inputs))):
+            try:
+                use(bytes(broken))
+            except (RuntimeError, ValueError):
+                refused += 1
+        assert tflm.measure(bytes(broken)).values[0].value == len(broken)
+    assert refused > 20
+    assert micro.arena_bytes(packed) > 0
+
+
+def test_a_process_that_dies_or_hangs_is_an_error_and_starts_again(tmp_path):
+    program = tmp_path / "program.py"
+    program.write_text(
+        "import os, pickle, struct, sys, time\n"
+        "while head := sys.stdin.buffer.read(8):\n"
+        "    what = pickle.loads(sys.stdin.buffer.read(struct.unpack('<Q', head)[0]))\n"
+        "    if what == 'die': os.abort()\n"
+        "    if what == 'leave': sys.exit(3)\n"
+        "    if what == 'hang': time.sleep(60)\n"
+        "    packed = pickle.dumps(what)\n"
+        "    sys.stdout.buffer.write(struct.pack('<Q', len(packed)) + packed)\n"
+        "    sys.stdout.buffer.flush()\n"
+    )
+    child = Child(str(program))
+    assert child.ask("word", 30) == "word"
+    for what, message in (("die", "signal 6"), ("leave", "exit code 3")):
+        with pytest.raises(RuntimeError, match=f"ended the process with {message}"):
+            child.ask(what, 30)
+        assert child.ask([1, 2], 30) == [1, 2]
+    with pytest.raises(RuntimeError, match="did not finish within 0.5 seconds"):
+        child.ask("hang", 0.5)
+    assert child.ask("word", 30) == "word"

@@ -1,0 +1,86 @@
+"""A process that answers requests, so that what it runs may crash or hang."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import pickle
+import struct
+import subprocess
+import sys
+import threading
+from typing import Any
+
+__all__ = ["Child"]
+
+
+class Child:
+    """Starts a program at the first request, and again after it has died.
+
+    Args:
+        path: of a Python program that reads pickles from its standard input and answers each on
+            its standard output, as `micro_child` does.
+    """
+
+    def __init__(self, path: str):
+        self._path = path
+        self._process: subprocess.Popen | None = None
+        self._lock = threading.Lock()
+
+    def ask(self, request: Any, seconds: float) -> Any:
+        """The answer to a request.
+
+        Args:
+            request: anything that can be pickled.
+            seconds: how long it may take.
+        Raises:
+            RuntimeError: the process died, or took too long.
+        """
+        with self._lock:
+            process = self._running()
+            late = threading.Timer(seconds, process.kill)
+            late.start()
+            try:
+                _send(process.stdin, request)
+                return _received(process.stdout)
+            except (EOFError, OSError) as error:
+                code = process.wait()
+                if late.is_alive():
+                    raise RuntimeError(
+                        f"it ended the process with "
+                        f"{f'signal {-code}' if code < 0 else f'exit code {code}'}"
+                    ) from error
+                raise RuntimeError(f"it did not finish within {seconds:g} seconds") from error
+            finally:
+                late.cancel()
+
+    def _running(self) -> subprocess.Popen:
+        if self._process is None or self._process.poll() is not None:
+            # -P: the folder of the program is no place to import from.
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", self._path], stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+            )
+            atexit.register(_close, self._process)
+        return self._process
+
+
+def _send(stream, request: Any) -> None:
+    packed = pickle.dumps(request)
+    stream.write(struct.pack("<Q", len(packed)) + packed)
+    stream.flush()
+
+
+def _received(stream) -> Any:
+    head = stream.read(8)
+    if len(head) < 8:
+        raise EOFError
+    return pickle.loads(stream.read(struct.unpack("<Q", head)[0]))
+
+
+def _close(process: subprocess.Popen) -> None:
+    """Let a process end: it stops at the end of its input."""
+    with contextlib.suppress(OSError):
+        process.stdin.close()
+    with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+        process.wait(timeout=5)
