@@ -13,7 +13,7 @@ import numpy as np
 from tflite_export.bitmap import Bitmap, bitmap, unpacked
 from tflite_export.graph import Graph, number_type, schema
 
-__all__ = ["OPERATOR", "Candidate", "attach", "candidates", "expanded"]
+__all__ = ["OPERATOR", "Candidate", "attach", "candidates", "decodable", "expanded"]
 
 OPERATOR = "TFLM_DECODE"
 
@@ -22,6 +22,7 @@ _HEADER = bytes([_PRUNED, _VERSION, 0, 0, _BITMAP, *[0] * 11])
 # What a file grows by besides bitmap and values: an operator, two tensors and a buffer, with their
 # tables and offsets. Measured at 130 to 175 bytes; the first one in a file takes 75 more.
 _OVERHEAD = 176
+_SCALE = 12
 
 
 @dataclass(frozen=True)
@@ -34,11 +35,9 @@ class Candidate:
     decoded: int
 
 
-def candidates(graph: Graph) -> dict[tuple[int, int], Candidate]:
-    """Weights that can be decoded at run time and take fewer bytes so, in order of the graph.
-
-    Only weights that an operator reads at each inference: others are read when the model is
-    loaded, before the first DECODE has run.
+def decodable(graph: Graph) -> dict[tuple[int, int], np.ndarray]:
+    """Weights that an operator reads at each inference, and not when the model is loaded, before
+    the first DECODE has run; in order of the graph.
 
     Args:
         graph: a dense file, not yet edited.
@@ -47,17 +46,32 @@ def candidates(graph: Graph) -> dict[tuple[int, int], Candidate]:
     computing = (
         ops.CONV_2D, ops.DEPTHWISE_CONV_2D, ops.FULLY_CONNECTED, ops.TRANSPOSE_CONV,
     )
+    # Per-channel zero points: the runtime reads them for int8 only.
+    types = (kinds.INT8, kinds.INT16, kinds.FLOAT32)
     found = {}
     for at, array in graph.constants().items():
         uses = graph.readers(at[1], at[0])
         fits = all(position == 1 and graph.code(o) in computing for o, position in uses)
-        # Per-channel zero points: the runtime reads them for int8 only.
-        types = (kinds.INT8, kinds.INT16, kinds.FLOAT32)
-        if not uses or not fits or graph.shared(at) or graph.tensor(*at).type not in types:
-            continue
+        if uses and fits and not graph.shared(at) and graph.tensor(*at).type in types:
+            found[at] = array
+    return found
+
+
+def candidates(graph: Graph) -> dict[tuple[int, int], Candidate]:
+    """Weights that can be decoded and take fewer bytes so, in order of the graph.
+
+    Args:
+        graph: a dense file, not yet edited.
+    """
+    found = {}
+    for at, array in decodable(graph).items():
         packed = bitmap(array, _zero_points(graph, at, array.ndim))
-        readers = len({id(operator) for operator, _ in uses})
-        saved = array.nbytes - packed.nbytes - _OVERHEAD * readers
+        readers = len({id(operator) for operator, _ in graph.readers(at[1], at[0])})
+        table = graph.tensor(*at).quantization
+        scales = 0 if table is None or table.scale is None else len(table.scale)
+        # Every decoded tensor has a copy of the scales and zero points; one moves there.
+        copies = (readers - 1) * scales * _SCALE
+        saved = array.nbytes - packed.nbytes - _OVERHEAD * readers - copies
         if saved > 0:
             found[at] = Candidate(packed, saved, array.nbytes)
     return found

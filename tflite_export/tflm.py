@@ -11,7 +11,7 @@ from tflite_export.dense import plain
 from tflite_export.device import Case, Measured, Packed, Quantity, Target
 from tflite_export.graph import Graph
 from tflite_export.micro_operators import unknown
-from tflite_export.pruned import attach, candidates, expanded
+from tflite_export.pruned import attach, candidates, decodable, expanded
 from tflite_export.remarks import listed
 
 __all__ = ["LABEL", "Micro", "TFLM", "measure", "pack", "run"]
@@ -80,17 +80,21 @@ def pack(dense: bytes, case: Case) -> Packed:
     content = encoded(chosen) if chosen else prepared
     if len(content) >= len(prepared):
         content, chosen = prepared, ()
-    remarks = _remarks(case, set(found), set(chosen), ram_bytes)
+    remarks = _remarks(case, set(decodable(graph)), set(chosen), found.keys() if ram_bytes else ())
     return Packed(content, dict.fromkeys(chosen, LABEL), remarks, prepared)
 
 
-def _remarks(case: Case, found: set, chosen: set, ram_bytes: int | None) -> tuple[str, ...]:
+def _remarks(case: Case, readable: set, chosen: set, kept_out) -> tuple[str, ...]:
+    """Why weights are dense; `kept_out` would be smaller as bitmaps, but for the budget."""
     if not case.sparse:
         return ("sparse encoding not used: sparse=False", _DENSE)
     remarks = [_DECODED if chosen else _DENSE]
+    dense = case.names.keys() - chosen
     groups = {
-        "dense, a bitmap and the other values would not be smaller": case.names.keys() - found,
-        f"dense, to keep the arena within {ram_bytes} bytes": case.names.keys() & found - chosen,
+        "dense, its operator reads the weight when the model is loaded": dense - readable,
+        "dense, a bitmap and the other values would not be smaller":
+            dense & readable - set(kept_out),
+        "dense, to keep the arena within the budget": dense & set(kept_out),
     }
     for why, places in groups.items():
         if places:

@@ -106,7 +106,7 @@ def test_flash_is_smallest_under_every_ram_budget(dense):
     left = " ".join(
         tflm.pack(content, Case("none", names, inputs, True, tflm.Micro(budgets[-2]))).remarks
     )
-    assert f"dense, to keep the arena within {budgets[-2]} bytes" in left
+    assert "dense, to keep the arena within the budget" in left
 
 
 @INTERPRETER
