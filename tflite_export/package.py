@@ -31,6 +31,10 @@ class CPackage:
 
     Fields: `folder` and `files`, names inside it; `operators` of the model; `arena_bytes` that the
     sources reserve, of which `measured_bytes` were measured and the rest is margin.
+
+    Example:
+        >>> CPackage("firmware", ("model.h",), ("ADD",), 2048, 1024).files
+        ('model.h',)
     """
 
     folder: str
