@@ -1,4 +1,5 @@
-"""`python -m tflite_export model.keras model.tflite --target tflm --data x.npy`"""
+"""`python -m tflite_export model.keras model.tflite --target tflm --data x.npy` exports;
+`python -m tflite_export inspect model.tflite` shows what is in a file."""
 
 from __future__ import annotations
 
@@ -6,18 +7,21 @@ import argparse
 import ast
 import json
 import sys
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
 from tflite_export.device import QUANTIZE
 from tflite_export.exporter import export
+from tflite_export.inspection import inspect
 from tflite_export.targets import target, targets
 
 __all__ = ["main"]
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Export a saved model from the command line and print the report.
+    """Export a saved model, or inspect a file, from the command line and print the report.
 
     Args:
         arguments: the command line without the program's name; `sys.argv` by default.
@@ -28,6 +32,9 @@ def main(arguments: list[str] | None = None) -> int:
         >>> main(["missing.keras", "out.tflite"])
         1
     """
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if arguments[:1] == ["inspect"]:
+        return _inspect(arguments[1:])
     parser = argparse.ArgumentParser("python -m tflite_export", description=__doc__)
     parser.add_argument("model", help="a saved Keras 3 or tf_keras model (.keras, .h5)")
     parser.add_argument("path", help="the .tflite file to write")
@@ -37,15 +44,31 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--quantize", choices=QUANTIZE, default="none")
     parser.add_argument("--sparse", choices=["auto", "yes", "no"], default="auto")
     parser.add_argument("--data", help="example inputs: a .npy file, or .npz with one array each")
+    _add_format(parser)
+    options = parser.parse_args(arguments)
+    return _reported(lambda: _export(options), options.format)
+
+
+def _inspect(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser("python -m tflite_export inspect", description=__doc__)
+    parser.add_argument("file", help="a .tflite file, whoever wrote it")
+    _add_format(parser)
+    options = parser.parse_args(arguments)
+    return _reported(lambda: inspect(options.file), options.format)
+
+
+def _add_format(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--format", choices=["table", "json", "markdown"], default="table",
                         help="of the report")
-    options = parser.parse_args(arguments)
+
+
+def _reported(make: Callable[[], Any], form: str) -> int:
     try:
-        report = _export(options)
+        report = make()
     except (OSError, RuntimeError, TypeError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    _print(report, options.format)
+    _print(report, form)
     return 0
 
 

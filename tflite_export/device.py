@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["Case", "Measured", "Packed", "QUANTIZE", "Quantity", "Target"]
+from tflite_export.graph import Graph
+
+__all__ = ["Case", "Found", "Measured", "Opinion", "Packed", "QUANTIZE", "Quantity", "Target"]
 
 QUANTIZE = ("none", "float16", "dynamic", "int8", "int16x8")
 
@@ -71,6 +73,28 @@ class Measured:
         return {found.name: (found.value, found.unit) for found in self.values}
 
 
+@dataclass(frozen=True)
+class Found:
+    """What a finished file is: its `graph` with every weight dense again, the number format
+    `quantize`, and `encoded` = {(subgraph, tensor): label} of the weights that are not dense."""
+
+    graph: Graph
+    quantize: str
+    encoded: dict[tuple[int, int], str]
+
+
+@dataclass(frozen=True)
+class Opinion:
+    """What a device makes of a finished file: `objections` to running it as it is, and `notes`."""
+
+    objections: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def _accepts(found: Found) -> Opinion:
+    return Opinion()
+
+
 @dataclass(frozen=True, kw_only=True)
 class Target:
     """A kind of device: what it accepts, and what the exporter does for it.
@@ -85,6 +109,7 @@ class Target:
       says what to do.
     - `run(content, inputs, batch=1) -> {output name: array}` executes a file for verification.
     - `measure(content, options) -> Measured` measures a file; what cannot be measured is named.
+    - `judge(found) -> Opinion` says what stands against running a finished file, whoever wrote it.
     """
 
     name: str
@@ -93,6 +118,7 @@ class Target:
     pack: Callable[[bytes, Case], Packed]
     run: Callable[..., dict[str, np.ndarray]]
     measure: Callable[[bytes, Any], Measured]
+    judge: Callable[[Found], Opinion] = _accepts
     integer_io: bool = False
     dynamic_batch: bool = False
     no_sparse: str = ""

@@ -8,7 +8,7 @@ import numpy as np
 
 from tflite_export import vela
 from tflite_export.dense import plain
-from tflite_export.device import Case, Measured, Packed, Quantity, Target
+from tflite_export.device import Case, Found, Measured, Opinion, Packed, Quantity, Target
 from tflite_export.graph import Graph, schema
 from tflite_export.remarks import listed
 from tflite_export.runtime import predict
@@ -42,6 +42,7 @@ def ethos_u(accelerator: str) -> Target:
         name=accelerator, runtime="Ethos-U through Vela", quantize=("int8",), integer_io=True,
         no_sparse=_NO_SPARSE, options=vela.Memory(), run=predict,
         pack=functools.partial(pack, accelerator), measure=functools.partial(measure, accelerator),
+        judge=judge,
     )
 
 
@@ -100,6 +101,17 @@ def measure(accelerator: str, content: bytes, options: vela.Memory | None = None
     except (RuntimeError, ValueError) as error:
         return Measured((file,), (f"flash, SRAM, cycles and time not estimated: {error}",))
     return Measured((file, *found.values))
+
+
+def judge(found: Found) -> Opinion:
+    """Encodings and number types that Vela stumbles over."""
+    objections = []
+    if found.encoded:
+        objections.append("Vela reads encoded weights as garbage, or stops at their operators")
+    tensors = (t for graph in found.graph.model.subgraphs for t in graph.tensors)
+    if any(tensor.type == schema().TensorType.INT4 for tensor in tensors):
+        objections.append("Vela crashes on weights of 4 bits")
+    return Opinion(tuple(objections))
 
 
 def _two_of_four(dense: bytes, case: Case) -> list[str]:

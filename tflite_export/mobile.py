@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from tflite_export.device import Case, Measured, Packed, Quantity, Target
+from tflite_export.device import Case, Found, Measured, Opinion, Packed, Quantity, Target
 from tflite_export.encode import encode
-from tflite_export.graph import Graph
+from tflite_export.graph import Graph, schema
 from tflite_export.remarks import NO_FASTER_INT8, NO_FASTER_ZEROS
 from tflite_export.runtime import predict
 from tflite_export.sparse_inference import RUNS_SPARSE
 from tflite_export.xnnpack import verdict
 
-__all__ = ["MOBILE", "measure", "pack"]
+__all__ = ["MOBILE", "judge", "measure", "pack"]
 
 _SLOW_INT16 = (
     "XNNPACK has no kernels for 16-bit activations: on a phone expect int16x8 to be slower than "
@@ -52,8 +52,32 @@ def measure(content: bytes, options=None) -> Measured:
     return Measured((Quantity("file", len(content), "bytes"),))
 
 
+def judge(found: Found) -> Opinion:
+    """What LiteRT does wrong with encoded weights, as far as it is known."""
+    objections = []
+    custom = sorted(set(found.encoded.values()) & {"bitmap"})
+    if custom:
+        objections.append("LiteRT has no operator that decodes bitmaps")
+    sparse = {at: label for at, label in found.encoded.items() if label not in custom}
+    if sparse and found.quantize == "dynamic":
+        objections.append("LiteRT mis-executes sparse weights under dynamic range quantization")
+    if any(_is_int8_dense(found.graph, at) for at in sparse):
+        objections.append("LiteRT fails to prepare a sparse int8 dense layer")
+    judged = verdict(found.graph) if "csr" in sparse.values() else None
+    if judged and judged.state == "unsafe":
+        objections.append(f"XNNPACK on Arm returns wrong values ({judged})")
+    runs = judged is not None and judged.state == "engages"
+    return Opinion(tuple(objections), (RUNS_SPARSE,) if runs else ())
+
+
+def _is_int8_dense(graph: Graph, at: tuple[int, int]) -> bool:
+    dense = schema().BuiltinOperator.FULLY_CONNECTED
+    read_so = any(graph.code(o) == dense for o, _ in graph.readers(at[1], at[0]))
+    return read_so and graph.tensor(*at).type == schema().TensorType.INT8
+
+
 MOBILE = Target(
     name="mobile", runtime="LiteRT with XNNPACK", dynamic_batch=True,
     quantize=("none", "float16", "dynamic", "int8", "int16x8"),
-    pack=pack, run=predict, measure=measure,
+    pack=pack, run=predict, measure=measure, judge=judge,
 )

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 
 from tflite_export.device import Quantity
 
-__all__ = ["ExportReport", "TensorReport"]
+__all__ = ["ExportReport", "TensorReport", "markdown", "markdown_text"]
 
 
 @dataclass(frozen=True)
@@ -99,14 +99,14 @@ class ExportReport:
         """
         weights = [("weight", "shape", "type", "zeros", "encoding")]
         weights += [tensor.cells() for tensor in self.tensors]
-        parts = [_escaped(self.summary())]
+        parts = [markdown_text(self.summary())]
         if self.measured:
-            parts.append(_markdown([("measured", "file", "dense", "unit"), *self.measurements()]))
+            parts.append(markdown([("measured", "file", "dense", "unit"), *self.measurements()]))
         if self.tensors:
-            parts.append(_markdown(weights))
+            parts.append(markdown(weights))
         notes = (*self.missing, *self.remarks)
         if notes:
-            parts.append("\n".join(f"- {_escaped(note)}" for note in notes))
+            parts.append("\n".join(f"- {markdown_text(note)}" for note in notes))
         return "\n\n".join(parts) + "\n"
 
     def measurements(self) -> list[tuple[str, str, str, str]]:
@@ -146,15 +146,16 @@ def _number(value: float) -> str:
     return f"{value:,}" if isinstance(value, int) else f"{value:,.4g}"
 
 
-def _escaped(text: str) -> str:
+def markdown_text(text: str) -> str:
     """Names of weights have underscores, which Markdown would take for emphasis."""
     for mark in "\\|_*`<":
         text = text.replace(mark, "\\" + mark)
     return text
 
 
-def _markdown(rows: list[tuple[str, ...]]) -> str:
-    head, *body = [[_escaped(cell) for cell in row] for row in rows]
+def markdown(rows: list[tuple[str, ...]]) -> str:
+    """A Markdown table; the first row is its head."""
+    head, *body = [[markdown_text(cell) for cell in row] for row in rows]
     lines = [head, ["---"] * len(head), *body]
     joined = ["| " + " | ".join(line) + " |" for line in lines]
     return "\n".join(line.replace("|  |", "| |") for line in joined)

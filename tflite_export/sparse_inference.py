@@ -5,14 +5,14 @@ from __future__ import annotations
 import platform
 from pathlib import Path
 
-from tflite_export.device import Case, Measured, Packed, Quantity, Target
+from tflite_export.device import Case, Found, Measured, Opinion, Packed, Quantity, Target
 from tflite_export.encode import encode
 from tflite_export.graph import Graph
 from tflite_export.remarks import NO_FASTER_ZEROS
 from tflite_export.runtime import predict
 from tflite_export.xnnpack import verdict
 
-__all__ = ["RUNS_SPARSE", "SPARSE_F32", "measure", "pack", "runs_here"]
+__all__ = ["RUNS_SPARSE", "SPARSE_F32", "judge", "measure", "pack", "runs_here"]
 
 RUNS_SPARSE = (
     "on Arm, XNNPACK skips the zeros of the 1x1 convolutions (sparse inference); on x86 with AVX "
@@ -82,7 +82,20 @@ def measure(content: bytes, options=None) -> Measured:
     return Measured((Quantity("file", len(content), "bytes"),))
 
 
+def judge(found: Found) -> Opinion:
+    """Whether sparse inference runs, and whether it is right."""
+    judged = verdict(found.graph)
+    if judged.state == "unsafe":
+        return Opinion((f"XNNPACK on Arm would return wrong values ({judged})",))
+    if judged.state == "off":
+        return Opinion((f"sparse inference does not run: {judged}",))
+    if "csr" not in found.encoded.values():
+        return Opinion(("sparse inference would run if the weights were encoded sparsely",))
+    return Opinion((), (RUNS_SPARSE,))
+
+
 SPARSE_F32 = Target(
     name="mobile-sparse-f32", runtime="LiteRT with XNNPACK's sparse inference",
     quantize=("none", "float16"), pack=pack, run=predict, measure=measure,
+    judge=judge,
 )

@@ -8,7 +8,7 @@ from tflite_export import micro, runtime
 from tflite_export.aligned import aligned
 from tflite_export.budget import choose
 from tflite_export.dense import plain
-from tflite_export.device import Case, Measured, Packed, Quantity, Target
+from tflite_export.device import Case, Found, Measured, Opinion, Packed, Quantity, Target
 from tflite_export.graph import Graph
 from tflite_export.micro_operators import unknown
 from tflite_export.pruned import attach, candidates, decodable, expanded
@@ -121,6 +121,20 @@ def measure(content: bytes, options=None) -> Measured:
         return Measured((flash,), (f"arena not measured: {error}",))
 
 
+def judge(found: Found) -> Opinion:
+    """Operators and encodings that TFLite Micro does not have."""
+    objections = []
+    missing = unknown(found.graph)
+    if missing:
+        objections.append(f"TFLite Micro has no operator {', '.join(missing)}")
+    if set(found.encoded.values()) - {LABEL}:
+        objections.append(
+            "TFLite Micro reads no sparse encoding, and computes with the packed bytes where it "
+            "finds one; export the model for it"
+        )
+    return Opinion(tuple(objections))
+
+
 def _prepared(dense: bytes) -> bytes:
     """Buffers at multiples of 16 bytes; names of tensors, which nothing reads there, left out."""
     graph = Graph(dense)
@@ -154,5 +168,5 @@ def _refused(content: bytes) -> int | None:
 # Its reference kernels take a second for four inferences of a MobileNet, hence the few examples.
 TFLM = Target(
     name="tflm", runtime="TFLite Micro", quantize=("none", "int8", "int16x8"), integer_io=True,
-    options=Micro(), examples=64, pack=pack, run=run, measure=measure,
+    options=Micro(), examples=64, pack=pack, run=run, measure=measure, judge=judge,
 )

@@ -1,0 +1,208 @@
+"""`inspect`: what is in a .tflite file, and what each device would make of it."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+
+from tflite_export.dense import densified
+from tflite_export.device import Found, Opinion
+from tflite_export.findings import Inspection, Stored
+from tflite_export.graph import Graph, number_type, schema
+from tflite_export.pruned import OPERATOR, expanded
+from tflite_export.remarks import gzip_bytes
+from tflite_export.targets import TARGETS
+from tflite_export.verified import verified
+
+__all__ = ["inspect"]
+
+# Entries of a sparse weight for each byte of the file: expanding a damaged table must not take
+# all memory.
+_LARGEST_EXPANSION = 1024
+
+
+def inspect(path: str | os.PathLike) -> Inspection:
+    """Read a .tflite file, whoever wrote it: tensors, encodings, zeros, bytes, operators.
+
+    The file is checked from end to end first and never executed, so a damaged or foreign one does
+    no harm.
+
+    Args:
+        path: the file.
+    Returns:
+        `Inspection`, with what stands against running the file on each of `targets()`.
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is no .tflite file, or a damaged one.
+
+    Example:
+        >>> import keras, tempfile
+        >>> from tflite_export import export
+        >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     _ = export(model, f"{folder}/model.tflite")
+        ...     found = inspect(f"{folder}/model.tflite")
+        >>> found.operators, found.tensors[0].shape, found.targets["mobile"].objections
+        ({'FULLY_CONNECTED': 1}, (2, 4), ())
+    """
+    content = Path(path).read_bytes()
+    graph = verified(content)
+    try:
+        return _inspection(os.fspath(path), content, graph)
+    except (ArithmeticError, AttributeError, LookupError, MemoryError, TypeError) as error:
+        # Tables may contradict each other in more ways than are worth a check of their own.
+        raise ValueError(
+            f"the .tflite file is damaged: {type(error).__name__} while reading it ({error})"
+        ) from error
+
+
+def _inspection(path: str, content: bytes, graph: Graph) -> Inspection:
+    notes = []
+    encoded = _sparse(graph, len(content))
+    dense = densified(content)[0] if encoded else content
+    try:
+        dense = expanded(dense)
+        encoded |= _decoded(graph)
+    except ValueError as error:
+        notes.append(f"weights that {OPERATOR} expands are counted as they are stored: {error}")
+    graph_dense = Graph(dense)
+    form = _format(graph_dense)
+    found = Found(graph_dense, form, encoded)
+    return Inspection(
+        path=path, bytes=len(content), gzip_bytes=gzip_bytes(content), quantize=form,
+        tensors=_tensors(graph, graph_dense, encoded),
+        operators=dict(Counter(
+            graph.operator_name(o)
+            for n in range(len(graph.model.subgraphs)) for o in graph.operators(n)
+        ).most_common()),
+        inputs=_ends(graph, graph.model.subgraphs[0].inputs),
+        outputs=_ends(graph, graph.model.subgraphs[0].outputs),
+        targets={name: _opinion(device, found) for name, device in TARGETS.items()},
+        notes=tuple(notes),
+    )
+
+
+def _sparse(graph: Graph, size: int) -> dict[tuple[int, int], str]:
+    found = {}
+    for number, subgraph in enumerate(graph.model.subgraphs):
+        for index, tensor in enumerate(subgraph.tensors):
+            if tensor.sparsity is None:
+                continue
+            shape = [] if tensor.shape is None else tensor.shape
+            if np.prod([int(n) for n in shape], dtype=float) > _LARGEST_EXPANSION * size:
+                raise ValueError(f"tensor {index} has shape {list(shape)}, too large to expand")
+            blocks = 0 if tensor.sparsity.blockMap is None else len(tensor.sparsity.blockMap)
+            sizes = [] if not blocks else [
+                str(m.denseSize) for m in tensor.sparsity.dimMetadata[-blocks:]
+            ]
+            sizes = ["1"] * (len(shape) - len(sizes)) + sizes
+            found[number, index] = "block " + "x".join(sizes) if blocks else "csr"
+    return found
+
+
+def _decoded(graph: Graph) -> dict[tuple[int, int], str]:
+    return {
+        (number, int(index)): "bitmap"
+        for number in range(len(graph.model.subgraphs)) for operator in graph.operators(number)
+        if graph.custom_name(operator) == OPERATOR for index in operator.outputs
+    }
+
+
+def _format(graph: Graph) -> str:
+    """The number format, by the types of weights and of what is computed."""
+    kinds = schema().TensorType
+    computed, weights = set(), set()
+    for number, subgraph in enumerate(graph.model.subgraphs):
+        for index, tensor in enumerate(subgraph.tensors):
+            stored = len(graph.bytes_of(number, index)) > 0
+            wide = tensor.shape is not None and len(tensor.shape) > 1
+            if stored and wide:
+                weights.add(tensor.type)
+            elif not stored:
+                computed.add(tensor.type)
+    if kinds.INT4 in weights:
+        return "int4"
+    if kinds.INT16 in computed:
+        return "int16x8"
+    if computed & {kinds.INT8, kinds.UINT8}:
+        return "int8"
+    if kinds.INT8 in weights:
+        return "dynamic"
+    return "float16" if kinds.FLOAT16 in weights else "none"
+
+
+def _tensors(graph: Graph, dense: Graph, encoded: dict) -> tuple[Stored, ...]:
+    """Constants that an operator reads, in the file's order."""
+    found = []
+    for number, subgraph in enumerate(dense.model.subgraphs):
+        read = {
+            int(index) for operator in dense.operators(number)
+            for index in ([] if operator.inputs is None else operator.inputs)
+        }
+        for index in sorted(read - {-1}):
+            if not len(dense.bytes_of(number, index)):
+                continue
+            tensor = subgraph.tensors[index]
+            shape = () if tensor.shape is None else tuple(int(size) for size in tensor.shape)
+            found.append(Stored(
+                dense.name(number, index) or f"tensor {index}", shape, _type_name(tensor.type),
+                _zeros(dense, (number, index), shape), int(np.prod(shape, dtype=np.int64)),
+                encoded.get((number, index), "dense"), _stored_bytes(graph, (number, index)),
+            ))
+    return tuple(found)
+
+
+def _type_name(kind: int) -> str:
+    names = {number: name for name, number in vars(schema().TensorType).items()}
+    return str(names.get(kind, f"type {kind}")).lower()
+
+
+def _zeros(graph: Graph, at: tuple[int, int], shape: tuple[int, ...]) -> int | None:
+    """Entries whose real value is 0; None for types without zeros, such as text."""
+    stored, kinds = graph.bytes_of(*at), schema().TensorType
+    kind = graph.tensor(*at).type
+    if kind == kinds.INT4:
+        pairs = np.frombuffer(stored, np.uint8)
+        halves = np.stack([pairs & 15, pairs >> 4], axis=1).reshape(-1)
+        return int(np.sum(halves[: int(np.prod(shape))] == 0))
+    try:
+        dtype = np.dtype("u1") if kind == kinds.UINT8 else number_type(kind)
+    except ValueError:
+        return None
+    array = np.frombuffer(stored, dtype).reshape(shape)
+    return int(np.sum(graph.dequantised(*at, array) == 0))
+
+
+def _stored_bytes(graph: Graph, at: tuple[int, int]) -> int:
+    """Bytes in the file: values and index arrays, or what a decoding operator reads."""
+    for operator in graph.operators(at[0]):
+        if graph.custom_name(operator) == OPERATOR and at[1] in operator.outputs:
+            place = 2 * [int(index) for index in operator.outputs].index(at[1])
+            pair = operator.inputs[place : place + 2]
+            return sum(len(graph.bytes_of(at[0], int(index))) for index in pair)
+    table = graph.tensor(*at).sparsity
+    arrays = [] if table is None else [
+        array for m in table.dimMetadata for array in (m.arraySegments, m.arrayIndices)
+        if array is not None
+    ]
+    return len(graph.bytes_of(*at)) + sum(np.asarray(a.values).nbytes for a in arrays)
+
+
+def _ends(graph: Graph, used) -> tuple[str, ...]:
+    return tuple(
+        f"{graph.name(0, int(index))} {_type_name(tensor.type)} "
+        f"{[] if tensor.shape is None else [int(size) for size in tensor.shape]}"
+        for index in used for tensor in [graph.tensor(0, int(index))]
+    )
+
+
+def _opinion(device, found: Found) -> Opinion:
+    opinion = device.judge(found)
+    if found.quantize in device.quantize:
+        return opinion
+    executes = ", ".join(device.quantize)
+    wrong = f"does not execute the number format {found.quantize}; it executes {executes}"
+    return Opinion((wrong, *opinion.objections), opinion.notes)
