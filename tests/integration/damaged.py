@@ -1,13 +1,6 @@
 """Small files of every encoding, and ways to damage them; all from seeds."""
 
-import export_models as models
 import numpy as np
-
-from tflite_export import target
-from tflite_export.convert import convert
-from tflite_export.device import Case
-from tflite_export.encode import encode
-from tflite_export.keras_models import signature
 
 # What turns up in damaged counts, offsets and indices.
 _NUMBERS = (0, 1, 2, 3, 127, 128, 255, 256, 32767, 65535, 2**31 - 1, 2**31, 2**32 - 1)
@@ -15,6 +8,13 @@ _NUMBERS = (0, 1, 2, 3, 127, 128, 255, 256, 32767, 65535, 2**31 - 1, 2**31, 2**3
 
 def files():
     """{name: bytes} of valid files: dense, CSR, blocks, int8, float16, bitmaps, a loop."""
+    # Late: the processes that only read files need no Keras.
+    import export_models as models
+
+    from tflite_export import target
+    from tflite_export.device import Case
+    from tflite_export.encode import encode
+
     mlp, cnn = models.mlp("keras", 0.9, blocks=True), models.cnn("tf_keras", 0.9)
     images = models.examples(20, 12, 12, 2)
     dense, convolutions = _dense(mlp, models.examples(1, 64)), _dense(cnn, images)
@@ -30,6 +30,10 @@ def files():
 
 
 def _dense(model, data, quantize="none", name="mobile-sparse-f32"):
+    from tflite_export import target
+    from tflite_export.convert import convert
+    from tflite_export.keras_models import signature
+
     known = signature(model)
     inputs = {known.names[0]: data}
     return convert(model, known, target=target(name), quantize=quantize, inputs=inputs).content

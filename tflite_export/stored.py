@@ -1,0 +1,92 @@
+"""Stored tensors of a .tflite file: their zeros, and the bytes they take as they are encoded."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tflite_export.findings import Stored
+from tflite_export.graph import Graph, number_type, schema
+from tflite_export.pruned import OPERATOR
+
+__all__ = ["number_format", "stored_tensors", "type_name"]
+
+
+def number_format(graph: Graph) -> str:
+    """The number format, by the types of weights and of what is computed."""
+    kinds = schema().TensorType
+    computed, weights = set(), set()
+    for number, subgraph in enumerate(graph.model.subgraphs):
+        for index, tensor in enumerate(subgraph.tensors):
+            stored = len(graph.bytes_of(number, index)) > 0
+            wide = tensor.shape is not None and len(tensor.shape) > 1
+            if stored and wide:
+                weights.add(tensor.type)
+            elif not stored:
+                computed.add(tensor.type)
+    if kinds.INT4 in weights:
+        return "int4"
+    if kinds.INT16 in computed:
+        return "int16x8"
+    if computed & {kinds.INT8, kinds.UINT8}:
+        return "int8"
+    if kinds.INT8 in weights:
+        return "dynamic"
+    return "float16" if kinds.FLOAT16 in weights else "none"
+
+
+def stored_tensors(graph: Graph, dense: Graph, encoded: dict) -> tuple[Stored, ...]:
+    """Constants that an operator reads, in the file's order."""
+    found = []
+    for number, subgraph in enumerate(dense.model.subgraphs):
+        read = {
+            int(index) for operator in dense.operators(number)
+            for index in ([] if operator.inputs is None else operator.inputs)
+        }
+        for index in sorted(read - {-1}):
+            if not len(dense.bytes_of(number, index)):
+                continue
+            tensor = subgraph.tensors[index]
+            shape = () if tensor.shape is None else tuple(int(size) for size in tensor.shape)
+            found.append(Stored(
+                dense.name(number, index) or f"tensor {index}", shape, type_name(tensor.type),
+                _zeros(dense, (number, index), shape), int(np.prod(shape, dtype=np.int64)),
+                encoded.get((number, index), "dense"), _stored_bytes(graph, (number, index)),
+            ))
+    return tuple(found)
+
+
+def type_name(kind: int) -> str:
+    """Name of a tensor type in small letters, such as "int8"."""
+    names = {number: name for name, number in vars(schema().TensorType).items()}
+    return str(names.get(kind, f"type {kind}")).lower()
+
+
+def _zeros(graph: Graph, at: tuple[int, int], shape: tuple[int, ...]) -> int | None:
+    """Entries whose real value is 0; None for types without zeros, such as text."""
+    stored, kinds = graph.bytes_of(*at), schema().TensorType
+    kind = graph.tensor(*at).type
+    if kind == kinds.INT4:
+        pairs = np.frombuffer(stored, np.uint8)
+        halves = np.stack([pairs & 15, pairs >> 4], axis=1).reshape(-1)
+        return int(np.sum(halves[: int(np.prod(shape))] == 0))
+    try:
+        dtype = np.dtype("u1") if kind == kinds.UINT8 else number_type(kind)
+    except ValueError:
+        return None
+    array = np.frombuffer(stored, dtype).reshape(shape)
+    return int(np.sum(graph.dequantised(*at, array) == 0))
+
+
+def _stored_bytes(graph: Graph, at: tuple[int, int]) -> int:
+    """Bytes in the file: values and index arrays, or what a decoding operator reads."""
+    for operator in graph.operators(at[0]):
+        if graph.custom_name(operator) == OPERATOR and at[1] in operator.outputs:
+            place = 2 * [int(index) for index in operator.outputs].index(at[1])
+            pair = operator.inputs[place : place + 2]
+            return sum(len(graph.bytes_of(at[0], int(index))) for index in pair)
+    table = graph.tensor(*at).sparsity
+    arrays = [] if table is None else [
+        array for m in table.dimMetadata for array in (m.arraySegments, m.arrayIndices)
+        if array is not None
+    ]
+    return len(graph.bytes_of(*at)) + sum(np.asarray(a.values).nbytes for a in arrays)
