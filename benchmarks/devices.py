@@ -143,6 +143,7 @@ _COLUMNS = {
     "accuracy": ("accuracy", ".2f"), "LiteRT int8": ("litert_accuracy", ".2f"),
     "first 500 LiteRT": ("litert_accuracy_500", ".1f"), "TFLM": ("tflm_accuracy_500", ".1f"),
     "dense int8": ("bytes", ","), "gzip": ("gzip", ","), "TFLM flash": ("tflm_flash", ","),
+    "TFLM gzip": ("tflm_gzip", ","),
     "arena": ("tflm_arena", ","), "dense arena": ("tflm_dense_arena", ","),
     "U55 flash": (f"{ACCELERATOR}_flash", ","), "U55 cycles": (f"{ACCELERATOR}_cycles", ","),
 }

@@ -9,20 +9,17 @@ from pathlib import Path
 
 import numpy as np
 
-from tflite_export import c_sources, micro
-from tflite_export.aligned import ALIGNMENT, aligned
+from tflite_export import c_sources, micro, vector
+from tflite_export.aligned import aligned
 from tflite_export.dense import densified
 from tflite_export.files import reserved
 from tflite_export.graph import Graph, schema
 from tflite_export.micro_operators import resolver_method, unknown, used
 from tflite_export.report import ExportReport
-from tflite_export.runtime import quantised
 
 __all__ = ["CPackage", "c_package"]
 
 _SCRATCH_PER_WEIGHT, _KIB = 4, 1024
-_TYPES = {"int8": "int8_t", "int16": "int16_t", "int32": "int32_t", "float32": "float"}
-_KINDS = {"int8": "INT8", "int16": "INT16", "int32": "INT32", "float32": "FLOAT"}
 
 
 @dataclass(frozen=True)
@@ -86,7 +83,7 @@ def c_package(
     content = _checked(Path(path).read_bytes())
     if not micro.installed():
         raise RuntimeError(f"a C package needs the arena and an expected output: {micro.MISSING}")
-    given = _example(content, inputs)
+    given = vector.example(content, inputs)
     expected = micro.execute(content, given)
     measured = micro.arena_bytes(content)
     arena = measured + measured // 10 + _scratch(Graph(content))
@@ -110,7 +107,7 @@ def c_package(
         f"{name}_test_vector.h": c_sources.VECTOR_H.substitute(
             names, inputs=len(given), outputs=len(expected)
         ),
-        f"{name}_test_vector.c": _vector(names, given, expected),
+        f"{name}_test_vector.c": vector.written(names, given, expected),
         "main.cc": c_sources.MAIN.substitute(names),
         "CMakeLists.txt": c_sources.CMAKE.substitute(names),
     }
@@ -144,38 +141,6 @@ def _checked(content: bytes) -> bytes:
     return aligned(graph)
 
 
-def _example(content: bytes, inputs) -> list[np.ndarray]:
-    ports, _ = micro.ports(content)
-    if inputs is None:
-        return [_random(port) for port in ports]
-    if not isinstance(inputs, dict):
-        inputs = {ports[0].name: inputs}
-    if inputs.keys() != {port.name for port in ports}:
-        raise ValueError(
-            f"inputs are for {sorted(inputs)}, expected {sorted(port.name for port in ports)}"
-        )
-    stored = []
-    for port in ports:
-        array = np.asarray(inputs[port.name])
-        if array.ndim != len(port.shape) or array[:1].shape != port.shape:
-            raise ValueError(
-                f"input {port.name!r} has shape {array.shape}, expected {port.shape}"
-            )
-        stored.append(quantised(array[:1], port.detail))
-    return stored
-
-
-def _random(port: micro.Port) -> np.ndarray:
-    draw = np.random.default_rng(0)
-    if port.dtype.kind == "f":
-        return draw.standard_normal(port.shape).astype(port.dtype)
-    if not port.quantization[0]:
-        # Integers that are no quantised numbers are indices or counts: 0 and 1 are always valid.
-        return draw.integers(0, 2, port.shape).astype(port.dtype)
-    limits = np.iinfo(port.dtype)
-    return draw.integers(limits.min, limits.max + 1, port.shape).astype(port.dtype)
-
-
 def _scratch(graph: Graph) -> int:
     """Bytes that optimised kernels take beside the tensors: columns of the largest filter."""
     ops = schema().BuiltinOperator
@@ -187,21 +152,3 @@ def _scratch(graph: Graph) -> int:
                 shape = [int(n) for n in graph.tensor(number, int(operator.inputs[1])).shape]
                 largest = max(largest, int(np.prod(shape[1:])))
     return _SCRATCH_PER_WEIGHT * largest
-
-
-def _vector(names: dict[str, str], given: list, expected: list) -> str:
-    arrays, tables = [], {}
-    for side, tensors in (("input", given), ("output", expected)):
-        rows = []
-        for number, tensor in enumerate(tensors):
-            kind = tensor.dtype.name
-            if kind not in _TYPES:
-                raise ValueError(f"{side} {number} is of type {kind}; possible are {list(_TYPES)}")
-            inside = c_sources.array(tensor)
-            # Aligned as a kernel would want its tensor.
-            arrays.append(f"_Alignas({ALIGNMENT}) static const {_TYPES[kind]} {side}_{number}[] = "
-                          f"{{\n{inside}\n}};")
-            rows.append(f"  {{{side}_{number}, {tensor.size}, {tensor.nbytes}, "
-                        f"{names['guard']}_{_KINDS[kind]}}},")
-        tables[side + "s"] = "\n".join(rows)
-    return c_sources.VECTOR_C.substitute(names, arrays="\n".join(arrays), **tables)
