@@ -183,7 +183,7 @@ row(BY_RULE, "depthwise without padding of its own", "engages")(
 row(BY_RULE, "sum at the end", "engages")(
     ending(lambda x: L.Dense(4)(operation(lambda t: keras.ops.sum(t, (1, 2)))(x))))
 row(BY_RULE, "softmax behind the head", "engages")(
-    ending(lambda x: L.Softmax()(head(x))))
+    ending(lambda x: L.Softmax()(L.Rescaling(1000.0)(head(x)))))
 row(BY_RULE, "two heads", "engages")(ending(lambda x: [head(x), head(x, keepdims=False)]))
 row(BY_RULE, "exactly two thirds", "off", "66.7%", zeros=2 / 3)(around(deep))
 row(BY_RULE, "no 1x1 convolution", "off", "no 1x1")(lambda image: head(deep(stem(image))))
