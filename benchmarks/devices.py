@@ -100,6 +100,7 @@ def _measured(model, split) -> dict:
 
     from tflite_export import export, micro, runtime
     from tflite_export.dense import plain
+    from tflite_export.ports import ports
 
     images = split.test_images.astype(np.float32)
     calibration = split.images[:CALIBRATION].astype(np.float32)
@@ -123,7 +124,7 @@ def _measured(model, split) -> dict:
                           "tflm_gzip": report.gzip_bytes}
                 content = path.read_bytes()
     dense = plain(content)
-    (port,), _ = micro.ports(content)
+    (port,), _ = ports(content)
     found["litert_accuracy"] = right(runtime.predict(dense, images))
     if micro.installed():
         some = {port.name: images[:MICRO_IMAGES]}

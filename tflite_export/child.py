@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import os
 import pickle
 import struct
 import subprocess
@@ -13,17 +14,20 @@ from typing import Any
 
 __all__ = ["Child"]
 
+_PROGRAM = os.path.join(os.path.dirname(__file__), "interpreters.py")
+
 
 class Child:
     """Starts a program at the first request, and again after it has died.
 
     Args:
-        path: of a Python program that reads pickles from its standard input and answers each on
-            its standard output, as `micro_child` does.
+        kind: of interpreter, "litert" or "micro": the argument of the program.
+        program: its path; it reads pickles from its standard input and answers each on its
+            standard output, as `interpreters` does.
     """
 
-    def __init__(self, path: str):
-        self._path = path
+    def __init__(self, kind: str, program: str = _PROGRAM):
+        self._command = program, kind
         self._process: subprocess.Popen | None = None
         self._lock = threading.Lock()
 
@@ -58,7 +62,7 @@ class Child:
         if self._process is None or self._process.poll() is not None:
             # -P: the folder of the program is no place to import from.
             self._process = subprocess.Popen(
-                [sys.executable, "-P", self._path], stdin=subprocess.PIPE,
+                [sys.executable, "-P", *self._command], stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
             )
             atexit.register(_close, self._process)

@@ -7,18 +7,16 @@ from __future__ import annotations
 
 import importlib.util
 import math
-import os
-from dataclasses import dataclass
 
 import numpy as np
 
 from tflite_export.child import Child
-from tflite_export.graph import Graph, number_type, text
-from tflite_export.runtime import dequantised, quantised
+from tflite_export.graph import Graph
+from tflite_export.ports import dequantised, ports, quantised
 
-__all__ = ["MISSING", "Port", "arena_bytes", "execute", "installed", "ports", "predict"]
+__all__ = ["MISSING", "arena_bytes", "execute", "installed", "predict"]
 
-_CHILD = Child(os.path.join(os.path.dirname(__file__), "micro_child.py"))
+_CHILD = Child("micro")
 _SECONDS = 1800
 _MOST = 1 << 32
 
@@ -28,22 +26,6 @@ MISSING = "TFLite Micro's interpreter is not installed; pip install 'tfprune[mic
 def installed() -> bool:
     """Whether the package tflite-micro is there (Linux on x86-64 only)."""
     return importlib.util.find_spec("tflite_micro") is not None
-
-
-@dataclass(frozen=True)
-class Port:
-    """An input or output of a file: its name in the signature, shape, stored type, and scale and
-    zero point (0.0 and 0 where values are stored as they are)."""
-
-    name: str
-    shape: tuple[int, ...]
-    dtype: np.dtype
-    quantization: tuple[float, int]
-
-    @property
-    def detail(self) -> dict:
-        """As `runtime.quantised` takes it."""
-        return {"dtype": self.dtype, "quantization": self.quantization}
 
 
 def predict(
@@ -64,9 +46,9 @@ def predict(
     if batch != 1:
         raise ValueError(f"got batch={batch}, expected 1: TFLite Micro has no open batch")
     taken, given = ports(content)
-    stored = execute(content, [quantised(inputs[port.name], port.detail) for port in taken])
+    stored = execute(content, [quantised(inputs[port.name], port) for port in taken])
     return {
-        port.name: dequantised(array, port.detail)
+        port.name: dequantised(array, port)
         for port, array in zip(given, stored, strict=True)
     }
 
@@ -132,28 +114,3 @@ def _enough(content: bytes) -> int:
     if not 0 < total < _MOST:
         raise RuntimeError(f"its tensors take {total:,} bytes, more than any microcontroller has")
     return total + (1 << 20)
-
-
-def ports(content: bytes) -> tuple[list[Port], list[Port]]:
-    """Inputs and outputs of a file, in its order, by the names that its signature gives."""
-    graph = Graph(content)
-    subgraph = graph.model.subgraphs[0]
-    known = graph.model.signatureDefs or []
-    found = []
-    for tensors, entries in (
-        (subgraph.inputs, known[0].inputs if known else []),
-        (subgraph.outputs, known[0].outputs if known else []),
-    ):
-        names = {entry.tensorIndex: text(entry.name) for entry in entries}
-        found.append([_port(graph, int(index), names) for index in tensors])
-    return found[0], found[1]
-
-
-def _port(graph: Graph, index: int, names: dict[int, str]) -> Port:
-    tensor = graph.tensor(0, index)
-    table = tensor.quantization
-    pair = (0.0, 0)
-    if table is not None and table.scale is not None and len(table.scale):
-        pair = float(table.scale[0]), int(table.zeroPoint[0])
-    shape = () if tensor.shape is None else tuple(int(n) for n in tensor.shape)
-    return Port(names.get(index) or graph.name(0, index), shape, number_type(tensor.type), pair)

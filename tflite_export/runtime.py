@@ -1,15 +1,21 @@
-"""Running a .tflite file in LiteRT's interpreter."""
+"""Running a .tflite file in LiteRT's interpreter.
+
+The interpreter ends the whole process over some files, so it is kept in one of its own.
+"""
 
 from __future__ import annotations
 
 import os
-import time
 
 import numpy as np
 
-from tflite_export.quiet import quiet
+from tflite_export.child import Child
+from tflite_export.ports import dequantised, ports, quantised
 
-__all__ = ["dequantised", "latency_ms", "predict", "quantised"]
+__all__ = ["latency_ms", "predict"]
+
+_CHILD = Child("litert")
+_SECONDS = 1800
 
 
 def predict(
@@ -29,24 +35,17 @@ def predict(
     Raises:
         RuntimeError, ValueError: the interpreter cannot load the file or run the inputs.
     """
-    with quiet():
-        interpreter = _interpreter(model)
-        runner = interpreter.get_signature_runner()
-        taken, given = runner.get_input_details(), runner.get_output_details()
-        if not isinstance(inputs, dict):
-            inputs = {next(iter(taken)): np.asarray(inputs)}
-        ready = {name: quantised(array, taken[name]) for name, array in inputs.items()}
-        parts = []
-        for rows in _batches(ready, batch):
-            if parts:
-                # Fused recurrent operators keep their state from call to call.
-                interpreter.reset_all_variables()
-            # The interpreter reuses its output memory in the next call: copy.
-            parts.append({name: np.array(value) for name, value in runner(**rows).items()})
-    return {
-        name: dequantised(np.concatenate([part[name] for part in parts]), given[name])
-        for name in parts[0]
-    }
+    content = _content(model)
+    taken, given = ports(content)
+    if not isinstance(inputs, dict):
+        inputs = {taken[0].name: np.asarray(inputs)}
+    if inputs.keys() != {port.name for port in taken}:
+        raise ValueError(
+            f"inputs are for {sorted(inputs)}, expected {sorted(port.name for port in taken)}"
+        )
+    ready = {port.name: quantised(inputs[port.name], port) for port in taken}
+    outputs = _asked({"content": content, "inputs": ready, "batch": batch, "threads": 1})
+    return {port.name: dequantised(outputs[port.name], port) for port in given}
 
 
 def latency_ms(model: str | os.PathLike | bytes, runs: int = 50, *, threads: int = 1) -> float:
@@ -59,56 +58,28 @@ def latency_ms(model: str | os.PathLike | bytes, runs: int = 50, *, threads: int
         runs: measured calls, at least 1.
         threads: of the interpreter, at least 1.
     Raises:
-        ValueError: runs or threads < 1, or a file the interpreter cannot load.
+        ValueError: runs or threads < 1.
+        RuntimeError: the interpreter cannot load or run the file.
     """
     if runs < 1 or threads < 1:
         raise ValueError(f"got runs={runs}, threads={threads}, expected at least 1")
-    with quiet():
-        interpreter = _interpreter(model, threads)
-        interpreter.allocate_tensors()
-        for detail in interpreter.get_input_details():
-            interpreter.set_tensor(detail["index"], np.zeros(detail["shape"], detail["dtype"]))
-        times = []
-        for run in range(runs + 5):
-            start = time.perf_counter()
-            interpreter.invoke()
-            if run >= 5:
-                times.append(time.perf_counter() - start)
+    times = _asked({"content": _content(model), "inputs": None, "runs": runs, "threads": threads})
     return float(np.median(times) * 1e3)
 
 
-def _interpreter(model, threads: int = 1):
-    from ai_edge_litert.interpreter import Interpreter
-
+def _content(model: str | os.PathLike | bytes) -> bytes:
     if isinstance(model, (bytes, bytearray)):
-        return Interpreter(model_content=bytes(model), num_threads=threads)
-    return Interpreter(model_path=os.fspath(model), num_threads=threads)
+        return bytes(model)
+    with open(model, "rb") as file:
+        return file.read()
 
 
-def _batches(arrays: dict[str, np.ndarray], size: int):
-    count = len(next(iter(arrays.values())))
-    for start in range(0, count, size):
-        yield {name: array[start : start + size] for name, array in arrays.items()}
-
-
-def quantised(array: np.ndarray, detail: dict) -> np.ndarray:
-    """Real values as an input takes them: round(x / scale) + zero point, clipped.
-
-    Args:
-        array: any shape; one that has the input's type already stays as it is.
-        detail: "dtype", and "quantization" (scale, zero point), scale 0 for none.
-    """
-    scale, zero = detail["quantization"]
-    if not scale or array.dtype == detail["dtype"]:
-        return np.asarray(array, detail["dtype"])
-    limits = np.iinfo(detail["dtype"])
-    rounded = np.round(np.asarray(array, np.float32) / scale) + zero
-    return np.clip(rounded, limits.min, limits.max).astype(detail["dtype"])
-
-
-def dequantised(array: np.ndarray, detail: dict) -> np.ndarray:
-    """Real values of what an output gives: (stored - zero point) * scale, as float32."""
-    scale, zero = detail["quantization"]
-    if not scale or array.dtype.kind == "f":
-        return array
-    return ((array.astype(np.float64) - zero) * scale).astype(np.float32)
+def _asked(request: dict):
+    """What the interpreter answers."""
+    try:
+        state, answer = _CHILD.ask(request, _SECONDS)
+    except RuntimeError as error:
+        raise RuntimeError(f"LiteRT failed: {error}") from error
+    if state != "done":
+        raise RuntimeError(answer)
+    return answer

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from tflite_export import c_sources, micro
+from tflite_export import c_sources
 from tflite_export.aligned import ALIGNMENT
-from tflite_export.runtime import quantised
+from tflite_export.ports import Port, ports, quantised
 
 __all__ = ["example", "written"]
 
@@ -24,27 +24,27 @@ def example(content: bytes, inputs) -> list[np.ndarray]:
     Raises:
         ValueError: other names or shapes than the file's.
     """
-    ports, _ = micro.ports(content)
+    taken, _ = ports(content)
     if inputs is None:
-        return [_random(port) for port in ports]
+        return [_random(port) for port in taken]
     if not isinstance(inputs, dict):
-        inputs = {ports[0].name: inputs}
-    if inputs.keys() != {port.name for port in ports}:
+        inputs = {taken[0].name: inputs}
+    if inputs.keys() != {port.name for port in taken}:
         raise ValueError(
-            f"inputs are for {sorted(inputs)}, expected {sorted(port.name for port in ports)}"
+            f"inputs are for {sorted(inputs)}, expected {sorted(port.name for port in taken)}"
         )
     stored = []
-    for port in ports:
+    for port in taken:
         array = np.asarray(inputs[port.name])
         if array.ndim != len(port.shape) or array[:1].shape != port.shape:
             raise ValueError(
                 f"input {port.name!r} has shape {array.shape}, expected {port.shape}"
             )
-        stored.append(quantised(array[:1], port.detail))
+        stored.append(quantised(array[:1], port))
     return stored
 
 
-def _random(port: micro.Port) -> np.ndarray:
+def _random(port: Port) -> np.ndarray:
     draw = np.random.default_rng(0)
     if port.dtype.kind == "f":
         return draw.standard_normal(port.shape).astype(port.dtype)

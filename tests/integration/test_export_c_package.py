@@ -12,8 +12,8 @@ from tflite_export import c_package, export, micro, tflm
 from tflite_export.device import Case
 from tflite_export.encode import encode
 from tflite_export.graph import Graph, schema
-from tflite_export.micro import execute, ports
-from tflite_export.runtime import quantised
+from tflite_export.micro import execute
+from tflite_export.ports import ports, quantised
 
 pytestmark = pytest.mark.skipif(
     not micro.installed(), reason="tflite-micro has wheels for Linux on x86-64 only"
@@ -117,7 +117,7 @@ def test_what_is_in_the_sources(made):
     assert 1.1 * package.measured_bytes <= package.arena_bytes and not package.arena_bytes % 1024
     # The first example that was passed, as the file stores it, and what it gives.
     (port,), _ = ports(content)
-    given = quantised(models.examples(3, 12, 12, 2)[:1], port.detail)
+    given = quantised(models.examples(3, 12, 12, 2)[:1], port)
     vector = (folder / "c" / "model_test_vector.c").read_text()
     numbers = [re.findall(r"-?\d+", part.partition("{")[2].partition("}")[0])
                for part in vector.split("static const ")[1:]]

@@ -215,6 +215,17 @@ def test_converter_error_is_readable(old):
     assert untouched(old)
 
 
+def test_a_file_over_which_the_interpreter_dies_is_an_error(old):
+    """LiteRT 2.3 ends its process over the square root of 16-bit activations."""
+    keras = models.KERASES["tf_keras"]
+    normal = keras.Sequential([keras.Input((8,)), keras.layers.LayerNormalization()])
+    data = models.examples(20, 8)
+    with pytest.raises(RuntimeError, match="LiteRT failed: it ended the process with signal"):
+        export(normal, old, quantize="int16x8", data=data)
+    assert untouched(old)
+    assert export(models.mlp("keras"), old).error < 1e-4  # in a new process
+
+
 def test_success_replaces_the_old_file_and_leaves_nothing_else(model, old):
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -1,5 +1,8 @@
 """Sparse encodings: smaller, correct in the interpreter, and refused where a runtime errs."""
 
+import subprocess
+import sys
+
 import export_models as models
 import numpy as np
 import pytest
@@ -148,16 +151,24 @@ def test_a_damaged_sparse_file_is_noticed(tmp_path):
     assert "refuses" in same(sparse, b"no model", {"input": data})
 
 
+REFERENCE = """
+import sys
+import numpy as np
+from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
+path, given, found = sys.argv[1:]
+runner = Interpreter(
+    model_path=path, experimental_op_resolver_type=OpResolverType.BUILTIN_REF
+).get_signature_runner()
+np.save(found, [runner(input=row[None])["output"][0] for row in np.load(given)])
+"""
+
+
 def test_reference_kernels_read_our_sparse_files(tmp_path):
     """Another reader of the format: the reference kernels, without any delegate."""
-    from ai_edge_litert.interpreter import Interpreter, OpResolverType
-
     model, data = models.cnn("keras", 0.9), models.examples(3, 12, 12, 2)
-    export(model, tmp_path / "m.tflite", data=data)
-    interpreter = Interpreter(
-        model_path=str(tmp_path / "m.tflite"),
-        experimental_op_resolver_type=OpResolverType.BUILTIN_REF,
-    )
-    runner = interpreter.get_signature_runner()
-    outputs = np.concatenate([runner(input=data[i : i + 1])["output"] for i in range(3)])
-    np.testing.assert_allclose(outputs, model.predict(data, verbose=0), atol=1e-5)
+    files = [tmp_path / name for name in ("m.tflite", "given.npy", "found.npy")]
+    assert export(model, files[0], data=data).sparse
+    np.save(files[1], data)
+    subprocess.run([sys.executable, "-c", REFERENCE, *files], check=True, timeout=60)
+    np.testing.assert_allclose(np.load(files[2]), model.predict(data, verbose=0), atol=1e-5)

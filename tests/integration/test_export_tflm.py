@@ -203,7 +203,7 @@ def test_a_process_that_dies_or_hangs_is_an_error_and_starts_again(tmp_path):
         "    sys.stdout.buffer.write(struct.pack('<Q', len(packed)) + packed)\n"
         "    sys.stdout.buffer.flush()\n"
     )
-    child = Child(str(program))
+    child = Child("any", str(program))
     assert child.ask("word", 30) == "word"
     for what, message in (("die", "signal 6"), ("leave", "exit code 3")):
         with pytest.raises(RuntimeError, match=f"ended the process with {message}"):

@@ -1,0 +1,115 @@
+"""The program of the processes in which interpreters run, LiteRT's and TFLite Micro's.
+
+    python interpreters.py litert
+
+It is started by its path and imports nothing of this package, so that it is there at once. Requests
+and answers are pickles, each behind its length in 8 bytes.
+"""
+
+import os
+import pickle
+import re
+import struct
+import sys
+import tempfile
+import time
+
+import numpy as np
+
+_WARM = 5  # calls before times are taken
+
+
+def main(kind: str) -> None:
+    """Answer requests from standard input until it is closed.
+
+    Args:
+        kind: "litert" or "micro".
+    """
+    answering, reason = {"litert": (_litert, _said), "micro": (_micro, _printed)}[kind]
+    requests, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
+    # Interpreters write from C++ to descriptor 2: kept in a file, which may have their reasons.
+    printed = tempfile.TemporaryFile()
+    os.dup2(printed.fileno(), 2)
+    os.dup2(printed.fileno(), 1)
+    while len(head := requests.read(8)) == 8:
+        request = pickle.loads(requests.read(struct.unpack("<Q", head)[0]))
+        os.ftruncate(2, 0)
+        os.lseek(2, 0, os.SEEK_SET)
+        try:
+            answer = "done", answering(request, printed)
+        except Exception as error:
+            answer = "failed", reason(printed, error)
+        packed = pickle.dumps(answer)
+        answers.write(struct.pack("<Q", len(packed)) + packed)
+        answers.flush()
+
+
+def _litert(request: dict, printed):
+    """Outputs for inputs; the times of `runs` calls, in seconds, without."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(
+        model_content=request["content"], num_threads=request["threads"])
+    if request["inputs"] is None:
+        return _times(interpreter, request["runs"])
+    runner, parts = interpreter.get_signature_runner(), []
+    count = len(next(iter(request["inputs"].values())))
+    for start in range(0, count, request["batch"]):
+        if parts:
+            # Fused recurrent operators keep their state from call to call.
+            interpreter.reset_all_variables()
+        rows = {name: array[start : start + request["batch"]]
+                for name, array in request["inputs"].items()}
+        # The interpreter reuses its output memory in the next call: copy.
+        parts.append({name: np.array(value) for name, value in runner(**rows).items()})
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def _times(interpreter, runs: int) -> list:
+    interpreter.allocate_tensors()
+    for detail in interpreter.get_input_details():
+        interpreter.set_tensor(detail["index"], np.zeros(detail["shape"], detail["dtype"]))
+    times = []
+    for _ in range(_WARM + runs):
+        start = time.perf_counter()
+        interpreter.invoke()
+        times.append(time.perf_counter() - start)
+    return times[_WARM:]
+
+
+def _micro(request: dict, printed):
+    """Outputs for inputs; the bytes of the arena without."""
+    from tflite_micro import runtime
+
+    interpreter = runtime.Interpreter.from_bytes(request["content"], arena_size=request["room"])
+    if request["inputs"] is None:
+        interpreter.print_allocations()
+        return int(re.findall(r"Arena allocation total (\d+) bytes", _text(printed))[-1])
+    rows = []
+    for row in range(len(request["inputs"][0])):
+        if row:
+            interpreter.reset()
+        for position, array in enumerate(request["inputs"]):
+            interpreter.set_input(np.ascontiguousarray(array[row : row + 1]), position)
+        interpreter.invoke()
+        # Copied: the interpreter uses this memory again.
+        rows.append([np.array(interpreter.get_output(n)) for n in range(request["outputs"])])
+    return [np.concatenate(arrays) for arrays in zip(*rows, strict=True)]
+
+
+def _said(printed, error: Exception) -> str:
+    return str(error) or type(error).__name__
+
+
+def _printed(printed, error: Exception) -> str:
+    lines = [line for line in _text(printed).splitlines() if line.strip()]
+    return " ".join(lines[-4:])[-400:] or f"{type(error).__name__}: {error}"
+
+
+def _text(printed) -> str:
+    printed.seek(0)
+    return printed.read().decode("utf-8", "replace")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
