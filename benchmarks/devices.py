@@ -19,7 +19,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from ledger import Ledger, commands, run_each
+from ledger import Ledger, add_training, commands, run_each
 
 LEDGER = Ledger("devices")
 SPARSITY = 0.8
@@ -49,10 +49,7 @@ def _arguments() -> argparse.Namespace:
     parser, one, every, shown = commands(__doc__)
     one.add_argument("--case", required=True, choices=sorted({case for case, _ in CASES}))
     one.add_argument("--left", type=float, default=1.0, help="share of MACs, for channels")
-    for command in (one, every):
-        command.add_argument("--threads", type=int, default=1, help="intra-op threads, 0: all")
-    for command in (one, every, shown):
-        command.add_argument("--epochs", type=int, default=8)
+    add_training(one, every, shown)
     return parser.parse_args()
 
 

@@ -16,7 +16,7 @@ import argparse
 import os
 import sys
 
-from ledger import Ledger, commands, run_each
+from ledger import Ledger, add_training, commands, run_each
 
 LEDGER = Ledger("djpq")
 STRENGTHS = (1.0, 4.0, 16.0, 64.0)
@@ -41,10 +41,7 @@ def _arguments() -> argparse.Namespace:
     one.add_argument("--restricted", action="store_true", help="widths 2, 4, 8, 16, 32 only")
     one.add_argument("--held-out", action="store_true", help="judge by 5,000 training images")
     one.add_argument("--steps", type=int, help="of each epoch, fewer than all for a trial")
-    for command in (one, every):
-        command.add_argument("--threads", type=int, default=1, help="intra-op, 0: all cores")
-    for command in (one, every, shown):
-        command.add_argument("--epochs", type=int, default=2)
+    add_training(one, every, shown, epochs=2)
     return parser.parse_args()
 
 

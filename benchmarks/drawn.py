@@ -14,7 +14,7 @@ import argparse
 import os
 import sys
 
-from ledger import Ledger, commands, run_each
+from ledger import Ledger, add_training, commands, run_each
 
 LEDGER = Ledger("drawn")
 SHARE = 0.5
@@ -30,7 +30,9 @@ def main() -> int:
     elif options.command == "all":
         missing = (case for case in CASES if not LEDGER.latest(_identity(*case, options.epochs)))
         return run_each(__file__, missing, lambda case: [
-            "--method", case[0], "--structure", case[1], "--epochs", str(options.epochs)])
+            "--method", case[0], "--structure", case[1], "--epochs", str(options.epochs),
+            "--threads", str(options.threads),
+        ])
     else:
         table(options.epochs)
     return 0
@@ -40,9 +42,7 @@ def _arguments() -> argparse.Namespace:
     parser, one, every, shown = commands(__doc__)
     one.add_argument("--method", required=True, choices=sorted({method for method, _ in CASES}))
     one.add_argument("--structure", choices=("kernels", "columns"), help="the method's own")
-    one.add_argument("--threads", type=int, default=1, help="intra-op threads, 0: all cores")
-    for command in (one, every, shown):
-        command.add_argument("--epochs", type=int, default=8)
+    add_training(one, every, shown)
     return parser.parse_args()
 
 

@@ -12,7 +12,6 @@ benchmarks/results/fuzz.jsonl.
 """
 
 import argparse
-import json
 import multiprocessing
 import queue
 import sys
@@ -21,10 +20,11 @@ import time
 from collections import Counter
 from pathlib import Path
 
-HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE.parent / "tests" / "integration"))
+from ledger import Ledger
 
-RESULTS = HERE / "results" / "fuzz.jsonl"
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "integration"))
+
+LEDGER = Ledger("fuzz")
 BATCH, SECONDS_PER_FILE = 250, 2.0
 
 
@@ -42,9 +42,8 @@ def main() -> int:
     counts["files"] = sum(counts.values())
     row = {name: counts[name] for name in ("files", "errors", "read", "faults", "crashes", "hangs")}
     row |= {"first": options.first, "seconds": round(time.perf_counter() - start)}
-    with RESULTS.open("a") as handle:
-        handle.write(json.dumps(row) + "\n")
-    print(f"\n{json.dumps(row)}")
+    print()
+    LEDGER.append(row)
     return 1 if row["faults"] or row["crashes"] or row["hangs"] else 0
 
 

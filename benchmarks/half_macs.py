@@ -17,7 +17,7 @@ import os
 import sys
 import tempfile
 
-from ledger import Ledger, commands, run_each
+from ledger import Ledger, add_training, commands, run_each
 
 LEDGER = Ledger("half_macs")
 SCORES = ("magnitude", "random", "taylor", "fisher", "coreset")
@@ -47,10 +47,7 @@ def _arguments() -> argparse.Namespace:
     parser, one, every, shown = commands(__doc__)
     one.add_argument("--score", required=True, choices=("dense", "uniform", *SCORES))
     one.add_argument("--scratch", action="store_true", help="fresh weights for what is left")
-    for command in (one, every):
-        command.add_argument("--threads", type=int, default=1, help="intra-op threads, 0: all")
-    for command in (one, every, shown):
-        command.add_argument("--epochs", type=int, default=8)
+    add_training(one, every, shown)
     return parser.parse_args()
 
 

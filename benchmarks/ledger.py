@@ -24,6 +24,20 @@ def commands(doc: str) -> tuple[argparse.ArgumentParser, ...]:
             found.add_parser("table", help="print the results"))
 
 
+def add_training(one: argparse.ArgumentParser, every: argparse.ArgumentParser,
+                 shown: argparse.ArgumentParser, *, epochs: int = 8) -> None:
+    """Give `run`, `all` and `table` the options of runs that train by the recipe.
+
+    Args:
+        one, every, shown: the parsers of the three.
+        epochs: how many by default.
+    """
+    for command in (one, every):
+        command.add_argument("--threads", type=int, default=1, help="intra-op threads, 0: all")
+    for command in (one, every, shown):
+        command.add_argument("--epochs", type=int, default=epochs)
+
+
 class Ledger:
     """The lines of one benchmark, in the order in which they were run.
 

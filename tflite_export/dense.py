@@ -40,7 +40,7 @@ def densified(content: bytes) -> tuple[bytes, tuple[str, ...]]:
         names.append(graph.name(*at) or f"tensor {at[1]}")
         tensor = graph.tensor(*at)
         try:
-            array = _expanded(graph, tensor)
+            array = _expanded(graph, at)
         except (AttributeError, IndexError, TypeError, ValueError) as error:
             raise ValueError(
                 f"the sparse encoding of {names[-1]!r} is damaged ({error}); export the model "
@@ -77,8 +77,9 @@ def _without_densify(graph: Graph) -> None:
         subgraph.operators = [o for o in graph.operators(number) if graph.code(o) != densify]
 
 
-def _expanded(graph: Graph, tensor) -> np.ndarray:
+def _expanded(graph: Graph, at: tuple[int, int]) -> np.ndarray:
     """The dense array of a tensor: walk the levels of its traversal order, all nodes at once."""
+    tensor = graph.tensor(*at)
     shape, table = tuple(int(n) for n in tensor.shape), tensor.sparsity
     order = [int(axis) for axis in table.traversalOrder]
     blocks = [] if table.blockMap is None else [int(axis) for axis in table.blockMap]
@@ -100,8 +101,7 @@ def _expanded(graph: Graph, tensor) -> np.ndarray:
                 raise ValueError("segments and indices do not fit")
         columns = [np.repeat(column, counts) for column in columns] + [children]
         nodes = len(children)
-    data = graph.model.buffers[tensor.buffer].data
-    values = np.frombuffer(bytes(data if data is not None else b""), number_type(tensor.type))
+    values = np.frombuffer(graph.bytes_of(*at), number_type(tensor.type))
     if len(values) != nodes:
         raise ValueError(f"{len(values)} values for {nodes} places")
     # Level k of the walk runs along axis order[k]; axes past the shape are inside blocks.

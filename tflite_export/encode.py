@@ -103,7 +103,7 @@ def _choose(graph, at, array, unsafe: str) -> tuple[formats.Sparse | None, str]:
     codes = {graph.code(operator) for operator, position in uses if position == 1}
     if any(position != 1 for _, position in uses) or len(codes) != 1 or at[0] != 0:
         return None, "dense, its operator cannot read a sparse weight"
-    if _shared(graph, at):
+    if graph.shared(at):
         return None, "dense, its bytes are shared with another tensor"
     code, kind = codes.pop(), graph.tensor(*at).type
     if kind == kinds.INT8 and code == ops.FULLY_CONNECTED:
@@ -134,9 +134,3 @@ def _uses(graph: Graph, at: tuple[int, int]) -> list[tuple[object, int]]:
         else:
             found.append((operator, position))
     return found
-
-
-def _shared(graph: Graph, at: tuple[int, int]) -> bool:
-    buffer = graph.tensor(*at).buffer
-    tensors = (tensor for subgraph in graph.model.subgraphs for tensor in subgraph.tensors)
-    return sum(tensor.buffer == buffer for tensor in tensors) > 1

@@ -83,8 +83,9 @@ def arena_bytes(content: bytes) -> int:
 
 def _asked(content: bytes, inputs: list[np.ndarray] | None):
     """Outputs for inputs; the arena without."""
-    request = {"content": content, "room": _enough(content), "inputs": inputs,
-               "outputs": len(Graph(content).model.subgraphs[0].outputs)}
+    graph = Graph(content)
+    request = {"content": content, "room": _enough(graph), "inputs": inputs,
+               "outputs": len(graph.model.subgraphs[0].outputs)}
     try:
         state, answer = _CHILD.ask(request, _SECONDS)
     except RuntimeError as error:
@@ -94,9 +95,8 @@ def _asked(content: bytes, inputs: list[np.ndarray] | None):
     return answer
 
 
-def _enough(content: bytes) -> int:
+def _enough(graph: Graph) -> int:
     """An arena that holds all tensors at once, and their tables."""
-    graph = Graph(content)
     total = 0
     for number, subgraph in enumerate(graph.model.subgraphs):
         for index, tensor in enumerate(subgraph.tensors):

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from tflite_export.device import Case, Found, Measured, Opinion, Packed, Quantity, Target
+from tflite_export.device import Case, Found, Opinion, Packed, Target
 from tflite_export.encode import encode
 from tflite_export.graph import Graph, schema
 from tflite_export.remarks import NO_FASTER_INT8, NO_FASTER_ZEROS
 from tflite_export.runtime import predict
-from tflite_export.sparse_inference import RUNS_SPARSE
+from tflite_export.sparse_inference import RUNS_SPARSE, measure
 from tflite_export.xnnpack import verdict
 
-__all__ = ["MOBILE", "judge", "measure", "pack"]
+__all__ = ["MOBILE", "judge", "pack"]
 
 _SLOW_INT16 = (
     "XNNPACK has no kernels for 16-bit activations: on a phone expect int16x8 to be slower than "
@@ -40,16 +40,6 @@ def pack(dense: bytes, case: Case) -> Packed:
     elif not packed.encodings:
         remarks.append(NO_FASTER_ZEROS)
     return Packed(packed.content, packed.encodings, tuple(remarks))
-
-
-def measure(content: bytes, options=None) -> Measured:
-    """The size of a file: times belong to the phone, not to the computer this runs on.
-
-    Example:
-        >>> measure(b"abc").to_dict()
-        {'file': (3, 'bytes')}
-    """
-    return Measured((Quantity("file", len(content), "bytes"),))
 
 
 def judge(found: Found) -> Opinion:
