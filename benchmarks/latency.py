@@ -5,8 +5,8 @@
     python benchmarks/latency.py table
     python benchmarks/latency.py plot latency.png
 
-`ranked`: `tfprune.shrink_to(model, Budget(macs=...))` by magnitude over all channels together,
-multiples of 8; `uniform`: the same share of every group, as a smaller width gives. Networks of
+`ranked`: `tfprune.shrink_to(model, Budget(macs=...))` by magnitude over all channels together
+(`LAMP`), multiples of 8; `uniform`: the same share of every group, as a smaller width gives. Networks of
 keras.applications with random weights, 96x96 images; float32 and int8, one thread, medians of 100
 runs, on this machine. One line in benchmarks/results/latency.jsonl for each.
 """
@@ -89,7 +89,8 @@ def _smaller(model, kind: str, macs: float) -> tuple:
         whole = tfprune.Record.of(tfprune.channel_groups(model))
         (member,) = tfprune.family(model, whole, [tfprune.Budget(macs=macs)])
         return member.model, member.costs["macs"]
-    small, report = tfprune.shrink_to(model, tfprune.Budget(macs=macs, round_to=MULTIPLE))
+    score = tfprune.get("magnitude", allocation=tfprune.LAMP())
+    small, report = tfprune.shrink_to(model, tfprune.Budget(macs=macs, round_to=MULTIPLE), score)
     return small, report.costs[0].after
 
 

@@ -95,7 +95,7 @@ def test_a_model_is_within_its_budget_and_close_to_it(family, unit, limit):
     (cost,) = report.costs
     assert cost.limit == (limit if isinstance(limit, int) else int(limit * whole[unit]))
     assert (cost.unit, cost.before, cost.after) == (unit, whole[unit], costs(small)[unit])
-    # One more channel of any group would be too much.
+    # As near as whole channels of these few groups come to it.
     assert cost.after <= cost.limit and cost.unused < 0.05
     for one, other in zip(before, model.get_weights()):
         np.testing.assert_array_equal(one, other)
@@ -123,7 +123,7 @@ def test_the_best_channels_stay():
     assert report.record.steps == ({"a": (1, 3)},)  # the worst first
 
 
-def test_scores_per_cost_by_hand():
+def test_allocations_by_hand():
     keras = KERASES["keras"]
     inputs = keras.Input((2,))
     wide = keras.layers.Dense(2, use_bias=False, name="wide")(inputs)
@@ -133,11 +133,26 @@ def test_scores_per_cost_by_hand():
     model = keras.Model(inputs, [wide, narrow])
     for layer, value in (("wide", 3.0), ("narrow", 2.0)):
         model.get_layer(layer).set_weights([np.full((2, 2), value)])
+
+    def left(allocation, **settings):
+        score = tfprune.get("magnitude", allocation=allocation)
+        _, report = tfprune.shrink_to(model, tfprune.Budget(macs=107, **settings), score)
+        return {name: after for name, (_, after) in report.channels.items()}
+
     # A channel of `wide` costs 52 MACs and is worth 3, one of `narrow` 3 MACs and is worth 2.
-    plain, report = tfprune.shrink_to(model, tfprune.Budget(macs=107))
-    assert report.channels == {"wide": (2, 2), "narrow": (2, 1)}
-    priced, report = tfprune.shrink_to(model, tfprune.Budget(macs=107, per_cost=True))
-    assert report.channels == {"wide": (2, 1), "narrow": (2, 2)}
+    assert left(tfprune.Global(), per_cost=False) == {"wide": 2, "narrow": 1}
+    assert left(tfprune.Global()) == {"wide": 1, "narrow": 2}
+    assert left(tfprune.Priced()) == {"wide": 1, "narrow": 2}
+
+
+@pytest.mark.parametrize("score", ["magnitude", "random"])
+def test_the_same_share_of_every_group_where_the_method_compares_none(score):
+    model = network("tf_keras")
+    prices = Prices(Survey.of(model))
+    budget = tfprune.Budget(macs=prices.macs(prices.full // 4))
+    _, report = tfprune.shrink_to(model, budget, score)
+    assert {name: after for name, (_, after) in report.channels.items()} == {
+        group.name: group.size // 4 for group in prices.groups}
 
 
 @everywhere

@@ -59,6 +59,9 @@ class Allocation(abc.ABC):
     compares_sites: ClassVar[bool] = True
     """Whether a site's count depends on the other sites."""
 
+    compares_scores: ClassVar[bool] = False
+    """Whether it compares the scores of different sites as they are."""
+
     needs_prices: ClassVar[bool] = False
     """Whether it asks what channels cost: then a run takes `at(prices)` of it in its place."""
 

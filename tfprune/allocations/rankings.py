@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -35,6 +35,8 @@ class Global(_Ranking):
     >>> Global()([np.array([9.0, 8.0, 7.0]), np.array([1.0, 2.0, 3.0])], [], 0.5, 0.5)
     array([2, 1])
     """
+
+    compares_scores: ClassVar[bool] = True
 
     def __call__(self, scores, sites, sparsity, final):
         xp, sparsity = level_of(sparsity, *scores)

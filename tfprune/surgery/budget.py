@@ -34,9 +34,10 @@ class Budget:
         bits: of a kernel's weight and of an activation.
         round_to: each group keeps so many channels, or a multiple of it, as far as it has them.
         min_channels: each group keeps at least so many.
-        per_cost: whether channels are ranked by score per cost: by what they are worth for each
-            fraction of the budget that goes with them (L. Liu et al., "Group Fisher Pruning for
-            Practical Network Compression", 2021, arXiv 2108.00708).
+        per_cost: whether an allocation that compares scores across groups (`tfprune.Global`)
+            compares score per cost: what a channel is worth for each fraction of the budget that
+            goes with it (L. Liu et al., "Group Fisher Pruning for Practical Network Compression",
+            2021, arXiv 2108.00708); False: the scores alone.
 
     Raises:
         ValueError: no limit at all; a limit that is not above 0, or a float of 1 or more; a
@@ -56,7 +57,7 @@ class Budget:
     bits: int = 8
     round_to: int = 1
     min_channels: int = 1
-    per_cost: bool = False
+    per_cost: bool = True
 
     def __post_init__(self):
         if not self.units and self.latency is None:

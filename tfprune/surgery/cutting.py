@@ -8,12 +8,12 @@ import numpy as np
 
 from tfprune.surgery.absent import without
 from tfprune.surgery.budget import Budget
-from tfprune.surgery.fitting import Counts, Fitting
+from tfprune.surgery.fitting import CLOSE, Counts, Fitting
 from tfprune.surgery.prices import Prices
+from tfprune.surgery.scoring import Ranking
 from tfprune.surgery.shrink_report import ShrinkReport
 from tfprune.surgery.shrinking import shrink
 
-CLOSE = 0.01  # of a latency, near enough
 PARTS = 256  # of all channels: no finer steps where each of them is a measurement
 ATTEMPTS = 4
 
@@ -31,15 +31,14 @@ class Cut:
         prices: of the model, which has no wrappers.
         budget: how costs are counted.
         limits: of them, now.
-        scores: of the channels, by the group's name.
+        ranking: of the channels.
     """
 
     def __init__(self, prices: Prices, budget: Budget, limits: dict[str, float],
-                 scores: dict[str, np.ndarray]):
+                 ranking: Ranking):
         self._prices, self._budget, self._limits = prices, budget, limits
         countable = {name: limit for name, limit in limits.items() if name != "latency"}
-        self._fitting = Fitting(prices, [scores.get(group.name) for group in prices.groups],
-                                budget, countable)
+        self._fitting = Fitting(prices, ranking, budget, countable)
 
     def of(self, source: Any) -> tuple[Any, dict[str, float], ShrinkReport]:
         """The smaller model, what it costs, and what was done to each group.
@@ -72,7 +71,7 @@ class Cut:
         if keep is None:
             self._refuse(self._budget.costs(self._prices, fitting.counts(0)))
         if "latency" not in self._limits:
-            return fitting.filled(fitting.counts(keep)), None
+            return fitting.filled(keep), None
         return self._timed(source, keep)
 
     def _timed(self, source: Any, most: int) -> tuple[Counts, float]:

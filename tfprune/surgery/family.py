@@ -13,7 +13,7 @@ from tfprune.surgery.absent import without
 from tfprune.surgery.budget import Budget
 from tfprune.surgery.prices import Prices
 from tfprune.surgery.record import Record
-from tfprune.surgery.scoring import channel_scores
+from tfprune.surgery.scoring import rank_channels
 from tfprune.surgery.shrinking import shrink, stripped
 from tfprune.surgery.survey import Survey
 
@@ -79,7 +79,7 @@ def family(model: Any, record: Record, sizes: Sequence[float | Budget]) -> list[
     prices = Prices(survey)
     removed = record.removed()
     profile = np.array([np.count_nonzero(~removed[one.name]) for one in prices.groups])
-    order = _order(record, channel_scores(model, "magnitude"))
+    order = _order(record, rank_channels(model, "magnitude").scores)
     members = []
     for size in sizes:
         scale = _scale(size, profile, prices)

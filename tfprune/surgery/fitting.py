@@ -2,47 +2,51 @@
 
 from __future__ import annotations
 
-from typing import Sequence
+from typing import Callable
 
 import numpy as np
 
-from tfprune.allocations import Global
 from tfprune.select import select
 from tfprune.surgery.budget import Budget
 from tfprune.surgery.prices import Prices
+from tfprune.surgery.scoring import Ranking
 
 Counts = np.ndarray
+CLOSE = 0.01  # of a limit, near enough
 
 
 class Fitting:
-    """Removes channels in the order of their scores, over all groups, until a budget is kept.
+    """Removes channels over all groups, in shares that an allocation gives, until a budget is kept.
 
     Args:
         prices: of the model.
-        scores: float64 [channels] of each of its groups; None: all of that group stay.
+        ranking: of its channels; groups that it does not know keep theirs.
         budget: with the limits' units.
         limits: of the costs, as integers.
 
     Attributes:
         least: int64 [groups], how many channels each group keeps at least.
+        total: number of channels that are ranked.
     """
 
-    def __init__(self, prices: Prices, scores: Sequence[np.ndarray | None], budget: Budget,
-                 limits: dict[str, int]):
+    def __init__(self, prices: Prices, ranking: Ranking, budget: Budget, limits: dict[str, int]):
         self.least = np.minimum(budget.min_channels, prices.full)
         self._prices, self._budget, self._limits = prices, budget, limits
-        self._open = [number for number, score in enumerate(scores) if score is not None]
-        self.scores = [scores[number] for number in self._open]
-        if budget.per_cost and budget.units:
+        names = [group.name for group in prices.groups]
+        self._open = [number for number, name in enumerate(names) if name in ranking.scores]
+        self._scores = [ranking.scores[names[number]] for number in self._open]
+        self._sites = [ranking.sites[names[number]] for number in self._open]
+        self._allocation = ranking.allocation
+        if budget.per_cost and budget.units and self._allocation.compares_scores:
             weights = self._savings()
-            self.scores = [score / weights[number]
-                           for number, score in zip(self._open, self.scores)]
-        self.total = sum(len(score) for score in self.scores)
+            self._scores = [score / weights[number]
+                            for number, score in zip(self._open, self._scores)]
+        self.total = sum(len(score) for score in self._scores)
 
     def counts(self, keep: int) -> Counts:
-        """How many channels each group of the model has, if so many of all stay by rank."""
+        """How many channels each group of the model has, if so many of all ranked ones stay."""
         sparsity = 1 - keep / self.total
-        left = Global(floor=0)(self.scores, [], sparsity, sparsity)
+        left = self._allocation(self._scores, self._sites, sparsity, sparsity)
         counts = self._prices.full.copy()
         counts[self._open] = np.maximum(left, self.least[self._open])
         multiple = self._budget.round_to
@@ -54,33 +58,50 @@ class Fitting:
         return all(costs[name] <= limit for name, limit in self._limits.items())
 
     def largest(self) -> int | None:
-        """The largest number of channels by rank that fits; None: not even the smallest does."""
-        low, high = 0, self.total
-        if not self.fits(self.counts(low)):
+        """How many ranked channels may stay at most; None: not even the smallest model fits."""
+        if not self.fits(self.counts(0)):
             return None
-        while low < high:
-            middle = (low + high + 1) // 2
-            low, high = (middle, high) if self.fits(self.counts(middle)) else (low, middle - 1)
-        return low
+        return _last(lambda keep: self.fits(self.counts(keep)), 0, self.total)
 
-    def filled(self, counts: Counts) -> Counts:
-        """The counts with the best channels added that were too much for their rank, and fit."""
-        counts = counts.copy()
-        waiting = [number for number in self._open if counts[number] < self._prices.full[number]]
-        ordered = dict(zip(self._open, (np.sort(score)[::-1] for score in self.scores)))
-        while waiting:
-            best = max(waiting, key=lambda number: ordered[number][counts[number]])
-            more = counts.copy()
-            more[best] = min(counts[best] + self._budget.round_to, self._prices.full[best])
-            fits = self.fits(more)
-            counts = more if fits else counts
-            if not fits or counts[best] == self._prices.full[best]:
-                waiting.remove(best)
+    def filled(self, keep: int) -> Counts:
+        """The counts for so many ranked channels, and after them what fits, until it is close."""
+        counts = self.counts(keep)
+        waiting = np.zeros(len(counts), bool)
+        waiting[self._open] = True
+        while not self._is_close(counts):
+            waiting &= counts < self._prices.full
+            keep = self._growing(keep, counts, waiting)
+            if keep is None:
+                break
+            for number in np.flatnonzero(waiting & (self.counts(keep) > counts)):
+                more = counts.copy()
+                more[number] = min(counts[number] + self._budget.round_to,
+                                   self._prices.full[number])
+                waiting[number] = self.fits(more)
+                counts = more if waiting[number] else counts
         return counts
+
+    def _is_close(self, counts: Counts) -> bool:
+        """Whether less than a hundredth of a limit is unused: no reason to leave the shares."""
+        costs = self._budget.costs(self._prices, counts)
+        return any(costs[name] > (1 - CLOSE) * limit for name, limit in self._limits.items())
+
+    def _growing(self, keep: int, counts: Counts, waiting: np.ndarray) -> int | None:
+        """From how many ranked channels on a group that waits has more than so many."""
+        def same(at: int) -> bool:
+            return bool((self.counts(at) <= counts)[waiting].all())
+
+        reach = 1
+        while same(keep):
+            if keep == self.total:
+                return None
+            least, keep = keep, min(keep + reach, self.total)
+            reach *= 2
+        return keep if reach == 1 else _last(same, least, keep) + 1
 
     def masks(self, counts: Counts) -> list[np.ndarray]:
         """Which channels of each group of the model stay: the best ones, bool [channels]."""
-        known = dict(zip(self._open, self.scores))
+        known = dict(zip(self._open, self._scores))
         return [select(known[number], int(count)) if number in known
                 else np.ones(int(size), bool)
                 for number, (count, size) in enumerate(zip(counts, self._prices.full))]
@@ -97,3 +118,11 @@ class Fitting:
             saved[number] = sum((whole[name] - costs[name]) / limit
                                 for name, limit in self._limits.items())
         return np.maximum(saved, np.finfo(np.float64).tiny)
+
+
+def _last(holds: Callable[[int], bool], low: int, high: int) -> int:
+    """The last number up to which something holds, between `low`, where it does, and `high`."""
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if holds(middle) else (low, middle - 1)
+    return low

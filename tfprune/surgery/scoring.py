@@ -1,8 +1,8 @@
-"""The scores of a model's channels, one for each channel of each group."""
+"""What the channels of a model are ranked by: one score for each channel of each group."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -10,22 +10,36 @@ import tensorflow as tf
 
 from tfprune.adapters import adapter_of
 from tfprune.adapters.walk import find
+from tfprune.allocations import Allocation
 from tfprune.batches import Feed
 from tfprune.couplings import Coupled
 from tfprune.methods import Method, get
 from tfprune.plans import plan
 from tfprune.runs import Run
 from tfprune.schedules import OneShot
+from tfprune.sites import Site
 from tfprune.statistics.measuring import measuring
 from tfprune.statistics.subject import Subject
 from tfprune.structures import Filter
 
 
-def channel_scores(model: Any, method: str | Method,
-                   feed: Feed | None = None) -> dict[str, np.ndarray]:
-    """The scores of the channels of each group that has any, float64 [channels], by its name.
+@dataclass(frozen=True)
+class Ranking:
+    """What a method says about the channels of a model.
 
-    Channels that hold only zeros score below all others.
+    Attributes:
+        scores: float64 [channels] of each group that has any, by its name.
+        sites: for each of these groups the one that stands for it in an allocation.
+        allocation: how many channels each group keeps.
+    """
+
+    scores: dict[str, np.ndarray]
+    sites: dict[str, Site]
+    allocation: Allocation
+
+
+def rank_channels(model: Any, method: str | Method, feed: Feed | None = None) -> Ranking:
+    """Score the channels of each group. Channels that hold only zeros are below all others.
 
     Args:
         model: a functional or Sequential model without wrappers.
@@ -55,5 +69,8 @@ def channel_scores(model: Any, method: str | Method,
     with measuring(rule.score.needs, Subject(model, adapter, items), feed, rule.structure) as taken:
         scores = rule.below(rule.scores(weights, sites, taken()), weights, sites)
         coupled = Coupled.of(sites, [score.shape[0] for score in scores])
-        return {unit.site.name: np.asarray(score, np.float64)
-                for unit, score in zip(coupled.units, coupled.pool(scores))}
+        return Ranking(
+            {unit.site.name: np.asarray(score, np.float64)
+             for unit, score in zip(coupled.units, coupled.pool(scores))},
+            {unit.site.name: unit.site for unit in coupled.units}, rule.allocation,
+        )

@@ -16,7 +16,7 @@ from tfprune.surgery.budget_report import BudgetReport, Cost
 from tfprune.surgery.cutting import Cut, costs_of
 from tfprune.surgery.prices import Prices
 from tfprune.surgery.record import Record
-from tfprune.surgery.scoring import channel_scores
+from tfprune.surgery.scoring import rank_channels
 from tfprune.surgery.shrink_report import GroupChange
 from tfprune.surgery.shrinking import stripped
 from tfprune.surgery.survey import Survey
@@ -27,14 +27,17 @@ def shrink_to(model: Any, budget: Budget, score: str | Method = "magnitude", *, 
               ) -> tuple[Any, BudgetReport]:
     """Take channels out of a model until it is within a budget: a new, ordinary, smaller model.
 
-    The channels of all groups (see `tfprune.channel_groups`) are ranked by one score, and the
-    worst go; each group keeps one at least. Then channels come back, the best first, as long as
-    they fit. So the new model is never above a limit, and as near to it as whole channels allow.
+    Within a group (see `tfprune.channel_groups`) the channels with the lowest scores go; how many
+    of each group, the method's allocation says: `Uniform` takes the same share of every group,
+    `Global` compares scores across groups, by what a channel costs (`Budget.per_cost`). Each group
+    keeps one at least. Then channels come back as long as they fit. So the new model is never
+    above a limit, and as near to it as whole channels allow.
 
     Args:
         model: a built functional or Sequential model of Keras 3 or tf_keras. It is not changed.
         budget: what the new model may cost.
-        score: a method whose score ranks channels: a name out of `tfprune.methods()` or a Method.
+        score: a method whose score ranks channels: a name out of `tfprune.methods()` or a Method,
+            `tfprune.get(name, allocation=...)` for another allocation than its own.
         data: for scores that look at data: (x, y), a data set of batches, or a `tfprune.Data`.
         steps: how often channels are scored and removed, in equal factors of what is to go.
         fine_tune: called with the smaller model between two steps, to train it, in place or by
@@ -78,10 +81,10 @@ def shrink_to(model: Any, budget: Budget, score: str | Method = "magnitude", *, 
             if any(reached[name] > goal[name] for name in goal):
                 if prices.survey.tracer.root is not model:
                     prices = Prices(Survey.of(model))
-                scores = channel_scores(model, method, feed)
-                cut = Cut(prices, budget, goal, scores)
+                ranking = rank_channels(model, method, feed)
+                cut = Cut(prices, budget, goal, ranking)
                 model, reached, report = cut.of(given if step == 1 else model)
-                record = record.and_then({one.name: _worst_first(one, scores)
+                record = record.and_then({one.name: _worst_first(one, ranking.scores)
                                           for one in report.groups})
                 notes.update(dict.fromkeys(report.notes))
             progress.advance(", ".join(f"{name} {value:,}" for name, value in reached.items()))
