@@ -6,9 +6,9 @@
     python benchmarks/latency.py plot latency.png
 
 `ranked`: `tfprune.shrink_to(model, Budget(macs=...))` by magnitude over all channels together
-(`LAMP`), multiples of 8; `uniform`: the same share of every group, as a smaller width gives. Networks of
-keras.applications with random weights, 96x96 images; float32 and int8, one thread, medians of 100
-runs, on this machine. One line in benchmarks/results/latency.jsonl for each.
+(`LAMP`), multiples of 8; `uniform`: the same share of every group, as a smaller width gives.
+Networks of keras.applications with random weights, 96x96 images; float32 and int8, one thread,
+medians of 100 runs, on this machine. One line in benchmarks/results/latency.jsonl for each.
 """
 
 import argparse

@@ -41,6 +41,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--target", choices=targets(), default="mobile")
     parser.add_argument("--option", action="append", default=[], metavar="NAME=VALUE",
                         help="an option of the target; may be given several times")
+    parser.add_argument("--latency", action="store_true",
+                        help="measure LiteRT's latency on this computer; the same as "
+                             "--option latency=True")
     parser.add_argument("--quantize", choices=QUANTIZE, default="none")
     parser.add_argument("--sparse", choices=["auto", "yes", "no"], default="auto")
     parser.add_argument("--data", help="example inputs: a .npy file, or .npz with one array each")
@@ -86,7 +89,8 @@ def _print(report, form: str) -> None:
 def _export(options):
     import tfprune
 
-    chosen = target(options.target, **dict(map(_setting, options.option)))
+    settings = [*options.option, *(["latency=True"] if options.latency else [])]
+    chosen = target(options.target, **dict(map(_setting, settings)))
     data = None
     if options.data is not None:
         data = np.load(options.data)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from tflite_export.device import Case, Found, Opinion, Packed, Target
 from tflite_export.encode import encode
 from tflite_export.graph import Graph, schema
+from tflite_export.latency import Timing, measure, told
 from tflite_export.remarks import NO_FASTER_INT8, NO_FASTER_ZEROS
 from tflite_export.runtime import predict
-from tflite_export.sparse_inference import RUNS_SPARSE, measure
+from tflite_export.sparse_inference import RUNS_SPARSE
 from tflite_export.xnnpack import verdict
 
 __all__ = ["MOBILE", "judge", "pack"]
@@ -39,7 +40,7 @@ def pack(dense: bytes, case: Case) -> Packed:
         remarks.append(NO_FASTER_INT8)
     elif not packed.encodings:
         remarks.append(NO_FASTER_ZEROS)
-    return Packed(packed.content, packed.encodings, tuple(remarks))
+    return Packed(packed.content, packed.encodings, (*remarks, *told(case.options)))
 
 
 def judge(found: Found) -> Opinion:
@@ -70,4 +71,5 @@ MOBILE = Target(
     name="mobile", runtime="LiteRT with XNNPACK", dynamic_batch=True,
     quantize=("none", "float16", "dynamic", "int8", "int16x8"),
     pack=pack, run=predict, measure=measure, judge=judge,
+    options=Timing(),
 )

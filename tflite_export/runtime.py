@@ -12,7 +12,7 @@ import numpy as np
 from tflite_export.child import Child
 from tflite_export.ports import dequantised, ports, quantised
 
-__all__ = ["latency_ms", "predict"]
+__all__ = ["latency_ms", "predict", "times_ms"]
 
 _CHILD = Child("litert")
 _SECONDS = 1800
@@ -61,10 +61,17 @@ def latency_ms(model: str | os.PathLike | bytes, runs: int = 50, *, threads: int
         ValueError: runs or threads < 1.
         RuntimeError: the interpreter cannot load or run the file.
     """
+    return float(np.median(times_ms(model, runs, threads=threads)))
+
+
+def times_ms(
+    model: str | os.PathLike | bytes, runs: int = 50, *, threads: int = 1
+) -> np.ndarray:
+    """Milliseconds of each of `runs` inferences after warming up, batch 1, as in `latency_ms`."""
     if runs < 1 or threads < 1:
         raise ValueError(f"got runs={runs}, threads={threads}, expected at least 1")
     times = _asked({"content": _content(model), "inputs": None, "runs": runs, "threads": threads})
-    return float(np.median(times) * 1e3)
+    return np.asarray(times) * 1e3
 
 
 def _content(model: str | os.PathLike | bytes) -> bytes:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import platform
+from dataclasses import replace
 from pathlib import Path
 
-from tflite_export.device import Case, Found, Measured, Opinion, Packed, Quantity, Target
+from tflite_export.device import Case, Found, Opinion, Packed, Target
 from tflite_export.encode import encode
 from tflite_export.graph import Graph
+from tflite_export.latency import Timing, measure, told
 from tflite_export.remarks import NO_FASTER_ZEROS
 from tflite_export.runtime import predict
 from tflite_export.xnnpack import verdict
 
-__all__ = ["RUNS_SPARSE", "SPARSE_F32", "judge", "measure", "pack", "runs_here"]
+__all__ = ["RUNS_SPARSE", "SPARSE_F32", "judge", "pack", "runs_here"]
 
 RUNS_SPARSE = (
     "on Arm, XNNPACK skips the zeros of the 1x1 convolutions (sparse inference); on x86 with AVX "
@@ -36,6 +38,11 @@ def pack(dense: bytes, case: Case) -> Packed:
         ValueError: on Arm the encoded file would return wrong values; the message names the
             operator.
     """
+    packed = _encoded(dense, case)
+    return replace(packed, remarks=(*packed.remarks, *told(case.options)))
+
+
+def _encoded(dense: bytes, case: Case) -> Packed:
     if not case.sparse:
         return Packed(dense, {}, ("sparse encoding not used: sparse=False", NO_FASTER_ZEROS))
     judged = verdict(Graph(dense))
@@ -72,16 +79,6 @@ def runs_here(machine: str = "", processor: str = "/proc/cpuinfo") -> bool:
     return path.exists() and " avx " not in path.read_text(errors="replace")
 
 
-def measure(content: bytes, options=None) -> Measured:
-    """The size of a file: times belong to the phone, not to the computer this runs on.
-
-    Example:
-        >>> measure(b"abc").to_dict()
-        {'file': (3, 'bytes')}
-    """
-    return Measured((Quantity("file", len(content), "bytes"),))
-
-
 def judge(found: Found) -> Opinion:
     """Whether sparse inference runs, and whether it is right."""
     judged = verdict(found.graph)
@@ -97,5 +94,5 @@ def judge(found: Found) -> Opinion:
 SPARSE_F32 = Target(
     name="mobile-sparse-f32", runtime="LiteRT with XNNPACK's sparse inference",
     quantize=("none", "float16"), pack=pack, run=predict, measure=measure,
-    judge=judge,
+    judge=judge, options=Timing(),
 )

@@ -12,7 +12,7 @@ import pytest
 import tensorflow as tf
 from rich.console import Console
 
-from tflite_export import ExportReport, export
+from tflite_export import ExportReport, export, target
 from tflite_export.runtime import latency_ms, predict
 
 BOTH = pytest.mark.parametrize("family", ["keras", "tf_keras"])
@@ -246,6 +246,37 @@ def test_latency_is_a_time_in_milliseconds(tmp_path):
     assert 0 < latency_ms(tmp_path / "m.tflite", runs=5) < 100
     with pytest.raises(ValueError, match="runs=0"):
         latency_ms(tmp_path / "m.tflite", runs=0)
+
+
+def test_latency_is_in_the_report_when_asked_for(tmp_path):
+    device = target("mobile-sparse-f32", latency=True, threads=2, runs=9)
+    report = export(models.mlp("keras"), tmp_path / "m.tflite", target=device)
+    names = [f"latency, {threads}{of}" for threads in ("1 thread", "2 threads")
+             for of in ("", ": interquartile range")]
+    found = {quantity.name: quantity for quantity in report.measured}
+    assert list(found) == ["file", *names] and not report.missing
+    assert all(0 < found[name].value < 100 and found[name].unit == "ms" for name in names[::2])
+    assert all(found[name].value >= 0 for name in names[1::2])
+    assert "interquartile range of 9 calls" in " ".join(report.remarks)
+    plain = json.loads(json.dumps(report.to_dict()))
+    assert {row["name"]: row["value"] for row in plain["measured"]}[names[0]] > 0
+    console = Console(record=True, width=150, file=open(os.devnull, "w"))
+    console.print(report)
+    assert all(name in text for text in (console.export_text(), report.to_markdown())
+               for name in names)
+
+
+def test_what_has_no_latency_says_why(tmp_path):
+    layers = models.KERASES["tf_keras"].layers
+    pooled = models.KERASES["tf_keras"].Sequential([
+        layers.Input((None, 4)), layers.Conv1D(8, 3), layers.GlobalMaxPooling1D(),
+    ])
+    report = export(pooled, tmp_path / "p.tflite", target=target("mobile", latency=True),
+                    data=models.examples(4, 9, 4))
+    assert [quantity.name for quantity in report.measured] == ["file"]
+    assert "latency not measured: input" in report.missing[0] and "open axis" in report.missing[0]
+    plain = export(models.mlp("keras"), tmp_path / "m.tflite")
+    assert [quantity.name for quantity in plain.measured] == ["file"] and not plain.missing
 
 
 def test_import_is_light():

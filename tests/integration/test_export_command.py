@@ -24,13 +24,16 @@ def test_archive_for_two_inputs(tmp_path, capsys):
     models.two_inputs("keras").save(tmp_path / "m.keras")
     np.savez(tmp_path / "x.npz", b=models.examples(9, 3), a=models.examples(9, 4))
     paths = [str(tmp_path / name) for name in ("m.keras", "m.tflite", "x.npz")]
-    assert main([*paths[:2], "--data", paths[2], "--sparse", "no"]) == 0
-    assert "sparse=False" in capsys.readouterr().out
+    options = ["--data", paths[2], "--sparse", "no", "--latency", "--option", "runs=3"]
+    assert main([*paths[:2], *options]) == 0
+    printed = capsys.readouterr().out
+    assert "sparse=False" in printed and "latency, 1 thread" in printed
 
 
 @pytest.mark.parametrize("options, message", [
     (["--quantize", "int8"], "needs representative data"),
     (["--data", "missing.npy"], "missing.npy"),
+    (["--target", "tflm", "--latency"], "'tflm' has no option 'latency'; it has 'ram_bytes'"),
 ])
 def test_errors_are_one_line(options, message, tmp_path, capsys):
     models.mlp("keras").save(tmp_path / "m.keras")

@@ -11,6 +11,7 @@ from tflite_export.device import Quantity
 from tflite_export.files import reserved
 from tflite_export.inputs import examples, spread
 from tflite_export.keras_models import Signature
+from tflite_export.latency import Timing, cores
 from tflite_export.quiet import quiet
 from tflite_export.report import ExportReport, TensorReport
 from tflite_export.targets import TARGETS, executing, target
@@ -192,10 +193,25 @@ def test_targets_are_found_by_name_and_by_object():
         "tflm"]
     with pytest.raises(ValueError, match="unknown target 'micro'; possible are 'mobile'"):
         target("micro")
-    with pytest.raises(ValueError, match="'mobile' has no option 'ram'; it has none"):
+    with pytest.raises(ValueError, match="no option 'ram'; it has 'latency', 'threads', 'runs'"):
         target("mobile", ram=1)
     with pytest.raises(TypeError, match="target is a int, expected a name or a Target"):
         executing(3, "int8")
+
+
+@pytest.mark.parametrize("options", [
+    {"latency": "yes"}, {"latency": 1}, {"threads": 0}, {"threads": 1.5}, {"runs": 0},
+    {"runs": True},
+])
+def test_impossible_timing(options):
+    (name, value), = options.items()
+    with pytest.raises(ValueError, match=f"{name}={value!r}: expected"):
+        target("mobile", **options)
+
+
+def test_threads_are_counted_once():
+    assert Timing(threads=1).counts == (1,) and Timing(threads=4).counts == (1, 4)
+    assert Timing().counts == tuple(sorted({1, cores()}))
 
 
 def test_report_counts_zeros():
