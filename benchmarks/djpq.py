@@ -5,7 +5,7 @@
     python benchmarks/djpq.py all --epochs 8                     # what is missing of the table
     python benchmarks/djpq.py table --epochs 8
 
-Fine-tunes the pretrained network wrapped by `tfprune.prune(model, "djpq")`: four strengths of the
+Fine-tunes the pretrained network wrapped by `tfprune.prune(model, "djpq")`: three strengths of the
 price, with any bit widths and with widths out of {2, 4, 8, 16, 32}. The accuracy is that of the
 wrapped model (weights and activations quantized) and of the stripped one (float activations).
 Bit operations are relative to float32 without pruning, with whole bits. One process is one run is
@@ -19,7 +19,7 @@ import sys
 from ledger import Ledger, add_training, commands, run_each
 
 LEDGER = Ledger("djpq")
-STRENGTHS = (1.0, 4.0, 16.0, 64.0)
+STRENGTHS = (4.0, 16.0, 64.0)
 
 
 def main() -> int:
