@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from tflite_export import four_bits
 from tflite_export.device import Target
 from tflite_export.graph import Graph
 from tflite_export.inputs import spread
@@ -16,7 +17,7 @@ from tflite_export.tracing import unrolled
 
 __all__ = ["CALIBRATED", "Converted", "convert", "forward"]
 
-CALIBRATED = ("int8", "int16x8")
+CALIBRATED = ("int8", "int16x8", "int4")
 _CALIBRATION = 200
 
 
@@ -56,7 +57,8 @@ def forward(model, signature: Signature) -> Callable[[dict], dict]:
 def convert(
     model, signature: Signature, *, target: Target, quantize: str, inputs: dict[str, np.ndarray]
 ) -> Converted:
-    """Convert with TensorFlow's converter, built-in operators only.
+    """Convert with TensorFlow's converter, built-in operators only; then by ai-edge-quantizer what
+    is to be int4.
 
     The batch axis stays open where the target and the graph allow it. Recurrent layers need a
     fixed batch of 1: the converter cannot lower their loops otherwise.
@@ -65,10 +67,24 @@ def convert(
         model: plain (stripped) model of either Keras.
         signature: its inputs.
         target, quantize: what the file is for, and its number format.
-        inputs: examples; they calibrate int8 and int16x8 and fix open axes where that is needed.
+        inputs: examples; they calibrate int8, int16x8 and int4, and fix open axes where that is
+            needed.
     Raises:
-        RuntimeError: the converter refused the model; its message is in the error.
+        RuntimeError: the converter or quantizer refused the model; its message is in the error.
     """
+    made = _converted(model, signature, target=target, quantize=quantize, inputs=inputs)
+    if quantize != "int4":
+        return made
+    return replace(made, content=four_bits.quantised(
+        made.content, target.four_bits, integer_io=target.integer_io,
+        calibration=spread(inputs, _CALIBRATION),
+    ))
+
+
+def _converted(
+    model, signature: Signature, *, target: Target, quantize: str, inputs: dict[str, np.ndarray]
+) -> Converted:
+    """As TensorFlow's converter makes it: int4 as float32."""
     call = forward(model, signature)
     if target.dynamic_batch:
         with quiet():
@@ -141,7 +157,7 @@ def _configure(converter, target: Target, quantize: str, inputs: dict) -> None:
     import tensorflow as tf
 
     sets = tf.lite.OpsSet
-    if quantize == "none":
+    if quantize in ("none", "int4"):
         return
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     if quantize == "float16":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from tflite_export.graph import Graph
 
 __all__ = ["Case", "Found", "Measured", "Opinion", "Packed", "QUANTIZE", "Quantity", "Target"]
 
-QUANTIZE = ("none", "float16", "dynamic", "int8", "int16x8")
+QUANTIZE = ("none", "float16", "dynamic", "int8", "int16x8", "int4")
 
 
 @dataclass(frozen=True)
@@ -101,6 +101,8 @@ class Target:
 
     Fields: `runtime` = who executes the file; `quantize` = number formats it executes;
     `integer_io` = int8 files take and return int8; `dynamic_batch` = the batch may stay open;
+    `four_bits` = operators whose weights it reads in 4 bits; `why_not` = {number format: why it
+    does not execute it}, where there is more to say than that;
     `no_sparse` = why weights are never encoded for it, or ""; `options` = a frozen dataclass of
     its settings, or None; `examples` = how many inputs a file is verified with at most. The
     functions:
@@ -121,6 +123,8 @@ class Target:
     judge: Callable[[Found], Opinion] = _accepts
     integer_io: bool = False
     dynamic_batch: bool = False
+    four_bits: tuple[str, ...] = ()
+    why_not: dict[str, str] = field(default_factory=dict)
     no_sparse: str = ""
     options: Any = None
     examples: int = 1000

@@ -30,6 +30,7 @@ _REFUSED = {
         "sparse encoding refused: sparse weights beside 16-bit activations are not known to run "
         "correctly"
     ),
+    "int4": "sparse encoding refused: no runtime is known to read sparse weights of 4 bits",
 }
 _EXPANDED = (
     "weights encoded as csr are expanded when the file is loaded: the file is smaller, inference "
@@ -50,7 +51,7 @@ def encode(
 
     Args:
         content: bytes of a dense .tflite file.
-        quantize: its number format, one of "none", "float16", "dynamic", "int8", "int16x8".
+        quantize: its number format, one of "none", "float16", "dynamic", "int8", "int16x8", "int4".
         names: the weights to mention in remarks and their names; else all, by the file's names.
         judged: what `xnnpack.verdict` said of the file, if it was asked already.
     Returns:
@@ -89,8 +90,8 @@ def encode(
 
 def _prunable(graph: Graph, at: tuple[int, int], array: np.ndarray) -> bool:
     kinds = schema().TensorType
-    floats = (kinds.FLOAT32, kinds.FLOAT16, kinds.INT8)
-    return array.ndim >= 2 and graph.tensor(*at).type in floats
+    known = (kinds.FLOAT32, kinds.FLOAT16, kinds.INT8, kinds.INT4)
+    return array.ndim >= 2 and graph.tensor(*at).type in known
 
 
 def _choose(graph, at, array, unsafe: str) -> tuple[formats.Sparse | None, str]:

@@ -25,6 +25,7 @@ _NO_SPARSE = (
     "Vela takes dense int8 weights only; it packs the zeros itself, so they reduce flash traffic "
     "there"
 )
+_FOUR_BITS = "Vela crashes on weights of 4 bits"
 _KEPT, _GROUP = 2, 4
 
 
@@ -40,7 +41,7 @@ def ethos_u(accelerator: str) -> Target:
     """
     return Target(
         name=accelerator, runtime="Ethos-U through Vela", quantize=("int8",), integer_io=True,
-        no_sparse=_NO_SPARSE, options=vela.Memory(), run=predict,
+        no_sparse=_NO_SPARSE, why_not={"int4": _FOUR_BITS}, options=vela.Memory(), run=predict,
         pack=functools.partial(pack, accelerator), measure=functools.partial(measure, accelerator),
         judge=judge,
     )
@@ -110,7 +111,7 @@ def judge(found: Found) -> Opinion:
         objections.append("Vela reads encoded weights as garbage, or stops at their operators")
     tensors = (t for graph in found.graph.model.subgraphs for t in graph.tensors)
     if any(tensor.type == schema().TensorType.INT4 for tensor in tensors):
-        objections.append("Vela crashes on weights of 4 bits")
+        objections.append(_FOUR_BITS)
     return Opinion(tuple(objections))
 
 

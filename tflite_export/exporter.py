@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from tflite_export import zeros
+from tflite_export import four_bits, zeros
 from tflite_export.convert import CALIBRATED, convert, forward
 from tflite_export.device import Case, Packed, Target
 from tflite_export.files import reserved
@@ -16,6 +16,7 @@ from tflite_export.inputs import examples, random_examples, spread
 from tflite_export.keras_models import family, signature
 from tflite_export.remarks import gzip_bytes, of_the_file
 from tflite_export.report import ExportReport, TensorReport
+from tflite_export.stored import type_name
 from tflite_export.targets import executing
 from tflite_export.tracing import in_float32
 from tflite_export.verify import Comparison, check_float, check_quantised, reference, same
@@ -39,12 +40,13 @@ def export(
         path: the file to write, in an existing folder.
         target: a name of `targets()`, or a `target(name, ...)` with options.
         quantize: "none" (float32), "float16", "dynamic" (int8 weights), "int8" (weights and
-            activations; inputs and outputs stay float32 on phones and are int8 on the others) or
-            "int16x8" (int16 activations, int8 weights).
+            activations; inputs and outputs stay float32 on phones and are int8 on the others),
+            "int16x8" (int16 activations, int8 weights) or "int4" (as "int8", with int4 weights
+            where the device's operators read them; needs the extra `int4`).
         sparse: "auto" = encode the weights where the file gets smaller and the runtime executes
             it correctly; False = never; True = as "auto", but an error if nothing could be
             encoded.
-        data: examples to verify with and to calibrate int8: an array, a list, tuple or dict of
+        data: examples to verify with and to calibrate integers: an array, a list, tuple or dict of
             arrays for several inputs, or a tf.data.Dataset with or without labels. At most 1,000
             examples are used. Without data: 64 seeded random ones.
     Returns:
@@ -55,8 +57,9 @@ def export(
             model that the target refuses, or `sparse=True` when no encoding is possible.
         TypeError: not a Keras model.
         OSError: `path` cannot be written.
-        RuntimeError: the converter refused the model, a zero was lost, or the float32 file
-            deviates from Keras by more than 1e-4. The old file at `path`, if any, is kept.
+        RuntimeError: the converter or quantizer refused the model, or is not installed; a zero was
+            lost; the float32 file deviates from Keras by more than 1e-4. The old file at `path`,
+            if any, is kept.
 
     Example:
         >>> import keras, tempfile
@@ -98,6 +101,8 @@ def _check_options(device: Target, quantize: str, sparse, data) -> None:
             "typical inputs (an array, a list or dict of arrays for several inputs, or a "
             "tf.data.Dataset)"
         )
+    if quantize == "int4" and not four_bits.installed():
+        raise RuntimeError(four_bits.MISSING)
 
 
 def _verified(
@@ -120,7 +125,7 @@ def _verified(
     comparison = _compare(packed.content, dense.batch, case, expected, device)
     remarks += packed.remarks
     remarks += of_the_file(
-        dense.content, quantised=quantize in CALIBRATED, unrolled=dense.unrolled,
+        dense.content, names, quantised=quantize in CALIBRATED, unrolled=dense.unrolled,
         fixed=device.dynamic_batch and dense.batch == "1",
     )
     if data is None:
@@ -193,7 +198,7 @@ def _tensors(dense: bytes, encodings: dict, names: dict) -> tuple[TensorReport, 
     constants = graph.constants()
     return tuple(
         TensorReport(
-            name, constants[at].shape, constants[at].dtype.name,
+            name, constants[at].shape, type_name(graph.tensor(*at).type),
             int(np.count_nonzero(graph.dequantised(*at, constants[at]) == 0)), constants[at].size,
             encodings.get(at, "dense"),
         )

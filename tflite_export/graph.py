@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import struct
 from types import ModuleType
 
@@ -75,17 +76,26 @@ class Graph:
         return text(self.tensor(subgraph, index).name)
 
     def constants(self) -> dict[tuple[int, int], np.ndarray]:
-        """Every stored dense tensor of a known number type, as it is stored (not dequantised)."""
+        """`numbers` of every tensor that has some."""
         found = {}
         for number, subgraph in enumerate(self.model.subgraphs):
-            for index, tensor in enumerate(subgraph.tensors):
-                data = self.model.buffers[tensor.buffer].data
-                dtype = _dtypes().get(tensor.type)
-                if dtype is None or data is None or not len(data) or tensor.sparsity is not None:
-                    continue
-                shape = () if tensor.shape is None else tuple(int(n) for n in tensor.shape)
-                found[number, index] = np.frombuffer(bytes(data), dtype).reshape(shape)
+            for index in range(len(subgraph.tensors)):
+                array = self.numbers(number, index)
+                if array is not None:
+                    found[number, index] = array
         return found
+
+    def numbers(self, subgraph: int, index: int) -> np.ndarray | None:
+        """A stored dense tensor as it is stored (not dequantised), numbers of 4 bits as int8; None
+        if it is computed, sparse-encoded, or of a type that is not known."""
+        tensor, four = self.tensor(subgraph, index), schema().TensorType.INT4
+        data = self.model.buffers[tensor.buffer].data
+        dtype = np.dtype("i1") if tensor.type == four else _dtypes().get(tensor.type)
+        if dtype is None or data is None or not len(data) or tensor.sparsity is not None:
+            return None
+        shape = () if tensor.shape is None else tuple(int(n) for n in tensor.shape)
+        array = np.frombuffer(bytes(data), dtype)
+        return (_halves(array)[: math.prod(shape)] if tensor.type == four else array).reshape(shape)
 
     def dequantised(self, subgraph: int, index: int, stored: np.ndarray) -> np.ndarray:
         """Real values of a stored constant: (stored - zero point) * scale, as float32."""
@@ -117,6 +127,17 @@ class Graph:
             for position, used in enumerate([] if operator.inputs is None else operator.inputs)
             if used == index
         ]
+
+    def reading(self, kind: int) -> set[str]:
+        """Names of the operators that read a stored tensor of a type."""
+        return {
+            self.operator_name(operator)
+            for number, subgraph in enumerate(self.model.subgraphs)
+            for operator in self.operators(number)
+            for index in ([] if operator.inputs is None else operator.inputs)
+            if index >= 0 and subgraph.tensors[index].type == kind
+            and self.bytes_of(number, int(index))
+        }
 
     def shared(self, at: tuple[int, int]) -> bool:
         """Whether another tensor has its bytes in the same buffer."""
@@ -169,6 +190,11 @@ class Graph:
         entry.version = version
         self.model.operatorCodes.append(entry)
         return len(self.model.operatorCodes) - 1
+
+
+def _halves(pairs: np.ndarray) -> np.ndarray:
+    """Two numbers of 4 bits in each byte, the first in the lower bits -> int8."""
+    return np.stack([pairs << 4, pairs], axis=1).reshape(-1) >> 4
 
 
 def _check_references(model) -> None:

@@ -23,7 +23,7 @@ class Meter:
 
     Attributes:
         quantize: as for `export`.
-        data: as for `export`; needed for "int8" and "int16x8".
+        data: as for `export`; needed for "int8", "int16x8" and "int4".
         threads: of the interpreter.
         runs: measured calls, of which the median counts.
 

@@ -17,6 +17,10 @@ _SLOW_INT16 = (
     "XNNPACK has no kernels for 16-bit activations: on a phone expect int16x8 to be slower than "
     "float32"
 )
+_SLOW_INT4 = (
+    "XNNPACK has no kernels for convolutions with int4 weights: LiteRT's built-in ones run them, "
+    "so the file is smaller and slower than with int8"
+)
 
 
 def pack(dense: bytes, case: Case) -> Packed:
@@ -36,7 +40,9 @@ def pack(dense: bytes, case: Case) -> Packed:
             remarks.append(RUNS_SPARSE)
     if case.quantize == "int16x8":
         remarks.append(_SLOW_INT16)
-    if case.quantize in ("int8", "int16x8"):
+    if case.quantize == "int4" and "CONV_2D" in Graph(dense).reading(schema().TensorType.INT4):
+        remarks.append(_SLOW_INT4)
+    if case.quantize in ("int8", "int16x8", "int4"):
         remarks.append(NO_FASTER_INT8)
     elif not packed.encodings:
         remarks.append(NO_FASTER_ZEROS)
@@ -69,7 +75,8 @@ def _is_int8_dense(graph: Graph, at: tuple[int, int]) -> bool:
 
 MOBILE = Target(
     name="mobile", runtime="LiteRT with XNNPACK", dynamic_batch=True,
-    quantize=("none", "float16", "dynamic", "int8", "int16x8"),
+    quantize=("none", "float16", "dynamic", "int8", "int16x8", "int4"),
+    four_bits=("CONV_2D", "FULLY_CONNECTED"),
     pack=pack, run=predict, measure=measure, judge=judge,
     options=Timing(),
 )

@@ -6,7 +6,7 @@ import gzip
 
 import numpy as np
 
-from tflite_export.graph import Graph
+from tflite_export.graph import Graph, schema
 
 __all__ = ["NO_FASTER_INT8", "NO_FASTER_ZEROS", "gzip_bytes", "listed", "of_the_file"]
 
@@ -16,11 +16,15 @@ NO_FASTER_ZEROS = (
 )
 
 
-def of_the_file(content: bytes, *, quantised: bool, fixed: bool, unrolled: bool) -> list[str]:
+def of_the_file(
+    content: bytes, names: dict[tuple[int, int], str], *, quantised: bool, fixed: bool,
+    unrolled: bool,
+) -> list[str]:
     """Sentences on a dense file that hold whatever it is for.
 
     Args:
         content: the file.
+        names: the weights in it, and their names.
         quantised: its activations were to be integers.
         fixed: its batch is 1 although the target would take an open one.
         unrolled: its recurrent loops were unrolled.
@@ -41,9 +45,25 @@ def of_the_file(content: bytes, *, quantised: bool, fixed: bool, unrolled: bool)
             "the file keeps recurrent state between calls: reset its variables before each "
             "sequence (Interpreter.reset_all_variables)"
         )
+    remarks += _four_bits(graph, names)
     left = graph.constants().values() if quantised else ()
     if any(array.ndim >= 2 and array.dtype == np.float32 for array in left):
         remarks.append("some weights stayed in float32: their operators have no integer kernel")
+    return remarks
+
+
+def _four_bits(graph: Graph, names: dict[tuple[int, int], str]) -> list[str]:
+    """Which weights take 4 bits, and which do not where others do."""
+    kinds, found = schema().TensorType, {}
+    for at in sorted(names):
+        found.setdefault(graph.tensor(*at).type, []).append(at)
+    if kinds.INT4 not in found:
+        return []
+    size = sum(len(graph.bytes_of(*at)) for at in found[kinds.INT4])
+    remarks = [f"int4, together {size:,} bytes: {listed([names[at] for at in found[kinds.INT4]])}"]
+    if kinds.INT8 in found:
+        left = listed([names[at] for at in found[kinds.INT8]])
+        remarks.append(f"int8, since the operator reads no int4 there: {left}")
     return remarks
 
 

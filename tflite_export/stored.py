@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tflite_export.findings import Stored
-from tflite_export.graph import Graph, number_type, schema
+from tflite_export.graph import Graph, schema
 from tflite_export.pruned import OPERATOR
 
 __all__ = ["number_format", "stored_tensors", "type_name"]
@@ -63,18 +63,10 @@ def type_name(kind: int) -> str:
 
 def _zeros(graph: Graph, at: tuple[int, int], shape: tuple[int, ...]) -> int | None:
     """Entries whose real value is 0; None for types without zeros, such as text."""
-    stored, kinds = graph.bytes_of(*at), schema().TensorType
-    kind = graph.tensor(*at).type
-    if kind == kinds.INT4:
-        pairs = np.frombuffer(stored, np.uint8)
-        halves = np.stack([pairs & 15, pairs >> 4], axis=1).reshape(-1)
-        return int(np.sum(halves[: int(np.prod(shape))] == 0))
-    try:
-        dtype = np.dtype("u1") if kind == kinds.UINT8 else number_type(kind)
-    except ValueError:
-        return None
-    array = np.frombuffer(stored, dtype).reshape(shape)
-    return int(np.sum(graph.dequantised(*at, array) == 0))
+    array = graph.numbers(*at)
+    if graph.tensor(*at).type == schema().TensorType.UINT8:
+        array = np.frombuffer(graph.bytes_of(*at), np.uint8).reshape(shape)
+    return None if array is None else int(np.sum(graph.dequantised(*at, array) == 0))
 
 
 def _stored_bytes(graph: Graph, at: tuple[int, int]) -> int:

@@ -85,8 +85,9 @@ def executing(chosen: str | Target, quantize: str) -> Target:
     if quantize not in QUANTIZE:
         raise ValueError(f"unknown quantize {quantize!r}; possible are {_quoted(QUANTIZE)}")
     if quantize not in found.quantize:
+        why = f" ({found.why_not[quantize]})" if quantize in found.why_not else ""
         raise ValueError(
-            f"target {found.name!r} ({found.runtime}) does not execute quantize={quantize!r}; "
+            f"target {found.name!r} ({found.runtime}) does not execute quantize={quantize!r}{why}; "
             f"it executes {_quoted(found.quantize)}"
         )
     return found

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 
 from tflite_export import micro, runtime
 from tflite_export.aligned import aligned
+from tflite_export.bitmap import bitmap
 from tflite_export.budget import choose
 from tflite_export.dense import plain
 from tflite_export.device import Case, Found, Measured, Opinion, Packed, Quantity, Target
-from tflite_export.graph import Graph
+from tflite_export.graph import Graph, schema
 from tflite_export.micro_operators import unknown
 from tflite_export.pruned import attach, candidates, decodable, expanded
 from tflite_export.remarks import listed
@@ -80,18 +81,20 @@ def pack(dense: bytes, case: Case) -> Packed:
     content = encoded(chosen) if chosen else prepared
     if len(content) >= len(prepared):
         content, chosen = prepared, ()
-    remarks = _remarks(case, set(decodable(graph)), set(chosen), found.keys() if ram_bytes else ())
+    remarks = _remarks(case, graph, set(chosen), found.keys() if ram_bytes else ())
     return Packed(content, dict.fromkeys(chosen, LABEL), remarks, prepared)
 
 
-def _remarks(case: Case, readable: set, chosen: set, kept_out) -> tuple[str, ...]:
+def _remarks(case: Case, graph: Graph, chosen: set, kept_out) -> tuple[str, ...]:
     """Why weights are dense; `kept_out` would be smaller as bitmaps, but for the budget."""
     if not case.sparse:
         return ("sparse encoding not used: sparse=False", _DENSE)
     remarks = [_DECODED if chosen else _DENSE]
-    dense = case.names.keys() - chosen
+    dense, readable = case.names.keys() - chosen, set(decodable(graph))
+    four = {at for at in case.names if graph.tensor(*at).type == schema().TensorType.INT4}
     groups = {
-        "dense, its operator reads the weight when the model is loaded": dense - readable,
+        "dense, its operator reads the weight when the model is loaded": dense - readable - four,
+        "dense, there are no bitmaps of int4": four,
         "dense, a bitmap and the other values would not be smaller":
             dense & readable - set(kept_out),
         "dense, to keep the arena within the budget": dense & set(kept_out),
@@ -99,7 +102,19 @@ def _remarks(case: Case, readable: set, chosen: set, kept_out) -> tuple[str, ...
     for why, places in groups.items():
         if places:
             remarks.append(f"{listed([case.names[place] for place in sorted(places)])}: {why}")
-    return tuple(remarks)
+    return (*remarks, *_smaller_as_int8(graph, four))
+
+
+def _smaller_as_int8(graph: Graph, places: set) -> list[str]:
+    """With many zeros a bitmap of 8-bit values beats 4 bits for each weight."""
+    stored = sum(len(graph.bytes_of(*at)) for at in places)
+    bitmaps = sum(bitmap(graph.numbers(*at)).nbytes for at in places)
+    if bitmaps >= stored:
+        return []
+    return [
+        f"the int4 weights take {stored:,} bytes, and would take about {bitmaps:,} as bitmaps of "
+        'int8: try quantize="int8"'
+    ]
 
 
 def run(content: bytes, inputs: dict, batch: int = 1) -> dict:
@@ -132,6 +147,8 @@ def judge(found: Found) -> Opinion:
             "TFLite Micro reads no sparse encoding, and computes with the packed bytes where it "
             "finds one; export the model for it"
         )
+    if found.graph.reading(schema().TensorType.INT4) & {"FULLY_CONNECTED"}:
+        objections.append("TFLite Micro refuses dense layers of int4 weights, scaled by channel")
     return Opinion(tuple(objections))
 
 
@@ -167,6 +184,7 @@ def _refused(content: bytes) -> int | None:
 
 # Its reference kernels take a second for four inferences of a MobileNet, hence the few examples.
 TFLM = Target(
-    name="tflm", runtime="TFLite Micro", quantize=("none", "int8", "int16x8"), integer_io=True,
-    options=Micro(), examples=64, pack=pack, run=run, measure=measure, judge=judge,
+    name="tflm", runtime="TFLite Micro", quantize=("none", "int8", "int16x8", "int4"),
+    integer_io=True, four_bits=("CONV_2D",), options=Micro(), examples=64,
+    pack=pack, run=run, measure=measure, judge=judge,
 )

@@ -33,7 +33,7 @@ def untouched(path):
 
 @pytest.mark.parametrize("options, message", [
     ({"target": "watch"}, "unknown target 'watch'; possible are 'mobile', .*'tflm'"),
-    ({"quantize": "int4"}, "unknown quantize 'int4'; possible are 'none', 'float16'"),
+    ({"quantize": "int2"}, "unknown quantize 'int2'; possible are 'none', 'float16'"),
     ({"target": "ethos-u55-128"},
      "'ethos-u55-128' .* does not execute quantize='none'; it executes 'int8'"),
     ({"target": "tflm", "quantize": "dynamic"}, "does not execute quantize='dynamic'"),
@@ -42,6 +42,7 @@ def untouched(path):
      "sparse=True is impossible for target 'ethos-u85-256'"),
     ({"quantize": "int8"}, "needs representative data; pass data="),
     ({"quantize": "int16x8"}, "needs representative data; pass data="),
+    ({"quantize": "int4"}, "needs representative data; pass data="),
     ({"data": np.zeros((5, 63), "f4")}, r"shape \(5, 63\), expected \(examples, 64\)"),
     ({"data": np.zeros(64, "f4")}, r"shape \(64,\), expected \(examples, 64\)"),
     ({"data": np.zeros((0, 64), "f4")}, "no examples"),
