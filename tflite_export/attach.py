@@ -27,18 +27,17 @@ def attach(graph: Graph, at: tuple[int, int], sparse: Sparse) -> None:
             )
         return
     subgraph = graph.model.subgraphs[at[0]]
-    dense = fb.TensorT()
-    dense.name, dense.shape, dense.type = f"dense{at[1]}", list(tensor.shape), tensor.type
-    dense.quantization, dense.hasRank = tensor.quantization, tensor.hasRank
-    dense.buffer = 0
-    subgraph.tensors.append(dense)
+    expanded = graph.new_tensor(
+        at[0], tensor.shape, tensor.type, quantization=tensor.quantization)
+    dense = subgraph.tensors[expanded]
+    dense.name, dense.hasRank = f"dense{at[1]}", tensor.hasRank
     for operator, position in readers:
-        operator.inputs[position] = len(subgraph.tensors) - 1
+        operator.inputs[position] = expanded
     densify = fb.OperatorT()
     densify.opcodeIndex = graph.operator_code(fb.BuiltinOperator.DENSIFY, 1)
     densify.builtinOptionsType = fb.BuiltinOptions.DensifyOptions
     densify.builtinOptions = fb.DensifyOptionsT()
-    densify.inputs, densify.outputs = [at[1]], [len(subgraph.tensors) - 1]
+    densify.inputs, densify.outputs = [at[1]], [expanded]
     subgraph.operators.insert(0, densify)
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 __all__ = ["Child"]
 
+_SECONDS = 1800
 _PROGRAM = os.path.join(os.path.dirname(__file__), "interpreters.py")
 
 
@@ -24,10 +25,11 @@ class Child:
         kind: of interpreter, "litert" or "micro": the argument of the program.
         program: its path; it reads pickles from its standard input and answers each on its
             standard output, as `interpreters` does.
+        name: of the interpreter, for errors; the program's kind by default.
     """
 
-    def __init__(self, kind: str, program: str = _PROGRAM):
-        self._command = program, kind
+    def __init__(self, kind: str, program: str = _PROGRAM, *, name: str = ""):
+        self._command, self._name = (program, kind), name or kind
         self._process: subprocess.Popen | None = None
         self._lock = threading.Lock()
 
@@ -57,6 +59,23 @@ class Child:
                 raise RuntimeError(f"it did not finish within {seconds:g} seconds") from error
             finally:
                 late.cancel()
+
+    def result(self, request: dict, *, refusal: str = "") -> Any:
+        """What an interpreter gives for a request, within half an hour.
+
+        Args:
+            request: as `interpreters` understands it.
+            refusal: the beginning of the error if the interpreter raises one.
+        Raises:
+            RuntimeError: it refused, its process died, or it took too long.
+        """
+        try:
+            state, answer = self.ask(request, _SECONDS)
+        except RuntimeError as error:
+            raise RuntimeError(f"{self._name} failed: {error}") from error
+        if state != "done":
+            raise RuntimeError(f"{refusal}{answer}")
+        return answer
 
     def _running(self) -> subprocess.Popen:
         if self._process is None or self._process.poll() is not None:

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from tflite_export.graph import Graph, number_type, schema
+from tflite_export.graph import Graph, number_type, read, schema
 from tflite_export.pruned import expanded
 
 __all__ = ["densified", "plain"]
@@ -26,16 +26,15 @@ def densified(content: bytes) -> tuple[bytes, tuple[str, ...]]:
     Raises:
         ValueError: a sparsity table that contradicts its tensor.
     """
-    graph = Graph(content)
     found = [
         (number, index)
-        for number, subgraph in enumerate(graph.model.subgraphs)
+        for number, subgraph in enumerate(read(content).model.subgraphs)
         for index, tensor in enumerate(subgraph.tensors)
         if tensor.sparsity is not None
     ]
     if not found:
         return content, ()
-    names = []
+    graph, names = Graph(content), []
     for at in found:
         names.append(graph.name(*at) or f"tensor {at[1]}")
         tensor = graph.tensor(*at)

@@ -7,7 +7,7 @@ import numpy as np
 from tflite_export import formats
 from tflite_export.attach import attach
 from tflite_export.device import Packed
-from tflite_export.graph import Graph, schema
+from tflite_export.graph import Graph, read, schema
 from tflite_export.remarks import listed
 from tflite_export.xnnpack import Verdict, verdict
 
@@ -57,7 +57,7 @@ def encode(
     Returns:
         `Packed`; its content is the argument itself when nothing was gained.
     """
-    graph = Graph(content)
+    graph = read(content)
     weights = {at: a for at, a in graph.constants().items() if _prunable(graph, at, a)}
     if not any(np.any(array == 0) for array in weights.values()):
         return Packed(content, {}, ("sparse encoding not used: no weight is zero",))
@@ -73,11 +73,12 @@ def encode(
         elif why_not and (names is None or at in names):
             dense.setdefault(why_not, []).append(names[at] if names else graph.name(*at))
     remarks = [f"{listed(kept)}: {why_not}" for why_not, kept in dense.items()]
-    for at, sparse in chosen.items():
-        attach(graph, at, sparse)
     if not chosen:
         return Packed(content, {}, tuple(remarks))
-    smaller = graph.content()
+    edited = Graph(content)
+    for at, sparse in chosen.items():
+        attach(edited, at, sparse)
+    smaller = edited.content()
     if len(smaller) >= len(content):
         remarks.append("sparse encoding not used: the whole file would not be smaller")
         return Packed(content, {}, tuple(remarks))

@@ -9,7 +9,7 @@ import numpy as np
 from tflite_export import vela
 from tflite_export.dense import plain
 from tflite_export.device import Case, Found, Measured, Opinion, Packed, Quantity, Target
-from tflite_export.graph import Graph, schema
+from tflite_export.graph import read, schema
 from tflite_export.remarks import listed
 from tflite_export.runtime import predict
 
@@ -117,7 +117,7 @@ def judge(found: Found) -> Opinion:
 
 def _two_of_four(dense: bytes, case: Case) -> list[str]:
     """Which weights let the U85 skip half of the multiplications, and how to get there."""
-    graph = Graph(dense)
+    graph = read(dense)
     ops = schema().BuiltinOperator
     fitting, others = [], []
     for at, array in sorted(graph.constants().items()):

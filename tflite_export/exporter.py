@@ -11,12 +11,11 @@ from tflite_export import four_bits, zeros
 from tflite_export.convert import CALIBRATED, convert, forward
 from tflite_export.device import Case, Packed, Target
 from tflite_export.files import reserved
-from tflite_export.graph import Graph
 from tflite_export.inputs import examples, random_examples, spread
 from tflite_export.keras_models import family, signature
 from tflite_export.remarks import gzip_bytes, of_the_file
-from tflite_export.report import ExportReport, TensorReport
-from tflite_export.stored import type_name
+from tflite_export.report import ExportReport
+from tflite_export.stored import weights
 from tflite_export.targets import executing
 from tflite_export.tracing import in_float32
 from tflite_export.verify import Comparison, check_float, check_quantised, reference, same
@@ -141,7 +140,7 @@ def _verified(
         error=comparison.error, agreement=comparison.agreement,
         inputs="seeded random" if data is None else "data",
         examples=len(next(iter(checked.values()))), remarks=tuple(remarks),
-        tensors=_tensors(dense.content, packed.encodings, names), **_sizes(packed, device),
+        tensors=weights(dense.content, packed.encodings, names), **_sizes(packed, device),
     )
     return packed.content, report
 
@@ -191,16 +190,3 @@ def _packed(content: bytes, device: Target, case: Case) -> Packed:
     if fault:
         return Packed(dense, {}, (f"sparse encoding not used: {fault}",), dense)
     return Packed(packed.content, packed.encodings, packed.remarks, dense)
-
-
-def _tensors(dense: bytes, encodings: dict, names: dict) -> tuple[TensorReport, ...]:
-    graph = Graph(dense)
-    constants = graph.constants()
-    return tuple(
-        TensorReport(
-            name, constants[at].shape, type_name(graph.tensor(*at).type),
-            int(np.count_nonzero(graph.dequantised(*at, constants[at]) == 0)), constants[at].size,
-            encodings.get(at, "dense"),
-        )
-        for at, name in names.items()
-    )

@@ -9,7 +9,7 @@ from types import ModuleType
 
 import numpy as np
 
-__all__ = ["Graph", "number_type", "schema", "text"]
+__all__ = ["Graph", "number_type", "read", "schema", "text"]
 
 
 @functools.cache
@@ -99,16 +99,21 @@ class Graph:
 
     def dequantised(self, subgraph: int, index: int, stored: np.ndarray) -> np.ndarray:
         """Real values of a stored constant: (stored - zero point) * scale, as float32."""
-        q = self.tensor(subgraph, index).quantization
-        if q is None or q.scale is None or not len(q.scale):
+        table = self.tensor(subgraph, index).quantization
+        if table is None or table.scale is None or not len(table.scale):
             return stored.astype(np.float32)
-        scale = np.asarray(q.scale, np.float32)
-        zero = np.zeros(1) if q.zeroPoint is None else np.asarray(q.zeroPoint)
-        if scale.size > 1 or zero.size > 1:
-            side = [1] * stored.ndim
-            side[q.quantizedDimension or 0] = -1
-            scale, zero = scale.reshape(side), zero.reshape(side) if zero.size > 1 else zero
+        scale = _along_channels(np.asarray(table.scale, np.float32), table, stored.ndim)
+        zero = self.zero_points(subgraph, index, stored.ndim)
         return ((stored.astype(np.float64) - zero) * scale).astype(np.float32)
+
+    def zero_points(self, subgraph: int, index: int, rank: int) -> np.ndarray | int:
+        """The stored numbers that mean 0: one, or one for each channel, of a shape that broadcasts
+        to the tensor's, which has `rank` axes."""
+        table = self.tensor(subgraph, index).quantization
+        if table is None or table.zeroPoint is None or not len(table.zeroPoint):
+            return 0
+        points = _along_channels(np.asarray(table.zeroPoint), table, rank)
+        return int(points[0]) if len(table.zeroPoint) == 1 else points
 
     def operators(self, subgraph: int = 0) -> list:
         """The operators of a subgraph, in order of execution."""
@@ -157,6 +162,23 @@ class Graph:
         self.model.buffers.append(buffer)
         return len(self.model.buffers) - 1
 
+    def new_tensor(
+        self, subgraph: int, shape, kind: int, *, quantization=None, content: bytes | None = None
+    ) -> int:
+        """Index of a new tensor, a constant if it has content.
+
+        Args:
+            subgraph: where it is added.
+            shape, kind, quantization: as in the file's own tensors.
+            content: its bytes.
+        """
+        tensor = schema().TensorT()
+        tensor.shape, tensor.type, tensor.quantization = list(shape), kind, quantization
+        tensor.buffer = 0 if content is None else self.new_buffer(content)
+        tensors = self.model.subgraphs[subgraph].tensors
+        tensors.append(tensor)
+        return len(tensors) - 1
+
     def custom_name(self, operator) -> str:
         """The name of a custom operator, "" for a builtin one."""
         return text(self.model.operatorCodes[operator.opcodeIndex].customCode)
@@ -190,6 +212,22 @@ class Graph:
         entry.version = version
         self.model.operatorCodes.append(entry)
         return len(self.model.operatorCodes) - 1
+
+
+@functools.lru_cache(maxsize=2)
+def read(content: bytes) -> Graph:
+    """A `Graph` to look at: whoever asks for the same file gets the same one. What is to be edited
+    is made by `Graph(content)`."""
+    return Graph(content)
+
+
+def _along_channels(numbers: np.ndarray, table, rank: int) -> np.ndarray:
+    """Numbers of a quantisation table, in the shape in which they meet a tensor of `rank` axes."""
+    if numbers.size == 1:
+        return numbers
+    side = [1] * rank
+    side[table.quantizedDimension or 0] = -1
+    return numbers.reshape(side)
 
 
 def _halves(pairs: np.ndarray) -> np.ndarray:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tflite_export.device import Measured, Quantity
-from tflite_export.graph import Graph
+from tflite_export.graph import read
 from tflite_export.runtime import times_ms
 
 __all__ = ["Timing", "cores", "measure", "told"]
@@ -93,7 +93,7 @@ def measure(content: bytes, options: Timing | None = None) -> Measured:
 
 def _check_axes(content: bytes) -> None:
     """An open axis besides the batch would be measured at a length of 1, which tells nothing."""
-    graph = Graph(content)
+    graph = read(content)
     for index in graph.model.subgraphs[0].inputs:
         shape = graph.tensor(0, int(index)).shapeSignature
         if shape is not None and any(size < 0 for size in shape[1:]):

@@ -11,13 +11,12 @@ import math
 import numpy as np
 
 from tflite_export.child import Child
-from tflite_export.graph import Graph
+from tflite_export.graph import Graph, read
 from tflite_export.ports import dequantised, ports, quantised
 
 __all__ = ["MISSING", "arena_bytes", "execute", "installed", "predict"]
 
-_CHILD = Child("micro")
-_SECONDS = 1800
+_CHILD = Child("micro", name="TFLite Micro")
 _MOST = 1 << 32
 
 MISSING = "TFLite Micro's interpreter is not installed; pip install 'tfprune[micro]'"
@@ -83,16 +82,10 @@ def arena_bytes(content: bytes) -> int:
 
 def _asked(content: bytes, inputs: list[np.ndarray] | None):
     """Outputs for inputs; the arena without."""
-    graph = Graph(content)
+    graph = read(content)
     request = {"content": content, "room": _enough(graph), "inputs": inputs,
                "outputs": len(graph.model.subgraphs[0].outputs)}
-    try:
-        state, answer = _CHILD.ask(request, _SECONDS)
-    except RuntimeError as error:
-        raise RuntimeError(f"TFLite Micro failed: {error}") from error
-    if state != "done":
-        raise RuntimeError(f"TFLite Micro refuses the file: {answer}")
-    return answer
+    return _CHILD.result(request, refusal="TFLite Micro refuses the file: ")
 
 
 def _enough(graph: Graph) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tflite_export.device import Case, Found, Opinion, Packed, Target
 from tflite_export.encode import encode
-from tflite_export.graph import Graph, schema
+from tflite_export.graph import Graph, read, schema
 from tflite_export.latency import Timing, measure, told
 from tflite_export.remarks import NO_FASTER_INT8, NO_FASTER_ZEROS
 from tflite_export.runtime import predict
@@ -33,14 +33,14 @@ def pack(dense: bytes, case: Case) -> Packed:
     remarks = ["sparse encoding not used: sparse=False"]
     packed = Packed(dense, {})
     if case.sparse:
-        judged = verdict(Graph(dense))
+        judged = verdict(read(dense))
         packed = encode(dense, case.quantize, names=case.names, judged=judged)
         remarks = list(packed.remarks)
         if judged.state == "engages" and "csr" in packed.encodings.values():
             remarks.append(RUNS_SPARSE)
     if case.quantize == "int16x8":
         remarks.append(_SLOW_INT16)
-    if case.quantize == "int4" and "CONV_2D" in Graph(dense).reading(schema().TensorType.INT4):
+    if case.quantize == "int4" and "CONV_2D" in read(dense).reading(schema().TensorType.INT4):
         remarks.append(_SLOW_INT4)
     if case.quantize in ("int8", "int16x8", "int4"):
         remarks.append(NO_FASTER_INT8)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tflite_export.graph import Graph, number_type, schema, text
+from tflite_export.graph import Graph, number_type, read, schema, text
 
 __all__ = ["Port", "dequantised", "ports", "quantised"]
 
@@ -24,7 +24,7 @@ class Port:
 
 def ports(content: bytes) -> tuple[list[Port], list[Port]]:
     """Inputs and outputs of a file, in its order, by the names that its signature gives."""
-    graph = Graph(content)
+    graph = read(content)
     subgraph = graph.model.subgraphs[0]
     known = graph.model.signatureDefs or []
     found = []

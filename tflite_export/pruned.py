@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tflite_export.bitmap import Bitmap, bitmap, unpacked
-from tflite_export.graph import Graph, number_type, schema
+from tflite_export.graph import Graph, number_type, read, schema
 
 __all__ = ["OPERATOR", "Candidate", "attach", "candidates", "decodable", "expanded"]
 
@@ -65,7 +65,7 @@ def candidates(graph: Graph) -> dict[tuple[int, int], Candidate]:
     """
     found = {}
     for at, array in decodable(graph).items():
-        packed = bitmap(array, _zero_points(graph, at, array.ndim))
+        packed = bitmap(array, graph.zero_points(*at, array.ndim))
         readers = len({id(operator) for operator, _ in graph.readers(at[1], at[0])})
         table = graph.tensor(*at).quantization
         scales = 0 if table is None or table.scale is None else len(table.scale)
@@ -86,10 +86,12 @@ def attach(graph: Graph, chosen: dict[tuple[int, int], Bitmap]) -> None:
     fb = schema()
     for number in sorted({at[0] for at in chosen}):
         subgraph = graph.model.subgraphs[number]
-        headers = {
-            index: _constant(graph, number, _HEADER + packed.values.tobytes())
-            for (of, index), packed in chosen.items() if of == number
-        }
+        headers = {}
+        for (of, index), packed in chosen.items():
+            if of == number:
+                header = _HEADER + packed.values.tobytes()
+                headers[index] = graph.new_tensor(
+                    number, [len(header)], fb.TensorType.UINT8, content=header)
         ordered = []
         for operator in graph.operators(number):
             packed = [int(i) for i in operator.inputs if int(i) in headers]
@@ -97,7 +99,12 @@ def attach(graph: Graph, chosen: dict[tuple[int, int], Bitmap]) -> None:
                 decode = fb.OperatorT()
                 decode.opcodeIndex = graph.custom_code(OPERATOR)
                 decode.inputs = [i for index in packed for i in (index, headers[index])]
-                decode.outputs = [_decoded(graph, number, index) for index in packed]
+                weights = [subgraph.tensors[index] for index in packed]
+                decode.outputs = [
+                    graph.new_tensor(number, weight.shape, weight.type,
+                                     quantization=weight.quantization)
+                    for weight in weights
+                ]
                 renamed = dict(zip(packed, decode.outputs, strict=True))
                 operator.inputs = [renamed.get(int(i), int(i)) for i in operator.inputs]
                 ordered.append(decode)
@@ -118,8 +125,9 @@ def expanded(content: bytes) -> bytes:
     Raises:
         ValueError: a TFLM_DECODE of another type than pruning.
     """
+    if not _decodes(read(content)):
+        return content
     graph = Graph(content)
-    changed = False
     for number, subgraph in enumerate(graph.model.subgraphs):
         kept = []
         for operator in graph.operators(number):
@@ -129,9 +137,15 @@ def expanded(content: bytes) -> bytes:
             pairs = np.asarray(operator.inputs).reshape(-1, 2)
             for (encoded, header), output in zip(pairs, operator.outputs, strict=True):
                 _expand(graph, number, encoded=encoded, header=header, output=output)
-            changed = True
         subgraph.operators = kept
-    return graph.content() if changed else content
+    return graph.content()
+
+
+def _decodes(graph: Graph) -> bool:
+    return any(
+        graph.custom_name(operator) == OPERATOR
+        for number in range(len(graph.model.subgraphs)) for operator in graph.operators(number)
+    )
 
 
 def _expand(graph: Graph, subgraph: int, *, encoded: int, header: int, output: int) -> None:
@@ -144,37 +158,5 @@ def _expand(graph: Graph, subgraph: int, *, encoded: int, header: int, output: i
     tensor = graph.tensor(subgraph, int(output))
     packed = Bitmap(bits, np.frombuffer(values[len(_HEADER):], number_type(tensor.type)))
     shape = tuple(int(n) for n in tensor.shape)
-    array = unpacked(packed, shape, _zero_points(graph, (subgraph, int(output)), len(shape)))
+    array = unpacked(packed, shape, graph.zero_points(subgraph, int(output), len(shape)))
     tensor.buffer = graph.new_buffer(array.tobytes())
-
-
-def _constant(graph: Graph, subgraph: int, content: bytes) -> int:
-    """Index of a new tensor of bytes."""
-    tensor = schema().TensorT()
-    tensor.shape, tensor.type = [len(content)], schema().TensorType.UINT8
-    tensor.buffer = graph.new_buffer(content)
-    tensors = graph.model.subgraphs[subgraph].tensors
-    tensors.append(tensor)
-    return len(tensors) - 1
-
-
-def _decoded(graph: Graph, subgraph: int, index: int) -> int:
-    """Index of a new tensor like the weight, without a value of its own."""
-    weight, tensor = graph.tensor(subgraph, index), schema().TensorT()
-    tensor.shape, tensor.type = list(weight.shape), weight.type
-    tensor.quantization = weight.quantization
-    tensors = graph.model.subgraphs[subgraph].tensors
-    tensors.append(tensor)
-    return len(tensors) - 1
-
-
-def _zero_points(graph: Graph, at: tuple[int, int], rank: int) -> np.ndarray | int:
-    table = graph.tensor(*at).quantization
-    if table is None or table.zeroPoint is None or not len(table.zeroPoint):
-        return 0
-    points = np.asarray(table.zeroPoint)
-    if len(points) == 1:
-        return int(points[0])
-    side = [1] * rank
-    side[table.quantizedDimension or 0] = -1
-    return points.reshape(side)

@@ -6,7 +6,7 @@ import gzip
 
 import numpy as np
 
-from tflite_export.graph import Graph, schema
+from tflite_export.graph import Graph, read, schema
 
 __all__ = ["NO_FASTER_INT8", "NO_FASTER_ZEROS", "gzip_bytes", "listed", "of_the_file"]
 
@@ -29,7 +29,7 @@ def of_the_file(
         fixed: its batch is 1 although the target would take an open one.
         unrolled: its recurrent loops were unrolled.
     """
-    remarks, graph = [], Graph(content)
+    remarks, graph = [], read(content)
     if fixed:
         remarks.append(
             "the batch is fixed at 1: the converter cannot keep it open for this model (usually "

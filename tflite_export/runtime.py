@@ -14,8 +14,7 @@ from tflite_export.ports import dequantised, ports, quantised
 
 __all__ = ["latency_ms", "predict", "times_ms"]
 
-_CHILD = Child("litert")
-_SECONDS = 1800
+_CHILD = Child("litert", name="LiteRT")
 
 
 def predict(
@@ -44,7 +43,7 @@ def predict(
             f"inputs are for {sorted(inputs)}, expected {sorted(port.name for port in taken)}"
         )
     ready = {port.name: quantised(inputs[port.name], port) for port in taken}
-    outputs = _asked({"content": content, "inputs": ready, "batch": batch, "threads": 1})
+    outputs = _CHILD.result({"content": content, "inputs": ready, "batch": batch, "threads": 1})
     return {port.name: dequantised(outputs[port.name], port) for port in given}
 
 
@@ -70,7 +69,8 @@ def times_ms(
     """Milliseconds of each of `runs` inferences after warming up, batch 1, as in `latency_ms`."""
     if runs < 1 or threads < 1:
         raise ValueError(f"got runs={runs}, threads={threads}, expected at least 1")
-    times = _asked({"content": _content(model), "inputs": None, "runs": runs, "threads": threads})
+    times = _CHILD.result(
+        {"content": _content(model), "inputs": None, "runs": runs, "threads": threads})
     return np.asarray(times) * 1e3
 
 
@@ -79,14 +79,3 @@ def _content(model: str | os.PathLike | bytes) -> bytes:
         return bytes(model)
     with open(model, "rb") as file:
         return file.read()
-
-
-def _asked(request: dict):
-    """What the interpreter answers."""
-    try:
-        state, answer = _CHILD.ask(request, _SECONDS)
-    except RuntimeError as error:
-        raise RuntimeError(f"LiteRT failed: {error}") from error
-    if state != "done":
-        raise RuntimeError(answer)
-    return answer

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tflite_export.device import Case, Found, Opinion, Packed, Target
 from tflite_export.encode import encode
-from tflite_export.graph import Graph
+from tflite_export.graph import read
 from tflite_export.latency import Timing, measure, told
 from tflite_export.remarks import NO_FASTER_ZEROS
 from tflite_export.runtime import predict
@@ -45,7 +45,7 @@ def pack(dense: bytes, case: Case) -> Packed:
 def _encoded(dense: bytes, case: Case) -> Packed:
     if not case.sparse:
         return Packed(dense, {}, ("sparse encoding not used: sparse=False", NO_FASTER_ZEROS))
-    judged = verdict(Graph(dense))
+    judged = verdict(read(dense))
     if judged.state == "unsafe":
         raise ValueError(
             "XNNPACK's sparse inference would return wrong values on Arm, without an error: "

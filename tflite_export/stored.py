@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from tflite_export.findings import Stored
-from tflite_export.graph import Graph, schema
+from tflite_export.graph import Graph, read, schema
 from tflite_export.pruned import OPERATOR
+from tflite_export.report import TensorReport
 
-__all__ = ["number_format", "stored_tensors", "type_name"]
+__all__ = ["number_format", "stored_tensors", "type_name", "weights"]
 
 
 def number_format(graph: Graph) -> str:
@@ -52,6 +53,25 @@ def stored_tensors(graph: Graph, dense: Graph, encoded: dict) -> tuple[Stored, .
                 _zeros(dense, (number, index), shape), int(np.prod(shape, dtype=np.int64)),
                 encoded.get((number, index), "dense"), _stored_bytes(graph, (number, index)),
             ))
+    return tuple(found)
+
+
+def weights(dense: bytes, encodings: dict, names: dict) -> tuple[TensorReport, ...]:
+    """The named weights of a dense file, in the order of the names.
+
+    Args:
+        dense: the file.
+        encodings: {(subgraph, tensor): label} of those that are not dense in the encoded one.
+        names: {(subgraph, tensor): name of the Keras weight}.
+    """
+    graph, found = read(dense), []
+    for at, name in names.items():
+        array = graph.numbers(*at)
+        found.append(TensorReport(
+            name, array.shape, type_name(graph.tensor(*at).type),
+            int(np.count_nonzero(graph.dequantised(*at, array) == 0)), array.size,
+            encodings.get(at, "dense"),
+        ))
     return tuple(found)
 
 

@@ -10,7 +10,7 @@ from tflite_export.bitmap import bitmap
 from tflite_export.budget import choose
 from tflite_export.dense import plain
 from tflite_export.device import Case, Found, Measured, Opinion, Packed, Quantity, Target
-from tflite_export.graph import Graph, schema
+from tflite_export.graph import Graph, read, schema
 from tflite_export.micro_operators import unknown
 from tflite_export.pruned import attach, candidates, decodable, expanded
 from tflite_export.remarks import listed
@@ -67,7 +67,7 @@ def pack(dense: bytes, case: Case) -> Packed:
     ram_bytes = None if case.options is None else case.options.ram_bytes
     if ram_bytes is not None and least is None:
         raise ValueError(f"ram_bytes={ram_bytes:,} cannot be checked: {micro.MISSING}")
-    graph = Graph(prepared)
+    graph = read(prepared)
     found = candidates(graph) if case.sparse else {}
 
     def encoded(places) -> bytes:
@@ -169,7 +169,7 @@ def _refused(content: bytes) -> int | None:
     Raises:
         ValueError: TFLite Micro does not execute the file.
     """
-    missing = unknown(Graph(content))
+    missing = unknown(read(content))
     if missing:
         raise ValueError(
             f"TFLite Micro has no operator {', '.join(missing)}; replace the layers that need it"

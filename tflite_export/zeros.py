@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tflite_export.graph import Graph
+from tflite_export.graph import read
 
 __all__ = ["Match", "check", "match", "weights_of"]
 
@@ -42,7 +42,7 @@ def check(model, content: bytes) -> tuple[dict[tuple[int, int], str], list[str]]
     Raises:
         RuntimeError: a zero of a Keras weight is not zero in the file.
     """
-    graph = Graph(content)
+    graph = read(content)
     stored = {
         at: graph.dequantised(*at, array)
         for at, array in graph.constants().items()

@@ -13,6 +13,7 @@ import tensorflow as tf
 from rich.console import Console
 
 from tflite_export import ExportReport, export, target
+from tflite_export.graph import Graph
 from tflite_export.runtime import latency_ms, predict
 
 BOTH = pytest.mark.parametrize("family", ["keras", "tf_keras"])
@@ -277,6 +278,18 @@ def test_what_has_no_latency_says_why(tmp_path):
     assert "latency not measured: input" in report.missing[0] and "open axis" in report.missing[0]
     plain = export(models.mlp("keras"), tmp_path / "m.tflite")
     assert [quantity.name for quantity in plain.measured] == ["file"] and not plain.missing
+
+
+def test_a_file_is_parsed_once_to_be_read_and_once_to_be_edited(tmp_path, monkeypatch):
+    parsed, parse = [], Graph.__init__
+
+    def counting(graph, content):
+        parsed.append(content)
+        parse(graph, content)
+
+    monkeypatch.setattr(Graph, "__init__", counting)
+    assert export(models.mlp("tf_keras"), tmp_path / "m.tflite").sparse
+    assert sorted(map(parsed.count, set(parsed))) == [1, 2]
 
 
 def test_import_is_light():
