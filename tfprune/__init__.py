@@ -24,6 +24,8 @@ _HOMES = {
     "tfprune.joint.settings": ("Joint",),
     "tfprune.methods": ("Chances", "Draw", "Logits", "Method", "Rank", "Regrowth", "Score",
                         "Threshold", "get"),
+    "tfprune.quantized.settings": ("FakeQuantization",),
+    "tfprune.quantized.wrapping": ("quantize_aware",),
     "tfprune.reports": ("Report",),
     "tfprune.rewinding": ("lottery",),
     "tfprune.schedules": ("Constant", "Epochs", "Exponential", "Held", "OneShot", "Polynomial",

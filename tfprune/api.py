@@ -5,15 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from tfprune.adapters import KERAS3, TF_KERAS, adapter, adapter_of
+from tfprune.adapters import adapter, adapter_of
 from tfprune.callbacks import PruningCallback, settings
 from tfprune.files import keras_of_file
 from tfprune.kernels import may_hold_kernels
 from tfprune.methods import Method, get
+from tfprune.quantized.notes import refuse as refuse_quantized
 from tfprune.reports import Report, of_model
 from tfprune.schedules import OneShot
 from tfprune.standing import Standing
 from tfprune.structures import Structure
+from tfprune.training import refuse_lost_training
 
 
 def prune(to_prune: Any, method: str | Method = "magnitude", sparsity: float | None = None, *,
@@ -39,7 +41,7 @@ def prune(to_prune: Any, method: str | Method = "magnitude", sparsity: float | N
     Raises:
         ValueError: nothing says how much to prune; a subclassed model, whose layers cannot be
             exchanged; a model whose own train_step would be lost; a layer that is listed twice;
-            a model without anything to prune.
+            a model without anything to prune, or one that is quantization-aware.
         TypeError: not a Keras object, or objects of both Kerases.
 
     Example:
@@ -52,6 +54,7 @@ def prune(to_prune: Any, method: str | Method = "magnitude", sparsity: float | N
         method, sparsity, schedule=schedule, structure=structure, allocation=allocation
     )
     home = adapter_of(to_prune)
+    refuse_quantized(to_prune, home)
     if isinstance(method.gate, Standing):
         wrapped = method.gate.insert(to_prune, home, method)
         _refuse_lost_training(to_prune, wrapped)
@@ -143,6 +146,8 @@ def prune_low_magnitude(to_prune: Any, pruning_schedule: Any = None,
 def strip_pruning(model: Any) -> Any:
     """Take the wrappers off: a plain Keras model with the sparse weights.
 
+    Wrappers of `tfprune.quantize_aware` come off, too: the weights are the trained ones in float.
+
     Args:
         model: a model, functional, Sequential or subclassed, or a layer. Subclassed models are
             changed in place. A model without wrappers is returned as it is.
@@ -223,18 +228,10 @@ def _wrap(to_prune: Any, home: Any, wrap: Any) -> Any:
 
 
 def _refuse_lost_training(model: Any, wrapped: Any) -> None:
-    """Cloning keeps a user's class only in Keras 3, and only if its constructor allows it."""
-    for name in ("train_step", "compute_loss"):
-        own = getattr(type(model), name)
-        is_own = own.__module__.split(".")[0] not in (KERAS3, TF_KERAS)
-        if is_own and getattr(type(wrapped), name) is not own:
-            cls = type(model).__name__
-            raise ValueError(
-                f"{cls} has a {name} of its own, which its wrapped copy would not have. Prune "
-                "first, wrapped = tfprune.prune(keras.Model(inputs, outputs), ...), and build "
-                f"{cls} of wrapped.inputs and wrapped.outputs; or use the callback alone, "
-                "tfprune.PruningCallback('magnitude', 0.8)."
-            )
+    refuse_lost_training(
+        model, wrapped, wrap="tfprune.prune(keras.Model(inputs, outputs), ...)",
+        else_do="; or use the callback alone, tfprune.PruningCallback('magnitude', 0.8)",
+    )
 
 
 def _exchange(layer: Any, home: Any, wrap: Any) -> Any:

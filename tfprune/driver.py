@@ -17,6 +17,7 @@ from tfprune.guard import Guard
 from tfprune.methods.base import Method
 from tfprune.optimizer_hook import OptimizerHook
 from tfprune.plans import plan
+from tfprune.quantized.notes import refuse as refuse_quantized
 from tfprune.runs import Run, resolve
 from tfprune.settle import Settle, Target, adopt, note_thresholds
 from tfprune.sites import Skip
@@ -108,8 +109,10 @@ class Driver:
         """Find the sites, prepare their masks and make the refresh that is due before training.
 
         Raises:
-            ValueError: the model has no prunable weight; a key of an allocation matches nothing.
+            ValueError: the model has no prunable weight, or is quantization-aware; a key of an
+                allocation matches nothing.
         """
+        refuse_quantized(self.model, self.adapter)
         with tf.init_scope():
             found, skipped = find(self.model, self.adapter)
             found = self._chosen(found)

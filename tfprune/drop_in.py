@@ -74,12 +74,15 @@ def site_of_tfmot(site: Site, wrapper: Any) -> Site:
 def prune_like_tfmot(to_prune: Any, policy: Any, options: dict[str, Any],
                      kwargs: dict[str, Any]) -> Any:
     """What `tfprune.prune_low_magnitude` does, for either Keras."""
+    from tfprune.quantized.notes import refuse as refuse_quantized
+
     if isinstance(to_prune, list) and not to_prune:
         return []
     try:
         home = adapter_of(to_prune)
     except (TypeError, ValueError):
         raise refusal(to_prune, "Pass a tf_keras or a keras model, a layer or layers.") from None
+    refuse_quantized(to_prune, home)
     if home.NAME != KERAS3:
         return home.prune_low_magnitude(to_prune, policy, options, kwargs)
     return _prune_keras3(to_prune, home, policy, options)

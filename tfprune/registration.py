@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 
 # The module of each wrapper class in the adapters, after the name of the Keras.
-_MODULES = {"PrunedLayer": "wrapper", "JointLayer": "joint"}
+_MODULES = {"PrunedLayer": "wrapper", "JointLayer": "joint", "QuantizedLayer": "quantized"}
 _PREFIXES = {"keras": "keras3", "tf_keras": "tf_keras"}
 
 

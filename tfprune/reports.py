@@ -10,8 +10,10 @@ import numpy as np
 from tfprune import cautions, standing
 from tfprune.costs import macs, parameters
 from tfprune.paths import Paths, paths
+from tfprune.quantized.notes import remarks
 from tfprune.sites import Site, Skip
 from tfprune.statistics.subject import Subject
+from tfprune.strip import strip
 
 
 @dataclass(frozen=True)
@@ -189,9 +191,14 @@ def of_model(model: Any, adapter: Any) -> Report:
             notes[item.site.name] = _kept_notes(method, target)
         rows.append((item.site, _array(adapter.raw(item.variable)), structure, asked))
     notes.update(standing.notes(model, adapter))
+    grids = remarks(model, adapter)
+    if grids:
+        notes[""] = (*notes.get("", ()), *grids)
     report = of_sites(rows, skipped, notes=notes)
     if not (rows and adapter.is_model(model) and adapter.is_built(model)):
         return report
+    if grids:  # a probe of the paths is out of the range of activations
+        model = strip(model, adapter)
     return _with_paths(report, paths(Subject(model, adapter, tuple(found))))
 
 

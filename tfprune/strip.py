@@ -6,6 +6,7 @@ from types import ModuleType
 from typing import Any
 
 from tfprune.adapters.walk import find
+from tfprune.quantized.notes import wrappers
 from tfprune.settle import Settle
 from tfprune.standing import standing
 
@@ -15,7 +16,7 @@ def strip(model: Any, home: ModuleType) -> Any:
     for gate in standing(model, home):
         gate.strip(model, home)
     _apply_masks(model, home)
-    if home.is_wrapper(model):
+    if _is_wrapper(model, home):
         return model.layer
     if not _holds_wrapper(model, home):
         return model
@@ -28,11 +29,15 @@ def strip(model: Any, home: ModuleType) -> Any:
 def _plain(layer: Any, home: ModuleType) -> Any:
     if not isinstance(layer, home.Layer):
         return layer  # a Keras 3 graph also holds operations that are no layers
-    return home.unwrap(layer) if home.is_wrapper(layer) else strip(layer, home)
+    return home.unwrap(layer) if _is_wrapper(layer, home) else strip(layer, home)
+
+
+def _is_wrapper(layer: Any, home: ModuleType) -> bool:
+    return home.is_wrapper(layer) or home.is_quantized(layer)
 
 
 def _holds_wrapper(layer: Any, home: ModuleType) -> bool:
-    return home.is_wrapper(layer) or any(
+    return _is_wrapper(layer, home) or any(
         _holds_wrapper(sub, home) for sub in home.sublayers(layer)
     )
 
@@ -43,6 +48,8 @@ def _apply_masks(model: Any, home: ModuleType) -> None:
     for item in wrapped:
         target, method = home.target(item), home.method_of(item.wrapper)
         Settle([target], method, timetable=None, final=0.0).apply()
+    for wrapper in wrappers(model, home):
+        wrapper.core.apply_masks()
 
 
 def _strip_in_place(owner: Any, home: ModuleType) -> None:
@@ -54,7 +61,7 @@ def _strip_in_place(owner: Any, home: ModuleType) -> None:
         if plain is not value:
             home.replace_attribute(owner, name, plain)
     for sub in home.sublayers(owner):
-        if not home.is_wrapper(sub) and not (home.is_model(sub) and home.has_graph(sub)):
+        if not _is_wrapper(sub, home) and not (home.is_model(sub) and home.has_graph(sub)):
             _strip_in_place(sub, home)
 
 
@@ -64,7 +71,7 @@ def _is_holder(value: Any, home: ModuleType) -> bool:
 
 def _stripped(value: Any, home: ModuleType) -> Any:
     if isinstance(value, home.Layer):
-        if home.is_wrapper(value):
+        if _is_wrapper(value, home):
             return value.layer
         graph = home.is_model(value) and home.has_graph(value)
         return strip(value, home) if graph else value

@@ -14,6 +14,7 @@ from tfprune.methods import (REGISTRY, Chances, Draw, Method, Rank, Regrowth, Th
                              get)
 from tfprune.methods.admm import Solve
 from tfprune.methods.logits import Logits
+from tfprune.quantized.settings import FakeQuantization
 
 # For each class one or more objects in which, together, no field has its default.
 EXAMPLES = {
@@ -58,6 +59,7 @@ EXAMPLES = {
                               turn=100)],
     gates.Growing: [gates.Growing(gradient=False)],
     gates.Moving: [gates.Moving(0.5, "sgd", 3.0)],
+    FakeQuantization: [FakeQuantization(weights=4, activations=6, momentum=0.5)],
     joint.Joint: [joint.Joint(kl=.5, bops=.5, form="log", width=4, restricted=True,
                               activations=False, threshold=2.0, temperature=2.0,
                               learn_power=True, rate=2.0, ramp=7)],

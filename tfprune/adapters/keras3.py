@@ -8,6 +8,7 @@ from typing import Any, Callable
 import keras
 import tensorflow as tf
 from keras.src.backend.common.symbolic_scope import in_symbolic_scope
+from keras.src.backend.common.variables import AutocastScope
 
 from tfprune.adapters import common
 from tfprune.adapters.common import (  # noqa: F401
@@ -37,6 +38,19 @@ def is_wrapper(layer: Any) -> bool:
     return isinstance(layer, PrunedLayer)
 
 
+def is_quantized(layer: Any) -> bool:
+    """Whether it is wrapped for quantization-aware fine-tuning."""
+    from tfprune.adapters.keras3_quantized import QuantizedLayer
+
+    return isinstance(layer, QuantizedLayer)
+
+
+def quantize(layer: Any, settings: Any) -> Any:
+    from tfprune.adapters.keras3_quantized import QuantizedLayer
+
+    return QuantizedLayer(layer, settings)
+
+
 def has_graph(model: Any) -> bool:
     """Whether layers can be exchanged: functional and Sequential models."""
     return isinstance(model, (keras.Sequential, keras.src.models.functional.Functional))
@@ -61,6 +75,13 @@ def raw(variable: Any) -> tf.Variable:
     """
     held = variable._value if isinstance(variable, keras.Variable) else variable
     return variable if held is None else held
+
+
+def value(variable: Any) -> tf.Tensor:
+    """What a variable holds, in its own dtype whatever the autocast scope; where Keras computes
+    with values from outside (`stateless_call`), that value."""
+    with AutocastScope(None):
+        return tf.convert_to_tensor(variable.value)
 
 
 def attribute(layer: Any, name: str) -> Any:

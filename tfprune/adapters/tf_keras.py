@@ -43,6 +43,19 @@ def is_own_wrapper(layer: Any) -> bool:
     return isinstance(layer, PrunedLayer)
 
 
+def is_quantized(layer: Any) -> bool:
+    """Whether it is wrapped for quantization-aware fine-tuning."""
+    from tfprune.adapters.tf_keras_quantized import QuantizedLayer
+
+    return isinstance(layer, QuantizedLayer)
+
+
+def quantize(layer: Any, settings: Any) -> Any:
+    from tfprune.adapters.tf_keras_quantized import QuantizedLayer
+
+    return QuantizedLayer(layer, settings)
+
+
 def has_graph(model: Any) -> bool:
     """Whether layers can be exchanged: functional and Sequential models."""
     return isinstance(model, tf_keras.Sequential) or bool(model._is_graph_network)
@@ -63,6 +76,11 @@ def own_trainable(layer: Any) -> list[Any]:
 def raw(variable: Any) -> Any:
     """The variable in its own dtype, without the wrapper that casts it under mixed precision."""
     return getattr(variable, "_variable", variable) if hasattr(variable, "true_dtype") else variable
+
+
+def value(variable: Any) -> tf.Tensor:
+    """What a variable holds, in its own dtype whatever the autocast scope."""
+    return tf.convert_to_tensor(raw(variable))
 
 
 def attribute(layer: Any, name: str) -> Any:

@@ -71,6 +71,11 @@ def _visit(layer: Any, place: _Place, adapter: ModuleType, seen: set[int]) -> It
         inner = _Place(place.path[:-1] + (layer.layer.name,), layer.layer.name, layer, place.calls)
         yield from _wrapped(layer, inner, adapter, seen)
         return
+    if adapter.is_quantized(layer):  # looked through: names are those of the plain model
+        inner = _Place(place.path[:-1] + (layer.layer.name,), layer.layer.name, place.wrapper,
+                       place.calls)
+        yield from _visit(layer.layer, inner, adapter, seen)
+        return
     yield from _own(layer, place, adapter, seen)
     if adapter.has_prunable_weights(layer):
         return
