@@ -56,7 +56,7 @@ EXAMPLES = {
     gates.Sampled: [gates.Sampled(3)],
     gates.Course: [gates.Course(1.0, 2.0, 0.5)],
     gates.Drawn: [gates.Drawn(gates.Course(2.0, 1.0), gates.Course(0.0, 1e-3), 0.01, 8, seed=3,
-                              turn=100)],
+                              turn=100, noise=gates.Course(2.0, 0.5))],
     gates.Growing: [gates.Growing(gradient=False)],
     gates.Moving: [gates.Moving(0.5, "sgd", 3.0)],
     FakeQuantization: [FakeQuantization(weights=4, activations=6, momentum=0.5)],

@@ -39,6 +39,7 @@ def loop(family, weight, logits, steps, gate, k):
     for step in range(steps):
         seed = [gate.seed ^ zlib.crc32(b"d/kernel"), step]
         noise = gumbel(logits.shape, tf.constant(seed, tf.int64)).numpy()
+        noise *= np.float32(gate.noise.at(step / steps))
         order = np.argsort(-(logits + noise), axis=1)[:, :k]
         hard = np.zeros_like(logits)
         np.put_along_axis(hard, order, 1, axis=1)
@@ -67,7 +68,7 @@ def loop(family, weight, logits, steps, gate, k):
 @pytest.mark.parametrize("k", [1, 2])
 @everywhere
 def test_dpp_is_an_independent_loop(family, k):
-    gate = Drawn(Course(2.0, 0.5), Course(0.0, 0.1), rate=0.05, seed=4)
+    gate = Drawn(Course(2.0, 0.5), Course(0.0, 0.1), rate=0.05, seed=4, noise=Course(1.0, 0.5))
     model = dense(family)
     (weight,) = model.get_weights()
     begun = {}
@@ -157,7 +158,7 @@ def test_logits_find_the_inputs_that_matter():
         keras.Input((8,)), keras.layers.Dense(2, use_bias=False, name="d")]))
     model.compile(keras.optimizers.SGD(0.1), "mse")
     callback = tfprune.PruningCallback(
-        tfprune.get("dpp", gate=Drawn(rate=0.03), structure=Rows(k=2)))
+        tfprune.get("dpp", gate=Drawn(rate=0.03), structure=Rows(k=2), deviation=0.5))
     model.fit(inputs, outputs, batch_size=64, epochs=20, verbose=0, shuffle=False,
               callbacks=[callback])
     assert np.flatnonzero(model.get_weights()[0].any(axis=1)).tolist() == [2, 5]
@@ -231,6 +232,7 @@ def test_k_of_n_in_the_exported_file(family, tmp_path):
     ({"temperature": Course(5.0, 0.0)}, "expected values above 0"),
     ({"temperature": Course(-1.0, 1.0)}, "expected values above 0"),
     ({"entropy": Course(0.0, -1e-5)}, "expected values of at least 0"),
+    ({"noise": Course(1.0, -0.1)}, "noise="),
     ({"rate": 0.0}, "rate=0.0"), ({"bits": 4}, "expected 32, 8 or 1"), ({"turn": 0}, "turn=0"),
 ])
 def test_settings_out_of_range(change, message):

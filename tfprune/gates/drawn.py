@@ -24,7 +24,7 @@ _LEVELS = 127  # of TFLite's int8 weights, to either side of zero
 class Drawn(Gate):
     """In every step k of the n candidates of each row are drawn, by chances that are learned.
 
-        M: the k largest of phi + g in each row, g Gumbel noise;  forward pass at Q(W*M)
+        M: the k largest of phi + nu g in each row, g Gumbel noise;  forward pass at Q(W*M)
         dL/dM = sum over the candidate of G*W, G the gradient at Q(W*M)
         dL/dphi = J^T dL/dM + mu dR/dphi,  J = dM_soft/dphi,  R = sum of H(softmax(phi))
         gradient of W = M*G
@@ -45,6 +45,9 @@ class Drawn(Gate):
         rate: Adam's learning rate for the logits.
         bits: of the weights: 32 (as they are), 8 or 1.
         seed: of the draws.
+        noise: nu over the schedule, at least 0. At 1 chances are softmax(phi), as in the paper; at
+            0 the k highest are taken, as at rest, so weights and BatchNorm averages learn at the
+            end what is evaluated.
         turn: how many candidates of one weight are drawn and learned in one step. Where there are
             more, groups of rows take turns, and the others keep what they drew. None: all.
 
@@ -68,6 +71,7 @@ class Drawn(Gate):
     rate: float = 1e-3
     bits: int = 32
     seed: int = 0
+    noise: Course = Course(1.0, 0.0, until=0.5)
     turn: int | None = 1 << 16
 
     def __post_init__(self):
@@ -75,6 +79,8 @@ class Drawn(Gate):
             raise ValueError(f"temperature={self.temperature}: expected values above 0.")
         if min(self.entropy.begin, self.entropy.end) < 0:
             raise ValueError(f"entropy={self.entropy}: expected values of at least 0.")
+        if min(self.noise.begin, self.noise.end) < 0:
+            raise ValueError(f"noise={self.noise}: expected values of at least 0.")
         if not 0 < self.rate < math.inf:
             raise ValueError(f"rate={self.rate}: expected a learning rate above 0.")
         if self.bits not in (32, 8, 1):
@@ -107,7 +113,8 @@ class Drawn(Gate):
             raise ValueError(f"{self} needs a rule that keeps logits: use the method 'dpp'.")
         count, turn = now.state["count"], self._turn(now)
         logits = turn.of(now.state["logits"])
-        noise = gumbel(logits.shape, now.draws(self.seed))
+        scale = tf.cast(self.noise.at(now.progress), tf.float32)
+        noise = scale * gumbel(logits.shape, now.draws(self.seed))
         perturbed, order = tf.math.top_k(logits + noise, logits.shape[1])
         first = tf.range(logits.shape[1]) < tf.cast(count, tf.int32)
         chosen = _unsorted(tf.broadcast_to(tf.cast(first, tf.uint8), order.shape), order)

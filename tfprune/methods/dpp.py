@@ -20,5 +20,7 @@ dpp = Method(
 
 The sparsity is asked for from the first step on, and masks at rest follow the logits until the
 last one, about 100 times. A schedule of your own should do so, too: what is at rest is from its
-last update, and temperature and entropy move along it.
+last update, and temperature, entropy and noise move along it. The first logits and the noise that
+fades are this project's, for networks that are trained already; as in the paper:
+`get("dpp", start="random", deviation=0.5, gate=Drawn(noise=Course(1.0, 1.0)))`.
 """
