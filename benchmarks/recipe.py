@@ -5,11 +5,13 @@ and horizontal flip. Order and augmentation depend on the seed and the step alon
 with one seed see the same bytes whatever prunes them.
 """
 
+import importlib
 import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -59,16 +61,19 @@ def load(held_out: bool) -> Split:
     return Split(images, labels, *data.arrays("cifar10", "test", data_dir=folder))
 
 
-def pretrained() -> tf_keras.Model:
-    """The MLPerf Tiny ResNet-8: input 0..255, softmax output, its own layer names."""
+def pretrained(package: str = "tf_keras") -> Any:
+    """The MLPerf Tiny ResNet-8: input 0..255, softmax output, its own layer names; in the Keras
+    of this name."""
     path = data_folder() / "models" / "resnet8_cifar10.h5"
-    return tf_keras.models.load_model(path, compile=False)
+    return importlib.import_module(package).models.load_model(path, compile=False)
 
 
-def compile_model(model: tf_keras.Model, steps: int) -> None:
-    rate = tf_keras.optimizers.schedules.CosineDecay(LEARNING_RATE, steps)
+def compile_model(model: Any, steps: int, rate: float = LEARNING_RATE) -> None:
+    """Adam with a cosine from `rate` to zero, in the model's own Keras."""
+    library = importlib.import_module(type(model).__module__.split(".")[0])
     model.compile(
-        optimizer=tf_keras.optimizers.Adam(rate),
+        optimizer=library.optimizers.Adam(
+            library.optimizers.schedules.CosineDecay(rate, steps)),
         loss="sparse_categorical_crossentropy",
         metrics=["accuracy"],
     )
