@@ -6,6 +6,8 @@ from tiny_models import (KERASES, STEPS, check_run, cnn, compiled, examples, fit
                          with_weights)
 
 import tfprune
+from tfprune.adapters import adapter_of
+from tfprune.quantized.notes import wrappers
 
 SCHEDULE = tfprune.Polynomial(0.6, end=1.0, frequency=2)
 
@@ -60,9 +62,33 @@ def compare(family, way):
     print(f"alike: {family} {' '.join(names)} {way}")
 
 
+def compare_quantized(family):
+    """Zeros stay, and ranges are alike on both replicas."""
+    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+    with strategy.scope():
+        model = cnn(family)
+    tfprune.sparsify(model, "magnitude", 0.6)
+    aware = tfprune.quantize_aware(model)  # takes the model's strategy, without its scope
+    with strategy.scope():
+        compiled(aware, family)
+    fit(aware)
+    home = adapter_of(aware)
+    for one in wrappers(aware, home):
+        for variable in (one.core.ranges, one.layer.kernel):
+            first, second = (local.numpy() for local in home.raw(variable).values)
+            np.testing.assert_array_equal(first, second, one.name)
+        low, high = one.core.ranges.numpy()[0]
+        assert low <= 0 < high
+        kept = one.core.masks["kernel"].numpy() != 0
+        np.testing.assert_array_equal(first != 0, kept, one.name)
+        assert abs(kept.mean() - 0.4) < 0.05
+    print(f"alike: {family} quantized")
+
+
 if __name__ == "__main__":
     cpu = tf.config.list_physical_devices("CPU")[0]
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
     for family in KERASES:
         compare(family, "wrapped")
         compare(family, "callback")
+        compare_quantized(family)

@@ -40,7 +40,7 @@ def test_mirrored_strategy_on_two_devices():
     assert run.returncode == 0, run.stderr[-3000:]
     assert run.stdout.split("\n")[:-1] == [
         f"alike: {family} {what}" for family in KERASES
-        for what in ("magnitude snip wrapped", "spp callback")
+        for what in ("magnitude snip wrapped", "spp callback", "quantized")
     ]
 
 

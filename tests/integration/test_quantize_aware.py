@@ -220,3 +220,23 @@ def test_the_file_holds_the_integers_that_training_saw(family, tmp_path):
     output, = runtime.predict(content, {"image": inputs}).values()
     spread = seen.max() - seen.min()
     assert np.abs(output - seen).max() < .03 * spread
+
+
+def test_a_file_of_four_bits_holds_the_integers_that_training_saw(tmp_path):
+    model = small("keras")
+    aware = tfprune.quantize_aware(model, tfprune.FakeQuantization(weights=4))
+    inputs, _ = data()
+    aware(inputs, training=True)
+    tflite_export.export(aware, tmp_path / "q.tflite", quantize="int4", data=inputs)
+    content = (tmp_path / "q.tflite").read_bytes()
+    graph = Graph(content)
+    found = {array.ndim: graph.dequantised(*at, array) for at, array in graph.constants().items()
+             if array.ndim > 1}
+    for stored, (name, value) in zip((conv, np.transpose), kernels(model).items(), strict=True):
+        value = stored(value)
+        step = np.abs(value).max(tuple(range(1, value.ndim)), keepdims=True) / 7
+        np.testing.assert_allclose(found[value.ndim] / step, np.rint(value / step), atol=1e-5,
+                                   err_msg=name)
+    output, = runtime.predict(content, inputs).values()
+    seen = aware(inputs).numpy()
+    assert np.abs(output - seen).max() < .03 * (seen.max() - seen.min())

@@ -28,7 +28,7 @@ def on_weight_grid(kernel: Any, mask: Any, layout: Layout, bits: int) -> tf.Tens
         kernel: W, any float type; computed in float32.
         mask: M, of its shape; not zero: kept.
         layout: tells the axes of the output channels.
-        bits: 8: integers from -127 to 127.
+        bits: 8: integers from -127 to 127; 4: from -7 to 7.
 
     Returns:
         float32, of the kernel's shape.
@@ -40,7 +40,7 @@ def on_weight_grid(kernel: Any, mask: Any, layout: Layout, bits: int) -> tf.Tens
     """
     kernel = tf.cast(kernel, tf.float32)
     # A choice, not a product: its gradient is zero even where that of the rest is not finite.
-    masked = tf.where(tf.not_equal(mask, 0), kernel, tf.zeros_like(kernel))
+    masked = tf.where(tf.cast(mask, tf.bool), kernel, tf.zeros_like(kernel))
     others = [axis for axis in range(layout.rank) if axis not in layout.outputs]
     largest = tf.reduce_max(tf.abs(tf.stop_gradient(masked)), others, keepdims=True)
     step = largest / (2 ** (bits - 1) - 1)

@@ -15,7 +15,7 @@ class FakeQuantization:
     """The grids on which a model computes while it is fine-tuned.
 
     Attributes:
-        weights: bits of a weight, 2 to 8; 8 is what int8 files hold.
+        weights: bits of a weight, 2 to 8: int8 files hold 8, int4 files 4.
         activations: bits of what layers read, 2 to 16; None: activations stay in float.
         momentum: of the running range of activations, in [0, 1); 0: that of the last batch.
 

@@ -18,14 +18,15 @@ def quantize_aware(model: Any, settings: FakeQuantization | None = None) -> Any:
 
     A kernel W with mask M = (W != 0), taken now, and a tensor x that a layer reads are seen as
 
-        W_q = s round(W M / s),                 s = max|W M| / 127 for each output channel
-        x_q = t (round(clip(x, a, b) / t) + z) - t z,   t = (b - a) / 255
+        W_q = s round(W M / s),  s = max|W M| / 127 for each output channel
+        x_q = t (clip(round(x / t) + z, 0, 255) - z),  t = (b - a) / 255,  z = round(-a / t)
 
     at 8 bits; [a, b] is a running mean of the lowest and highest value of a batch, with zero in
     it. Rounding is straight through, so gradients of removed weights are exactly zero, and the
     weights stay exactly zero with any optimizer that starts afresh, weight decay or regularizer.
-    These are the grids of `tflite_export.export(..., quantize="int8")`; of activations it takes
-    the range from its data.
+    These are the grids of `tflite_export.export(..., quantize="int8")`, and with
+    `FakeQuantization(weights=4)` those of "int4", but for what such a file keeps in 8 bits
+    (depthwise kernels). The range of activations is there that of the data.
 
     Compile the result and train it as any model, in `fit` or a loop of your own, without a
     callback. `tfprune.strip_pruning` gives the plain model; `tflite_export.export` and
@@ -33,10 +34,12 @@ def quantize_aware(model: Any, settings: FakeQuantization | None = None) -> Any:
 
     Quantized are the kernels of Dense, Conv1D to 3D, depthwise, separable and transposed layers,
     what they read, and what Add, Subtract, Multiply, Average, Maximum, Minimum, Concatenate and
-    average poolings read. TFLite has no integer kernel for Conv3D and its transpose: its files
-    keep these in float. A layer that is called more than once has one range for all its calls.
-    Activations are in float until the first training step, and are as trained in evaluation.
-    Under a `tf.distribute` strategy ranges are means over the replicas.
+    average poolings read. Activations are in float until the first training step; evaluation
+    takes the ranges as they are. A layer that is called more than once has one range for all its
+    calls; under a `tf.distribute` strategy ranges are means over the replicas. In float here, but
+    not in the file: what a separable layer hands from its first kernel to its second, the inputs
+    of normalizations and activations that are not fused with a kernel, and the outputs. The other
+    way round TFLite keeps Conv3D and its transpose in float.
 
     Args:
         model: functional or Sequential, built, of keras or tf_keras, dense or pruned; nested
