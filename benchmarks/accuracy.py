@@ -1,9 +1,11 @@
 """CIFAR-10 accuracy of a pruned ResNet-8, tfprune beside TF-MOT, by the reference recipe.
 
     python benchmarks/accuracy.py run --method tfprune --sparsity 0.9 --seed 0
-    python benchmarks/accuracy.py run --method tfprune --sparsity 0.9 --held-out end=0.6
+    python benchmarks/accuracy.py run --method dpf --sparsity 0.9 --held-out end=0.6
     python benchmarks/accuracy.py all        # whatever is missing; stop and start it at will
     python benchmarks/accuracy.py table
+
+`tfprune` is magnitude pruning, `dpf` what its name says, each with its settings below.
 
 One process is one run is one JSON line in benchmarks/results/accuracy.jsonl. Settings are chosen
 with --held-out (train on the first 45,000 training images, judge by the last 5,000); the test
@@ -22,12 +24,14 @@ from ledger import Ledger, commands, run_each
 LEDGER = Ledger("accuracy")
 SEEDS = (0, 1, 2)
 SPARSITIES = (0.80, 0.90, 0.95)
-METHODS = ("dense", "tfmot", "tfprune")
+METHODS = ("dense", "tfmot", "tfprune", "dpf")
 SETTINGS = {
-    "allocation": "global", "initial": 0.0, "begin": 0.0, "end": 0.5, "power": 3.0,
-    "frequency": 10,
+    "tfprune": {"allocation": "global", "initial": 0.0, "begin": 0.0, "end": 0.5, "power": 3.0,
+                "frequency": 10},
+    "dpf": {"allocation": "global", "initial": 0.0, "begin": 0.0, "end": 0.8, "power": 6.0,
+            "frequency": 5},
 }
-"""What can be set for tfprune's magnitude pruning, and what `all` runs."""
+"""What can be set for our methods, and what `all` runs."""
 PACKAGES = ("tensorflow", "tf-keras", "tensorflow-model-optimization", "numpy")
 
 
@@ -50,7 +54,7 @@ def _arguments() -> argparse.Namespace:
     one.add_argument("--held-out", action="store_true")
     one.add_argument("--threads", type=int, default=1, help="intra-op threads, 0: all cores")
     one.add_argument("settings", nargs="*", type=_setting, metavar="name=value",
-                     help=f"for tfprune, defaults: {SETTINGS}")
+                     help=f"for our methods, defaults: {SETTINGS}")
     for command in (one, every, shown):
         command.add_argument("--epochs", type=int, default=8)
     return parser.parse_args()
@@ -58,9 +62,10 @@ def _arguments() -> argparse.Namespace:
 
 def _setting(text: str) -> tuple[str, object]:
     name, equals, value = text.partition("=")
-    if not equals or name not in SETTINGS:
-        raise argparse.ArgumentTypeError(f"{text!r}: expected one of {list(SETTINGS)}=value")
-    return name, type(SETTINGS[name])(value)
+    known = SETTINGS["tfprune"]
+    if not equals or name not in known:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected one of {list(known)}=value")
+    return name, type(known[name])(value)
 
 
 def run(options: argparse.Namespace) -> dict:
@@ -71,7 +76,8 @@ def run(options: argparse.Namespace) -> dict:
     recipe.begin(options.threads, seed=options.seed)
     split = recipe.load(options.held_out)
     steps = options.epochs * split.steps_per_epoch
-    settings = {**SETTINGS, **dict(options.settings)} if options.method == "tfprune" else {}
+    settings = SETTINGS.get(options.method, {})
+    settings = {**settings, **dict(options.settings)} if settings else {}
     model, callbacks, strip = _pruned(
         options.method, recipe.pretrained(), options.sparsity, steps, settings
     )
@@ -107,7 +113,8 @@ def _pruned(method: str, model, sparsity: float, steps: int, settings: dict):
     }
     course = {name: value for name, value in settings.items() if name != "allocation"}
     callback = tfprune.PruningCallback(
-        "magnitude", sparsity=sparsity, allocation=allocations[settings["allocation"]](),
+        "magnitude" if method == "tfprune" else method, sparsity=sparsity,
+        allocation=allocations[settings["allocation"]](),
         schedule=tfprune.Polynomial(sparsity, **course),
     )
     return model, [callback], lambda fitted: fitted
@@ -132,7 +139,7 @@ def _planned(epochs: int) -> list[dict]:
     """Every run of the table: dense, TF-MOT and ours, each with the same seeds."""
     cases = [("dense", 0.0), *((method, s) for method in METHODS[1:] for s in SPARSITIES)]
     return [
-        _identity(method, sparsity, seed, epochs, False, SETTINGS if method == "tfprune" else {})
+        _identity(method, sparsity, seed, epochs, False, SETTINGS.get(method, {}))
         for method, sparsity in cases for seed in SEEDS
     ]
 
@@ -161,7 +168,7 @@ def table(epochs: int) -> None:
     for column in ("sparsity", "method", "mean", "seeds", "reached", "over TF-MOT"):
         shown.add_column(column, justify="left" if column == "method" else "right")
     for (method, sparsity), runs in sorted(found.items(), key=lambda item: item[0][::-1]):
-        peer = found.get(("tfmot", sparsity)) if method == "tfprune" else None
+        peer = found.get(("tfmot", sparsity)) if method in SETTINGS else None
         shown.add_row(
             f"{sparsity:.2f}", method, f"{_mean(runs, 'accuracy'):.2f}",
             "  ".join(f"{run['accuracy']:.2f}" for run in runs),
