@@ -7,9 +7,10 @@
 MobileNet-v1 of random weights (the stem and strided layers pad explicitly, the head is a dense
 layer: what XNNPACK's sparse inference asks for), zeros drawn at random in the 1x1 convolutions, the
 stem, depthwise and dense layers left whole. Milliseconds of phones' files are LiteRT's on this
-machine, one thread, where sparse inference may be off; Vela's are its estimates; TFLite Micro has
-none, since its reference kernels on a computer say nothing of a microcontroller; `tight_bytes` is
-its file when the arena may be a tenth larger than with dense weights. One line in
+machine, one thread, where sparse inference may be off; their instructions are those of an inference
+on an emulated Arm processor, where emulated.py has been set up; Vela's are its estimates; TFLite
+Micro has none, since its reference kernels on a computer say nothing of a microcontroller;
+`tight_bytes` is its file when the arena may be a tenth larger than with dense weights. One line in
 benchmarks/results/device_costs.jsonl for each.
 """
 
@@ -89,6 +90,7 @@ def run(options: argparse.Namespace) -> dict:
         line |= {found.name: found.value for found in report.measured}
         if options.target.startswith("mobile"):
             line["time"] = round(latency_ms(path, RUNS), 4)
+            _add_instructions(line, path)
         arena = {found.name: found.value for found in report.dense_measured}.get("arena")
         if arena is not None and report.sparse:
             # Decoding costs RAM: what is left of the gain with a tenth more than the dense file.
@@ -96,6 +98,24 @@ def run(options: argparse.Namespace) -> dict:
             report = export(model, path, target=tight, quantize=options.quantize, data=data)
             line |= {"dense_arena": arena, "tight_bytes": report.bytes}
     return line
+
+
+def _add_instructions(line: dict, path: Path) -> None:
+    """Instructions of an inference on Arm, and how far its outputs are from this machine's; why
+    not, where they cannot be had."""
+    from emulated import compared
+    from emulator import Emulator, folder
+
+    emulator = Emulator(folder())
+    if emulator.missing:
+        line["missing"].append(emulator.missing)
+        return
+    (found,) = compared([path], emulator, examples=1)
+    if found.fault:
+        line["missing"].append(f"on Arm: {found.fault}")
+    line |= {"arm_deviation": found.deviation}
+    if found.instructions:
+        line["instructions"] = found.instructions
 
 
 def mobilenet(side: int, width: float):
@@ -141,7 +161,8 @@ def table() -> None:
 
     columns = {"bytes": (1e-3, "kB"), "tight_bytes": (1e-3, "kB"), "arena": (1e-3, "kB"),
                "dense_arena": (1e-3, "kB"), "SRAM": (1e-3, "kB"),
-               "flash": (1e-3, "kB"), "cycles": (1e-6, "M"), "time": (1, "ms")}
+               "flash": (1e-3, "kB"), "cycles": (1e-6, "M"), "time": (1, "ms"),
+               "instructions": (1e-6, "M")}
     shown = Table(title="MobileNet-v1, zeros in 1x1 convolutions: "
                   + " / ".join(f"{sparsity:.0%}" for sparsity in SPARSITIES))
     for name in ("target", "side", "width"):

@@ -34,6 +34,7 @@ from tflite_export.stored import number_format
 # Parts of the largest output. int8 is usually equal to the bit; LiteRT's own kernels, which run
 # int4, round otherwise on Arm, a step here and there.
 FLOATS, INTEGERS = 1e-4, 0.05
+DEVIATES = "DEVIATES"
 
 
 @dataclass(frozen=True)
@@ -143,7 +144,7 @@ def _compared(job: tuple[Path, Path, Path], ran: Ran) -> Row:
         found = [_deviation(port, expected[port.name], there[port.name]) for port in given]
     deviation, agreement = max(found)
     exact = number_format(read(content)) in ("none", "float16")
-    fault = "" if deviation <= (FLOATS if exact else INTEGERS) else "DEVIATES"
+    fault = "" if deviation <= (FLOATS if exact else INTEGERS) else DEVIATES
     return Row(str(file), size, deviation, agreement, ran.instructions, fault)
 
 
