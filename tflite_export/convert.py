@@ -72,9 +72,19 @@ def convert(
     Raises:
         RuntimeError: the converter or quantizer refused the model; its message is in the error.
     """
-    made = _converted(model, signature, target=target, quantize=quantize, inputs=inputs)
     if quantize != "int4":
-        return made
+        return _converted(model, signature, target=target, quantize=quantize, inputs=inputs)
+    try:
+        return _four_bits(model, signature, target, inputs)
+    except RuntimeError:
+        if not target.dynamic_batch:
+            raise
+    # Its calibration cannot begin with every open axis.
+    return _four_bits(model, signature, replace(target, dynamic_batch=False), inputs)
+
+
+def _four_bits(model, signature: Signature, target: Target, inputs: dict) -> Converted:
+    made = _converted(model, signature, target=target, quantize="int4", inputs=inputs)
     return replace(made, content=four_bits.quantised(
         made.content, target.four_bits, integer_io=target.integer_io,
         calibration=spread(inputs, _CALIBRATION),

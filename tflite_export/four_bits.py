@@ -62,6 +62,7 @@ def _made(content: bytes, operators: tuple[str, ...], integer_io: bool, rows: li
     from ai_edge_quantizer.qtyping import TFLOperationName
     from ai_edge_quantizer.quantizer import Quantizer
     from ai_edge_quantizer.recipe_manager import RecipeManager
+    from ai_edge_quantizer.utils.tfl_interpreter_utils import create_tfl_interpreter
 
     recipe = RecipeManager()
     recipe.add_static_config(".*", TFLOperationName(_ALL), 8, 8)
@@ -73,6 +74,9 @@ def _made(content: bytes, operators: tuple[str, ...], integer_io: bool, rows: li
         )
     # Left to itself it takes a moving average of the ranges, which cuts off what is rare.
     calibrator = Calibrator(content, num_threads=1, qsv_update_func=_widest)
+    # Under XNNPACK some values that it asks for are never stored, and open axes fail.
+    calibrator._tfl_interpreter = create_tfl_interpreter(
+        content, use_xnnpack=False, num_threads=1, preserve_all_tensors=True)
     signature = text(Graph(content).model.signatureDefs[0].signatureKey)
     calibrator.calibrate({signature: rows}, recipe)
     tool = Quantizer(content, recipe.get_quantization_recipe())

@@ -49,7 +49,20 @@ def of_the_file(
     left = graph.constants().values() if quantised else ()
     if any(array.ndim >= 2 and array.dtype == np.float32 for array in left):
         remarks.append("some weights stayed in float32: their operators have no integer kernel")
+    floats = _in_float32(graph) if quantised else []
+    if floats:
+        remarks.append(f"computed in float32, between integers: {listed(floats)}")
     return remarks
+
+
+def _in_float32(graph: Graph) -> list[str]:
+    """Names of the operators with a float32 result, but for those that only convert numbers."""
+    kind, found = schema().TensorType.FLOAT32, set()
+    for number, subgraph in enumerate(graph.model.subgraphs):
+        for operator in graph.operators(number):
+            if any(subgraph.tensors[index].type == kind for index in operator.outputs):
+                found.add(graph.operator_name(operator))
+    return sorted(found - {"QUANTIZE", "DEQUANTIZE"})
 
 
 def _four_bits(graph: Graph, names: dict[tuple[int, int], str]) -> list[str]:

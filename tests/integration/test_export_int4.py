@@ -116,6 +116,22 @@ def test_what_each_target_makes_of_a_foreign_file(tmp_path):
 
 
 @INSTALLED
+@ROUGH
+def test_what_is_not_quantised_is_said_and_open_axes_are_fixed(tmp_path):
+    library = models.KERASES["tf_keras"]
+    layers, path = library.layers, tmp_path / "m.tflite"
+    model = models.with_zeros(library.Sequential([
+        library.Input((None, 4)), layers.Conv1D(16, 3, activation="elu"),
+        layers.GlobalMaxPooling1D(), layers.Dense(3),
+    ]))
+    report = export(model, path, quantize="int4", data=models.examples(20, 9, 4))
+    said = " ".join(report.remarks)
+    assert report.batch == "1" and "open axes were fixed: input takes (9, 4)" in said
+    assert "computed in float32, between integers: ELU" in said and report.error < 0.4
+    assert types(report) == {"conv1d": "int4", "dense": "int4"}
+
+
+@INSTALLED
 def test_what_the_quantizer_says_is_in_the_error(tmp_path, monkeypatch):
     def refusing(*args):
         print("noise")
