@@ -28,8 +28,8 @@ METHODS = ("dense", "tfmot", "tfprune", "dpf")
 SETTINGS = {
     "tfprune": {"allocation": "global", "initial": 0.0, "begin": 0.0, "end": 0.5, "power": 3.0,
                 "frequency": 10},
-    "dpf": {"allocation": "global", "initial": 0.0, "begin": 0.0, "end": 0.8, "power": 6.0,
-            "frequency": 5},
+    "dpf": {"allocation": "global", "initial": 0.0, "begin": 0.0, "end": 0.9, "power": 8.0,
+            "frequency": 4},
 }
 """What can be set for our methods, and what `all` runs."""
 PACKAGES = ("tensorflow", "tf-keras", "tensorflow-model-optimization", "numpy")
