@@ -52,7 +52,10 @@ def measuring(subject: Subject, feed: Any = None, structure: Any = None) -> Iter
                 return index + 1, [total + one for total, one in zip(totals, of_example(*parts))]
 
             first = of_example(*tf.nest.map_structure(lambda part: part[0], given))
-            _, totals = tf.while_loop(lambda index, _: index < size, add, (1, first))
+            # One after the other: TensorFlow 2.21's convolutions are not safe to run as several
+            # iterations at once, and end the process now and then.
+            _, totals = tf.while_loop(lambda index, _: index < size, add, (1, first),
+                                      parallel_iterations=1)
             return totals, count(batch)
 
         def measure() -> list[dict[str, Any]]:
