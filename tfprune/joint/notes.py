@@ -80,6 +80,5 @@ def _runtime(weights: int, inputs: int, power: bool) -> str:
         return "fits 16x8 (int16 activations, int8 weights)"
     if weights > 4:
         return "fits int8"
-    return ("fits int8; where a runtime has 4-bit weights (TFLite convolutions and fully connected "
-            "layers) in half the bytes, which tflite_export does not write; fewer bits than 4 "
-            "no runtime stores")
+    return ("fits int8, and in half the bytes int4, which TFLite's convolutions and fully "
+            "connected layers read; fewer bits than 4 no runtime stores")
