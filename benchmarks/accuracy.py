@@ -76,8 +76,8 @@ def run(options: argparse.Namespace) -> dict:
     recipe.begin(options.threads, seed=options.seed)
     split = recipe.load(options.held_out)
     steps = options.epochs * split.steps_per_epoch
-    settings = SETTINGS.get(options.method, {})
-    settings = {**settings, **dict(options.settings)} if settings else {}
+    ours = SETTINGS.get(options.method)
+    settings = {**ours, **dict(options.settings)} if ours else {}
     model, callbacks, strip = _pruned(
         options.method, recipe.pretrained(), options.sparsity, steps, settings
     )

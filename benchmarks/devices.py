@@ -94,6 +94,7 @@ def _trained(options: argparse.Namespace, split):
 def _measured(model, split) -> dict:
     """What the files for each device weigh and take, and how often they are right."""
     import numpy as np
+    import recipe
 
     from tflite_export import export, micro, runtime
     from tflite_export.dense import plain
@@ -101,10 +102,6 @@ def _measured(model, split) -> dict:
 
     images = split.test_images.astype(np.float32)
     calibration = split.images[:CALIBRATION].astype(np.float32)
-
-    def right(answers: dict) -> float:
-        (scores,) = answers.values()
-        return round(100 * float(np.mean(scores.argmax(-1) == split.test_labels[: len(scores)])), 3)
 
     found = {}
     with tempfile.TemporaryDirectory() as folder:
@@ -122,13 +119,14 @@ def _measured(model, split) -> dict:
                 content = path.read_bytes()
     dense = plain(content)
     (port,), _ = ports(content)
-    found["litert_accuracy"] = right(runtime.predict(dense, images))
+    found["litert_accuracy"] = recipe.right(runtime.predict(dense, images), split)
     if micro.installed():
         some = {port.name: images[:MICRO_IMAGES]}
         answers, without = (micro.predict(file, some) for file in (content, dense))
-        found["tflm_accuracy_500"] = right(answers)
+        found["tflm_accuracy_500"] = recipe.right(answers, split)
         found["tflm_identical"] = all(np.array_equal(answers[k], without[k]) for k in answers)
-        found["litert_accuracy_500"] = right(runtime.predict(dense, images[:MICRO_IMAGES]))
+        answers = runtime.predict(dense, images[:MICRO_IMAGES])
+        found["litert_accuracy_500"] = recipe.right(answers, split)
     return found
 
 

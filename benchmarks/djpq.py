@@ -16,7 +16,7 @@ import argparse
 import os
 import sys
 
-from ledger import Ledger, add_training, commands, run_each
+from ledger import WHOLE, Ledger, add_training, add_trials, commands, run_each
 
 LEDGER = Ledger("djpq")
 STRENGTHS = (4.0, 16.0, 64.0)
@@ -39,8 +39,7 @@ def _arguments() -> argparse.Namespace:
     one.add_argument("--kl", type=float, default=1e-4, help="strength of the divergence")
     one.add_argument("--rate", type=float, default=10.0, help="learning rate of gates, a factor")
     one.add_argument("--restricted", action="store_true", help="widths 2, 4, 8, 16, 32 only")
-    one.add_argument("--held-out", action="store_true", help="judge by 5,000 training images")
-    one.add_argument("--steps", type=int, help="of each epoch, fewer than all for a trial")
+    add_trials(one)
     add_training(one, every, shown, epochs=2)
     return parser.parse_args()
 
@@ -81,7 +80,7 @@ def _identity(bops: float, restricted: bool, epochs: int) -> dict:
 
 def _find(wanted: dict) -> dict | None:
     """The latest run of the table: full epochs, judged by the test images."""
-    return LEDGER.latest({**wanted, "held_out": False, "steps": 390})
+    return LEDGER.latest({**wanted, **WHOLE})
 
 
 def _cases(epochs: int) -> list[dict]:

@@ -28,7 +28,7 @@ from emulator_setup import set_up
 
 from tflite_export.graph import read
 from tflite_export.inputs import spread
-from tflite_export.ports import Port, dequantised, ports, quantised
+from tflite_export.ports import Port, by_name, dequantised, ports, quantised
 from tflite_export.stored import number_format
 
 # Parts of the largest output. int8 is usually equal to the bit; LiteRT's own kernels, which run
@@ -111,10 +111,7 @@ def _inputs(content: bytes, given, examples: int) -> dict[str, np.ndarray]:
     if given is None:
         draw = np.random.default_rng(0)
         return {port.name: _random(draw, port, examples) for port in taken}
-    arrays = dict(given) if hasattr(given, "files") else {taken[0].name: given}
-    if arrays.keys() != {port.name for port in taken}:
-        raise ValueError(f"inputs are for {sorted(arrays)}, expected "
-                         f"{sorted(port.name for port in taken)}")
+    arrays = by_name(dict(given) if hasattr(given, "files") else given, taken)
     arrays = spread(arrays, examples)
     return {port.name: quantised(arrays[port.name], port) for port in taken}
 

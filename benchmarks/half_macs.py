@@ -93,6 +93,7 @@ def _smaller(model, score: str, split) -> tuple:
 def _measured(model, split) -> dict:
     """Bytes and milliseconds of the exported files, and the accuracy of the int8 one."""
     import numpy as np
+    import recipe
     from tflite_export import export
     from tflite_export.runtime import latency_ms, predict
 
@@ -106,8 +107,7 @@ def _measured(model, split) -> dict:
             name = "float32" if quantize == "none" else quantize
             found[f"{name}_bytes"] = report.bytes
             found[f"{name}_ms"] = round(latency_ms(path, 200), 4)
-        (answers,) = predict(path, images).values()
-    found["int8_accuracy"] = round(100 * float(np.mean(answers.argmax(-1) == split.test_labels)), 3)
+        found["int8_accuracy"] = recipe.right(predict(path, images), split)
     return found
 
 

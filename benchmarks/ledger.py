@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any, Callable, Iterable
 
 RESULTS = Path(__file__).resolve().parent / "results"
+WHOLE = {"held_out": False, "steps": 390}
+"""In a line that is no trial: judged by the test images, after epochs of all steps."""
 
 
 def commands(doc: str) -> tuple[argparse.ArgumentParser, ...]:
@@ -36,6 +38,12 @@ def add_training(one: argparse.ArgumentParser, every: argparse.ArgumentParser,
         command.add_argument("--threads", type=int, default=1, help="intra-op threads, 0: all")
     for command in (one, every, shown):
         command.add_argument("--epochs", type=int, default=epochs)
+
+
+def add_trials(one: argparse.ArgumentParser) -> None:
+    """Give `run` the options of trials, which `WHOLE` leaves out of a table."""
+    one.add_argument("--held-out", action="store_true", help="judge by 5,000 training images")
+    one.add_argument("--steps", type=int, help="of each epoch, fewer than all for a trial")
 
 
 class Ledger:

@@ -16,15 +16,13 @@ import os
 import sys
 import tempfile
 
-from ledger import Ledger, add_training, commands, run_each
+from ledger import WHOLE, Ledger, add_training, add_trials, commands, run_each
 
 LEDGER = Ledger("quantized")
 KERASES = ("keras", "tf_keras")
 SPARSITY = 0.8
 PRUNING_EPOCHS = 8
 CALIBRATION = 200
-PART = 500  # images that LiteRT is given at a time
-FULL = 390  # steps of an epoch
 
 
 def main() -> int:
@@ -45,8 +43,7 @@ def _arguments() -> argparse.Namespace:
     parser, one, every, shown = commands(__doc__)
     one.add_argument("--keras", required=True, choices=KERASES)
     one.add_argument("--rate", type=float, default=3e-4, help="learning rate of fine-tuning")
-    one.add_argument("--held-out", action="store_true", help="judge by 5,000 training images")
-    one.add_argument("--steps", type=int, help="of each epoch, fewer than all for a trial")
+    add_trials(one)
     add_training(one, every, shown, epochs=2)
     return parser.parse_args()
 
@@ -72,7 +69,8 @@ def run(options: argparse.Namespace) -> dict:
         **_of_file(model, split, "int8_pruned"),
     }
     aware = tfprune.quantize_aware(model)
-    seconds = _fine_tune(aware, split, options, each)
+    recipe.compile_model(aware, options.epochs * each, options.rate)
+    _, seconds = recipe.train(aware, split, options.epochs, seed=1, steps=each)
     line["aware"] = round(recipe.accuracy(aware, split), 3)
     model = tfprune.strip_pruning(aware)
     lost = sum(int((kernel.numpy()[zeros] != 0).sum())
@@ -84,22 +82,10 @@ def run(options: argparse.Namespace) -> dict:
     }
 
 
-def _fine_tune(model, split, options: argparse.Namespace, steps: int) -> float:
-    """Train by the recipe, with a rate of its own and other batches; the seconds."""
-    import time
-
-    import recipe
-
-    recipe.compile_model(model, options.epochs * steps, options.rate)
-    start = time.perf_counter()
-    model.fit(recipe.batches(split, options.epochs, seed=1), epochs=options.epochs,
-              steps_per_epoch=steps, verbose=0)
-    return time.perf_counter() - start
-
-
 def _of_file(model, split, name: str) -> dict:
     """Accuracy, zeros and bytes of the exported int8 file."""
     import numpy as np
+    import recipe
     from tflite_export import export
     from tflite_export.runtime import predict
 
@@ -107,13 +93,9 @@ def _of_file(model, split, name: str) -> dict:
         path = os.path.join(folder, "int8.tflite")
         report = export(model, path, quantize="int8",
                         data=split.images[:CALIBRATION].astype(np.float32))
-        right = 0
-        for begin in range(0, len(split.test_labels), PART):
-            part = slice(begin, begin + PART)
-            (answers,) = predict(path, split.test_images[part].astype(np.float32)).values()
-            right += int((answers.argmax(-1) == split.test_labels[part]).sum())
+        answers = predict(path, split.test_images.astype(np.float32))
     zeros = sum(tensor.zeros for tensor in report.tensors)
-    return {name: round(100 * right / len(split.test_labels), 3),
+    return {name: recipe.right(answers, split),
             f"{name}_zeros": round(zeros / sum(one.elements for one in report.tensors), 6),
             f"{name}_bytes": report.bytes, f"{name}_gzip_bytes": report.gzip_bytes}
 
@@ -125,7 +107,7 @@ def _identity(keras: str, epochs: int) -> dict:
 
 def _find(keras: str, epochs: int) -> dict | None:
     """The latest run of the table: full epochs, judged by the test images."""
-    return LEDGER.latest({**_identity(keras, epochs), "held_out": False, "steps": FULL})
+    return LEDGER.latest({**_identity(keras, epochs), **WHOLE})
 
 
 def table(epochs: int) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 
 from tflite_export.graph import Graph, number_type, read, schema, text
 
-__all__ = ["Port", "dequantised", "ports", "quantised"]
+__all__ = ["Port", "by_name", "dequantised", "ports", "quantised"]
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,24 @@ def _type(kind: int) -> np.dtype:
     kinds = schema().TensorType
     more = {kinds.BOOL: np.dtype(bool), kinds.UINT8: np.dtype("u1")}
     return more[kind] if kind in more else number_type(kind)
+
+
+def by_name(inputs, taken: list[Port]) -> dict[str, np.ndarray]:
+    """Examples for each input by its name.
+
+    Args:
+        inputs: {input name: array}, or an array for the first input.
+        taken: the inputs of the file.
+    Raises:
+        ValueError: other names than the file's.
+    """
+    if not isinstance(inputs, dict):
+        inputs = {taken[0].name: np.asarray(inputs)}
+    if inputs.keys() != {port.name for port in taken}:
+        raise ValueError(
+            f"inputs are for {sorted(inputs)}, expected {sorted(port.name for port in taken)}"
+        )
+    return inputs
 
 
 def quantised(array: np.ndarray, port: Port) -> np.ndarray:

@@ -10,7 +10,7 @@ import os
 import numpy as np
 
 from tflite_export.child import Child
-from tflite_export.ports import dequantised, ports, quantised
+from tflite_export.ports import by_name, dequantised, ports, quantised
 
 __all__ = ["latency_ms", "predict", "times_ms"]
 
@@ -36,12 +36,7 @@ def predict(
     """
     content = _content(model)
     taken, given = ports(content)
-    if not isinstance(inputs, dict):
-        inputs = {taken[0].name: np.asarray(inputs)}
-    if inputs.keys() != {port.name for port in taken}:
-        raise ValueError(
-            f"inputs are for {sorted(inputs)}, expected {sorted(port.name for port in taken)}"
-        )
+    inputs = by_name(inputs, taken)
     ready = {port.name: quantised(inputs[port.name], port) for port in taken}
     outputs = _CHILD.result({"content": content, "inputs": ready, "batch": batch, "threads": 1})
     return {port.name: dequantised(outputs[port.name], port) for port in given}

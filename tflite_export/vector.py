@@ -6,7 +6,7 @@ import numpy as np
 
 from tflite_export import c_sources
 from tflite_export.aligned import ALIGNMENT
-from tflite_export.ports import Port, ports, quantised
+from tflite_export.ports import Port, by_name, ports, quantised
 
 __all__ = ["example", "written"]
 
@@ -27,12 +27,7 @@ def example(content: bytes, inputs) -> list[np.ndarray]:
     taken, _ = ports(content)
     if inputs is None:
         return [_random(port) for port in taken]
-    if not isinstance(inputs, dict):
-        inputs = {taken[0].name: inputs}
-    if inputs.keys() != {port.name for port in taken}:
-        raise ValueError(
-            f"inputs are for {sorted(inputs)}, expected {sorted(port.name for port in taken)}"
-        )
+    inputs = by_name(inputs, taken)
     stored = []
     for port in taken:
         array = np.asarray(inputs[port.name])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import ModuleType
 from typing import Any
 
-from tfprune.adapters.walk import find
+from tfprune.adapters.walk import find, is_wrapped
 from tfprune.quantized.notes import wrappers
 from tfprune.settle import Settle
 from tfprune.standing import standing
@@ -16,7 +16,7 @@ def strip(model: Any, home: ModuleType) -> Any:
     for gate in standing(model, home):
         gate.strip(model, home)
     _apply_masks(model, home)
-    if _is_wrapper(model, home):
+    if is_wrapped(model, home):
         return model.layer
     if not _holds_wrapper(model, home):
         return model
@@ -29,15 +29,11 @@ def strip(model: Any, home: ModuleType) -> Any:
 def _plain(layer: Any, home: ModuleType) -> Any:
     if not isinstance(layer, home.Layer):
         return layer  # a Keras 3 graph also holds operations that are no layers
-    return home.unwrap(layer) if _is_wrapper(layer, home) else strip(layer, home)
-
-
-def _is_wrapper(layer: Any, home: ModuleType) -> bool:
-    return home.is_wrapper(layer) or home.is_quantized(layer)
+    return home.unwrap(layer) if is_wrapped(layer, home) else strip(layer, home)
 
 
 def _holds_wrapper(layer: Any, home: ModuleType) -> bool:
-    return _is_wrapper(layer, home) or any(
+    return is_wrapped(layer, home) or any(
         _holds_wrapper(sub, home) for sub in home.sublayers(layer)
     )
 
@@ -61,7 +57,7 @@ def _strip_in_place(owner: Any, home: ModuleType) -> None:
         if plain is not value:
             home.replace_attribute(owner, name, plain)
     for sub in home.sublayers(owner):
-        if not _is_wrapper(sub, home) and not (home.is_model(sub) and home.has_graph(sub)):
+        if not is_wrapped(sub, home) and not (home.is_model(sub) and home.has_graph(sub)):
             _strip_in_place(sub, home)
 
 
@@ -71,7 +67,7 @@ def _is_holder(value: Any, home: ModuleType) -> bool:
 
 def _stripped(value: Any, home: ModuleType) -> Any:
     if isinstance(value, home.Layer):
-        if _is_wrapper(value, home):
+        if is_wrapped(value, home):
             return value.layer
         graph = home.is_model(value) and home.has_graph(value)
         return strip(value, home) if graph else value

@@ -33,6 +33,18 @@ def replaced(changes: Iterable[Change]) -> Iterator[None]:
                 object.__setattr__(owner, name, value)
 
 
+def shown_as(layer: Any, variable: Any, value: Any) -> Change:
+    """The change that lets the layer see a value where it holds a variable, in the type in which
+    it computes.
+
+    Args:
+        variable: as the layer holds it, or the tf.Variable behind that.
+    """
+    name = next(key for key, held in vars(layer).items() if held is variable or any(
+        getattr(held, inner, None) is variable for inner in ("_value", "_variable")))
+    return layer, name, tf.cast(value, layer.compute_dtype)
+
+
 def around(layer: Any, function: Callable) -> Change:
     """The change that sends the layer's forward pass through `function(call, *args, **kwargs)`."""
     call = layer.call

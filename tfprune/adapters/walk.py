@@ -54,6 +54,11 @@ def find(root: Any, adapter: ModuleType) -> tuple[list[Found], list[Skip]]:
     return found, skipped
 
 
+def is_wrapped(layer: Any, adapter: ModuleType) -> bool:
+    """Whether it is one of our wrappers, for pruning or for fine-tuning on integer grids."""
+    return adapter.is_wrapper(layer) or adapter.is_quantized(layer)
+
+
 def wrappers(root: Any, adapter: ModuleType) -> Iterator[Any]:
     """All wrappers under a model or a layer, built or not; a shared one as often as it is held."""
     if adapter.is_wrapper(root):

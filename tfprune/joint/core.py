@@ -9,7 +9,7 @@ from typing import Any, Callable
 import numpy as np
 import tensorflow as tf
 
-from tfprune.adapters.replace import replaced
+from tfprune.adapters.replace import replaced, shown_as
 from tfprune.bottleneck import divergence, drawn_factors, kept, kept_ratio, mean_factors
 from tfprune.joint.settings import Joint, Part
 from tfprune.quantizers import bits, bounded, quantize, restricted, step_for
@@ -216,16 +216,10 @@ class Core:
         if kernel is None:
             return []
         value = tf.convert_to_tensor(kernel)
-        name = next(key for key in vars(self.layer) if self._holds(key, kernel))
         shown = self.weights(value, tf.convert_to_tensor(state["scale"]))
         # Hardened weights are quantized already, and with t != 1 doing it twice is not the same.
         shown = tf.where(tf.convert_to_tensor(self.hard) > 0, tf.cast(value, tf.float32), shown)
-        return [(self.layer, name, tf.cast(shown, self.layer.compute_dtype))]
-
-    def _holds(self, key: str, kernel: Any) -> bool:
-        held = vars(self.layer)[key]
-        return held is kernel or any(
-            getattr(held, inner, None) is kernel for inner in ("_value", "_variable"))
+        return [shown_as(self.layer, kernel, shown)]
 
 
 @tf.custom_gradient

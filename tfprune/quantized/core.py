@@ -8,7 +8,7 @@ from typing import Any, Callable
 import numpy as np
 import tensorflow as tf
 
-from tfprune.adapters.replace import Change, replaced
+from tfprune.adapters.replace import Change, replaced, shown_as
 from tfprune.configs import from_config
 from tfprune.quantized.grids import on_activation_grid, on_weight_grid, tracked
 from tfprune.quantized.kinds import kernels
@@ -98,9 +98,7 @@ class Core:
             kernel = self.home.attribute(self.layer, name)
             shown = on_weight_grid(self.home.value(kernel), self.home.value(self.masks[name]),
                                    layout, self.settings.weights)
-            # A property may stand before the attribute.
-            held = next(key for key, one in vars(self.layer).items() if one is kernel)
-            changes.append((self.layer, held, tf.cast(shown, self.layer.compute_dtype)))
+            changes.append(shown_as(self.layer, kernel, shown))
         return changes
 
 

@@ -10,6 +10,7 @@ from typing import Any, Iterator
 import numpy as np
 
 from tfprune.adapters import adapter_of, graphs
+from tfprune.adapters.walk import is_wrapped
 from tfprune.surgery.channels import Book, Ids
 from tfprune.surgery.groups import Role
 from tfprune.surgery.tensors import Traced, Unsupported, pin_all, plain, tensors, with_last
@@ -111,7 +112,7 @@ class Tracer:
 
     def apply(self, operation: Any, args: tuple, kwargs: dict, shapes: list) -> list[Traced]:
         """One call: the rule of its kind, or, if there is none, channels that must stay."""
-        if self.adapter.is_wrapper(operation) or self.adapter.is_quantized(operation):
+        if is_wrapped(operation, self.adapter):
             operation = operation.layer
         step = Step(self, operation, args, kwargs, shapes)
         results = self._ruled(step)
@@ -256,8 +257,7 @@ def _without_masks(kwargs: dict[str, Any]) -> dict[str, Any]:
 def _paths(layer: Any, path: tuple[str, ...], adapter: ModuleType) -> Iterator[tuple[Any, str]]:
     """Every layer under a model with its path, in the order in which sites are named."""
     for sub in adapter.sublayers(layer):
-        is_around = adapter.is_wrapper(sub) or adapter.is_quantized(sub)
-        inner = sub.layer if is_around else sub
+        inner = sub.layer if is_wrapped(sub, adapter) else sub
         own = (*path, inner.name)
         yield inner, "/".join(own)
         yield from _paths(inner, own, adapter)
