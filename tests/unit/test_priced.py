@@ -63,6 +63,21 @@ def test_ranks_by_hand(as_tensors):
     assert bound(prices).total(groups_of(scores), sites, 0.5, 0.5) == 8
 
 
+@pytest.mark.parametrize("as_tensors", [False, True])
+def test_what_is_better_gone_goes_the_sooner_the_more_goes_with_it(as_tensors):
+    prices = Prices(Survey.of(network("keras")))
+    sites = [Site(name, (1,), None, name) for name in ("narrow", "wide")]
+    scores = [np.array([-2., 1, 1, 1]), np.array([-2.] + [1.] * 11)]
+    given = [tf.constant(one) for one in scores] if as_tensors else scores
+    saved = np.array([36 * 9 * (2 + 12), 36 * 9 * 4 + 3]) / macs(4, 12)
+    narrow, wide = bound(prices).ranks(given, sites)
+    np.testing.assert_allclose(narrow, [-2 * saved[0], *[1 / saved[0]] * 3])
+    np.testing.assert_allclose(wide, [-2 * saved[1], *[1 / saved[1]] * 11])
+    masks = bound(prices).masks(given, sites, 1 / 16, 1.0)
+    assert np.flatnonzero(~np.asarray(masks[0], bool)).tolist() == [0]  # the dearer of two of -2
+    assert np.asarray(masks[1], bool).all()
+
+
 def test_one_channel_at_a_time_in_training(family="keras"):
     model = network(family)
     model.compile("sgd", KERASES[family].losses.SparseCategoricalCrossentropy(from_logits=True))

@@ -23,7 +23,7 @@ class Priced(Floored):
     """One ranking over the channels of all groups, by what they are worth and what they cost.
 
         rank(c) = score(c) - beta dC(c) / C       with a penalty beta
-        rank(c) = score(c) / (dC(c) / C)          without: the best ratio
+        rank(c) = score(c) / (dC(c) / C)          without: the best ratio (`per_cost`)
 
     C is what the whole model costs, dC(c) what goes if channel c goes now, with what has gone
     already: in its own kernels, and in those that read it. With a score that estimates the rise of
@@ -117,5 +117,23 @@ class _At(Allocation):
 
     def _rank(self, xp: Any, score: Any, saved: Any) -> Any:
         if self.priced.beta is None:
-            return score / xp.maximum(saved, np.finfo(np.float64).tiny)
+            return per_cost(score, saved)
         return score - self.priced.beta * saved
+
+
+def per_cost(score: Any, saved: Any) -> Any:
+    """A score in the unit of what goes with it: score / saved, and score * saved below zero.
+
+    What is better gone (a score below zero, `grasp`) goes the sooner, the more goes with it.
+
+    Args:
+        score: of channels, larger is better; float64 of any shape.
+        saved: what goes with each, at least 0; a number or an array of that shape.
+
+    Example:
+        >>> per_cost(np.array([1.0, 1.0, -1.0, -1.0]), np.array([0.5, 2.0, 0.5, 2.0])).tolist()
+        [2.0, 0.5, -0.5, -2.0]
+    """
+    xp = namespace(score)
+    saved = xp.maximum(saved, np.finfo(np.float64).tiny)
+    return xp.where(xp.less(score, 0), score * saved, score / saved)

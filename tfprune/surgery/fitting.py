@@ -6,6 +6,7 @@ from typing import Callable
 
 import numpy as np
 
+from tfprune.allocations.priced import per_cost
 from tfprune.select import select
 from tfprune.surgery.budget import Budget
 from tfprune.surgery.prices import Prices
@@ -39,7 +40,7 @@ class Fitting:
         self._allocation = ranking.allocation
         if budget.per_cost and budget.units and self._allocation.compares_scores:
             weights = self._savings()
-            self._scores = [score / weights[number]
+            self._scores = [per_cost(score, weights[number])
                             for number, score in zip(self._open, self._scores)]
         self.total = sum(len(score) for score in self._scores)
 
@@ -117,7 +118,7 @@ class Fitting:
             costs = self._budget.costs(self._prices, one_less)
             saved[number] = sum((whole[name] - costs[name]) / limit
                                 for name, limit in self._limits.items())
-        return np.maximum(saved, np.finfo(np.float64).tiny)
+        return saved
 
 
 def _last(holds: Callable[[int], bool], low: int, high: int) -> int:
