@@ -24,7 +24,10 @@ class Bitmap:
 
 
 def bitmap(array: np.ndarray, zero: np.ndarray | int = 0) -> Bitmap:
-    """Keep the elements whose bits differ from those of the number that stands for zero.
+    """Keep the elements that differ from the number that stands for zero.
+
+    A float -0.0 is none of them, and is 0.0 when it is unpacked: masks leave one wherever they cut
+    a negative weight.
 
     Args:
         array: a tensor as it is stored, any shape.
@@ -35,17 +38,12 @@ def bitmap(array: np.ndarray, zero: np.ndarray | int = 0) -> Bitmap:
         >>> bitmap(np.array([[0, 7, 0], [0, 0, -9]], np.int8))
         Bitmap(bits=b'D', values=array([ 7, -9], dtype=int8))
     """
-    flat = np.ascontiguousarray(array).reshape(-1)
-    if array.dtype.kind == "f":
-        # -0.0 is kept as a value: the decoded tensor must have the same bits.
-        kept = flat.view(f"u{array.dtype.itemsize}") != 0
-    else:
-        kept = (array != zero).reshape(-1)
-    return Bitmap(np.packbits(kept).tobytes(), flat[kept])
+    kept = (array != zero).reshape(-1)
+    return Bitmap(np.packbits(kept).tobytes(), array.reshape(-1)[kept])
 
 
 def unpacked(packed: Bitmap, shape: tuple[int, ...], zero: np.ndarray | int = 0) -> np.ndarray:
-    """The array again; the inverse of `bitmap`.
+    """The array again, with 0.0 for every -0.0; the inverse of `bitmap`.
 
     Example:
         >>> unpacked(Bitmap(b"D", np.array([7, -9], np.int8)), (2, 3))

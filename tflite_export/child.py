@@ -57,6 +57,11 @@ class Child:
                         f"{f'signal {-code}' if code < 0 else f'exit code {code}'}"
                     ) from error
                 raise RuntimeError(f"it did not finish within {seconds:g} seconds") from error
+            except BaseException:
+                # Interrupted in between: its answer would be taken for that of the next request.
+                process.kill()
+                process.wait()
+                raise
             finally:
                 late.cancel()
 

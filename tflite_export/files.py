@@ -36,7 +36,7 @@ def reserved(path: str | os.PathLike) -> Iterator[_Reservation]:
     Returns:
         A context manager; its value has `path` and `commit(content: bytes)`.
     Raises:
-        OSError: the folder is missing or cannot be written, or `path` is a folder.
+        OSError: the folder is missing or cannot be written, or `path` is a folder or a device.
 
     Example:
         >>> import tempfile
@@ -51,10 +51,14 @@ def reserved(path: str | os.PathLike) -> Iterator[_Reservation]:
     final = Path(os.path.realpath(os.fspath(path)))
     try:
         is_folder = final.is_dir()
+        is_special = final.exists() and not final.is_file() and not is_folder
     except OSError as error:
         raise type(error)(error.errno, f"cannot write {path!s}: {error.strerror}") from error
     if is_folder:
         raise IsADirectoryError(f"cannot write {path!s}: it is a folder; pass the name of a file")
+    if is_special:
+        raise OSError(f"cannot write {path!s}: it is a device or a pipe, which a file would "
+                      "replace; pass the name of a file")
     if not final.parent.is_dir():
         raise FileNotFoundError(
             f"cannot write {path!s}: the folder {final.parent!s} does not exist; create it first"

@@ -8,6 +8,7 @@ import io
 
 import numpy as np
 
+from tflite_export.empty_channels import restore_biases
 from tflite_export.graph import Graph, schema, text
 from tflite_export.quiet import quiet
 
@@ -54,7 +55,9 @@ def quantised(
         raise RuntimeError(
             f"ai-edge-quantizer refused the model: {type(error).__name__}: {str(error)[:400]}"
         ) from error
-    return _without_detours(Graph(made))
+    graph = Graph(made)
+    restore_biases(graph, Graph(content))
+    return _without_detours(graph)
 
 
 def _made(content: bytes, operators: tuple[str, ...], integer_io: bool, rows: list) -> bytes:

@@ -8,7 +8,7 @@ from tflite_export.graph import Graph, read, schema
 from tflite_export.latency import Timing, measure, told
 from tflite_export.remarks import NO_FASTER_INT8, NO_FASTER_ZEROS
 from tflite_export.runtime import predict
-from tflite_export.sparse_inference import RUNS_SPARSE
+from tflite_export.sparse_inference import RUNS_SPARSE, what_runs
 from tflite_export.xnnpack import verdict
 
 __all__ = ["MOBILE", "judge", "pack"]
@@ -37,7 +37,7 @@ def pack(dense: bytes, case: Case) -> Packed:
         packed = encode(dense, case.quantize, names=case.names, judged=judged)
         remarks = list(packed.remarks)
         if judged.state == "engages" and "csr" in packed.encodings.values():
-            remarks.append(RUNS_SPARSE)
+            remarks += what_runs()
     if case.quantize == "int16x8":
         remarks.append(_SLOW_INT16)
     if case.quantize == "int4" and "CONV_2D" in read(dense).reading(schema().TensorType.INT4):

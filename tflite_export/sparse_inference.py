@@ -14,7 +14,7 @@ from tflite_export.remarks import NO_FASTER_ZEROS
 from tflite_export.runtime import predict
 from tflite_export.xnnpack import verdict
 
-__all__ = ["RUNS_SPARSE", "SPARSE_F32", "judge", "pack", "runs_here"]
+__all__ = ["RUNS_SPARSE", "SPARSE_F32", "judge", "pack", "runs_here", "what_runs"]
 
 RUNS_SPARSE = (
     "on Arm, XNNPACK skips the zeros of the 1x1 convolutions (sparse inference); on x86 with AVX "
@@ -58,8 +58,12 @@ def _encoded(dense: bytes, case: Case) -> Packed:
     if "csr" not in packed.encodings.values():
         why = "sparse inference does not run: no convolution gets smaller by a sparse encoding"
         return Packed(dense, {}, (why, NO_FASTER_ZEROS))
-    remarks = [*packed.remarks, RUNS_SPARSE, *([] if runs_here() else [_NOT_VERIFIED])]
-    return Packed(packed.content, packed.encodings, tuple(remarks))
+    return Packed(packed.content, packed.encodings, (*packed.remarks, *what_runs()))
+
+
+def what_runs() -> tuple[str, ...]:
+    """What is said of a file in which sparse inference runs, and was it verified here?"""
+    return (RUNS_SPARSE,) if runs_here() else (RUNS_SPARSE, _NOT_VERIFIED)
 
 
 def runs_here(machine: str = "", processor: str = "/proc/cpuinfo") -> bool:

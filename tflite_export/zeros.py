@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -66,12 +67,18 @@ def check(model, content: bytes) -> tuple[dict[tuple[int, int], str], list[str]]
 
 
 def weights_of(model) -> dict[str, np.ndarray]:
-    """The model's weights of rank 2 or more, biases excepted, as float32 arrays by name."""
-    found = {}
+    """The model's weights of rank 2 or more, biases excepted, as float32 arrays by name.
+
+    Of several with one name (tf_keras does not tell those of loaded layers apart) the second is
+    "name (2)", and so on.
+    """
+    found, seen = {}, collections.Counter()
     for variable in model.weights:
         name = (getattr(variable, "path", None) or variable.name).partition(":")[0]
         if len(variable.shape) >= 2 and "bias" not in name.rpartition("/")[2]:
-            found[name] = np.asarray(variable, dtype=np.float32)
+            seen[name] += 1
+            unique = name if seen[name] == 1 else f"{name} ({seen[name]})"
+            found[unique] = np.asarray(variable, dtype=np.float32)
     return found
 
 

@@ -138,7 +138,8 @@ class Driver:
     def watch(self, logs: dict[str, Any] | None, when: str) -> str | None:
         """Keep the weights of this moment; if the run has diverged, give the last good ones back.
 
-        Only where a gate learns beside the optimizer, or stands in the model.
+        Only where a gate learns beside the optimizer, hides weights from the user, who could not
+        save them, or stands in the model.
 
         Args:
             logs: of Keras; None: before the first step.
@@ -149,7 +150,7 @@ class Driver:
         """
         gates = [one.gate for one in self._methods()]
         if not self.found or not any(
-                one.acts or isinstance(one, standing.Standing) for one in gates):
+                one.acts or one.hides or isinstance(one, standing.Standing) for one in gates):
             return None
         if self._guard is None:
             kept = [value for target in self.targets for value in tf.nest.flatten(target.variables)]
@@ -157,8 +158,9 @@ class Driver:
             self._guard = Guard([one for one in (*weights, *kept) if one is not None])
         loss = self._guard.diverged(logs)
         if loss is not None:
-            return self._guard.restore(loss)
-        self._guard.keep(when)
+            return self._guard.restore(f"The loss is {loss}")
+        if not self._guard.keep(when) and logs is not None:  # ReLU turns NaN into 0
+            return self._guard.restore("Weights are not finite, though the loss is")
         return None
 
     def _acting(self) -> list[Gate]:

@@ -25,7 +25,7 @@ class Guard:
         >>> guard.keep("the beginning")
         True
         >>> _ = weight.assign([float("nan"), 2.0])
-        >>> guard.restore(float("nan"))
+        >>> guard.restore("The loss is nan")
         'The loss is nan: the run diverged and was stopped, and the model has its weights of the
         beginning again. Lower the learning rate or the strength of the method, and compile anew:
         the optimizer may hold NaN.'
@@ -64,14 +64,18 @@ class Guard:
         loss = float(logs["loss"])
         return None if math.isfinite(loss) else loss
 
-    def restore(self, loss: float) -> str:
-        """Give the variables their last good values; what to say to the user."""
+    def restore(self, reason: str) -> str:
+        """Give the variables their last good values; what to say to the user.
+
+        Args:
+            reason: what shows that the run has diverged, the beginning of a sentence.
+        """
         if not self._good:
-            return f"The loss is {loss}, and the weights were not finite before the run."
+            return f"{reason}, and the weights were not finite before the run."
         for variable, value in zip(self._variables, self._good):
             variable.assign(value)
         return (
-            f"The loss is {loss}: the run diverged and was stopped, and the model has its weights "
+            f"{reason}: the run diverged and was stopped, and the model has its weights "
             f"of {self._when} again. Lower the learning rate or the strength of the method, and "
             "compile anew: the optimizer may hold NaN."
         )

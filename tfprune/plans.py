@@ -14,7 +14,7 @@ from tfprune.couplings import Coupled, is_coupled
 from tfprune.methods.base import Method
 from tfprune.runs import Run, resolve
 from tfprune.settle import Settle, Target
-from tfprune.sites import Skip
+from tfprune.sites import Site, Skip
 from tfprune.statistics.measuring import refusal, refusals
 from tfprune.statistics.subject import Subject
 from tfprune.surgery.coupling import couplings
@@ -128,14 +128,17 @@ def _groups(method: Method, targets: Sequence[Target]) -> int:
 
 
 def _takes(method: Method, item: Found, made: Plan) -> bool:
-    structure = method.rule.structure
-    reason = structure.supports(item.site.shape, item.site.layout)
-    reason = None if reason is None else f"{structure}: {reason}"
-    if reason is None:
-        reason = refusal(method.rule.score.needs, item)
+    reason = unserved(method, item.site) or refusal(method.rule.score.needs, item)
     if reason is not None:
         made.skipped.append(Skip(item.site.name, reason))
     return reason is None
+
+
+def unserved(method: Method, site: Site) -> str | None:
+    """Why a method's structure cannot take a site, None if it can."""
+    structure = method.rule.structure
+    reason = structure.supports(site.shape, site.layout)
+    return None if reason is None else f"{structure}: {reason}"
 
 
 def _target(item: Found, method: Method, adapter: ModuleType, made: Plan) -> Target:

@@ -10,6 +10,7 @@ import numpy as np
 from tfprune import cautions, standing
 from tfprune.costs import macs, parameters
 from tfprune.paths import Paths, paths
+from tfprune.plans import unserved
 from tfprune.quantized.notes import remarks
 from tfprune.sites import Site, Skip
 from tfprune.statistics.subject import Subject
@@ -184,7 +185,10 @@ def of_model(model: Any, adapter: Any) -> Report:
     rows, notes = [], {}
     for item in found:
         structure = asked = None
-        if item.wrapper is not None:
+        reason = item.wrapper and unserved(adapter.method_of(item.wrapper), item.site)
+        if reason:
+            skipped.append(Skip(item.site.name, reason))
+        elif item.wrapper is not None:
             target, method = adapter.target(item), adapter.method_of(item.wrapper)
             structure = method.rule.structure
             asked = 1 - float(np.mean(_array(target.mask, np.float64)))

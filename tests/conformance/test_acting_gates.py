@@ -272,10 +272,37 @@ def test_dpf_by_hand():
 
 
 @everywhere
-def test_a_run_that_diverges_is_stopped_and_gets_its_last_good_weights_back(family):
+def test_weights_that_are_not_finite_end_a_run_whose_loss_is(family):
+    library = KERASES[family]
+    layers = library.layers
+    model = library.Sequential([library.Input((2,)), layers.Dense(4, activation="relu"),
+                                layers.Dense(1)])
+    model.compile(library.optimizers.SGD(0.1), "mse")
+    before = model.get_weights()
+    data = np.ones((8, 2), np.float32)
+    data[5] = np.nan
+
+    class Last(library.callbacks.Callback):
+        """ReLU may or may not turn NaN into 0: the loss that Keras gives is replaced."""
+
+        def on_epoch_end(self, epoch, logs=None):
+            logs["loss"] = 1.0
+
+    callback = tfprune.PruningCallback("dpf", schedule=tfprune.Constant(0.5, begin=0.9))
+    with pytest.warns(UserWarning, match="not finite, though the loss is: the run diverged and"):
+        history = model.fit(data, np.ones((8, 1)), batch_size=4, epochs=3, verbose=0,
+                            callbacks=[Last(), callback])
+    assert len(history.epoch) == 1
+    for one, other in zip(before, model.get_weights()):
+        np.testing.assert_array_equal(one, other)
+
+
+@everywhere
+@pytest.mark.parametrize("method", ["spp", "dpf"])
+def test_a_run_that_diverges_is_stopped_and_gets_its_last_good_weights_back(family, method):
     model = compiled(cnn(family), family, KERASES[family].optimizers.SGD(1e30))
     before = model.get_weights()
-    callback = tfprune.PruningCallback("spp", schedule=tfprune.Constant(0.5, begin=0.9))
+    callback = tfprune.PruningCallback(method, schedule=tfprune.Constant(0.5, begin=0.9))
     with pytest.warns(UserWarning, match="diverged and was stopped, .* weights of the beginning"):
         history = fit(model, callback, epochs=4)
     assert len(history.epoch) == 1

@@ -100,3 +100,14 @@ def test_why_channels_have_no_gate(family):
                  "no gamma or no beta", "s is used several times", "e: its channels have no gate: "
                  "model output"):
         assert text in said
+
+
+@everywhere
+def test_what_is_not_quantized_is_named(family):
+    library = KERASES[family]
+    layers = library.layers
+    inputs = library.Input((5, 4))
+    model = prune(library.Model(inputs, layers.Dense(3)(layers.LSTM(4, name="states")(inputs))))
+    said = " ".join(tfprune.report(model).remarks)
+    assert "kernel: not quantized: only Dense, EinsumDense and convolutions are" in said
+    assert said.count("not quantized: ") == 2  # its kernel and its recurrent one

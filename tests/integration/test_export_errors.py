@@ -1,6 +1,7 @@
 """Bad input and failures: a clear error, no file left behind, the old file kept."""
 
 import os
+import stat
 import warnings
 
 import export_models as models
@@ -124,6 +125,11 @@ def test_unwritable_paths_fail_before_the_slow_work(model, tmp_path, monkeypatch
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(OSError, match="cannot write"):
         export(model, tmp_path / "file" / "m.tflite")
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(OSError, match="it is a device or a pipe"):
+        export(model, tmp_path / "pipe")
+    assert stat.S_ISFIFO(os.stat(tmp_path / "pipe").st_mode)
+    os.unlink(tmp_path / "pipe")
     with pytest.raises(OSError, match="cannot write .*: File name too long"):
         export(model, tmp_path / ("n" * 300))
     assert os.listdir(tmp_path) == ["file"]

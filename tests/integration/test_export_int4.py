@@ -3,6 +3,7 @@
 import os
 
 import export_models as models
+import keras
 import numpy as np
 import pytest
 
@@ -96,6 +97,39 @@ def test_a_microcontroller_keeps_dense_layers_in_8_bits(tmp_path):
     step = Graph(decoded).tensor(0, int(Graph(decoded).model.subgraphs[0].outputs[0]))
     difference = np.abs(here["output"] - there["output"]).max()
     assert difference <= 3.1 * float(step.quantization.scale[0])
+
+
+@INSTALLED
+@ROUGH
+@pytest.mark.parametrize("name", ["mobile", "tflm"])
+def test_channels_without_a_weight_keep_their_bias(name, tmp_path):
+    layers = keras.layers
+    inputs = keras.Input((6, 6, 2))
+    x = layers.Conv2D(4, 3, name="some")(inputs)
+    x = layers.DepthwiseConv2D(3, name="deep")(x)
+    x = layers.Conv2DTranspose(3, 2, name="up")(x)
+    x = layers.Conv2D(2, 1, name="none")(x)
+    model = keras.Model(inputs, layers.Dense(3, name="dense")(layers.Flatten()(x)))
+    for layer in model.layers:
+        for variable in layer.weights:
+            if variable.path.endswith("bias"):
+                variable.assign(np.linspace(-3, 2, variable.shape[0]))
+            elif layer.name == "none":
+                variable.assign(np.zeros(variable.shape))
+            else:
+                value = variable.numpy()
+                axis = {"deep": 2, "up": 2}.get(layer.name, value.ndim - 1)
+                np.moveaxis(value, axis, 0)[1] = 0
+                variable.assign(value)
+    # Every value is an output: what a bias does is seen behind its layer.
+    model = keras.Model(inputs, [model.get_layer(one).output for one in ("some", "deep", "up",
+                                                                         "none", "dense")])
+    path, data = tmp_path / "m.tflite", models.examples(40, 6, 6, 2)
+    export(model, path, target=name, quantize="int4", data=data)
+    found = predict(tflm.plain(path.read_bytes()) if name == "tflm" else path, data)
+    found = {got.shape: got for got in found.values()}
+    for wanted in map(np.asarray, model(data)):
+        assert np.abs(found[wanted.shape] - wanted).max() < 0.1 * np.ptp(wanted), wanted.shape
 
 
 @INSTALLED

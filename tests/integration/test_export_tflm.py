@@ -8,7 +8,7 @@ import export_models as models
 import numpy as np
 import pytest
 
-from tflite_export import export, micro, tflm
+from tflite_export import child, export, micro, tflm
 from tflite_export.aligned import ALIGNMENT, aligned
 from tflite_export.child import Child
 from tflite_export.device import Case
@@ -203,12 +203,34 @@ def test_a_process_that_dies_or_hangs_is_an_error_and_starts_again(tmp_path):
         "    sys.stdout.buffer.write(struct.pack('<Q', len(packed)) + packed)\n"
         "    sys.stdout.buffer.flush()\n"
     )
-    child = Child("any", str(program))
-    assert child.ask("word", 30) == "word"
+    runner = Child("any", str(program))
+    assert runner.ask("word", 30) == "word"
     for what, message in (("die", "signal 6"), ("leave", "exit code 3")):
         with pytest.raises(RuntimeError, match=f"ended the process with {message}"):
-            child.ask(what, 30)
-        assert child.ask([1, 2], 30) == [1, 2]
+            runner.ask(what, 30)
+        assert runner.ask([1, 2], 30) == [1, 2]
     with pytest.raises(RuntimeError, match="did not finish within 0.5 seconds"):
-        child.ask("hang", 0.5)
-    assert child.ask("word", 30) == "word"
+        runner.ask("hang", 0.5)
+    assert runner.ask("word", 30) == "word"
+
+
+def test_an_interrupted_request_is_not_answered_later(tmp_path, monkeypatch):
+    program = tmp_path / "echo.py"
+    program.write_text(
+        "import sys\n"
+        "while head := sys.stdin.buffer.read(8):\n"
+        "    body = sys.stdin.buffer.read(int.from_bytes(head, 'little'))\n"
+        "    sys.stdout.buffer.write(head + body)\n"
+        "    sys.stdout.buffer.flush()\n"
+    )
+    asked = Child("any", str(program))
+    assert asked.ask("before", 30) == "before"
+
+    def interrupted(stream):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(child, "_received", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            asked.ask("lost", 30)
+    assert asked.ask("after", 30) == "after"

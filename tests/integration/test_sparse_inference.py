@@ -48,12 +48,14 @@ def test_the_table_has_every_outcome_and_is_large_enough():
     assert all(states.count(state) >= 15 for state in ("engages", "off", "unsafe"))
 
 
-@pytest.mark.parametrize("quantize", ["none", "float16"])
-def test_what_engages_is_encoded_and_said_to_be_unverified(quantize, tmp_path):
+@pytest.mark.parametrize("target, quantize", [
+    ("mobile-sparse-f32", "none"), ("mobile-sparse-f32", "float16"), ("mobile", "none"),
+])
+def test_what_engages_is_encoded_and_said_to_be_unverified(target, quantize, tmp_path):
     model = graphs.model_of("residual")
-    report = export(model, tmp_path / "m.tflite", target="mobile-sparse-f32", quantize=quantize)
+    report = export(model, tmp_path / "m.tflite", target=target, quantize=quantize)
     pointwise = [t for t in report.tensors if t.shape[1:3] == (1, 1) and t.shape[0] == 18]
-    assert report.batch == "1" and report.bytes < report.dense_bytes
+    assert report.bytes < report.dense_bytes
     if quantize == "none":
         assert [t.encoding for t in pointwise] == ["csr"] * 3
     assert report.sparse and report.error < (1e-5 if quantize == "none" else 1e-2)

@@ -32,9 +32,10 @@ def test_a_zero_point_for_each_channel():
     np.testing.assert_array_equal(unpacked(packed, (2, 3), zero), array)
 
 
-def test_negative_zero_is_a_value():
-    array = np.array([-0.0, 0.0, 1.0], np.float32)
-    assert np.signbit(unpacked(bitmap(array), (3,)))[0]
+def test_negative_zero_is_a_zero():
+    packed = bitmap(np.array([-0.0, 0.0, 1.0, -2.0], np.float32))
+    assert packed.values.tolist() == [1, -2] and packed.bits == bytes([0b00110000])
+    assert not np.signbit(unpacked(packed, (4,)))[0]
 
 
 def _file(array, sparse=None):

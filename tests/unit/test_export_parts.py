@@ -2,9 +2,11 @@
 
 import os
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from tflite_export import zeros
 from tflite_export.device import Quantity
@@ -111,6 +113,13 @@ def test_weights_are_found_in_every_layout(shape, stored):
     other = kernel(*stored(weight).shape, seed=2)
     found, = zeros.match({"w": weight}, {(0, 1): other, (0, 2): stored(weight)})
     assert found == zeros.Match("w", (0, 2), np.count_nonzero(weight == 0), 0)
+
+
+def test_weights_with_one_name_are_told_apart():
+    first, second = (tf.Variable(tf.zeros(shape), name="kernel") for shape in ((4, 3), (3, 6)))
+    bias = tf.Variable(tf.zeros((1, 3)), name="bias")
+    found = zeros.weights_of(SimpleNamespace(weights=[first, bias, second]))
+    assert list(found) == ["kernel", "kernel (2)"] and found["kernel (2)"].shape == (3, 6)
 
 
 def test_folded_factors_and_rounding_do_not_hide_a_weight():

@@ -17,8 +17,8 @@ def test_the_last_finite_weights_come_back():
         half.assign(tf.cast([bad], tf.bfloat16))
         count.assign(9)
         assert not guard.keep("the end of epoch 2")
-        said = guard.restore(bad)
-        assert f"The loss is {bad}" in said and "of the end of epoch 1 again" in said
+        said = guard.restore(f"The loss is {bad}")
+        assert f"The loss is {bad}: " in said and "of the end of epoch 1 again" in said
         assert weight.numpy().tolist() == [4, 5] and float(half[0]) == 3 and int(count) == 7
 
 
@@ -26,7 +26,7 @@ def test_weights_that_never_were_finite_stay():
     weight = tf.Variable([np.nan])
     guard = Guard([weight])
     assert not guard.keep("the beginning")
-    assert "not finite before the run" in guard.restore(np.nan)
+    assert "not finite before the run" in guard.restore("The loss is nan")
 
 
 def test_a_loss_is_looked_at_now_and_then_and_at_the_end_of_an_epoch():

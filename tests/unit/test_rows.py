@@ -81,6 +81,16 @@ def test_layers_that_do_not_fit_are_named(structure, reason):
         callback.start(model)
 
 
+def test_wrapped_layers_that_do_not_fit_are_named():
+    model = keras.Sequential([
+        keras.Input((8, 8, 4)), keras.layers.Conv2D(6, 3, name="narrow"),
+        keras.layers.Flatten(), keras.layers.Dense(2, name="wide"),
+    ])
+    model = tfprune.prune(model, tfprune.get("dpp", structure=Rows("weights", 12)))
+    (left,) = tfprune.report(model).skipped
+    assert left.name == "narrow/kernel" and "9, fewer than k=12" in left.reason
+
+
 def test_layers_without_such_rows():
     depthwise = layouts.depthwise(2), (3, 3, 6, 2)
     assert "no input channels" in Rows("kernels").supports(depthwise[1], depthwise[0])

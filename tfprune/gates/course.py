@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 import tensorflow as tf
@@ -39,6 +40,23 @@ class Course:
             raise ValueError(f"{self}: expected finite numbers.")
         if not 0 < self.until <= 1:
             raise ValueError(f"until={self.until}: expected a fraction of the schedule in (0, 1].")
+
+    @classmethod
+    def of(cls, value: Any) -> Course:
+        """A course as it is; a number as the course that stays there.
+
+        Raises:
+            ValueError: neither.
+
+        Example:
+            >>> Course.of(0.5)
+            Course(begin=0.5, end=0.5, until=1.0)
+        """
+        if isinstance(value, cls):
+            return value
+        if not isinstance(value, Real) or isinstance(value, bool):
+            raise ValueError(f"{value!r}: expected a number, or a Course(begin, end).")
+        return cls(float(value), float(value))
 
     def at(self, progress: Any) -> Any:
         """The value at a progress between 0 and 1, a number or a scalar tensor."""

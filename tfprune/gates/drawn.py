@@ -40,7 +40,7 @@ class Drawn(Gate):
     holds Q(W*M) of the mask at rest; W is kept beside it.
 
     Attributes:
-        temperature: tau over the schedule, above 0.
+        temperature: tau over the schedule, above 0; a number stays, here and below.
         entropy: mu over the schedule, at least 0.
         rate: Adam's learning rate for the logits.
         bits: of the weights: 32 (as they are), 8 or 1.
@@ -59,7 +59,7 @@ class Drawn(Gate):
     Granularities", 2021, arXiv 2105.12686.
 
     Example:
-        >>> Drawn(temperature=Course(2.0, 2.0), bits=8).temperature.at(0.3)
+        >>> Drawn(temperature=2.0, bits=8).temperature.at(0.3)
         2.0
     """
 
@@ -75,6 +75,8 @@ class Drawn(Gate):
     turn: int | None = 1 << 16
 
     def __post_init__(self):
+        for name in ("temperature", "entropy", "noise"):
+            object.__setattr__(self, name, Course.of(getattr(self, name)))
         if min(self.temperature.begin, self.temperature.end) <= 0:
             raise ValueError(f"temperature={self.temperature}: expected values above 0.")
         if min(self.entropy.begin, self.entropy.end) < 0:

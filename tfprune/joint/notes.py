@@ -27,8 +27,7 @@ def notes(model: Any, home: ModuleType) -> dict[str, tuple[str, ...]]:
     if price.gate.activations:
         whole.append("the stripped model has quantized weights and float activations: only the "
                      "wrapped one computes with the bits and ranges of the inputs given above")
-    whole += [f"{skip.name}: {skip.reason}" for skip in price.places.skipped
-              if "gate" in skip.reason]
+    whole += [f"{skip.name}: {skip.reason}" for skip in price.places.skipped]
     return {**held, "": tuple(whole)}
 
 

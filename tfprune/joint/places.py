@@ -95,12 +95,11 @@ def places(model: Any, adapter: ModuleType, activations: bool = True) -> Places:
     graph = nodes(model, adapter)
     calls = Counter(id(node.operation) for node in graph)
     by_layer = {id(node.operation): node for node in graph}
-    found, skipped = find(model, adapter)
-    held = {}
-    for item in found:
+    held, skipped = {}, []
+    for item in find(model, adapter)[0]:
         reason = _unquantized(item, by_layer)
         if reason:
-            skipped.append(Skip(item.site.name, reason))
+            skipped.append(Skip(item.site.name, f"not quantized: {reason}"))
         else:
             held[item.site.name] = item
     if not held:
@@ -120,7 +119,7 @@ def places(model: Any, adapter: ModuleType, activations: bool = True) -> Places:
 
 def _unquantized(item: Found, by_layer: dict[int, Node]) -> str | None:
     if type(item.owner).__name__ not in _QUANTIZED or id(item.owner) not in by_layer:
-        return "Dense, EinsumDense and convolutions are quantized, on their own only"
+        return "only Dense, EinsumDense and convolutions are, on their own"
     if not item.site.positions:
         return "how often its weights are used is not known, so its bit operations are not either"
     return None
