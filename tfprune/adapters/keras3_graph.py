@@ -6,11 +6,14 @@ import contextlib
 from typing import Any, Iterator
 
 import keras
+import tensorflow as tf
 
 from tfprune.adapters import common
 from tfprune.adapters.graphs import Call, Graph, Ref, calls_its_graph, mapped
+from tfprune.adapters.keras3 import replace_attribute
 
 KerasTensor = keras.src.backend.KerasTensor
+VARIABLES = (keras.Variable, tf.Variable)
 
 
 def _ref(tensor: Any) -> Ref:
@@ -82,6 +85,13 @@ def from_config(operation: Any, config: dict[str, Any]) -> Any:
         return common.same_function(operation, config)
     with keras.saving.custom_object_scope(common.own_objects(vars(operation))):
         return type(operation).from_config(config)
+
+
+def put_layers(owner: Any, layers: dict[str, Any]) -> None:
+    """Exchange the layers that a layer holds as attributes, by their names."""
+    for name, layer in layers.items():
+        owner._tracker.untrack(vars(owner)[name])  # to delete an attribute does not
+        replace_attribute(owner, name, layer)
 
 
 def set_sizes(config: dict[str, Any], args: list, kwargs: dict[str, Any],

@@ -12,6 +12,9 @@ from tf_keras.src.engine import functional, keras_tensor
 
 from tfprune.adapters import common
 from tfprune.adapters.graphs import Call, Graph, Ref, calls_its_graph, leaves, mapped
+from tfprune.adapters.tf_keras import replace_attribute
+
+VARIABLES = (tf.Variable,)
 
 
 def _ref(tensor: Any) -> Ref:
@@ -82,6 +85,12 @@ def from_config(operation: Any, config: dict[str, Any]) -> Any:
         return common.same_function(operation, config)
     with tf_keras.utils.custom_object_scope(common.own_objects(vars(operation))):
         return type(operation).from_config(config)
+
+
+def put_layers(owner: Any, layers: dict[str, Any]) -> None:
+    """Exchange the layers that a layer holds as attributes, by their names."""
+    for name, layer in layers.items():
+        replace_attribute(owner, name, layer)
 
 
 _PLACES = {"key": ("slice_spec", 1), "shape": ("shape", 1),

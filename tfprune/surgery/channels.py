@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Iterable
 
 import numpy as np
 
@@ -36,6 +36,8 @@ class Book:
     joined: list[tuple[Ids, Ids]] = field(default_factory=list)
     pinned: list[tuple[Ids, str]] = field(default_factory=list)
     passed: list[tuple[str, Ids, int]] = field(default_factory=list)
+    held: dict[int, list[str]] = field(default_factory=dict)
+    uses: dict[int, dict[Any, set[int]]] = field(default_factory=dict)
     _order: int = 0
 
     def fresh(self, size: int) -> Ids:
@@ -62,6 +64,26 @@ class Book:
             return
         self._order += 1
         self.entries[key] = Entry(site, axis, role, ids, self._order, variable)
+
+    def use(self, variable: Any, user: tuple[int, int, str], axis: int | None) -> None:
+        """A call (its number, its layer's and a name) reads a variable, and this axis carries
+        channels in it."""
+        axes = self.uses.setdefault(id(variable), {}).setdefault(user, set())
+        axes.update(() if axis is None else (axis,))
+
+    def hold(self, variables: Iterable[int], reason: str) -> None:
+        """Somebody reads these variables, by their ids, as they are."""
+        for key in variables:
+            self.held.setdefault(key, []).append(reason)
+
+    def pin_held(self) -> None:
+        """At the end of the walk: a variable loses nothing that somebody else reads whole."""
+        for (key, axis), entry in self.entries.items():
+            for reason in self.held.get(key, ()):
+                self.pin(entry.ids, reason)
+            for (*_, name), axes in self.uses.get(key, {}).items():
+                if axis not in axes:
+                    self.pin(entry.ids, f"{name} reads {entry.site}, too")
 
     def passes(self, name: str, ids: Ids) -> None:
         """Channels run through an operation that has no variables."""

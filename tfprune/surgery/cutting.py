@@ -13,6 +13,7 @@ from tfprune.surgery.prices import Prices
 from tfprune.surgery.scoring import Ranking
 from tfprune.surgery.shrink_report import ShrinkReport
 from tfprune.surgery.shrinking import shrink
+from tfprune.surgery.survey import Survey
 
 PARTS = 256  # of all channels: no finer steps where each of them is a measurement
 ATTEMPTS = 4
@@ -48,21 +49,40 @@ class Cut:
 
         Raises:
             ValueError: the smallest possible model costs more.
+            RuntimeError: the model that was built is not the one that was counted.
         """
         for _ in range(ATTEMPTS):
             counts, latency = self._chosen(source)
             small, report = self._built(source, counts)
             left = {one.name: one.after for one in report.groups}
             after = np.array([left[group.name] for group in self._prices.groups], np.int64)
-            costs = {**self._budget.costs(self._prices, after),
+            costs = {**self._costs(small, report, after),
                      **({} if latency is None else {"latency": latency})}
-            if all(costs[name] <= limit for name, limit in self._limits.items()):
+            above = {name: costs[name] - limit for name, limit in self._limits.items()
+                     if costs[name] > limit}
+            if not above:
                 return small, costs, report
-            # Some channels could not go: they are counted from now on.
-            self._fitting.least = np.where(after > counts, after, self._fitting.least)
+            if (after > counts).any():  # could not go: they are counted from now on
+                self._fitting.least = np.where(after > counts, after, self._fitting.least)
+            else:  # biases that were not counted, for constants that went into them
+                self._fitting.tighten(above)
         stayed = ", ".join(str(one) for one in report.groups if one.dead > one.before - one.after)
         raise ValueError(f"The model {self._name!r} stays above {self._asked()}: channels "
                          f"that cannot be removed are in the way: {stayed}")
+
+    def _costs(self, small: Any, report: ShrinkReport, counts: Counts) -> dict[str, int]:
+        """What the new model costs, as counted before, if that is what it turned out to be."""
+        counted, found = self._prices.parameters(counts), report.parameters[1]
+        if found == counted:
+            return self._budget.costs(self._prices, counts)
+        prices = Prices(Survey.of(small))
+        if prices.parameters(prices.full) != found or (found > counted and not report.folded):
+            raise RuntimeError(
+                f"The smaller model made of {self._name!r} has {found:,} parameters, not "
+                f"{counted:,} as counted, so it may be above its budget. That is a mistake of "
+                "this library: report it with the model, please."
+            )
+        return self._budget.costs(prices, prices.full)
 
     def _chosen(self, source: Any) -> tuple[Counts, float | None]:
         """How many channels each group keeps, and the latency that was measured with them."""

@@ -58,6 +58,10 @@ class Fitting:
         costs = self._budget.costs(self._prices, counts)
         return all(costs[name] <= limit for name, limit in self._limits.items())
 
+    def tighten(self, above: dict[str, float]) -> None:
+        """Lower limits by so much."""
+        self._limits = {name: limit - above.get(name, 0) for name, limit in self._limits.items()}
+
     def largest(self) -> int | None:
         """How many ranked channels may stay at most; None: not even the smallest model fits."""
         if not self.fits(self.counts(0)):

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from types import ModuleType
-from typing import Any
-
-import numpy as np
+from typing import Any, Iterator
 
 from tfprune.adapters import adapter_of, graphs
 from tfprune.surgery.constants import Folding
-from tfprune.surgery.readers import kind_of, raw
+from tfprune.surgery.counterparts import copy_flags, counterparts
+from tfprune.surgery.readers import kind_of
 from tfprune.surgery.resizing import View, resized, scales
 from tfprune.surgery.resizing_operations import Sizes, sizes
 from tfprune.surgery.survey import Kept
+from tfprune.surgery.ties import (
+    WHAT_TO_DO, Shared, refuse_lost_ties, refuse_outside, refuse_unequal,
+)
 
 
 class Rebuild:
@@ -32,13 +34,25 @@ class Rebuild:
         self.home = graphs.module_of(self.adapter)
         self.copies: dict[int, Any] = {}
         self.originals: list[Any] = []
+        self.shared = Shared(kept.survey)
+        self.own = {id(self.adapter.raw(one)) for one in kept.survey.tracer.root.weights}
         self.pairs: list[tuple[Any, Any]] = []
 
     def of(self, model: Any) -> Any:
-        """The new model, its weights not yet set."""
+        """The new model, its weights not yet set.
+
+        Raises:
+            ValueError: a layer cannot be copied, or shares a variable so that its copy would not.
+        """
         new = self._model(model)
         self.copies[id(model)] = new
-        _copy_flags(model, new, self)
+        self._pairs = [(layer, old, one) for layer in self.originals
+                       for old, one in self._paired(layer)]
+        refuse_lost_ties(self._pairs)
+        for operation in self.originals:
+            if id(operation) in self.kept.survey.tracer.unknown:
+                refuse_outside(operation, self.copies[id(operation)], self.own)
+        copy_flags(model, new, self.copies)
         return new
 
     def _model(self, model: Any) -> Any:
@@ -63,8 +77,12 @@ class Rebuild:
                 for old, shape in zip(own, shapes)]
 
     def _call(self, call: graphs.Call, known: dict[int, Any]) -> list[Any]:
-        args = [graphs.mapped(one, graphs.Ref, lambda ref: known[ref.key]) for one in call.args]
-        kwargs = graphs.mapped(call.kwargs, graphs.Ref, lambda ref: known[ref.key])
+        def given(value: Any) -> Any:
+            return known[value.key] if isinstance(value, graphs.Ref) else self._counterpart(value)
+
+        kinds = (graphs.Ref, *self.home.VARIABLES)
+        args = [graphs.mapped(one, kinds, given) for one in call.args]
+        kwargs = graphs.mapped(call.kwargs, kinds, given)
         changed = self._sizes(call)
         if changed:
             config = call.operation.get_config()
@@ -92,6 +110,8 @@ class Rebuild:
             if is_changed(operation, self.kept, self.folding):
                 resized(View(operation, config, self.kept, self.folding))
             new = self.home.from_config(operation, config)
+            if isinstance(operation, self.adapter.Layer):
+                self.shared.join(operation, new, self._copy)
         except Exception as error:
             raise ValueError(
                 f"{operation.name!r} ({type(operation).__name__}) cannot be copied: its "
@@ -115,16 +135,8 @@ class Rebuild:
         for layer in self.originals:
             if isinstance(layer, self.adapter.Layer):
                 factors.update(scales(layer, self.kept))
-        for old, new, biases in self._leaves():
-            if only is not None and kind_of(old) not in only:
-                continue
-            own = self.home.variables(old)
-            theirs = [one for one in self.home.variables(new)
-                      if id(self.adapter.raw(one)) not in biases]
-            if len(own) != len(theirs):
-                raise RuntimeError(f"The copy of {old.name!r} has {len(theirs)} variables instead "
-                                   f"of {len(own)}.")
-            self.pairs += zip(own, theirs)
+        self.pairs = [(old, new) for layer, old, new in self._pairs
+                      if only is None or kind_of(layer) in only]
         for old, new in self.pairs:
             before, after = self.adapter.raw(old), self.adapter.raw(new)
             value = before.numpy()
@@ -138,29 +150,26 @@ class Rebuild:
             if kind_of(layer) == "Normalization":
                 self.copies[id(layer)].finalize_state()  # computes with what it has just been given
 
-    def _leaves(self):
-        """(layer, its copy, {id: variable} of biases that the copy has in addition)."""
-        for layer in self.originals:
-            if self.adapter.is_model(layer) and self.home.graph(layer) is not None:
-                continue
-            if not isinstance(layer, self.adapter.Layer):
-                continue
-            biases: set[int] = set()
-            self._new_biases(layer, self.copies[id(layer)], biases)
-            yield layer, self.copies[id(layer)], biases
+    def _paired(self, layer: Any) -> Iterator[tuple[Any, Any]]:
+        """The variables of a layer with those of its copy."""
+        is_nested = self.adapter.is_model(layer) and self.home.graph(layer) is not None
+        if isinstance(layer, self.adapter.Layer) and not is_nested:
+            own, theirs = counterparts(layer, self.copies[id(layer)], self.folding)
+            refuse_unequal(layer, (own, theirs), self.originals)
+            yield from zip(own, theirs)
 
-    def _new_biases(self, old: Any, new: Any, found: set[int]) -> None:
-        if id(old) in self.folding.biases:
-            bias, value = raw(new, "bias"), self.folding.biases[id(old)]
-            full = np.zeros(tuple(bias.shape))
-            if full.ndim == 2 and value.ndim == 1:  # input and recurrent biases of a GRU
-                full[0] = value
-            else:
-                full = value.reshape(full.shape)
-            bias.assign(full.astype(bias.dtype.as_numpy_dtype))
-            found.add(id(bias))
-        for one, other in zip(self.adapter.sublayers(old), self.adapter.sublayers(new)):
-            self._new_biases(one, other, found)
+    def _counterpart(self, variable: Any) -> Any:
+        """What an operation reads in place of a variable: that of the copy, if a layer holds it."""
+        key = id(self.adapter.raw(variable))
+        for layer in self.originals:
+            for old, new in self._paired(layer):
+                if id(self.adapter.raw(old)) == key:
+                    return new
+        if key in self.own:
+            raise ValueError(f"An operation of the model reads the variable {variable.name!r} "
+                             "before the layer that holds it is called, and cannot be copied. "
+                             f"{WHAT_TO_DO}")
+        return variable
 
 
 def is_changed(layer: Any, kept: Kept, folding: Folding) -> bool:
@@ -179,18 +188,3 @@ def is_changed(layer: Any, kept: Kept, folding: Folding) -> bool:
 def _gets_bias(layer: Any, adapter: ModuleType, folding: Folding) -> bool:
     return id(layer) in folding.biases or any(
         _gets_bias(sub, adapter, folding) for sub in adapter.sublayers(layer))
-
-
-def _copy_flags(old: Any, new: Any, rebuild: Rebuild) -> None:
-    """What is trained: from the outside to the inside, for a model sets it for all its layers."""
-    if old.trainable != new.trainable:
-        new.trainable = old.trainable
-    adapter, counterpart = rebuild.adapter, rebuild.copies.get
-    inside = adapter.sublayers(old)
-    if any(id(sub) in rebuild.copies for sub in inside):
-        matched = [(sub, counterpart(id(sub))) for sub in inside]
-    else:
-        matched = list(zip(inside, adapter.sublayers(new)))
-    for sub, copy in matched:
-        if copy is not None and not adapter.is_input(sub):
-            _copy_flags(sub, copy, rebuild)

@@ -13,6 +13,7 @@ from tfprune.adapters import adapter_of, graphs
 from tfprune.adapters.walk import is_wrapped
 from tfprune.surgery.channels import Book, Ids
 from tfprune.surgery.groups import Role
+from tfprune.surgery.reading import variables_given, variables_read
 from tfprune.surgery.tensors import Traced, Unsupported, pin_all, plain, tensors, with_last
 
 _NO_GRAPH = (
@@ -54,6 +55,7 @@ def walked(model: Any) -> "Tracer":
     tracer = Tracer(adapter, model)
     inputs = [tracer.source(ref, name) for ref, name in zip(graph.inputs, graph.names)]
     pin_all(tracer.book, tracer.run(graph, inputs), "model output")
+    tracer.book.pin_held()
     return tracer
 
 
@@ -71,6 +73,7 @@ class Tracer:
         history: every call, those of layers inside of layers included, with what came out.
         calls: the same of the calls in graphs, by the key of their first output; several for a
             call in a model that is itself called several times.
+        unknown: the ids of layers and operations that no rule covers.
     """
 
     def __init__(self, adapter: ModuleType, model: Any):
@@ -80,6 +83,7 @@ class Tracer:
         self.book = Book()
         self.history: list[tuple[Step, list[Traced]]] = []
         self.calls: dict[int, list[tuple[Step, list[Traced]]]] = {}
+        self.unknown: set[int] = set()
         self._paths: dict[int, str] = {}
         for layer, path in _paths(model, (), adapter):
             self._paths.setdefault(id(layer), path)
@@ -123,6 +127,8 @@ class Tracer:
         from tfprune.surgery.rules import rule_of
 
         values = step.values
+        self.book.hold(variables_given((step.args, step.kwargs), self.adapter),
+                       f"{step.name} reads it")
         try:
             results = rule_of(step.operation, step)(step)
             results = list(results) if isinstance(results, (list, tuple)) else [results]
@@ -133,9 +139,9 @@ class Tracer:
             pin_all(self.book, results, reason)
         except Unsupported as why:
             reason = str(why)
+        self.unknown.add(id(step.operation))
         pin_all(self.book, values, reason)
-        for ids in step.entered:
-            self.book.pin(ids, reason)
+        self.book.hold(variables_read(step.operation, self.adapter), reason)
         return [self._unknown(shape, reason) for shape in step.shapes]
 
     def _unknown(self, shape: tuple, reason: str) -> Traced:
@@ -155,9 +161,6 @@ class Step:
     args: tuple
     kwargs: dict
     shapes: list
-
-    def __post_init__(self):
-        self.entered: list[Ids] = []
 
     @property
     def book(self) -> Book:
@@ -204,13 +207,13 @@ class Step:
             return
         raw = self.tracer.adapter.raw(variable)
         self.book.known.add(id(raw))
+        axis %= len(raw.shape)
+        self.book.use(raw, (id(self), id(owner), self.name), None if ids is None else axis)
         if ids is None:
             return
-        axis %= len(raw.shape)
         if raw.shape[axis] != len(ids):
             raise Unsupported(f"{self.name}/{attribute} has {raw.shape[axis]} entries along axis "
                               f"{axis} for {len(ids)} channels")
-        self.entered.append(ids)
         site = f"{self.tracer.path(owner)}/{attribute}"
         self.book.enter(raw, (site, axis, role, ids))
 
