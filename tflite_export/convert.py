@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from tflite_export import four_bits
+from tflite_export.cell_states import widened
 from tflite_export.device import Target
 from tflite_export.graph import Graph
 from tflite_export.inputs import spread
@@ -160,7 +161,7 @@ def _run(traced, target: Target, quantize: str, inputs: dict[str, np.ndarray]) -
     with quiet():
         converter = tf.lite.TFLiteConverter.from_concrete_functions([traced], module)
         _configure(converter, target, quantize, inputs)
-        return bytes(converter.convert())
+        return widened(bytes(converter.convert()))
 
 
 def _configure(converter, target: Target, quantize: str, inputs: dict) -> None:
