@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from numbers import Integral
 from typing import Any
 
 import numpy as np
 
 from tflite_export.graph import Graph
 
-__all__ = ["Case", "Found", "Measured", "Opinion", "Packed", "QUANTIZE", "Quantity", "Target"]
+__all__ = [
+    "Case", "Found", "Measured", "Opinion", "Packed", "QUANTIZE", "Quantity", "Target", "is_count",
+]
 
 QUANTIZE = ("none", "float16", "dynamic", "int8", "int16x8", "int4")
 
@@ -128,3 +131,13 @@ class Target:
     no_sparse: str = ""
     options: Any = None
     examples: int = 1000
+
+
+def is_count(value: Any) -> bool:
+    """Whether an option is a whole number of at least 1, of Python or NumPy.
+
+    Example:
+        >>> is_count(np.int64(2)), is_count(True), is_count(2.0)
+        (True, False, False)
+    """
+    return isinstance(value, Integral) and not isinstance(value, bool) and value >= 1

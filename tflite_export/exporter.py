@@ -18,7 +18,9 @@ from tflite_export.report import ExportReport
 from tflite_export.stored import weights
 from tflite_export.targets import executing
 from tflite_export.tracing import in_float32
-from tflite_export.verify import Comparison, check_float, check_quantised, reference, same
+from tflite_export.verify import (
+    Comparison, check_finite, check_float, check_quantised, reference, same,
+)
 
 __all__ = ["export"]
 
@@ -107,6 +109,7 @@ def _check_options(device: Target, quantize: str, sparse, data) -> None:
 def _verified(
     plain, device: Target, *, quantize: str, sparse, data
 ) -> tuple[bytes, ExportReport]:
+    check_finite(plain)
     known = signature(plain, data)
     if data is None:
         inputs = random_examples(plain, known, _RANDOM_EXAMPLES)

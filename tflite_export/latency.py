@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tflite_export.device import Measured, Quantity
+from tflite_export.device import Measured, Quantity, is_count
 from tflite_export.graph import read
 from tflite_export.runtime import times_ms
 
@@ -35,21 +35,17 @@ class Timing:
     def __post_init__(self):
         if not isinstance(self.latency, bool):
             raise ValueError(f"latency={self.latency!r}: expected True or False")
-        if self.threads is not None and not _counts(self.threads):
+        if self.threads is not None and not is_count(self.threads):
             raise ValueError(
                 f"threads={self.threads!r}: expected a whole number, at least 1, or None"
             )
-        if not _counts(self.runs):
+        if not is_count(self.runs):
             raise ValueError(f"runs={self.runs!r}: expected a whole number, at least 1")
 
     @property
     def counts(self) -> tuple[int, ...]:
         """The numbers of threads to measure with, each once."""
         return tuple(sorted({1, self.threads or cores()}))
-
-
-def _counts(value) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
 
 
 def cores() -> int:

@@ -9,7 +9,9 @@ from tflite_export.aligned import aligned
 from tflite_export.bitmap import bitmap
 from tflite_export.budget import choose
 from tflite_export.dense import plain
-from tflite_export.device import Case, Found, Measured, Opinion, Packed, Quantity, Target
+from tflite_export.device import (
+    Case, Found, Measured, Opinion, Packed, Quantity, Target, is_count,
+)
 from tflite_export.graph import Graph, read, schema
 from tflite_export.micro_operators import unknown
 from tflite_export.pruned import attach, candidates, decodable, expanded
@@ -43,9 +45,7 @@ class Micro:
     ram_bytes: int | None = None
 
     def __post_init__(self):
-        if self.ram_bytes is not None and (
-            not isinstance(self.ram_bytes, int) or self.ram_bytes < 1
-        ):
+        if self.ram_bytes is not None and not is_count(self.ram_bytes):
             raise ValueError(
                 f"ram_bytes={self.ram_bytes!r}: expected a whole number of bytes, at least 1, or "
                 "None"

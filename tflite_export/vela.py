@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 from dataclasses import dataclass, field
+from numbers import Real
 from pathlib import Path
 
 from tflite_export.device import Quantity
@@ -56,6 +57,15 @@ class Memory:
     config: str = "Arm/vela.ini"
     seconds: float = 600
 
+    def __post_init__(self):
+        if isinstance(self.seconds, bool) or not isinstance(self.seconds, Real) \
+                or not 0 < self.seconds < math.inf:
+            raise ValueError(f"seconds={self.seconds!r}: expected a number above 0")
+        for name in ("system", "memory", "config"):
+            value = getattr(self, name)
+            if not isinstance(value, str) and (value is not None or name == "config"):
+                raise ValueError(f"{name}={value!r}: expected a text as in Vela's configuration")
+
     def chosen(self, accelerator: str) -> tuple[str, str]:
         """System configuration and memory mode for an accelerator, e.g. "ethos-u55-128"."""
         system, memory = _DEFAULTS[accelerator.rpartition("-")[0]]
@@ -80,7 +90,6 @@ def installed() -> bool:
     return importlib.util.find_spec("ethosu") is not None
 
 
-@functools.lru_cache(maxsize=8)
 def compiled(content: bytes, accelerator: str, memory: Memory = Memory()) -> Compiled:
     """Compile a dense int8 file for an accelerator and read the summary.
 
@@ -93,6 +102,15 @@ def compiled(content: bytes, accelerator: str, memory: Memory = Memory()) -> Com
     Raises:
         RuntimeError: Vela failed or took too long; its message is in the error.
     """
+    found = _tried(content, accelerator, memory)
+    if isinstance(found, str):
+        raise RuntimeError(found)
+    return found
+
+
+@functools.lru_cache(maxsize=8)
+def _tried(content: bytes, accelerator: str, memory: Memory) -> Compiled | str:
+    """What Vela makes of a file, or why it failed: that takes as long each time."""
     system, mode = memory.chosen(accelerator)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.tflite"
@@ -107,13 +125,11 @@ def compiled(content: bytes, accelerator: str, memory: Memory = Memory()) -> Com
                 command, capture_output=True, text=True, errors="replace", check=False,
                 timeout=memory.seconds, stdin=subprocess.DEVNULL,
             )
-        except subprocess.TimeoutExpired as error:
-            raise RuntimeError(
-                f"Vela did not finish within {memory.seconds:g} seconds; allow more (seconds=)"
-            ) from error
+        except subprocess.TimeoutExpired:
+            return f"Vela did not finish within {memory.seconds:g} seconds; allow more (seconds=)"
         found = sorted(Path(folder).glob("*_summary_*.csv"))
         if done.returncode or not found:
-            raise RuntimeError(f"Vela failed: {_message(done)}")
+            return f"Vela failed: {_message(done)}"
         with found[0].open(newline="") as file:
             row = next(csv.DictReader(file))
     npu = re.search(r"NPU operators = (\d+)", done.stdout)

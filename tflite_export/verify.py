@@ -12,7 +12,9 @@ from tflite_export.keras_models import Signature
 from tflite_export.quiet import quiet
 from tflite_export.runtime import predict
 
-__all__ = ["Comparison", "check_float", "check_quantised", "compare", "reference", "same"]
+__all__ = [
+    "Comparison", "check_finite", "check_float", "check_quantised", "compare", "reference", "same",
+]
 
 Run = Callable[..., dict[str, np.ndarray]]
 TOLERANCE = 1e-4
@@ -27,6 +29,22 @@ class Comparison:
     error: float
     agreement: float
     worst: str
+
+
+def check_finite(model) -> None:
+    """Look for NaN and infinity in the weights: a ReLU may hide them from the outputs.
+
+    Raises:
+        ValueError: there is some.
+    """
+    for variable in model.weights:
+        value = np.asarray(variable)
+        if value.dtype.kind == "f" and not np.all(np.isfinite(value)):
+            name = getattr(variable, "path", None) or variable.name
+            raise ValueError(
+                f"the weight {name!r} has NaN or infinite values: the training diverged; export a "
+                "model from before"
+            )
 
 
 def reference(

@@ -5,6 +5,7 @@ import stat
 import warnings
 
 import export_models as models
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -69,8 +70,18 @@ def test_misshapen_representative_dataset(model, old, quantize):
 
 
 def test_model_with_nan_weights(old):
-    broken = models.mlp("keras")
-    broken.layers[-1].bias.assign([np.nan] * 4)
+    for layer in (0, -1):  # ReLU hides that of the first from the outputs
+        broken = models.mlp("keras")
+        bias = broken.layers[layer].bias
+        bias.assign(np.full(bias.shape, np.nan))
+        with pytest.raises(ValueError, match="the weight '.*/bias' has NaN or infinite values"):
+            export(broken, old)
+    assert untouched(old)
+
+
+def test_model_that_divides_by_zero(old):
+    inputs = keras.Input((4,))
+    broken = keras.Model(inputs, keras.layers.Lambda(lambda x: x / 0.0)(inputs))
     with pytest.raises(ValueError, match="output 'output' has NaN or infinite values"):
         export(broken, old)
     assert untouched(old)

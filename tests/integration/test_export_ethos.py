@@ -106,6 +106,16 @@ def test_what_vela_says_when_it_fails_is_shown(files):
     assert "no .tflite file" in ethos_u.measure("ethos-u55-128", content[:99]).missing[0]
 
 
+@pytest.mark.parametrize("settings, said", [
+    ({"seconds": "a"}, "seconds='a': expected a number above 0"),
+    ({"seconds": 0}, "seconds=0: expected"), ({"config": None}, "config=None: expected a text"),
+    ({"system": 3}, "system=3: expected a text"),
+])
+def test_systems_that_are_none(settings, said):
+    with pytest.raises(ValueError, match=said):
+        vela.Memory(**settings)
+
+
 @pytest.mark.parametrize("code, out, err, message", [
     (-8, "", "", "it was ended by signal 8"),
     (1, "words", "", "exit code 1: words"),

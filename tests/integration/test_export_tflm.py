@@ -162,7 +162,7 @@ def test_without_the_interpreter_the_report_says_so(dense, monkeypatch):
         tflm.pack(content, Case("int8", names, inputs, True, tflm.Micro(10**6)))
 
 
-@pytest.mark.parametrize("value", [0, -1, 1.5, "64k"])
+@pytest.mark.parametrize("value", [0, -1, 1.5, "64k", True])
 def test_impossible_budgets(value):
     with pytest.raises(ValueError, match="ram_bytes=.* at least 1"):
         target("tflm", ram_bytes=value)
