@@ -67,17 +67,34 @@ def release(owner: Any, *names: str) -> None:
             object.__setattr__(owner, name, standing_in.tfprune_own)
 
 
-_NO_MOMENTA = ("_trainable_variables", "_accumulated_gradients", "_model_variables_moving_average")
+_NO_SLOTS = ("_trainable_variables", "_variables")
+_NO_MOMENTA = ("accumulated_gradients", "model_variables_moving_average")
+
+
+def slots(optimizer: Any, index: int, count: int) -> dict[str, Any]:
+    """All that an optimizer keeps for its variable number `index` of `count`, by name.
+
+    Both Kerases keep slots in lists, one per kind, in the order of the variables.
+    """
+    lists = {name: value for name, value in vars(optimizer).items()
+             if isinstance(value, list) and name not in _NO_SLOTS and len(value) == count}
+    return {name.lstrip("_"): each[index] for name, each in lists.items()
+            if hasattr(each[index], "assign")}
+
+
+def counters(optimizer: Any) -> dict[str, Any]:
+    """The single numbers that an optimizer keeps, and the one inside of it, by name."""
+    found = {name: value for name, value in vars(optimizer).items()
+             if hasattr(value, "assign") and hasattr(value, "shape") and len(value.shape) == 0}
+    inner = getattr(optimizer, "inner_optimizer", None)
+    inside = {} if inner is None else counters(inner)
+    return {**found, **{f"inner {name}": value for name, value in inside.items()}}
 
 
 def momenta(optimizer: Any, index: int, count: int, shape: Any) -> list[Any]:
-    """What an optimizer keeps for each entry of its variable number `index` of `count`.
-
-    Both Kerases keep momenta in lists, one per kind, in the order of the variables.
-    """
-    lists = [value for name, value in vars(optimizer).items()
-             if isinstance(value, list) and name not in _NO_MOMENTA and len(value) == count]
-    found = [each[index] for each in lists if hasattr(each[index], "assign")]
+    """What an optimizer keeps for each entry of its variable number `index` of `count`."""
+    found = [one for name, one in slots(optimizer, index, count).items()
+             if name not in _NO_MOMENTA]
     return list({id(one): one for one in found if one.shape == shape}.values())
 
 

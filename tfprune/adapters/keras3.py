@@ -147,10 +147,25 @@ def release_updates(optimizer: Any) -> None:
     common.release(optimizer, "update_step")
 
 
+def _place(optimizer: Any, variable: Any) -> tuple[int, int]:
+    return optimizer._get_variable_index(variable), len(optimizer._trainable_variables)
+
+
 def momenta(optimizer: Any, variable: Any) -> list[tf.Variable]:
     """What the optimizer keeps for each entry of a variable."""
-    index, count = optimizer._get_variable_index(variable), len(optimizer._trainable_variables)
+    index, count = _place(optimizer, variable)
     return [raw(one) for one in common.momenta(optimizer, index, count, variable.shape)]
+
+
+def slots(optimizer: Any, variable: Any) -> dict[str, tf.Variable]:
+    """All that the optimizer keeps for a variable, by name."""
+    index, count = _place(optimizer, variable)
+    return {name: raw(one) for name, one in common.slots(optimizer, index, count).items()}
+
+
+def counters(optimizer: Any) -> dict[str, tf.Variable]:
+    """The single numbers that an optimizer keeps, by name."""
+    return {name: raw(one) for name, one in common.counters(optimizer).items()}
 
 
 def build_slots(optimizer: Any, variables: Any) -> None:

@@ -274,8 +274,23 @@ def release_updates(optimizer: Any) -> None:
 
 def momenta(optimizer: Any, variable: Any) -> list[tf.Variable]:
     """What the optimizer keeps for each entry of a variable."""
-    index = optimizer._index_dict[optimizer._var_key(variable)]
-    return common.momenta(optimizer, index, len(optimizer._index_dict), variable.shape)
+    return common.momenta(optimizer, *_place(optimizer, variable), variable.shape)
+
+
+def slots(optimizer: Any, variable: Any) -> dict[str, tf.Variable]:
+    """All that the optimizer keeps for a variable, by name."""
+    return common.slots(optimizer, *_place(optimizer, variable))
+
+
+def counters(optimizer: Any) -> dict[str, tf.Variable]:
+    """The single numbers that an optimizer keeps, by name."""
+    scale = vars(optimizer).get("_loss_scale")
+    found = common.counters(optimizer)
+    return found if scale is None else {**found, **common.counters(scale)}
+
+
+def _place(optimizer: Any, variable: Any) -> tuple[int, int]:
+    return optimizer._index_dict[optimizer._var_key(variable)], len(optimizer._index_dict)
 
 
 def build_slots(optimizer: Any, variables: Any) -> None:

@@ -1,4 +1,4 @@
-"""Momenta of an optimizer for a model that has lost channels."""
+"""What an optimizer keeps, for a model that has lost channels."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from tfprune.surgery.rebuild import Rebuild
 
 
 def copy_slots(model: Any, small: Any, rebuild: Rebuild) -> list[str]:
-    """Take over what the optimizer of a model keeps for each weight, and its step; notes.
+    """Take over what the optimizer of a model keeps for each weight, and its counters; notes.
 
-    What it keeps in other shapes than the weights' starts anew.
+    What it keeps in other shapes than the weight's starts anew where the weight lost channels;
+    a note names it.
     """
     adapter = rebuild.adapter
     old, new = (adapter.innermost_optimizer(one) for one in (model, small))
@@ -23,19 +24,37 @@ def copy_slots(model: Any, small: Any, rebuild: Rebuild) -> list[str]:
     if not old.variables:
         return ["no momenta to take over: the model has not been trained"]
     trained = {id(one) for one in small.trainable_variables}
-    missing = 0
-    adapter.build_slots(new, small.trainable_variables)
-    for before, after in rebuild.pairs:
-        if id(after) not in trained:
+    adapter.build_slots(small.optimizer, small.trainable_variables)
+    anew = {adapter.raw(before).name.split(":")[0]: _copied(before, after, (old, new), rebuild)
+            for before, after in rebuild.pairs if id(after) in trained}
+    given, found = (adapter.counters(one.optimizer) for one in (model, small))
+    for name in given.keys() & found.keys():
+        found[name].assign(given[name])
+    anew["the whole model"] = sorted(name.strip("_") for name in given.keys() - found.keys())
+    starting: dict[str, list[str]] = {}
+    for name, slots in anew.items():
+        if slots:
+            starting.setdefault(", ".join(slots), []).append(name)
+    return [f"{slots} of {', '.join(names)} in the optimizer start anew"
+            for slots, names in starting.items()]
+
+
+def _copied(before: Any, after: Any, optimizers: tuple[Any, Any], rebuild: Rebuild) -> list[str]:
+    """Take over what is kept for one weight; the names of what starts anew."""
+    adapter = rebuild.adapter
+    try:
+        given, found = (adapter.slots(optimizer, variable)
+                        for optimizer, variable in zip(optimizers, (before, after)))
+    except (AttributeError, KeyError):  # was not trained, or is kept in another way
+        return ["all slots"]
+    anew = [name for name in given if name not in found]
+    raw = adapter.raw(before)
+    for name in found.keys() & given.keys():
+        value, slot = np.asarray(given[name]), found[name]
+        if value.shape == tuple(raw.shape):
+            value = rebuild.kept.sliced(raw, value)
+        elif value.ndim and rebuild.kept.masks(raw):
+            anew.append(name)
             continue
-        try:
-            pairs = list(zip(adapter.momenta(old, before), adapter.momenta(new, after),
-                             strict=True))
-        except (AttributeError, KeyError, ValueError):
-            missing += 1
-            continue
-        for one, other in pairs:
-            value = rebuild.kept.sliced(adapter.raw(before), np.asarray(one))
-            other.assign(value.astype(other.dtype.as_numpy_dtype))
-    new.iterations.assign(np.asarray(old.iterations))
-    return [f"momenta of {missing} weights start anew"] if missing else []
+        slot.assign(value.astype(slot.dtype.as_numpy_dtype))
+    return sorted(anew)
