@@ -29,6 +29,12 @@ def network(family, width=16):
     return randomized(library.Model(inputs, layers.Dense(3, name="classes")(x)))
 
 
+def _dense(width):
+    keras = KERASES["keras"]
+    return keras.Sequential([keras.Input((4,)), keras.layers.Dense(width),
+                             keras.layers.Dense(2)])
+
+
 def costs(model):
     prices = Prices(Survey.of(model))
     return {"parameters": prices.parameters(prices.full), "macs": prices.macs(prices.full),
@@ -211,12 +217,20 @@ def test_scores_rank_channels(family, score):
 
 
 @pytest.mark.parametrize("score, said", [
-    ("admm", "looks for new weights"), ("dpp", "drawn among"), ("movement", "nobody"),
-    ("taylor", "data"),
+    ("admm", "looks for new weights"), ("movement", "ranks by what only training gives"),
+    ("movement_soft", "ranks by what only training gives .movement."), ("dpp", "ranks by.*logits"),
+    *((name, "chooses what stays while a model is trained") for name in ("spp", "rigl", "set")),
 ])
 def test_what_ranks_no_channels_is_refused(score, said):
-    with pytest.raises(ValueError, match=said):
-        tfprune.shrink_to(network("keras"), tfprune.Budget(macs=0.5), score)
+    for given in (score, tfprune.get(score)):
+        with pytest.raises(ValueError, match=f"'{score}' {said}.* and has no score for channels: "
+                                             "take another one, such as 'magnitude'"):
+            tfprune.shrink_to(_dense(4), tfprune.Budget(macs=0.5), given)
+
+
+def test_a_score_without_its_data_is_refused():
+    with pytest.raises(ValueError, match="data"):
+        tfprune.shrink_to(_dense(4), tfprune.Budget(macs=0.5), "taylor")
 
 
 def test_latency_is_measured_and_kept():

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from tfprune import statistics
 from tfprune.adapters import adapter_of
 from tfprune.adapters.walk import find
 from tfprune.allocations import Allocation
@@ -20,7 +21,7 @@ from tfprune.schedules import OneShot
 from tfprune.sites import Site
 from tfprune.statistics.measuring import measuring
 from tfprune.statistics.subject import Subject
-from tfprune.structures import Filter
+from tfprune.structures import Filter, Structure
 
 
 @dataclass(frozen=True)
@@ -50,10 +51,12 @@ def rank_channels(model: Any, method: str | Method, feed: Feed | None = None) ->
         ValueError: the score is not known for filters, or needs what only training gives; data is
             needed and there is none; the model has no graph.
     """
-    method = get(method, structure=Filter(coupled=True), schedule=OneShot(0.5))
-    if method.rule.solves:
-        raise ValueError(f"{method.name!r} looks for new weights and has no score for channels: "
-                         "take another one, such as 'magnitude', 'taylor' or 'fisher'.")
+    method, channels = get(method), Filter(coupled=True)
+    reason = _without_scores(method, channels)
+    if reason is not None:
+        raise ValueError(f"{method.name!r} {reason} and has no score for channels: take another "
+                         "one, such as 'magnitude', 'taylor' or 'fisher'.")
+    method = get(method, structure=channels, schedule=OneShot(0.5))
     adapter = adapter_of(model)
     found, _ = find(model, adapter)
     made = plan(found, method, model, Run())
@@ -74,3 +77,17 @@ def rank_channels(model: Any, method: str | Method, feed: Feed | None = None) ->
              for unit, score in zip(coupled.units, coupled.pool(scores))},
             {unit.site.name: unit.site for unit in coupled.units}, rule.allocation,
         )
+
+
+def _without_scores(method: Method, structure: Structure) -> str | None:
+    """Why a method cannot rank the groups of a structure before any training; None: it can."""
+    rule = method.rule
+    if rule.solves:
+        return "looks for new weights"
+    kept = [name for name in rule.score.needs
+            if name not in statistics.RESTING and name not in statistics.MEASURED]
+    if kept:
+        return f"ranks by what only training gives ({', '.join(kept)})"
+    if rule.refusal(structure) is not None:
+        return "chooses what stays while a model is trained"
+    return None
