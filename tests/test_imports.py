@@ -58,7 +58,7 @@ LAYERS = {
         "surgery.rules_recurrent", "surgery.rules_shapes", "surgery.rules_weights",
         "surgery.scoring", "surgery.shrink_report", "surgery.shrinking", "surgery.shrinking_to",
         "surgery.slots", "surgery.survey", "surgery.tensors", "surgery.ties", "surgery.trace",
-        "updates"},
+        "surgery.trading", "updates"},
     6: {"adapters.keras3_joint", "adapters.keras3_quantized", "adapters.keras3_wrapper",
         "adapters.tf_keras_joint", "adapters.tf_keras_quantized", "adapters.tf_keras_wrapper",
         "callbacks", "sparsity_log"},

@@ -8,12 +8,13 @@ import numpy as np
 
 from tfprune.surgery.absent import without
 from tfprune.surgery.budget import Budget
-from tfprune.surgery.fitting import CLOSE, Counts, Fitting
+from tfprune.surgery.fitting import CLOSE, Fitting
 from tfprune.surgery.prices import Prices
 from tfprune.surgery.scoring import Ranking
 from tfprune.surgery.shrink_report import ShrinkReport
 from tfprune.surgery.shrinking import shrink
 from tfprune.surgery.survey import Survey
+from tfprune.surgery.trading import Counts
 
 PARTS = 256  # of all channels: no finer steps where each of them is a measurement
 ATTEMPTS = 4
@@ -63,7 +64,7 @@ class Cut:
             if not above:
                 return small, costs, report
             if (after > counts).any():  # could not go: they are counted from now on
-                self._fitting.least = np.where(after > counts, after, self._fitting.least)
+                self._fitting.keep_at_least(np.where(after > counts, after, 0))
             else:  # biases that were not counted, for constants that went into them
                 self._fitting.tighten(above)
         stayed = ", ".join(str(one) for one in report.groups if one.dead > one.before - one.after)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Callable
-
 import numpy as np
 
 from tfprune.allocations.priced import per_cost
@@ -11,8 +9,8 @@ from tfprune.select import select
 from tfprune.surgery.budget import Budget
 from tfprune.surgery.prices import Prices
 from tfprune.surgery.scoring import Ranking
+from tfprune.surgery.trading import Counts, Market, last, traded
 
-Counts = np.ndarray
 CLOSE = 0.01  # of a limit, near enough
 
 
@@ -32,6 +30,7 @@ class Fitting:
 
     def __init__(self, prices: Prices, ranking: Ranking, budget: Budget, limits: dict[str, int]):
         self.least = np.minimum(budget.min_channels, prices.full)
+        self._counts: dict[int, Counts] = {}
         self._prices, self._budget, self._limits = prices, budget, limits
         names = [group.name for group in prices.groups]
         self._open = [number for number, name in enumerate(names) if name in ranking.scores]
@@ -46,17 +45,34 @@ class Fitting:
 
     def counts(self, keep: int) -> Counts:
         """How many channels each group of the model has, if so many of all ranked ones stay."""
+        if keep not in self._counts:
+            self._counts[keep] = self._allocated(keep)
+        return self._counts[keep]
+
+    def _allocated(self, keep: int) -> Counts:
         sparsity = 1 - keep / self.total
         left = self._allocation(self._scores, self._sites, sparsity, sparsity)
         counts = self._prices.full.copy()
         counts[self._open] = np.maximum(left, self.least[self._open])
+        return self._rounded(counts)
+
+    def _rounded(self, counts: Counts) -> Counts:
         multiple = self._budget.round_to
         return np.minimum(-(-counts // multiple) * multiple, self._prices.full)
 
     def fits(self, counts: Counts) -> bool:
         """Whether a model with these counts is within all limits that can be counted."""
+        return bool((self._used(counts) <= 1).all())
+
+    def _used(self, counts: Counts) -> np.ndarray:
+        """The used part of each limit."""
         costs = self._budget.costs(self._prices, counts)
-        return all(costs[name] <= limit for name, limit in self._limits.items())
+        return np.array([costs[name] / max(limit, 1e-9) for name, limit in self._limits.items()])
+
+    def keep_at_least(self, counts: Counts) -> None:
+        """From now on these groups keep so many channels."""
+        self.least = np.maximum(self.least, counts)
+        self._counts.clear()
 
     def tighten(self, above: dict[str, float]) -> None:
         """Lower limits by so much."""
@@ -66,10 +82,13 @@ class Fitting:
         """How many ranked channels may stay at most; None: not even the smallest model fits."""
         if not self.fits(self.counts(0)):
             return None
-        return _last(lambda keep: self.fits(self.counts(keep)), 0, self.total)
+        return last(lambda keep: self.fits(self.counts(keep)), 0, self.total)
 
     def filled(self, keep: int) -> Counts:
-        """The counts for so many ranked channels, and after them what fits, until it is close."""
+        """The counts for so many ranked channels, and after them what fits, until it is close.
+
+        Where nothing fits any more and it is not close, groups trade channels.
+        """
         counts = self.counts(keep)
         waiting = np.zeros(len(counts), bool)
         waiting[self._open] = True
@@ -84,12 +103,13 @@ class Fitting:
                                    self._prices.full[number])
                 waiting[number] = self.fits(more)
                 counts = more if waiting[number] else counts
-        return counts
+        market = Market(self._rounded(self.least), self._prices.full, self._budget.round_to,
+                        self._open, self._used)
+        return traded(counts, market, CLOSE) if self._limits else counts
 
     def _is_close(self, counts: Counts) -> bool:
         """Whether less than a hundredth of a limit is unused: no reason to leave the shares."""
-        costs = self._budget.costs(self._prices, counts)
-        return any(costs[name] > (1 - CLOSE) * limit for name, limit in self._limits.items())
+        return bool((self._used(counts) > 1 - CLOSE).any())
 
     def _growing(self, keep: int, counts: Counts, waiting: np.ndarray) -> int | None:
         """From how many ranked channels on a group that waits has more than so many."""
@@ -102,7 +122,7 @@ class Fitting:
                 return None
             least, keep = keep, min(keep + reach, self.total)
             reach *= 2
-        return keep if reach == 1 else _last(same, least, keep) + 1
+        return keep if reach == 1 else last(same, least, keep) + 1
 
     def masks(self, counts: Counts) -> list[np.ndarray]:
         """Which channels of each group of the model stay: the best ones, bool [channels]."""
@@ -123,11 +143,3 @@ class Fitting:
             saved[number] = sum((whole[name] - costs[name]) / limit
                                 for name, limit in self._limits.items())
         return saved
-
-
-def _last(holds: Callable[[int], bool], low: int, high: int) -> int:
-    """The last number up to which something holds, between `low`, where it does, and `high`."""
-    while low < high:
-        middle = (low + high + 1) // 2
-        low, high = (middle, high) if holds(middle) else (low, middle - 1)
-    return low
