@@ -41,7 +41,8 @@ def shrink(model: Any, *, round_to: int = 1, min_channels: int = 1, data: Any = 
             None.
         borders: whether constants are folded where this is not exact at the border of an image;
             otherwise these channels stay.
-        optimizer: whether momenta are taken over into the new model's optimizer.
+        optimizer: whether momenta and counters are taken over into the new model's optimizer; a
+            note names what starts anew.
 
     Returns:
         The new model, compiled if the given one is, and a `ShrinkReport`. What cannot be made
@@ -50,8 +51,8 @@ def shrink(model: Any, *, round_to: int = 1, min_channels: int = 1, data: Any = 
     Raises:
         TypeError: not a Keras model.
         ValueError: a subclassed model, which has no graph, or one that is not built; a layer
-            that cannot be copied; `round_to` or `min_channels` below 1; a model that does not
-            run on random inputs.
+            that cannot be copied, or shares a variable so that its copy would not; `round_to` or
+            `min_channels` below 1; a model that does not run on random inputs.
 
     Example:
         >>> import keras, tfprune

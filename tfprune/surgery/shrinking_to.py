@@ -30,8 +30,9 @@ def shrink_to(model: Any, budget: Budget, score: str | Method = "magnitude", *, 
     Within a group (see `tfprune.channel_groups`) the channels with the lowest scores go; how many
     of each group, the method's allocation says: `Uniform` takes the same share of every group,
     `Global` compares scores across groups, by what a channel costs (`Budget.per_cost`). Each group
-    keeps one at least. Then channels come back as long as they fit. So the new model is never
-    above a limit, and as near to it as whole channels allow.
+    keeps one at least. Then channels come back as long as they fit; if more than a hundredth of
+    each limit is still unused, groups trade a few channels for each other, up to a third of what
+    each has. So the new model is never above a limit, and close to it.
 
     Args:
         model: a built functional or Sequential model of Keras 3 or tf_keras. It is not changed.
@@ -49,7 +50,8 @@ def shrink_to(model: Any, budget: Budget, score: str | Method = "magnitude", *, 
 
     Raises:
         ValueError: a budget below the smallest possible model, which is named; a score that knows
-            no channels, or misses its data; no channel can be removed; steps below 1.
+            no channels, or misses its data; no channel can be removed; steps below 1; a layer
+            that cannot be copied, or shares a variable so that its copy would not.
         TypeError: not a Budget, not a Keras model.
 
     Example:
