@@ -140,4 +140,4 @@ def is_count(value: Any) -> bool:
         >>> is_count(np.int64(2)), is_count(True), is_count(2.0)
         (True, False, False)
     """
-    return isinstance(value, Integral) and not isinstance(value, bool) and value >= 1
+    return isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= 1

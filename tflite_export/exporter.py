@@ -109,8 +109,8 @@ def _check_options(device: Target, quantize: str, sparse, data) -> None:
 def _verified(
     plain, device: Target, *, quantize: str, sparse, data
 ) -> tuple[bytes, ExportReport]:
-    check_finite(plain)
     known = signature(plain, data)
+    check_finite(plain)
     if data is None:
         inputs = random_examples(plain, known, _RANDOM_EXAMPLES)
     else:

@@ -129,7 +129,8 @@ def test_channels_without_a_weight_keep_their_bias(name, tmp_path):
     found = predict(tflm.plain(path.read_bytes()) if name == "tflm" else path, data)
     found = {got.shape: got for got in found.values()}
     for wanted in map(np.asarray, model(data)):
-        assert np.abs(found[wanted.shape] - wanted).max() < 0.1 * np.ptp(wanted), wanted.shape
+        off = np.abs(found[wanted.shape] - wanted)[..., 1]  # what 4 bits do to others is no matter
+        assert off.max() < 0.02 * np.ptp(wanted), wanted.shape
 
 
 @INSTALLED
