@@ -8,6 +8,7 @@ import ast
 import json
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -37,7 +38,8 @@ def main(arguments: list[str] | None = None) -> int:
         return _inspect(arguments[1:])
     parser = argparse.ArgumentParser("python -m tflite_export", description=__doc__)
     parser.add_argument("model", help="a saved Keras 3 or tf_keras model (.keras, .h5)")
-    parser.add_argument("path", help="the .tflite file to write")
+    parser.add_argument("path", nargs="?", help="the .tflite file to write; the model's name with "
+                                                "this ending by default")
     parser.add_argument("--target", choices=targets(), default="mobile")
     parser.add_argument("--option", action="append", default=[], metavar="NAME=VALUE",
                         help="an option of the target; may be given several times")
@@ -48,7 +50,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--sparse", choices=["auto", "yes", "no"], default="auto")
     parser.add_argument("--data", help="example inputs: a .npy file, or .npz with one array each")
     _add_format(parser)
-    options = parser.parse_args(arguments)
+    # Left out or not, the path may stand behind options.
+    options = parser.parse_intermixed_args(arguments)
     return _reported(lambda: _export(options), options.format)
 
 
@@ -97,8 +100,9 @@ def _export(options):
         # An archive stays open until it is closed; its arrays go by the inputs' names.
         data = dict(data) if hasattr(data, "files") else data
     sparse = {"auto": "auto", "yes": True, "no": False}[options.sparse]
+    path = options.path or Path(options.model).with_suffix(".tflite")
     return export(
-        tfprune.load_model(options.model), options.path,
+        tfprune.load_model(options.model), path,
         target=chosen, quantize=options.quantize, sparse=sparse, data=data,
     )
 

@@ -12,11 +12,13 @@ from tflite_export.__main__ import main
 
 @pytest.mark.parametrize("family, name", [("keras", "m.keras"), ("tf_keras", "m.h5")])
 def test_saved_model_to_int8(family, name, tmp_path, capsys):
+    """With a name for the file, behind the options, or the model's own."""
     models.mlp(family).save(tmp_path / name)
     np.save(tmp_path / "x.npy", models.examples(30, 64))
-    out = tmp_path / "m.tflite"
+    given = [] if family == "keras" else [str(tmp_path / "other.tflite")]
+    out = tmp_path / ("m.tflite" if family == "keras" else "other.tflite")
     options = ["--quantize", "int8", "--target", "tflm", "--data", str(tmp_path / "x.npy")]
-    assert main([str(tmp_path / name), str(out), *options]) == 0
+    assert main([str(tmp_path / name), *options, *given]) == 0
     assert out.exists() and "on 30 data examples" in " ".join(capsys.readouterr().out.split())
 
 
