@@ -133,15 +133,15 @@ def _correlation(macs: list[int], lines: list[dict], name: str) -> float:
 
 
 def plot(path: str) -> None:
-    """Milliseconds over multiply-accumulates."""
+    """Milliseconds and bytes over multiply-accumulates."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
     lines = _lines()
-    figure, axes = pyplot.subplots(1, len(NETWORKS), figsize=(9, 3.6))
-    for axis, network in zip(axes, NETWORKS):
+    figure, axes = pyplot.subplots(2, len(NETWORKS), figsize=(9, 6), sharex="col")
+    for (axis, sizes), network in zip(axes.T, NETWORKS):
         whole = [line for line in lines if (line["network"], line["macs"]) == (network, 1)]
         for kind, marker in zip(KINDS, "os"):
             own = whole + [line for line in lines
@@ -151,8 +151,13 @@ def plot(path: str) -> None:
                 axis.plot([line["counted"] / 1e6 for line in own],
                           [line[f"{name}_ms"] for line in own], style, marker=marker,
                           label=f"{name}, {kind}")
-        axis.set(title=network, xlabel="million MACs", ylabel="ms in LiteRT", xlim=0, ylim=0)
-    axes[0].legend(fontsize=8)
+            sizes.plot([line["counted"] / 1e6 for line in own],
+                       [line["int8_bytes"] / 1e6 for line in own], marker=marker,
+                       label=f"int8, {kind}")
+        axis.set(title=network, ylabel="ms in LiteRT", ylim=0)
+        sizes.set(xlabel="million MACs", ylabel="MB", xlim=0, ylim=0)
+    for first in axes[:, 0]:
+        first.legend(fontsize=8)
     figure.tight_layout()
     figure.savefig(path, dpi=110)
 
