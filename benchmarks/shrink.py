@@ -191,7 +191,7 @@ def table() -> None:
         shown.add_column(column, justify="left" if column == "architecture" else "right")
     for line in _lines().values():
         double = line.get("deviation_float64")
-        good = double is None or double <= LIMIT
+        good = (line["deviation"] if double is None else double) <= LIMIT
         shown.add_row(
             line["row"], str(line["groups"]), str(line["prunable"]), f"{line['share']:.1%}",
             f"{line['macs'][1] / line['macs'][0]:.1%}",

@@ -28,7 +28,7 @@ def restore_biases(quantised: Graph, source: Graph) -> None:
     """
     for weights, reads in _weights(quantised, source).items():
         tensor = quantised.tensor(*weights)
-        scales = np.array(tensor.quantization.scale, np.float64)
+        scales = quantised.scales(*weights).astype(np.float64)
         empty = _empty(quantised.numbers(*weights), scales, tensor.quantization)
         if not empty.any():
             continue
@@ -49,9 +49,10 @@ def _weights(graph: Graph, source: Graph) -> dict[tuple[int, int], list[tuple]]:
         for (inputs, weight, bias), (_, _, before) in both:
             real = source.numbers(number, before)
             constant = [graph.numbers(number, at) is not None for at in (weight, bias)]
-            scales = [_scales(graph, (number, index)) for index in (inputs, weight, bias)]
-            if real is not None and all(constant) and all(scales):
-                found.setdefault((number, weight), []).append((scales[0][0], (number, bias), real))
+            scales = [graph.scales(number, index) for index in (inputs, weight, bias)]
+            if real is not None and all(constant) and all(map(len, scales)):
+                read = (float(scales[0][0]), (number, bias), real)
+                found.setdefault((number, weight), []).append(read)
     return found
 
 
@@ -64,11 +65,6 @@ def _operands(graph: Graph, number: int) -> Iterator[tuple[int, int, int]]:
         at = places.get(graph.code(operator))
         if at and len(operator.inputs) > max(at) and operator.inputs[max(at)] >= 0:
             yield tuple(int(operator.inputs[place]) for place in at)
-
-
-def _scales(graph: Graph, at: tuple[int, int]) -> list[float]:
-    table = graph.tensor(*at).quantization
-    return [] if table is None or table.scale is None else [float(one) for one in table.scale]
 
 
 def _empty(numbers: np.ndarray, scales: np.ndarray, table) -> np.ndarray:

@@ -99,12 +99,19 @@ class Graph:
 
     def dequantised(self, subgraph: int, index: int, stored: np.ndarray) -> np.ndarray:
         """Real values of a stored constant: (stored - zero point) * scale, as float32."""
-        table = self.tensor(subgraph, index).quantization
-        if table is None or table.scale is None or not len(table.scale):
+        scales = self.scales(subgraph, index)
+        if not len(scales):
             return stored.astype(np.float32)
-        scale = _along_channels(np.asarray(table.scale, np.float32), table, stored.ndim)
+        table = self.tensor(subgraph, index).quantization
+        scale = _along_channels(scales, table, stored.ndim)
         zero = self.zero_points(subgraph, index, stored.ndim)
         return ((stored.astype(np.float64) - zero) * scale).astype(np.float32)
+
+    def scales(self, subgraph: int, index: int) -> np.ndarray:
+        """The scales of a tensor, float32: one, one for each channel, or none."""
+        table = self.tensor(subgraph, index).quantization
+        known = None if table is None else table.scale
+        return np.asarray([] if known is None else known, np.float32)
 
     def zero_points(self, subgraph: int, index: int, rank: int) -> np.ndarray | int:
         """The stored numbers that mean 0: one, or one for each channel, of a shape that broadcasts

@@ -67,8 +67,7 @@ def candidates(graph: Graph) -> dict[tuple[int, int], Candidate]:
     for at, array in decodable(graph).items():
         packed = bitmap(array, graph.zero_points(*at, array.ndim))
         readers = len({id(operator) for operator, _ in graph.readers(at[1], at[0])})
-        table = graph.tensor(*at).quantization
-        scales = 0 if table is None or table.scale is None else len(table.scale)
+        scales = len(graph.scales(*at))
         # Every decoded tensor has a copy of the scales and zero points; one moves there.
         copies = (readers - 1) * scales * _SCALE
         saved = array.nbytes - packed.nbytes - _OVERHEAD * readers - copies

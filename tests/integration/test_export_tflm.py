@@ -190,7 +190,9 @@ def test_damaged_files_are_errors(dense):
     assert micro.arena_bytes(packed) > 0
 
 
-def test_a_process_that_dies_or_hangs_is_an_error_and_starts_again(tmp_path):
+@pytest.fixture
+def runner(tmp_path):
+    """A process that answers what it is asked, unless that ends it."""
     program = tmp_path / "program.py"
     program.write_text(
         "import os, pickle, struct, sys, time\n"
@@ -203,7 +205,10 @@ def test_a_process_that_dies_or_hangs_is_an_error_and_starts_again(tmp_path):
         "    sys.stdout.buffer.write(struct.pack('<Q', len(packed)) + packed)\n"
         "    sys.stdout.buffer.flush()\n"
     )
-    runner = Child("any", str(program))
+    return Child("any", str(program))
+
+
+def test_a_process_that_dies_or_hangs_is_an_error_and_starts_again(runner):
     assert runner.ask("word", 30) == "word"
     for what, message in (("die", "signal 6"), ("leave", "exit code 3")):
         with pytest.raises(RuntimeError, match=f"ended the process with {message}"):
@@ -214,17 +219,8 @@ def test_a_process_that_dies_or_hangs_is_an_error_and_starts_again(tmp_path):
     assert runner.ask("word", 30) == "word"
 
 
-def test_an_interrupted_request_is_not_answered_later(tmp_path, monkeypatch):
-    program = tmp_path / "echo.py"
-    program.write_text(
-        "import sys\n"
-        "while head := sys.stdin.buffer.read(8):\n"
-        "    body = sys.stdin.buffer.read(int.from_bytes(head, 'little'))\n"
-        "    sys.stdout.buffer.write(head + body)\n"
-        "    sys.stdout.buffer.flush()\n"
-    )
-    asked = Child("any", str(program))
-    assert asked.ask("before", 30) == "before"
+def test_an_interrupted_request_is_not_answered_later(runner, monkeypatch):
+    assert runner.ask("before", 30) == "before"
 
     def interrupted(stream):
         raise KeyboardInterrupt
@@ -232,5 +228,5 @@ def test_an_interrupted_request_is_not_answered_later(tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(child, "_received", interrupted)
         with pytest.raises(KeyboardInterrupt):
-            asked.ask("lost", 30)
-    assert asked.ask("after", 30) == "after"
+            runner.ask("lost", 30)
+    assert runner.ask("after", 30) == "after"
