@@ -143,7 +143,7 @@ def prune_low_magnitude(to_prune: Any, pruning_schedule: Any = None,
     )
 
 
-def strip_pruning(model: Any) -> Any:
+def strip_pruning(model: Any, *, activations: bool = False) -> Any:
     """Take the wrappers off: a plain Keras model with the sparse weights.
 
     Wrappers of `tfprune.quantize_aware` come off, too: the weights are the trained ones in float.
@@ -151,12 +151,16 @@ def strip_pruning(model: Any) -> Any:
     Args:
         model: a model, functional, Sequential or subclassed, or a layer. Subclassed models are
             changed in place. A model without wrappers is returned as it is.
+        activations: `djpq` has also learned how coarsely layers see what they read. False: they
+            read floats, since converters choose the types of activations by themselves. True:
+            plain operations clip and round it, so that the result computes what `model` does.
 
     Returns:
         A model that shares its layers, and so its weights, with `model`.
 
     Raises:
         TypeError: not a Keras object.
+        ValueError: a run of `djpq` is on; one layer of its model, or `activations` of a layer.
 
     Example:
         >>> import keras
@@ -166,7 +170,7 @@ def strip_pruning(model: Any) -> Any:
     """
     from tfprune.strip import strip
 
-    return strip(model, adapter_of(model))
+    return strip(model, adapter_of(model), activations)
 
 
 def load_model(path: str | Path, **kwargs: Any) -> Any:

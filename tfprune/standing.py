@@ -48,6 +48,11 @@ class Standing(Gate):
         """
 
     @abc.abstractmethod
+    def keep_rounding(self, model: Any, home: ModuleType) -> Any:
+        """The model, after `strip`, with plain operations for what the gate does to activations.
+        """
+
+    @abc.abstractmethod
     def notes(self, model: Any, home: ModuleType) -> dict[str, tuple[str, ...]]:
         """Texts for the report, by the name of the site; under "" of the whole model."""
 

@@ -11,11 +11,14 @@ from tfprune.settle import Settle
 from tfprune.standing import standing
 
 
-def strip(model: Any, home: ModuleType) -> Any:
+def strip(model: Any, home: ModuleType, activations: bool = False) -> Any:
     """The plain layer or model; see `tfprune.strip_pruning`."""
-    for gate in standing(model, home):
+    gates = standing(model, home)
+    for gate in gates:
         gate.strip(model, home)
     _apply_masks(model, home)
+    for gate in gates if activations else ():
+        model = gate.keep_rounding(model, home)
     if is_wrapped(model, home):
         return model.layer
     if not _holds_wrapper(model, home):

@@ -14,6 +14,8 @@ from tfprune.adapters.keras3 import replace_attribute
 
 KerasTensor = keras.src.backend.KerasTensor
 VARIABLES = (keras.Variable, tf.Variable)
+OPERATIONS = keras.ops
+"""Element-wise functions of symbolic tensors, under names that are the same in both Kerases."""
 
 
 def _ref(tensor: Any) -> Ref:
@@ -63,8 +65,9 @@ def new_input(layer: Any, shape: tuple[int | None, ...]) -> Any:
 
 def assembled(model: Any, inputs: list[Any], outputs: list[Any]) -> Any:
     """A model of the same class, as far as its constructor allows, around new tensors."""
-    inputs = keras.tree.pack_sequence_as(model._inputs_struct, inputs)
-    outputs = keras.tree.pack_sequence_as(model._outputs_struct, outputs)
+    inside = getattr(model, "_functional", None) or model
+    inputs = keras.tree.pack_sequence_as(inside._inputs_struct, inputs)
+    outputs = keras.tree.pack_sequence_as(inside._outputs_struct, outputs)
     usual = keras.src.models.functional.functional_like_constructor(type(model))
     return (type(model) if usual else keras.Model)(inputs, outputs, name=model.name)
 

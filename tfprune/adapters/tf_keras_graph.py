@@ -15,6 +15,8 @@ from tfprune.adapters.graphs import Call, Graph, Ref, calls_its_graph, leaves, m
 from tfprune.adapters.tf_keras import replace_attribute
 
 VARIABLES = (tf.Variable,)
+OPERATIONS = tf
+"""Element-wise functions of symbolic tensors, under names that are the same in both Kerases."""
 
 
 def _ref(tensor: Any) -> Ref:

@@ -25,8 +25,9 @@ def notes(model: Any, home: ModuleType) -> dict[str, tuple[str, ...]]:
         "pruning, with bits rounded up; layers that are not quantized are not counted"
     ]
     if price.gate.activations:
-        whole.append("the stripped model has quantized weights and float activations: only the "
-                     "wrapped one computes with the bits and ranges of the inputs given above")
+        whole.append("strip_pruning(model) has quantized weights and float activations; the "
+                     "wrapped model and strip_pruning(model, activations=True) compute with the "
+                     "bits and ranges of the inputs given above")
     whole += [f"{skip.name}: {skip.reason}" for skip in price.places.skipped]
     return {**held, "": tuple(whole)}
 

@@ -114,6 +114,12 @@ class Joint(Standing):
 
         before_strip(model, home)
 
+    def keep_rounding(self, model: Any, home: Any) -> Any:
+        """The model with the quantizers of activations as plain operations."""
+        from tfprune.joint.plain import rounding
+
+        return rounding(model, home)
+
     def notes(self, model: Any, home: Any) -> dict[str, tuple[str, ...]]:
         """Bits and ranges for the report, by the name of the site."""
         from tfprune.joint.notes import notes

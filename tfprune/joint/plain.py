@@ -1,0 +1,82 @@
+"""The model without wrappers that still rounds what its layers read."""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import Any
+
+from tfprune.adapters import graphs
+from tfprune.joint.core import Quantizer
+from tfprune.joint.insertion import wrapper_class
+
+
+def rounding(model: Any, home: ModuleType) -> Any:
+    """The same graph with plain operations in place of the quantizers of inputs.
+
+    Args:
+        model: wrapped for joint pruning and quantization, its gates folded. Layers are shared
+            with the result.
+        home: the adapter of its Keras.
+
+    Raises:
+        ValueError: a layer, not a model.
+    """
+    if not home.is_model(model):
+        raise ValueError(f"activations=True: {model.name!r} is one layer, and what it reads is "
+                         "rounded by operations before it: strip the model.")
+    return _Rounding(home).of(model)
+
+
+class _Rounding:
+    def __init__(self, home: ModuleType):
+        self.home = home
+        self.graphs = graphs.module_of(home)
+        self.wrapper = wrapper_class(home)
+        self.models: dict[int, Any] = {}
+
+    def of(self, model: Any) -> Any:
+        """A model that is used in several places is one model in the result, too."""
+        if id(model) not in self.models:
+            self.models[id(model)] = self._new(model)
+        return self.models[id(model)]
+
+    def _new(self, model: Any) -> Any:
+        graph = self.graphs.graph(model)
+        inputs = [self.graphs.new_input(layer, ref.shape)
+                  for layer, ref in zip(self.graphs.input_layers(model), graph.inputs)]
+        known = {ref.key: tensor for ref, tensor in zip(graph.inputs, inputs)}
+        for call in graph.calls:
+            results = graphs.leaves(self._called(call, known))
+            known.update((ref.key, one) for ref, one in zip(call.outputs, results))
+        return self.graphs.assembled(model, inputs, [known[ref.key] for ref in graph.outputs])
+
+    def _called(self, call: graphs.Call, known: dict[int, Any]) -> Any:
+        operation, core = call.operation, None
+        if isinstance(operation, self.wrapper):
+            operation, core = operation.layer, operation.core
+        elif self.home.is_model(operation):
+            operation = self.of(operation)
+
+        def given(ref: graphs.Ref) -> Any:
+            tensor = known[ref.key]
+            if core is None or core.inputs is None or not float(core.range.numpy()):
+                return tensor  # nothing to round, or the range has not been seen yet
+            return self._rounded(tensor, ref.dtype, core.inputs, float(core.range.numpy()))
+
+        args, kwargs = graphs.mapped((call.args, call.kwargs), graphs.Ref, given)
+        return operation(*args, **kwargs)
+
+    def _rounded(self, tensor: Any, dtype: str, quantizer: Quantizer, scale: float) -> Any:
+        """The operations of `tfprune.quantizers.quantize`, in the same order."""
+        ops = self.graphs.OPERATIONS
+        step, top, power, _ = (one.numpy() for one in quantizer.settings())
+        if dtype != "float32":
+            tensor = ops.cast(tensor, "float32")
+        if quantizer.gate.learn_power:
+            size = ops.minimum(ops.abs(tensor / scale), float(top))
+            levels = ops.round(size ** float(power) / float(step))
+            tensor = ops.sign(tensor) * (levels * float(step)) * scale
+        else:
+            step, top = float(step * scale), float(top * scale)
+            tensor = ops.round(ops.maximum(ops.minimum(tensor, top), -top) / step) * step
+        return tensor if dtype == "float32" else ops.cast(tensor, dtype)
