@@ -4,6 +4,8 @@ For every prunable group of models of many kinds: zero a channel wherever it is 
 shifted; separately, zero what reads it. Both must give the same outputs.
 """
 
+import importlib
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -138,11 +140,20 @@ def _channels_first(library):
     return library.Model(inputs, [flat, layers.Dense(2)(layers.GlobalMaxPooling2D(**first)(y))])
 
 
+def _scaled_sum(library):
+    layers, home = library.layers, f"{library.__name__}.src.applications.inception_resnet_v2"
+    inputs = library.Input((6, 6, 2))
+    x = layers.Conv2D(4, 1, name="first")(inputs)
+    y = layers.Conv2D(4, 1)(layers.Conv2D(3, 3, padding="same", activation="relu")(x))
+    x = layers.ReLU()(importlib.import_module(home).CustomScaleLayer(0.2)([x, y]))
+    return library.Model(inputs, layers.Dense(3)(layers.GlobalAveragePooling2D()(x)))
+
+
 MODELS = {"mobile": _mobile, "unet": _unet, "flat": _flat, "recurrent": _recurrent,
           "attention": _attention, "operations": _operations, "nested": _nested,
-          "channels_first": _channels_first}
+          "channels_first": _channels_first, "scaled_sum": _scaled_sum}
 PRUNABLE = {"mobile": 4, "unet": 4, "flat": 5, "recurrent": 7, "attention": 5,
-            "operations": 2, "nested": 4, "channels_first": 2}
+            "operations": 2, "nested": 4, "channels_first": 2, "scaled_sum": 2}
 
 
 def _data(model):

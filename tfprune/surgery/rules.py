@@ -66,6 +66,7 @@ RULES: dict[str, Rule] = {
     "Average": rules_shapes.merge,
     "Maximum": rules_shapes.merge,
     "Minimum": rules_shapes.merge,
+    "CustomScaleLayer": rules_shapes.merge,  # the scaled sums of InceptionResNetV2
     "Concatenate": rules_shapes.concatenate,
     # space
     "MaxPooling1D": rules_shapes.spatial,
