@@ -68,11 +68,12 @@ def test_a_float_file_computes_it_too(family, tmp_path):
     np.testing.assert_allclose(found, wrapped, rtol=1e-4, atol=1e-4)
 
 
-def test_in_half_precision():
-    policies = KERASES["keras"].mixed_precision
+@pytest.mark.parametrize("family", KERASES)
+def test_in_half_precision(family):
+    policies = KERASES[family].mixed_precision
     policies.set_global_policy("mixed_bfloat16")
     try:
-        model = trained("keras", residual("keras"), FEW_BITS)
+        model = trained(family, residual(family), FEW_BITS)
         wrapped = model.predict(data()[0], verbose=0)
         kept = tfprune.strip_pruning(model, activations=True)
         np.testing.assert_array_equal(kept.predict(data()[0], verbose=0), wrapped)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from dataclasses import dataclass
 from types import ModuleType
-from typing import Any, Callable, Iterator
+from typing import Any, Callable, Iterable, Iterator
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,11 @@ class Call:
     kwargs: dict[str, Any]
     outputs: tuple[Ref, ...]
 
+    @property
+    def reads(self) -> list[Ref]:
+        """The tensors that it is given, in their order."""
+        return [one for one in leaves((self.args, self.kwargs)) if isinstance(one, Ref)]
+
 
 @dataclass(frozen=True)
 class Graph:
@@ -35,6 +40,19 @@ class Graph:
     outputs: tuple[Ref, ...]
     calls: tuple[Call, ...]
     names: tuple[str, ...]
+
+    def replayed(self, given: Iterable[Any],
+                 results: Callable[[Call, dict[int, Any]], Iterable[Any]]) -> list[Any]:
+        """What stands for the outputs, if `given` stands for the inputs.
+
+        Args:
+            results: `results(call, known)` -> what stands for the outputs of a call; `known` holds
+                what stands for every tensor so far, by its key.
+        """
+        known = {ref.key: value for ref, value in zip(self.inputs, given)}
+        for call in self.calls:
+            known.update((ref.key, value) for ref, value in zip(call.outputs, results(call, known)))
+        return [known[ref.key] for ref in self.outputs]
 
 
 def mapped(structure: Any, kind: type | tuple[type, ...], convert: Callable[[Any], Any]) -> Any:

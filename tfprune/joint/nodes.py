@@ -111,21 +111,17 @@ def _run(model: Any, given: list[Node] | None, adapter: ModuleType,
             f"{model.name!r} is not built, or a subclassed model: joint pruning and quantization "
             "needs a functional or Sequential model, which shows how its layers are connected."
         )
-    if given is None:
-        given = [Node() for _ in graph.inputs]
-    known = {ref.key: node for ref, node in zip(graph.inputs, given)}
-    for call in graph.calls:
+
+    def results(call: graphs.Call, known: dict[int, Node]) -> list[Node]:
         operation = call.operation
         operation = operation.layer if adapter.is_wrapper(operation) else operation
-        sources = [known[one.key] for one in graphs.leaves((call.args, call.kwargs))
-                   if isinstance(one, graphs.Ref)]
+        sources = [known[one.key] for one in call.reads]
         if adapter.is_model(operation):
-            results = _run(operation, sources, adapter, found)
-        else:
-            node = Node(operation, home.operation_name(operation), sources)
-            for one in sources:
-                one.readers.append(node)
-            found.append(node)
-            results = [node] * len(call.outputs)
-        known.update((ref.key, node) for ref, node in zip(call.outputs, results))
-    return [known[ref.key] for ref in graph.outputs]
+            return _run(operation, sources, adapter, found)
+        node = Node(operation, home.operation_name(operation), sources)
+        for one in sources:
+            one.readers.append(node)
+        found.append(node)
+        return [node] * len(call.outputs)
+
+    return graph.replayed([Node() for _ in graph.inputs] if given is None else given, results)

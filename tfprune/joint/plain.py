@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from types import ModuleType
-from typing import Any
+from typing import Any, Iterator
 
 from tfprune.adapters import graphs
 from tfprune.joint.core import Quantizer
@@ -44,13 +44,9 @@ class _Rounding:
         graph = self.graphs.graph(model)
         inputs = [self.graphs.new_input(layer, ref.shape)
                   for layer, ref in zip(self.graphs.input_layers(model), graph.inputs)]
-        known = {ref.key: tensor for ref, tensor in zip(graph.inputs, inputs)}
-        for call in graph.calls:
-            results = graphs.leaves(self._called(call, known))
-            known.update((ref.key, one) for ref, one in zip(call.outputs, results))
-        return self.graphs.assembled(model, inputs, [known[ref.key] for ref in graph.outputs])
+        return self.graphs.assembled(model, inputs, graph.replayed(inputs, self._called))
 
-    def _called(self, call: graphs.Call, known: dict[int, Any]) -> Any:
+    def _called(self, call: graphs.Call, known: dict[int, Any]) -> Iterator[Any]:
         operation, core = call.operation, None
         if isinstance(operation, self.wrapper):
             operation, core = operation.layer, operation.core
@@ -64,7 +60,7 @@ class _Rounding:
             return self._rounded(tensor, ref.dtype, core.inputs, float(core.range.numpy()))
 
         args, kwargs = graphs.mapped((call.args, call.kwargs), graphs.Ref, given)
-        return operation(*args, **kwargs)
+        return graphs.leaves(operation(*args, **kwargs))
 
     def _rounded(self, tensor: Any, dtype: str, quantizer: Quantizer, scale: float) -> Any:
         """The operations of `tfprune.quantizers.quantize`, in the same order."""

@@ -69,13 +69,8 @@ class _Walk:
 
     def run(self, graph: graphs.Graph, given: list[Any]) -> list[Any]:
         """The layer that each output of a graph comes from untouched; None for anything else."""
-        known = {ref.key: layer for ref, layer in zip(graph.inputs, given)}
-        for call in graph.calls:
-            refs = [one for one in graphs.leaves((call.args, call.kwargs))
-                    if isinstance(one, graphs.Ref)]
-            results = self._call(call, [known.get(ref.key) for ref in refs])
-            known.update((ref.key, layer) for ref, layer in zip(call.outputs, results))
-        return [known.get(ref.key) for ref in graph.outputs]
+        return graph.replayed(given, lambda call, known: self._call(
+            call, [known[one.key] for one in call.reads]))
 
     def read(self, sources: list[Any], norm: Any) -> None:
         """Note what reads the outputs of layers: a normalization, or anything else."""

@@ -61,11 +61,7 @@ class Rebuild:
                   for layer, shape in zip(self.home.input_layers(model), self._inputs(model))]
         if self.home.is_sequence(model):
             return self.home.sequence(model, [*inputs, *map(self._copy, model.layers)])
-        known = {ref.key: tensor for ref, tensor in zip(graph.inputs, inputs)}
-        for call in graph.calls:
-            results = self._call(call, known)
-            known.update((ref.key, one) for ref, one in zip(call.outputs, results))
-        return self.home.assembled(model, inputs, [known[ref.key] for ref in graph.outputs])
+        return self.home.assembled(model, inputs, graph.replayed(inputs, self._call))
 
     def _inputs(self, model: Any) -> list[tuple]:
         calls = self.kept.survey.by_operation.get(id(model), ())

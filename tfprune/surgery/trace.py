@@ -103,16 +103,16 @@ class Tracer:
 
     def run(self, graph: graphs.Graph, inputs: list[Traced]) -> list[Traced]:
         """Walk through one graph, from its inputs to its outputs."""
-        known = {ref.key: value for ref, value in zip(graph.inputs, inputs)}
-        for call in graph.calls:
-            args, kwargs = (graphs.mapped(one, graphs.Ref, lambda ref: known[ref.key])
-                            for one in (call.args, _without_masks(call.kwargs)))
-            shapes = [ref.shape for ref in call.outputs]
-            results = self.apply(call.operation, args, kwargs, shapes)
-            if call.outputs:
-                self.calls.setdefault(call.outputs[0].key, []).append(self.history[-1])
-            known.update((ref.key, value) for ref, value in zip(call.outputs, results))
-        return [known[ref.key] for ref in graph.outputs]
+        return graph.replayed(inputs, self._call)
+
+    def _call(self, call: graphs.Call, known: dict[int, Traced]) -> list[Traced]:
+        args, kwargs = (graphs.mapped(one, graphs.Ref, lambda ref: known[ref.key])
+                        for one in (call.args, _without_masks(call.kwargs)))
+        shapes = [ref.shape for ref in call.outputs]
+        results = self.apply(call.operation, args, kwargs, shapes)
+        if call.outputs:
+            self.calls.setdefault(call.outputs[0].key, []).append(self.history[-1])
+        return results
 
     def apply(self, operation: Any, args: tuple, kwargs: dict, shapes: list) -> list[Traced]:
         """One call: the rule of its kind, or, if there is none, channels that must stay."""
