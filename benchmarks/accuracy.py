@@ -5,7 +5,7 @@
     python benchmarks/accuracy.py all        # whatever is missing; stop and start it at will
     python benchmarks/accuracy.py table
 
-`tfprune` is magnitude pruning, `dpf` what its name says, each with its settings below.
+`tfprune` is magnitude pruning, `dpf` and `st3` what their names say, each with its settings below.
 
 One process is one run is one JSON line in benchmarks/results/accuracy.jsonl. Settings are chosen
 with --held-out (train on the first 45,000 training images, judge by the last 5,000); the test
@@ -24,11 +24,13 @@ from ledger import Ledger, commands, run_each
 LEDGER = Ledger("accuracy")
 SEEDS = (0, 1, 2)
 SPARSITIES = (0.80, 0.90, 0.95)
-METHODS = ("dense", "tfmot", "tfprune", "dpf")
+METHODS = ("dense", "tfmot", "tfprune", "dpf", "st3")
 SETTINGS = {
     "tfprune": {"allocation": "global", "initial": 0.0, "begin": 0.0, "end": 0.5, "power": 3.0,
                 "frequency": 10},
     "dpf": {"allocation": "global", "initial": 0.0, "begin": 0.0, "end": 0.9, "power": 8.0,
+            "frequency": 4},
+    "st3": {"allocation": "global", "initial": 0.0, "begin": 0.0, "end": 0.9, "power": 8.0,
             "frequency": 4},
 }
 """What can be set for our methods, and what `all` runs."""

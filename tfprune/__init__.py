@@ -20,7 +20,7 @@ _HOMES = {
     "tfprune.batches": ("Data",),
     "tfprune.callbacks": ("PruningCallback",),
     "tfprune.gates": ("Course", "Decaying", "Drawn", "Fixed", "Gate", "Growing", "Moving",
-                      "Sampled"),
+                      "Sampled", "Soft"),
     "tfprune.joint.settings": ("Joint",),
     "tfprune.methods": ("Chances", "Draw", "Logits", "Method", "Rank", "Regrowth", "Score",
                         "Threshold", "get"),

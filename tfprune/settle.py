@@ -1,6 +1,7 @@
 """The one operation that runs after every optimizer step, for all sites at once.
 
-    W = kernel + hidden ;  M = mask(W) if a refresh is due ;  kernel <- W*M ;  hidden <- W*(1-M)
+    W = kernel + hidden ;  M = mask(W) if a refresh is due ;  kernel <- W*M, or what the gate makes
+    of it ;  hidden <- W - kernel
 
 So the forward pass sees W*M, and the model is sparse whenever anybody looks at it between two
 training steps. It compiles into the training step, also under XLA, in a loop of several steps and
@@ -86,8 +87,12 @@ class Settle:
         _everywhere(self._refresh_if_due, self._variables(), tf.convert_to_tensor(step))
 
     def apply(self) -> None:
-        """kernel <- W*M, hidden <- W*(1-M)."""
+        """kernel <- W*M, hidden <- W - kernel."""
         _everywhere(self._apply, self._variables())
+
+    def note_masks(self) -> None:
+        """Let the gate note what follows from masks that were just chosen."""
+        _everywhere(self._note_masks, self._variables())
 
     def _variables(self) -> list[tuple]:
         return [target.variables for target in self.targets]
@@ -115,23 +120,30 @@ class Settle:
             mask.assign(tf.cast(chosen, mask.dtype), read_value=False)
             if lowest is not None:
                 _note_threshold(lowest, weight, chosen)
+        self._note_masks(variables)
+
+    def _note_masks(self, variables):
+        for target, own in zip(self.targets, variables):
+            write_state(own[-1], self.method.gate.chosen(self.moment(target.site, own)))
 
     def progress(self, step):
         """Of the schedule; one of another library does not tell."""
         known = getattr(self.timetable, "progress", None)
         return tf.zeros([], tf.float64) if known is None else known(step)
 
-    def moment(self, site: Site, variables: tuple, step: tf.Tensor) -> Moment:
-        """What the gate sees of a site now, after `step` finished steps.
+    def moment(self, site: Site, variables: tuple, step: tf.Tensor | None = None) -> Moment:
+        """What the gate sees of a site now.
 
         Args:
             variables: the site's, in the order of `Target.variables`.
+            step: finished steps; None: outside of a step.
         """
         kernel, mask, hidden, _, state = variables
         held = read_state(mask, state)
         weight = self.method.gate.dense(_read(kernel), _read(hidden))
-        return Moment(site, self.method.rule.structure, weight, held["mask"], held, step,
-                      self.progress(step))
+        return Moment(site, self.method.rule.structure, weight,
+                      tf.cast(held["mask"], weight.dtype), held, step,
+                      0.0 if step is None else self.progress(step))
 
     def _open(self, variables, step):
         for target, own in zip(self.targets, variables):
@@ -143,12 +155,13 @@ class Settle:
             write_state(state, changes)
 
     def _apply(self, variables):
-        for kernel, mask, hidden, _, _ in variables:
-            weight = self.method.gate.dense(_read(kernel), _read(hidden))
-            kept = self.method.gate.rest(weight, tf.cast(mask, weight.dtype))
+        for target, own in zip(self.targets, variables):
+            kernel, _, hidden, _, _ = own
+            now = self.moment(target.site, own)
+            kept = self.method.gate.rest(now)
             kernel.assign(kept, read_value=False)
             if hidden is not None:
-                hidden.assign(weight - kept, read_value=False)
+                hidden.assign(now.weight - kept, read_value=False)
 
 
 def adopt(targets: Sequence[Target]) -> None:

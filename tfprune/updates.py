@@ -83,6 +83,7 @@ class Updates:
                     kernel.assign(value, read_value=False)
         for target, mask in zip(self.settle.targets, masks):
             target.mask.assign(tf.cast(mask, target.mask.dtype), read_value=False)
+        self.settle.note_masks()
         self._reached = sparsity
         self.settle.apply()
 

@@ -54,6 +54,7 @@ EXAMPLES = {
     gates.Fixed: [gates.Fixed(straight_through=True)],
     gates.Decaying: [gates.Decaying(0.5)],
     gates.Sampled: [gates.Sampled(3)],
+    gates.Soft: [gates.Soft()],
     gates.Course: [gates.Course(1.0, 2.0, 0.5)],
     gates.Drawn: [gates.Drawn(gates.Course(2.0, 1.0), gates.Course(0.0, 1e-3), 0.01, 8, seed=3,
                               turn=100, noise=gates.Course(2.0, 0.5))],

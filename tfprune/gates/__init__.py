@@ -8,6 +8,7 @@ from tfprune.gates.fixed import Fixed
 from tfprune.gates.growing import Growing
 from tfprune.gates.moving import Moving
 from tfprune.gates.sampled import Sampled
+from tfprune.gates.soft import Soft
 
 __all__ = ["Course", "Decaying", "Drawn", "Fixed", "Gate", "Growing", "Moment", "Moving",
-           "Sampled"]
+           "Sampled", "Soft"]

@@ -31,7 +31,8 @@ class Moment:
         weight: W, dense, before the optimizer changes it.
         mask: at rest, 1 = keep, shape and dtype of the weight.
         state: name -> tensor, the numbers that the method keeps for this site.
-        step: finished steps, a scalar tensor.
+        step: finished steps, a scalar tensor; None in `chosen` and `rest`, which also run outside
+            of a step.
         progress: of the schedule, 0 at its first update and 1 at its last, a scalar tensor; 0
             throughout where it has no last one, or does not tell.
     """
@@ -41,7 +42,7 @@ class Moment:
     weight: Any
     mask: Any
     state: dict[str, Any]
-    step: Any
+    step: Any = None
     progress: Any = 0.0
 
     def draws(self, seed: int) -> Any:
@@ -58,7 +59,7 @@ class Gate(abc.ABC):
         kernel <- open(W) ; hidden <- W - kernel                       if the gate `opens`
         forward pass and gradient at the kernel
         gradient <- learn(gradient), then the optimizer's own update, where the entries `moves`
-        kernel <- rest(W, M) ; hidden <- W - kernel                    settle, for all gates
+        kernel <- rest(W) ; hidden <- W - kernel                       settle, for all gates
 
     A gate that does not act leaves the optimizer alone, and needs nothing before the step.
 
@@ -91,9 +92,13 @@ class Gate(abc.ABC):
         """The numbers that it keeps for a site beside the weights: name -> first value."""
         return {}
 
-    def rest(self, weight: Any, mask: Any) -> Any:
+    def chosen(self, now: Moment) -> Changes:
+        """What of the state follows from a mask that has just been chosen."""
+        return {}
+
+    def rest(self, now: Moment) -> Any:
         """What the kernel holds between two steps, and for good at the end: W*M."""
-        return weight * mask
+        return now.weight * now.mask
 
     def open(self, now: Moment) -> tuple[Any, Changes]:
         """(what the forward pass sees, changed state), before the step."""

@@ -38,6 +38,7 @@ from tfprune.methods.sipp import sipp
 from tfprune.methods.snip import snip
 from tfprune.methods.spp import spp
 from tfprune.methods.srste import srste
+from tfprune.methods.st3 import st3
 from tfprune.methods.synflow import synflow
 from tfprune.methods.taylor import taylor, taylor_second_order
 from tfprune.methods.thresholds import Threshold
@@ -63,6 +64,7 @@ REGISTRY: dict[str, Method] = {
     "djpq": djpq,
     "dpf": dpf,
     "srste": srste,
+    "st3": st3,
     "spp": spp,
     "dpp": dpp,
     "movement": movement,

@@ -41,6 +41,9 @@ class Structure(abc.ABC):
     within: ClassVar[int | None] = None
     """None: all of a kept group stays. n: the n highest of its candidates, which `reduce` gives."""
 
+    overlaps: ClassVar[bool] = False
+    """Whether candidates share entries: patterns do."""
+
     balanced = False  # a field of those that can keep equally many groups in every filter
     coupled = False  # a field of Filter: whether groups of several sites are chosen as one
     pooling = None  # a field of those whose groups have several entries: how scores are pooled

@@ -1,7 +1,7 @@
 """Patterns: every 3x3 kernel keeps one of a few shapes of its positions."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -50,6 +50,8 @@ class Pattern(Structure):
            [1, 1, 1],
            [0, 1, 0]])
     """
+
+    overlaps: ClassVar[bool] = True
 
     library: tuple[tuple[int, ...], ...] = patterns.FOUR_OF_NINE
     connectivity: bool = False

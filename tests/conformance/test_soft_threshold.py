@@ -1,0 +1,127 @@
+"""The gate that shrinks what it keeps: by hand, in a whole run, and what always holds."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tiny_models import KERASES, arrays, cnn, compiled, fit
+
+import tfprune
+from tfprune import layouts
+from tfprune.gates import Moment, Soft
+from tfprune.sites import Site
+from tfprune.structures import Block, Element, Filter, NofM, Pattern
+
+WEIGHT = np.array([[4, -1, 0], [-2, 3, 1], [.5, -6, 2], [-3, 0, -8]], np.float32)
+
+
+def shown(weight, mask, structure):
+    """What rests in the kernel after these masks were chosen, and the cuts."""
+    site = Site("d/kernel", weight.shape, layouts.DENSE, "d")
+    if weight.ndim == 4:
+        site = Site("c/kernel", weight.shape, layouts.conv(2), "c")
+    gate = Soft()
+    now = Moment(site, structure, tf.constant(weight), tf.constant(mask.astype("float32")),
+                 {name: tf.constant(one) for name, one in gate.state(site, structure).items()})
+    chosen = gate.chosen(now)
+    after = Moment(site, structure, now.weight, now.mask, {**now.state, **chosen})
+    cut = chosen["cut"].numpy().ravel() if chosen else None
+    return gate.rest(after).numpy(), cut
+
+
+def test_single_weights_by_hand():
+    kept, cut = shown(WEIGHT, np.abs(WEIGHT) > 2, Element())
+    assert cut == [2]
+    np.testing.assert_array_equal(kept, [[2, 0, 0], [0, 1, 0], [0, -4, 0], [-1, 0, -6]])
+
+
+def test_the_rows_of_two_of_four_have_a_threshold_each():
+    mask = np.array([[1, 0, 0], [0, 1, 0], [0, 1, 1], [1, 0, 1]])
+    kept, cut = shown(WEIGHT, mask, NofM(2, 4))
+    assert cut.tolist() == [2, 1, 1]  # down each column
+    np.testing.assert_array_equal(kept, [[2, 0, 0], [0, 2, 0], [0, -5, 1], [-1, 0, -7]])
+
+
+def test_filters_shrink_as_a_whole():
+    mask = np.array([[1, 1, 0]] * 4)  # means of magnitudes: 2.375, 2.5, 2.75
+    kept, cut = shown(WEIGHT, mask, Filter())
+    assert cut == [2.375]  # not above the smallest that is kept, whatever was pruned
+    np.testing.assert_allclose(kept, WEIGHT * [0, 1 - 2.375 / 2.5, 0], rtol=1e-6)
+    blocks = np.repeat([[1, 1, 0], [1, 1, 1]], 2, axis=0)
+    kept, cut = shown(WEIGHT, blocks, Block(1, 2))
+    assert cut == [.5]
+    np.testing.assert_allclose(kept[:, 0], WEIGHT[:, 0] * [5 / 6, 5 / 6, 5 / 7, 5 / 7], rtol=1e-6)
+
+
+def test_patterns_are_masked_without_shrinking():
+    weight = np.random.default_rng(0).normal(size=(3, 3, 2, 2)).astype("float32")
+    mask = np.zeros((3, 3, 2, 2))
+    mask[:2, :2] = 1
+    kept, cut = shown(weight, mask, Pattern())
+    assert cut is None
+    np.testing.assert_array_equal(kept, weight * mask)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(1, 40), st.integers(1, 12),
+       st.sampled_from([Element(), Filter(), Block(2, 3), NofM(1, 3)]))
+def test_what_is_kept_shrinks_and_keeps_its_sign(seed, rows, columns, structure):
+    draw = np.random.default_rng(seed)
+    weight = draw.normal(size=(rows, columns)).astype("float32")
+    scores = structure.reduce(np.abs(weight), layouts.DENSE)
+    if structure.fixed:
+        keep = structure.complete(np.ones(len(scores), bool), scores)
+    else:
+        keep = np.argsort(np.argsort(-scores)) < draw.integers(1, scores.size + 1)
+    mask = structure.expand(keep, weight.shape, layouts.DENSE)
+    kept, cut = shown(weight, mask, structure)
+    assert (cut >= 0).all() and not kept[~mask].any()
+    assert (np.abs(kept) <= np.abs(weight)).all() and (kept * weight >= 0).all()
+    if mask.all():
+        np.testing.assert_array_equal(kept, weight)
+
+
+@pytest.mark.parametrize("family", KERASES)
+def test_a_run_ends_with_shrunk_weights(family):
+    model, path = compiled(cnn(family), family), []
+
+    class Watch(KERASES[family].callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            path.append([np.count_nonzero(arrays(one)[0]) for one in callback.driver.targets])
+
+    callback = tfprune.PruningCallback("st3", schedule=tfprune.Polynomial(.6, end=1., frequency=1))
+    fit(model, callback, Watch())
+    sizes = sum(target.kernel.shape.num_elements() for target in callback.driver.targets)
+    whole = np.concatenate([(kernel + hidden).ravel() for kernel, _, hidden in
+                            map(arrays, callback.driver.targets)])
+    lowest = np.sort(np.abs(whole))[sizes - round(sizes * .4) - 1]  # the largest that is pruned
+    for target in callback.driver.targets:
+        kernel, mask, hidden = arrays(target)
+        weight, cut = kernel + hidden, float(target.state["cut"].numpy().item())
+        np.testing.assert_allclose(kernel, np.sign(weight) * np.maximum(np.abs(weight) - cut, 0)
+                                   * mask, atol=1e-6)
+        assert cut <= lowest + 1e-6 and np.count_nonzero(kernel) == mask.sum()
+    assert sum(path[-1]) == round(sizes * .4)
+    stripped = tfprune.strip_pruning(model)
+    np.testing.assert_array_equal(stripped.get_layer("hidden").get_weights()[0],
+                                  arrays(callback.driver.targets[1])[0])
+
+
+def test_three_steps_by_hand():
+    """A = diag(1, 4, .5), b = 1, w = (.1, .5, .9), a third pruned: three steps of
+    w -= lr g(S(w)), t = .1."""
+    curvature = tf.constant([[1.0], [4.0], [0.5]])
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1, use_bias=False)])
+    model.set_weights([np.array([[.1], [.5], [.9]], np.float32)])
+    model.compile(keras.optimizers.SGD(0.1), lambda _, y: 3 * (curvature * y * y / 2 - y))
+    callback = tfprune.PruningCallback(
+        tfprune.get("dpf", gate=Soft(), schedule=tfprune.OneShot(1 / 3)))
+    model.fit(np.eye(3), np.zeros((3, 1)), batch_size=3, epochs=3, verbose=0, shuffle=False,
+              callbacks=[callback])
+    kernel, mask, hidden = arrays(callback.driver.targets[0])
+    assert mask.ravel().tolist() == [False, True, True]
+    # s = (0, .4, .8): s -= .1 (A s - 1): .4 -> .34 -> .304 -> .2824; .8 -> .86 -> .917 -> .97115
+    np.testing.assert_allclose(kernel.ravel(), [0, .2824, .97115], rtol=1e-5)
+    np.testing.assert_allclose((kernel + hidden).ravel(), [.4, .3824, 1.07115], rtol=1e-5)

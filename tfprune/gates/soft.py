@@ -1,0 +1,76 @@
+"""The gate that shrinks what it keeps, so that nothing jumps when the mask changes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tfprune.configs import register
+from tfprune.gates.base import Gate
+
+
+@register
+@dataclass(frozen=True)
+class Soft(Gate):
+    """A soft threshold, y = f(x; S(W)), with the gradient taken at S(W) applied to W in full.
+
+        S(W) = W - clip(W, -t, t) for single weights,  W max(0, 1 - t / s) for groups of score s
+
+    s is the pooled magnitude of a group, t the largest s of what is pruned when masks are chosen,
+    one for each site (for each row of `NofM` and `Rows`), and never above the smallest s that is
+    kept. So a weight that is about to be pruned is small already, and one that returns begins
+    small. Between two choices of masks, and after the last one, t stays: a kept weight that falls
+    below it is a zero more than was asked for. Overlapping candidates (`Pattern`) are masked
+    without shrinking. An optimizer's decoupled weight decay acts on the kernel only.
+
+    Paper: A. Vanderschueren, C. De Vleeschouwer, "Are Straight-Through gradients and
+    Soft-Thresholding all you need for Sparse Training?", 2022, arXiv 2212.01076.
+
+    Example:
+        >>> Soft().hides
+        True
+    """
+
+    @property
+    def hides(self) -> bool:
+        return True
+
+    def state(self, site, structure):
+        if structure.overlaps:
+            return {}
+        rows = _rows(np.zeros(site.shape, np.float32), site, structure).shape[0]
+        return {"cut": np.zeros((rows, 1), np.float32)}
+
+    def chosen(self, now):
+        if now.structure.overlaps:
+            return {}
+        size = _rows(tf.abs(now.weight), now.site, now.structure)
+        kept = _rows(now.mask, now.site, now.structure) > 0
+        pruned = tf.reduce_max(tf.where(kept, tf.zeros_like(size), size), 1, keepdims=True)
+        least = tf.reduce_min(tf.where(kept, size, size.dtype.max), 1, keepdims=True)
+        return {"cut": tf.maximum(tf.minimum(pruned, least), 0)}
+
+    def rest(self, now):
+        if now.structure.overlaps:
+            return now.weight * now.mask
+        site, structure = now.site, now.structure
+        whole = structure.pooling is not None
+        rows = _rows(tf.abs(now.weight) if whole else now.weight, site, structure)
+        cut = tf.cast(now.state["cut"], rows.dtype)
+        if whole:
+            shrunk = tf.nn.relu(1 - tf.math.divide_no_nan(cut, rows))
+        else:
+            shrunk = rows - tf.clip_by_value(rows, -cut, cut)
+        entries = structure.expand(
+            structure.of_rows(shrunk, site.shape, site.layout), site.shape, site.layout)
+        entries = tf.cast(entries, now.weight.dtype)
+        return (now.weight * entries if whole else entries) * now.mask
+
+
+def _rows(values: Any, site: Any, structure: Any) -> Any:
+    """Of entries -> of groups or of candidates, [rows, n]: those of a row compete."""
+    grouped = structure.reduce(values, site.layout)
+    return structure.in_rows(grouped, site.shape, site.layout)
