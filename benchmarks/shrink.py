@@ -12,8 +12,8 @@ are zero wherever they are made, scaled and shifted. The deviation is the larges
 the outputs relative to the largest output (`between_examples` is how far the outputs of two
 inputs differ). Where float32 deviates by more than 1e-4, the same is done in float64: random
 networks can amplify rounding. `rounding` says how much: by how far the masked model's own outputs
-move when its inputs are rounded otherwise. The prunable share is that of the multiply-accumulates which prunable
-channels take part in. Seconds are those of `channel_groups` and of `shrink`.
+move when its inputs are rounded otherwise. The prunable share is that of the multiply-accumulates
+which prunable channels take part in. Seconds are those of `channel_groups` and of `shrink`.
 """
 
 import importlib
