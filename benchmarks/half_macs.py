@@ -8,7 +8,8 @@
 `tfprune.shrink_to(model, Budget(macs=0.5), score)` at once, then the reference recipe. `uniform`
 takes the same share of every group's channels: with fresh weights it is the ResNet-8 of a smaller
 width. `dense` is the whole network. Bytes are those of the int8 file; milliseconds its latency in
-LiteRT on this machine, one thread, and that of the float32 file. One process is one run is one
+LiteRT on this machine, one thread, and that of the float32 file: run the lines of `--epochs 0`,
+which are not trained, on a machine that does nothing else. One process is one run is one
 JSON line in benchmarks/results/half_macs.jsonl.
 """
 
@@ -64,7 +65,7 @@ def run(options: argparse.Namespace) -> dict:
     if options.scratch:
         model = tfprune.reinitialize(model, seed=0)
     at_once = None if options.scratch else round(recipe.accuracy(model, split), 3)
-    _, seconds = recipe.fit(model, split, options.epochs)
+    seconds = recipe.fit(model, split, options.epochs)[1] if options.epochs else 0.0
     return {
         **_identity(options.score, options.scratch, options.epochs),
         "accuracy": round(recipe.accuracy(model, split), 3), "at_once": at_once, "macs": macs,

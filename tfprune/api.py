@@ -153,14 +153,16 @@ def strip_pruning(model: Any, *, activations: bool = False) -> Any:
             changed in place. A model without wrappers is returned as it is.
         activations: `djpq` has also learned how coarsely layers see what they read. False: they
             read floats, since converters choose the types of activations by themselves. True:
-            plain operations clip and round it, so that the result computes what `model` does.
+            plain operations clip and round it, so that the result computes what `model` does. They
+            have no gradients: nothing is learned through them.
 
     Returns:
         A model that shares its layers, and so its weights, with `model`.
 
     Raises:
         TypeError: not a Keras object.
-        ValueError: a run of `djpq` is on; one layer of its model, or `activations` of a layer.
+        ValueError: a run of `djpq` is on; one layer of its model; `activations` of a layer, of a
+            model without a graph, or, in tf_keras, of what a Keras mask belongs to.
 
     Example:
         >>> import keras

@@ -87,7 +87,7 @@ class Settle:
         _everywhere(self._refresh_if_due, self._variables(), tf.convert_to_tensor(step))
 
     def apply(self) -> None:
-        """kernel <- W*M, hidden <- W - kernel."""
+        """kernel <- what rests of W, hidden <- W - kernel."""
         _everywhere(self._apply, self._variables())
 
     def note_masks(self) -> None:

@@ -47,8 +47,11 @@ def test_the_rows_of_two_of_four_have_a_threshold_each():
 def test_filters_shrink_as_a_whole():
     mask = np.array([[1, 1, 0]] * 4)  # means of magnitudes: 2.375, 2.5, 2.75
     kept, cut = shown(WEIGHT, mask, Filter())
-    assert cut == [2.375]  # not above the smallest that is kept, whatever was pruned
-    np.testing.assert_allclose(kept, WEIGHT * [0, 1 - 2.375 / 2.5, 0], rtol=1e-6)
+    assert cut == [0]  # what is pruned is larger than what is kept
+    np.testing.assert_array_equal(kept, WEIGHT * mask)
+    kept, cut = shown(WEIGHT, np.array([[0, 0, 1]] * 4), Filter())
+    assert cut == [2.5]
+    np.testing.assert_allclose(kept, WEIGHT * [0, 0, 1 - 2.5 / 2.75], rtol=1e-6)
     blocks = np.repeat([[1, 1, 0], [1, 1, 1]], 2, axis=0)
     kept, cut = shown(WEIGHT, blocks, Block(1, 2))
     assert cut == [.5]
@@ -66,11 +69,12 @@ def test_patterns_are_masked_without_shrinking():
 
 @settings(max_examples=50, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.integers(1, 40), st.integers(1, 12),
-       st.sampled_from([Element(), Filter(), Block(2, 3), NofM(1, 3)]))
-def test_what_is_kept_shrinks_and_keeps_its_sign(seed, rows, columns, structure):
+       st.sampled_from([Element(), Filter(), Block(2, 3), NofM(1, 3)]), st.booleans())
+def test_what_is_kept_shrinks_and_keeps_its_sign(seed, rows, columns, structure, by_size):
     draw = np.random.default_rng(seed)
     weight = draw.normal(size=(rows, columns)).astype("float32")
-    scores = structure.reduce(np.abs(weight), layouts.DENSE)
+    scores = structure.reduce(np.abs(weight if by_size else draw.normal(size=weight.shape)),
+                              layouts.DENSE)
     if structure.fixed:
         keep = structure.complete(np.ones(len(scores), bool), scores)
     else:
@@ -79,6 +83,8 @@ def test_what_is_kept_shrinks_and_keeps_its_sign(seed, rows, columns, structure)
     kept, cut = shown(weight, mask, structure)
     assert (cut >= 0).all() and not kept[~mask].any()
     assert (np.abs(kept) <= np.abs(weight)).all() and (kept * weight >= 0).all()
+    ties = np.unique(np.abs(weight)).size < weight.size
+    assert ties or (kept[mask] != 0).all()
     if mask.all():
         np.testing.assert_array_equal(kept, weight)
 

@@ -68,12 +68,16 @@ def test_a_float_file_computes_it_too(family, tmp_path):
     np.testing.assert_allclose(found, wrapped, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("family", KERASES)
-def test_in_half_precision(family):
+MILD = tfprune.Joint(bops=.1, rate=1.0)
+
+
+@pytest.mark.parametrize("family, gate", [(one, gate) for one in KERASES
+                                          for gate in (FEW_BITS, MILD)])
+def test_in_half_precision(family, gate):
     policies = KERASES[family].mixed_precision
     policies.set_global_policy("mixed_bfloat16")
     try:
-        model = trained(family, residual(family), FEW_BITS)
+        model = trained(family, residual(family), gate)
         wrapped = model.predict(data()[0], verbose=0)
         kept = tfprune.strip_pruning(model, activations=True)
         np.testing.assert_array_equal(kept.predict(data()[0], verbose=0), wrapped)
@@ -94,6 +98,46 @@ def test_what_has_no_quantizers_stays_as_it_is(family):
 @pytest.mark.parametrize("family", KERASES)
 def test_one_layer_is_refused(family):
     model = trained(family, plain(family), STRONG)
-    with pytest.raises(ValueError, match="strip the model"):
+    with pytest.raises(ValueError, match="has no graph.*strip the functional"):
         tfprune.strip_pruning(model.layers[-1], activations=True)
     assert set(cores(model)) == {"conv", "logits"}
+
+
+def tokens(family):
+    """Seven tokens, the last three of which are padding."""
+    library = KERASES[family]
+    layers = library.layers
+    inputs = library.Input((7,), dtype="int32")
+    x = layers.Dense(4, name="first")(layers.Embedding(9, 4, mask_zero=True)(inputs))
+    x = layers.GlobalAveragePooling1D()(layers.Dense(4, name="second")(x))
+    return with_weights(library.Model(inputs, layers.Dense(3, name="logits")(x)))
+
+
+@pytest.mark.parametrize("family", KERASES)
+def test_masks_are_kept_or_it_is_refused(family):
+    model = compiled(prune(tokens(family)), family)
+    images = np.array([[1, 2, 3, 4, 0, 0, 0], [5, 6, 7, 8, 0, 0, 0]] * 12, np.int32)
+    model.fit(images, data()[1], epochs=2, verbose=0, callbacks=[tfprune.PruningCallback()])
+    wrapped = model.predict(images, verbose=0)
+    if family == "tf_keras":
+        with pytest.raises(ValueError, match="first.*Evaluate the wrapped model"):
+            tfprune.strip_pruning(model, activations=True)
+        return
+    kept = tfprune.strip_pruning(model, activations=True)
+    np.testing.assert_allclose(kept.predict(images, verbose=0), wrapped, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("family", KERASES)
+def test_a_model_without_a_graph_is_refused(family):
+    class Outer(KERASES[family].Model):
+        def __init__(self, net):
+            super().__init__()
+            self.net = net
+
+        def call(self, inputs):
+            return self.net(inputs)
+
+    outer = Outer(trained(family, plain(family), STRONG))
+    outer(data()[0])
+    with pytest.raises(ValueError, match="has no graph.*functional or Sequential"):
+        tfprune.strip_pruning(outer, activations=True)

@@ -72,6 +72,12 @@ def assembled(model: Any, inputs: list[Any], outputs: list[Any]) -> Any:
     return (type(model) if usual else keras.Model)(inputs, outputs, name=model.name)
 
 
+def loses_mask(tensor: Any) -> bool:
+    """Whether a Keras mask belongs to a symbolic tensor that `OPERATIONS` would not hand on: in a
+    graph of Keras 3 masks are arguments of the calls that need them."""
+    return False
+
+
 def is_sequence(model: Any) -> bool:
     return isinstance(model, keras.Sequential)
 

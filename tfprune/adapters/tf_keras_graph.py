@@ -70,6 +70,11 @@ def assembled(model: Any, inputs: list[Any], outputs: list[Any]) -> Any:
     return (type(model) if usual else tf_keras.Model)(inputs, outputs, name=model.name)
 
 
+def loses_mask(tensor: Any) -> bool:
+    """Whether a Keras mask belongs to a symbolic tensor that `OPERATIONS` would not hand on."""
+    return getattr(tensor, "_keras_mask", None) is not None
+
+
 def is_sequence(model: Any) -> bool:
     return isinstance(model, tf_keras.Sequential)
 

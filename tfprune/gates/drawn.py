@@ -107,8 +107,8 @@ class Drawn(Gate):
             "second_moment": np.zeros((rows, length), np.float32),
         }
 
-    def rest(self, weight, mask):
-        return self._shown(weight, tf.not_equal(mask, 0))
+    def rest(self, now):
+        return self._shown(now.weight, tf.not_equal(now.mask, 0))
 
     def open(self, now):
         if "logits" not in now.state:

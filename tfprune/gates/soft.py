@@ -19,12 +19,13 @@ class Soft(Gate):
 
         S(W) = W - clip(W, -t, t) for single weights,  W max(0, 1 - t / s) for groups of score s
 
-    s is the pooled magnitude of a group, t the largest s of what is pruned when masks are chosen,
-    one for each site (for each row of `NofM` and `Rows`), and never above the smallest s that is
-    kept. So a weight that is about to be pruned is small already, and one that returns begins
-    small. Between two choices of masks, and after the last one, t stays: a kept weight that falls
-    below it is a zero more than was asked for. Overlapping candidates (`Pattern`) are masked
-    without shrinking. An optimizer's decoupled weight decay acts on the kernel only.
+    s is the pooled magnitude of a group. When masks are chosen, t becomes the largest s below the
+    smallest that is kept: by magnitude the largest of what is pruned, by another score 0 at worst.
+    There is one t for each site, or for each row where rows keep equally many. So a weight that is
+    about to be pruned is small already, and one that returns begins small. Between two choices of
+    masks, and after the last one, t stays: a kept weight that falls below it then is a zero more
+    than was asked for. Overlapping candidates (`Pattern`) are masked without shrinking. An
+    optimizer's decoupled weight decay acts on the kernel only.
 
     Paper: A. Vanderschueren, C. De Vleeschouwer, "Are Straight-Through gradients and
     Soft-Thresholding all you need for Sparse Training?", 2022, arXiv 2212.01076.
@@ -45,17 +46,17 @@ class Soft(Gate):
         return {"cut": np.zeros((rows, 1), np.float32)}
 
     def chosen(self, now):
-        if now.structure.overlaps:
+        if "cut" not in now.state:
             return {}
         size = _rows(tf.abs(now.weight), now.site, now.structure)
         kept = _rows(now.mask, now.site, now.structure) > 0
-        pruned = tf.reduce_max(tf.where(kept, tf.zeros_like(size), size), 1, keepdims=True)
         least = tf.reduce_min(tf.where(kept, size, size.dtype.max), 1, keepdims=True)
-        return {"cut": tf.maximum(tf.minimum(pruned, least), 0)}
+        below = tf.where(size < least, size, tf.zeros_like(size))
+        return {"cut": tf.maximum(tf.reduce_max(below, 1, keepdims=True), 0)}
 
     def rest(self, now):
-        if now.structure.overlaps:
-            return now.weight * now.mask
+        if "cut" not in now.state:
+            return super().rest(now)
         site, structure = now.site, now.structure
         whole = structure.pooling is not None
         rows = _rows(tf.abs(now.weight) if whole else now.weight, site, structure)

@@ -19,11 +19,12 @@ def rounding(model: Any, home: ModuleType) -> Any:
         home: the adapter of its Keras.
 
     Raises:
-        ValueError: a layer, not a model.
+        ValueError: a layer, or a model without a graph; Keras masks that would be lost.
     """
-    if not home.is_model(model):
-        raise ValueError(f"activations=True: {model.name!r} is one layer, and what it reads is "
-                         "rounded by operations before it: strip the model.")
+    if not (home.is_model(model) and home.has_graph(model)):
+        raise ValueError(f"activations=True: {model.name!r} has no graph, and what layers read is "
+                         "rounded by operations before them: strip the functional or Sequential "
+                         "model that it was wrapped as.")
     return _Rounding(home).of(model)
 
 
@@ -57,7 +58,14 @@ class _Rounding:
             tensor = known[ref.key]
             if core is None or core.inputs is None or not float(core.range.numpy()):
                 return tensor  # nothing to round, or the range has not been seen yet
-            return self._rounded(tensor, ref.dtype, core.inputs, float(core.range.numpy()))
+            if self.graphs.loses_mask(tensor):
+                raise ValueError(
+                    f"activations=True: {operation.name!r} reads what a Keras mask belongs to "
+                    "(Embedding(mask_zero=True), Masking), which tf_keras does not hand on through "
+                    "plain operations. Evaluate the wrapped model instead.")
+            dtype = operation.compute_dtype  # in which the quantizer sees what the layer reads
+            tensor = tensor if ref.dtype == dtype else self.graphs.OPERATIONS.cast(tensor, dtype)
+            return self._rounded(tensor, dtype, core.inputs, float(core.range.numpy()))
 
         args, kwargs = graphs.mapped((call.args, call.kwargs), graphs.Ref, given)
         return graphs.leaves(operation(*args, **kwargs))

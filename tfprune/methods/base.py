@@ -117,7 +117,7 @@ class Rank:
         if self.structure.fixed is not None and not self.allocation.accepts_fixed:
             raise ValueError(
                 f"{self.structure} keeps a fixed number in every group, so it takes only "
-                f"Uniform(), got {self.allocation}. Leave `allocation` out."
+                f"Uniform(), got {self.allocation}: pass allocation=Uniform()."
             )
 
     def refusal(self, structure: Structure) -> str | None:
