@@ -1,7 +1,7 @@
 """What every gate promises: how a mask acts on a weight during training.
 
-The kernel is sparse at rest: between two training steps it holds W*M (`Gate.rest`). What a gate
-wants to keep of the pruned weights it keeps in a second variable, `hidden`, so that
+The kernel is sparse at rest: between two training steps it holds W*M, or what `Gate.rest` makes of
+it. What a gate wants to keep besides it keeps in a second variable, `hidden`, so that
 W = kernel + hidden always.
 """
 
