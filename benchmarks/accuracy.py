@@ -25,13 +25,13 @@ LEDGER = Ledger("accuracy")
 SEEDS = (0, 1, 2)
 SPARSITIES = (0.80, 0.90, 0.95)
 METHODS = ("dense", "tfmot", "tfprune", "dpf", "st3")
+LATE = {"allocation": "global", "initial": 0.0, "begin": 0.0, "end": 0.9, "power": 8.0,
+        "frequency": 4}
 SETTINGS = {
     "tfprune": {"allocation": "global", "initial": 0.0, "begin": 0.0, "end": 0.5, "power": 3.0,
                 "frequency": 10},
-    "dpf": {"allocation": "global", "initial": 0.0, "begin": 0.0, "end": 0.9, "power": 8.0,
-            "frequency": 4},
-    "st3": {"allocation": "global", "initial": 0.0, "begin": 0.0, "end": 0.9, "power": 8.0,
-            "frequency": 4},
+    "dpf": LATE,
+    "st3": LATE,
 }
 """What can be set for our methods, and what `all` runs."""
 PACKAGES = ("tensorflow", "tf-keras", "tensorflow-model-optimization", "numpy")

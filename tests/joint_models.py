@@ -1,7 +1,7 @@
 """A tiny residual model for joint pruning and quantization, in both Kerases."""
 
 import numpy as np
-from tiny_models import KERASES, with_weights
+from tiny_models import KERASES, compiled, fit, with_weights
 
 import tfprune
 from tfprune.adapters import adapter_of
@@ -40,6 +40,25 @@ def plain(family):
 
 def prune(model, gate=STRONG):
     return tfprune.prune(model, tfprune.get("djpq", gate=gate))
+
+
+def trained(family, model, epochs=4, gate=STRONG, **settings):
+    """(the wrapped model after a run, its callback, its history)."""
+    KERASES[family].utils.set_random_seed(3)
+    model = compiled(prune(model, gate), family, KERASES[family].optimizers.Adam(.01), **settings)
+    callback = tfprune.PruningCallback()
+    history = fit(model, callback, epochs=epochs).history
+    return model, callback, history
+
+
+def in_half(family, action):
+    """What an action gives under mixed precision."""
+    policies = KERASES[family].mixed_precision
+    policies.set_global_policy("mixed_bfloat16")
+    try:
+        return action()
+    finally:
+        policies.set_global_policy("float32")
 
 
 def cores(model):

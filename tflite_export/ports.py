@@ -39,10 +39,9 @@ def ports(content: bytes) -> tuple[list[Port], list[Port]]:
 
 def _port(graph: Graph, index: int, names: dict[int, str]) -> Port:
     tensor = graph.tensor(0, index)
-    table = tensor.quantization
-    pair = (0.0, 0)
-    if table is not None and table.scale is not None and len(table.scale):
-        pair = float(table.scale[0]), int(table.zeroPoint[0])
+    scales, pair = graph.scales(0, index), (0.0, 0)
+    if len(scales):
+        pair = float(scales[0]), int(tensor.quantization.zeroPoint[0])
     shape = () if tensor.shape is None else tuple(int(n) for n in tensor.shape)
     return Port(names.get(index) or graph.name(0, index), shape, _type(tensor.type), pair)
 

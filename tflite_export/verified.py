@@ -174,7 +174,7 @@ def _check_tensor(graph: Graph, at: tuple[int, int], compressed: bool) -> None:
         if stored != wanted:
             raise ValueError(f"{where} has {stored} bytes, expected {wanted}")
     table = tensor.quantization
-    scales = 0 if table is None or table.scale is None else len(table.scale)
+    scales = len(graph.scales(*at))
     if scales > 1:
         axis = int(table.quantizedDimension or 0)
         zeros = 0 if table.zeroPoint is None else len(table.zeroPoint)

@@ -252,23 +252,30 @@ def test_what_spp_leaves_out_of_a_step_comes_out_unchanged(family, optimizer):
     assert abs(share - 0.5) < 4 * 0.5 / np.sqrt(count), (share, count)
 
 
-def test_dpf_by_hand():
-    """A = diag(1, 4, .5), b = 1, w = (.1, .5, .9), m = (0, 1, 1): three steps of w -= lr g(m w)."""
+# A soft threshold t = .1: s = (0, .4, .8), .4 -> .34 -> .304 -> .2824, .8 -> .86 -> .917 -> .97115
+@pytest.mark.parametrize("gate, kernel_then, dense_then", [
+    (tfprune.Fixed(True), [0, .304, 1.0568875], [.4, .304, 1.0568875]),
+    (tfprune.Fixed(False), [0, .304, 1.0568875], [0, .304, 1.0568875]),
+    (tfprune.Soft(), [0, .2824, .97115], [.4, .3824, 1.07115]),
+], ids=["straight", "lost", "soft"])
+def test_three_steps_by_hand(gate, kernel_then, dense_then):
+    """A = diag(1, 4, .5), b = 1, w = (.1, .5, .9), m = (0, 1, 1): three steps of w -= lr g(s),
+    s = m w or the soft threshold of w."""
     import keras
     import tensorflow as tf
 
     curvature = tf.constant([[1.0], [4.0], [0.5]])
-    for straight, first in ((True, 0.4), (False, 0.0)):
-        model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1, use_bias=False)])
-        model.set_weights([np.array([[.1], [.5], [.9]], np.float32)])
-        model.compile(keras.optimizers.SGD(0.1), lambda _, y: 3 * (curvature * y * y / 2 - y))
-        callback = tfprune.PruningCallback(tfprune.get(
-            "dpf", gate=tfprune.Fixed(straight), schedule=tfprune.OneShot(1 / 3)))
-        model.fit(np.eye(3), np.zeros((3, 1)), batch_size=3, epochs=3, verbose=0,
-                  shuffle=False, callbacks=[callback])
-        kernel, mask, hidden = arrays(callback.driver.targets[0])
-        assert mask.ravel().tolist() == [False, True, True]
-        np.testing.assert_allclose((kernel + hidden).ravel(), [first, .304, 1.0568875], rtol=1e-6)
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1, use_bias=False)])
+    model.set_weights([np.array([[.1], [.5], [.9]], np.float32)])
+    model.compile(keras.optimizers.SGD(0.1), lambda _, y: 3 * (curvature * y * y / 2 - y))
+    callback = tfprune.PruningCallback(
+        tfprune.get("dpf", gate=gate, schedule=tfprune.OneShot(1 / 3)))
+    model.fit(np.eye(3), np.zeros((3, 1)), batch_size=3, epochs=3, verbose=0, shuffle=False,
+              callbacks=[callback])
+    kernel, mask, hidden = arrays(callback.driver.targets[0])
+    assert mask.ravel().tolist() == [False, True, True]
+    np.testing.assert_allclose(kernel.ravel(), kernel_then, rtol=1e-6)
+    np.testing.assert_allclose((kernel + hidden).ravel(), dense_then, rtol=1e-6)
 
 
 @everywhere

@@ -1,6 +1,5 @@
 """The gate that shrinks what it keeps: by hand, in a whole run, and what always holds."""
 
-import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -113,21 +112,3 @@ def test_a_run_ends_with_shrunk_weights(family):
     stripped = tfprune.strip_pruning(model)
     np.testing.assert_array_equal(stripped.get_layer("hidden").get_weights()[0],
                                   arrays(callback.driver.targets[1])[0])
-
-
-def test_three_steps_by_hand():
-    """A = diag(1, 4, .5), b = 1, w = (.1, .5, .9), a third pruned: three steps of
-    w -= lr g(S(w)), t = .1."""
-    curvature = tf.constant([[1.0], [4.0], [0.5]])
-    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1, use_bias=False)])
-    model.set_weights([np.array([[.1], [.5], [.9]], np.float32)])
-    model.compile(keras.optimizers.SGD(0.1), lambda _, y: 3 * (curvature * y * y / 2 - y))
-    callback = tfprune.PruningCallback(
-        tfprune.get("dpf", gate=Soft(), schedule=tfprune.OneShot(1 / 3)))
-    model.fit(np.eye(3), np.zeros((3, 1)), batch_size=3, epochs=3, verbose=0, shuffle=False,
-              callbacks=[callback])
-    kernel, mask, hidden = arrays(callback.driver.targets[0])
-    assert mask.ravel().tolist() == [False, True, True]
-    # s = (0, .4, .8): s -= .1 (A s - 1): .4 -> .34 -> .304 -> .2824; .8 -> .86 -> .917 -> .97115
-    np.testing.assert_allclose(kernel.ravel(), [0, .2824, .97115], rtol=1e-5)
-    np.testing.assert_allclose((kernel + hidden).ravel(), [.4, .3824, 1.07115], rtol=1e-5)

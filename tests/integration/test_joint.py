@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from joint_models import (cores, plain, price, prune, residual, set_gates, STRONG,
+from joint_models import (cores, in_half, plain, price, prune, residual, set_gates, trained,
                           without_input_quantizers)
 from tiny_models import KERASES, compiled, data, fit, zeros
 
@@ -15,14 +15,6 @@ everywhere = pytest.mark.parametrize("family", KERASES)
 GATES = {"stem": ([1.5, .5, .75, 2], [-5, -5, 0, -5]),
          "c2": ([.5, 1, .1, 2, 1], [-3, 1, -3, 1, -3])}
 KEPT = {"stem": [1, 1, 0, 1], "c2": [1, 0, 0, 1, 1]}
-
-
-def trained(family, model, epochs=4, gate=STRONG, **settings):
-    KERASES[family].utils.set_random_seed(3)
-    model = compiled(prune(model, gate), family, KERASES[family].optimizers.Adam(.01), **settings)
-    callback = tfprune.PruningCallback()
-    history = fit(model, callback, epochs=epochs).history
-    return model, callback, history
 
 
 @pytest.fixture(scope="module", params=KERASES)
@@ -178,7 +170,7 @@ def _check_levels(model, name, core):
 
 def test_restricted_jit_and_half_precision():
     gate = tfprune.Joint(bops=2.0, rate=20.0, ramp=0, restricted=True, form="log")
-    model, callback, history = _in_half(lambda: trained(
+    model, callback, history = in_half("keras", lambda: trained(
         "keras", plain("keras"), 2, gate, jit_compile=True, steps_per_execution=3))
     assert np.isfinite(history["loss"]).all()
     found = price(model)
@@ -190,12 +182,3 @@ def test_restricted_jit_and_half_precision():
                * np.prod([kept[name] for name in work.makes]) for work, weights, inputs in rows)
     dense = sum(work.macs * 1024 for work in found.places.works)
     assert found.relative(whole=True) == pytest.approx(cost / dense, rel=1e-5)
-
-
-def _in_half(action):
-    policies = KERASES["keras"].mixed_precision
-    policies.set_global_policy("mixed_bfloat16")
-    try:
-        return action()
-    finally:
-        policies.set_global_policy("float32")

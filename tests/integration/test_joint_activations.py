@@ -4,8 +4,8 @@ import json
 
 import numpy as np
 import pytest
-from joint_models import STRONG, cores, plain, prune, residual
-from tiny_models import KERASES, compiled, data, fit, with_weights
+from joint_models import STRONG, cores, in_half, plain, prune, residual, trained
+from tiny_models import KERASES, compiled, data, with_weights
 from tflite_export import export
 from tflite_export.runtime import predict
 
@@ -28,13 +28,6 @@ def nested(family):
         layers.Flatten()(x))))
 
 
-def trained(family, model, gate):
-    KERASES[family].utils.set_random_seed(3)
-    model = compiled(prune(model, gate), family, KERASES[family].optimizers.Adam(.01))
-    fit(model, tfprune.PruningCallback(), epochs=2)
-    return model
-
-
 CASES = pytest.mark.parametrize("build, gate", [
     (residual, STRONG), (residual, FEW_BITS), (residual, POWERS), (plain, FEW_BITS),
     (nested, STRONG)], ids=["residual", "few bits", "powers", "sequential", "nested"])
@@ -43,7 +36,7 @@ CASES = pytest.mark.parametrize("build, gate", [
 @pytest.mark.parametrize("family", KERASES)
 @CASES
 def test_it_computes_what_the_wrapped_model_does(family, build, gate, tmp_path):
-    model = trained(family, build(family), gate)
+    model = trained(family, build(family), 2, gate)[0]
     inputs = data()[0]
     wrapped = model.predict(inputs, verbose=0)
     kept = tfprune.strip_pruning(model, activations=True)
@@ -59,7 +52,7 @@ def test_it_computes_what_the_wrapped_model_does(family, build, gate, tmp_path):
 
 @pytest.mark.parametrize("family", KERASES)
 def test_a_float_file_computes_it_too(family, tmp_path):
-    model = trained(family, residual(family), FEW_BITS)
+    model = trained(family, residual(family), 2, FEW_BITS)[0]
     inputs = data()[0]
     wrapped = model.predict(inputs, verbose=0)
     path = tmp_path / "model.tflite"
@@ -74,15 +67,13 @@ MILD = tfprune.Joint(bops=.1, rate=1.0)
 @pytest.mark.parametrize("family, gate", [(one, gate) for one in KERASES
                                           for gate in (FEW_BITS, MILD)])
 def test_in_half_precision(family, gate):
-    policies = KERASES[family].mixed_precision
-    policies.set_global_policy("mixed_bfloat16")
-    try:
-        model = trained(family, residual(family), gate)
+    def both():
+        model = trained(family, residual(family), 2, gate)[0]
         wrapped = model.predict(data()[0], verbose=0)
         kept = tfprune.strip_pruning(model, activations=True)
-        np.testing.assert_array_equal(kept.predict(data()[0], verbose=0), wrapped)
-    finally:
-        policies.set_global_policy("float32")
+        return kept.predict(data()[0], verbose=0), wrapped
+
+    np.testing.assert_array_equal(*in_half(family, both))
 
 
 @pytest.mark.parametrize("family", KERASES)
@@ -97,7 +88,7 @@ def test_what_has_no_quantizers_stays_as_it_is(family):
 
 @pytest.mark.parametrize("family", KERASES)
 def test_one_layer_is_refused(family):
-    model = trained(family, plain(family), STRONG)
+    model = trained(family, plain(family), 2, STRONG)[0]
     with pytest.raises(ValueError, match="has no graph.*strip the functional"):
         tfprune.strip_pruning(model.layers[-1], activations=True)
     assert set(cores(model)) == {"conv", "logits"}
@@ -137,7 +128,7 @@ def test_a_model_without_a_graph_is_refused(family):
         def call(self, inputs):
             return self.net(inputs)
 
-    outer = Outer(trained(family, plain(family), STRONG))
+    outer = Outer(trained(family, plain(family), 2, STRONG)[0])
     outer(data()[0])
     with pytest.raises(ValueError, match="has no graph.*functional or Sequential"):
         tfprune.strip_pruning(outer, activations=True)

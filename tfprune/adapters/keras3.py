@@ -97,9 +97,14 @@ def is_float(variable: Any) -> bool:
     return keras.backend.is_float_dtype(dtype(variable))
 
 
+def functional(model: Any) -> Any:
+    """What holds a model's graph: the model itself, or the functional one inside a Sequential."""
+    return getattr(model, "_functional", None) or model
+
+
 def calls(model: Any) -> dict[int, list]:
     """Input and output shapes of every call of every layer in a model's graph."""
-    graph = getattr(model, "_functional", None) or model
+    graph = functional(model)
     shapes: dict[int, list] = {}
     for nodes in getattr(graph, "_nodes_by_depth", {}).values():
         for node in nodes:
@@ -233,7 +238,7 @@ def operations(model: Any) -> list[Any]:
     for layer in model._flatten_layers(include_self=False, recursive=True):
         found[id(layer)] = layer
     for owner in [model, *found.values()]:
-        graph = getattr(owner, "_functional", None) or owner
+        graph = functional(owner)
         for operation in getattr(graph, "_operations", ()):
             found.setdefault(id(operation), operation)
     return list(found.values())
@@ -252,7 +257,7 @@ def input_specs(model: Any) -> Any:
 
     Sizes that the model leaves open are None.
     """
-    graph = getattr(model, "_functional", None) or model
+    graph = functional(model)
     inputs = getattr(graph, "_inputs_struct", None)
     if inputs is not None:
         return tf.nest.map_structure(
@@ -285,7 +290,7 @@ def loss_weights(model: Any) -> Any:
 def output_names(model: Any) -> list[str] | None:
     """The names of a model's outputs, under which losses are given, in `tf.nest.flatten` order;
     None: not known."""
-    graph = getattr(model, "_functional", None) or model
+    graph = functional(model)
     return common.output_names(graph, getattr(graph, "_outputs_struct", None))
 
 

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from tfprune.adapters import common
 from tfprune.adapters.graphs import Call, Graph, Ref, calls_its_graph, mapped
-from tfprune.adapters.keras3 import replace_attribute
+from tfprune.adapters.keras3 import functional, replace_attribute
 
 KerasTensor = keras.src.backend.KerasTensor
 VARIABLES = (keras.Variable, tf.Variable)
@@ -24,7 +24,7 @@ def _ref(tensor: Any) -> Ref:
 
 def graph(model: Any) -> Graph | None:
     """The graph of a functional or built Sequential model; None for any other."""
-    inside = getattr(model, "_functional", None) or model
+    inside = functional(model)
     if not isinstance(inside, keras.src.models.functional.Functional) or not calls_its_graph(model):
         return None
     calls, names = [], {}
@@ -51,7 +51,7 @@ def operation_name(operation: Any) -> str | None:
 
 def input_layers(model: Any) -> list[Any]:
     """The input layers of a model with a graph, in the order of the graph's inputs."""
-    inside = getattr(model, "_functional", None) or model
+    inside = functional(model)
     return [one._keras_history.operation for one in inside.inputs]
 
 
@@ -65,7 +65,7 @@ def new_input(layer: Any, shape: tuple[int | None, ...]) -> Any:
 
 def assembled(model: Any, inputs: list[Any], outputs: list[Any]) -> Any:
     """A model of the same class, as far as its constructor allows, around new tensors."""
-    inside = getattr(model, "_functional", None) or model
+    inside = functional(model)
     inputs = keras.tree.pack_sequence_as(inside._inputs_struct, inputs)
     outputs = keras.tree.pack_sequence_as(inside._outputs_struct, outputs)
     usual = keras.src.models.functional.functional_like_constructor(type(model))

@@ -95,8 +95,7 @@ class Drawn(Gate):
         return True
 
     def state(self, site, structure):
-        empty = structure.reduce(np.zeros(site.shape, np.float32), site.layout)
-        rows, length = structure.in_rows(empty, site.shape, site.layout).shape
+        rows, length = structure.to_rows(np.zeros(site.shape, np.float32), site.layout).shape
         some = Turn(rows, length, self.turn).some
         return {
             "drawn": np.ones((rows, length), np.uint8),
@@ -174,8 +173,7 @@ class Drawn(Gate):
             return now.state["drawn"]
 
         def at_rest():
-            kept = now.structure.reduce(tf.cast(now.mask, tf.float32), now.site.layout)
-            rows = now.structure.in_rows(kept, now.site.shape, now.site.layout)
+            rows = now.structure.to_rows(tf.cast(now.mask, tf.float32), now.site.layout)
             return tf.cast(rows > 0.5, tf.uint8)
 
         as_many = tf.equal(now.state["drawn_of"], now.state["count"])
@@ -184,9 +182,7 @@ class Drawn(Gate):
 
 def _spread(now: Moment, drawn: Any) -> Any:
     """A draw [rows, n] -> True for the weights that are present."""
-    shape, layout = now.site.shape, now.site.layout
-    groups = now.structure.of_rows(tf.cast(drawn, tf.bool), shape, layout)
-    return now.structure.expand(groups, shape, layout)
+    return now.structure.from_rows(tf.cast(drawn, tf.bool), now.site.shape, now.site.layout)
 
 
 def _unsorted(values: Any, order: Any) -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -42,14 +41,14 @@ class Soft(Gate):
     def state(self, site, structure):
         if structure.overlaps:
             return {}
-        rows = _rows(np.zeros(site.shape, np.float32), site, structure).shape[0]
-        return {"cut": np.zeros((rows, 1), np.float32)}
+        rows = structure.to_rows(np.zeros(site.shape, np.float32), site.layout)
+        return {"cut": np.zeros((rows.shape[0], 1), np.float32)}
 
     def chosen(self, now):
         if "cut" not in now.state:
             return {}
-        size = _rows(tf.abs(now.weight), now.site, now.structure)
-        kept = _rows(now.mask, now.site, now.structure) > 0
+        size = now.structure.to_rows(tf.abs(now.weight), now.site.layout)
+        kept = now.structure.to_rows(now.mask, now.site.layout) > 0
         least = tf.reduce_min(tf.where(kept, size, size.dtype.max), 1, keepdims=True)
         below = tf.where(size < least, size, tf.zeros_like(size))
         return {"cut": tf.maximum(tf.reduce_max(below, 1, keepdims=True), 0)}
@@ -59,19 +58,11 @@ class Soft(Gate):
             return super().rest(now)
         site, structure = now.site, now.structure
         whole = structure.pooling is not None
-        rows = _rows(tf.abs(now.weight) if whole else now.weight, site, structure)
+        rows = structure.to_rows(tf.abs(now.weight) if whole else now.weight, site.layout)
         cut = tf.cast(now.state["cut"], rows.dtype)
         if whole:
             shrunk = tf.nn.relu(1 - tf.math.divide_no_nan(cut, rows))
         else:
             shrunk = rows - tf.clip_by_value(rows, -cut, cut)
-        entries = structure.expand(
-            structure.of_rows(shrunk, site.shape, site.layout), site.shape, site.layout)
-        entries = tf.cast(entries, now.weight.dtype)
+        entries = tf.cast(structure.from_rows(shrunk, site.shape, site.layout), now.weight.dtype)
         return (now.weight * entries if whole else entries) * now.mask
-
-
-def _rows(values: Any, site: Any, structure: Any) -> Any:
-    """Of entries -> of groups or of candidates, [rows, n]: those of a row compete."""
-    grouped = structure.reduce(values, site.layout)
-    return structure.in_rows(grouped, site.shape, site.layout)

@@ -56,8 +56,11 @@ class _Rounding:
 
         def given(ref: graphs.Ref) -> Any:
             tensor = known[ref.key]
-            if core is None or core.inputs is None or not float(core.range.numpy()):
-                return tensor  # nothing to round, or the range has not been seen yet
+            if core is None or core.inputs is None:
+                return tensor
+            scale = float(core.range.numpy())
+            if not scale:  # the range has not been seen yet
+                return tensor
             if self.graphs.loses_mask(tensor):
                 raise ValueError(
                     f"activations=True: {operation.name!r} reads what a Keras mask belongs to "
@@ -65,7 +68,7 @@ class _Rounding:
                     "plain operations. Evaluate the wrapped model instead.")
             dtype = operation.compute_dtype  # in which the quantizer sees what the layer reads
             tensor = tensor if ref.dtype == dtype else self.graphs.OPERATIONS.cast(tensor, dtype)
-            return self._rounded(tensor, dtype, core.inputs, float(core.range.numpy()))
+            return self._rounded(tensor, dtype, core.inputs, scale)
 
         args, kwargs = graphs.mapped((call.args, call.kwargs), graphs.Ref, given)
         return graphs.leaves(operation(*args, **kwargs))

@@ -65,8 +65,7 @@ class Logits(Rank):
                 "take Rows(...), Filter(), Kernel(), Element() or NofM(n, m).")
 
     def state(self, site):
-        empty = self.structure.reduce(np.zeros(site.shape, np.float32), site.layout)
-        empty = self.structure.in_rows(empty, site.shape, site.layout)
+        empty = self.structure.to_rows(np.zeros(site.shape, np.float32), site.layout)
         generator = np.random.default_rng([self.seed, zlib.crc32(site.name.encode())])
         drawn = generator.normal(0, self.deviation, empty.shape).astype(np.float32)
         return {"logits": np.where(np.isinf(empty), np.float32(_NEVER), drawn),
@@ -96,9 +95,8 @@ class Logits(Rank):
         """The logits: by the weights as long as all of them are kept, since nothing is learned."""
         if self.start == "random":
             return state["logits"]
-        xp, layout = namespace(weight), site.layout
-        size = self.structure.reduce(xp.abs(xp.astype(weight, np.float32)), layout)
-        size = self.structure.in_rows(size, site.shape, layout)
+        xp = namespace(weight)
+        size = self.structure.to_rows(xp.abs(xp.astype(weight, np.float32)), site.layout)
         real = xp.astype(state["logits"] > _NEVER, np.float32)
         size = xp.where(real > 0, size, 0.0)
         number = xp.sum(real, axis=1, keepdims=True)

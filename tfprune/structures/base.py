@@ -143,6 +143,14 @@ class Structure(abc.ABC):
             return self.of_filters(values, shape, layout)
         return namespace(values).reshape(values, (-1,))
 
+    def to_rows(self, values: Any, layout: Layout) -> Any:
+        """Values of entries, of the kernel's shape -> [rows, n], of what `reduce` gives."""
+        return self.in_rows(self.reduce(values, layout), tuple(values.shape), layout)
+
+    def from_rows(self, values: Any, shape: tuple[int, ...], layout: Layout) -> Any:
+        """[rows, n] -> values of entries, of shape `shape`: each has its group's."""
+        return self.expand(self.of_rows(values, shape, layout), shape, layout)
+
     def supports(self, shape: tuple[int, ...], layout: Layout) -> str | None:
         """None if a kernel of this shape can be pruned this way, else the reason why not."""
         if len(shape) != layout.rank:
