@@ -117,8 +117,8 @@ def _inputs(content: bytes, given, examples: int) -> dict[str, np.ndarray]:
 
 
 def _random(draw: np.random.Generator, port: Port, examples: int) -> np.ndarray:
-    shape = (examples, *port.shape[1:])
-    if port.dtype.kind == "f" or port.quantization[0]:
+    shape = (examples, *port.single[1:])
+    if port.dtype.startswith("float") or port.scale:
         return quantised(draw.standard_normal(shape).astype("float32"), port)
     return draw.integers(0, 2, shape).astype(port.dtype)
 

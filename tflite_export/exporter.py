@@ -13,6 +13,7 @@ from tflite_export.device import Case, Packed, Target
 from tflite_export.files import reserved
 from tflite_export.inputs import examples, random_examples, spread
 from tflite_export.keras_models import family, signature
+from tflite_export.ports import ports
 from tflite_export.remarks import gzip_bytes, of_the_file
 from tflite_export.report import ExportReport
 from tflite_export.stored import weights
@@ -143,6 +144,7 @@ def _verified(
         error=comparison.error, agreement=comparison.agreement,
         inputs="seeded random" if data is None else "data",
         examples=len(next(iter(checked.values()))), remarks=tuple(remarks),
+        ports=sum(ports(packed.content), ()),
         tensors=weights(dense.content, packed.encodings, names), **_sizes(packed, device),
     )
     return packed.content, report

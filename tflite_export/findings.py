@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 
 from tflite_export.device import Opinion
-from tflite_export.report import markdown, markdown_text
+from tflite_export.ports import Port
+from tflite_export.report import PORT_HEAD, markdown, markdown_text
 
 __all__ = ["Inspection", "Stored"]
 
@@ -36,12 +37,13 @@ class Inspection:
     """What is in a .tflite file.
 
     Fields: `path`, `bytes`, `gzip_bytes`; `quantize` = number format; `tensors` = stored tensors
-    that an operator reads; `operators` = {name: how many}; `inputs` and `outputs` as text;
+    that an operator reads; `operators` = {name: how many}; `inputs` and `outputs`, a
+    `Port` each;
     `targets` = {name: `Opinion`}; `notes` on what could not be understood.
 
     Example:
         >>> found = Inspection(path="a.tflite", bytes=9, gzip_bytes=8, quantize="none", tensors=(),
-        ...                    operators={"ADD": 1}, inputs=("x",), outputs=("y",), targets={})
+        ...                    operators={"ADD": 1}, inputs=(), outputs=(), targets={})
         >>> found.summary()
         'a.tflite: 9 bytes (8 gzip), number format none, 1 operators, 0 stored tensors'
     """
@@ -52,8 +54,8 @@ class Inspection:
     quantize: str
     tensors: tuple[Stored, ...]
     operators: dict[str, int]
-    inputs: tuple[str, ...]
-    outputs: tuple[str, ...]
+    inputs: tuple[Port, ...]
+    outputs: tuple[Port, ...]
     targets: dict[str, Opinion]
     notes: tuple[str, ...] = ()
 
@@ -88,6 +90,7 @@ class Inspection:
         parts = [
             markdown_text(self.summary()),
             markdown([("operator", "count"), *((n, str(c)) for n, c in self.operators.items())]),
+            markdown([PORT_HEAD, *(port.cells() for port in (*self.inputs, *self.outputs))]),
             markdown([_HEAD, *(tensor.cells() for tensor in self.tensors)]),
             markdown([("target", "runs it as it is"), *self.opinions()]),
             *(f"- {markdown_text(note)}" for note in self.notes),
@@ -106,7 +109,6 @@ class Inspection:
         for row in self.opinions():
             targets.add_row(*map(escape, row))
         lines = [
-            self.summary(), f"in: {', '.join(self.inputs)}", f"out: {', '.join(self.outputs)}",
-            operators, *self.notes,
+            self.summary(), *map(str, (*self.inputs, *self.outputs)), operators, *self.notes,
         ]
         return Group(*map(escape, lines), tensors, targets)

@@ -9,7 +9,7 @@ from types import ModuleType
 
 import numpy as np
 
-__all__ = ["Graph", "number_type", "read", "schema", "text"]
+__all__ = ["Graph", "number_type", "read", "schema", "text", "type_name"]
 
 
 @functools.cache
@@ -45,6 +45,12 @@ def number_type(kind: int) -> np.dtype:
     if kind not in _dtypes():
         raise ValueError(f"tensor type {kind} is no number type that is known here")
     return _dtypes()[kind]
+
+
+def type_name(kind: int) -> str:
+    """Name of a tensor type in small letters, such as "int8"."""
+    names = {number: name for name, number in vars(schema().TensorType).items()}
+    return str(names.get(kind, f"type {kind}")).lower()
 
 
 class Graph:

@@ -12,9 +12,10 @@ from tflite_export.dense import densified
 from tflite_export.device import Found, Opinion
 from tflite_export.findings import Inspection
 from tflite_export.graph import Graph
+from tflite_export.ports import ports
 from tflite_export.pruned import OPERATOR, expanded
 from tflite_export.remarks import gzip_bytes
-from tflite_export.stored import number_format, stored_tensors, type_name
+from tflite_export.stored import number_format, stored_tensors
 from tflite_export.targets import TARGETS
 from tflite_export.verified import verified
 
@@ -71,6 +72,7 @@ def _inspection(path: str, content: bytes, graph: Graph) -> Inspection:
         notes.append(f"weights that {OPERATOR} expands are counted as they are stored: {error}")
     graph_dense = Graph(dense)
     form = number_format(graph_dense)
+    inputs, outputs = ports(content)
     found = Found(graph_dense, form, encoded)
     return Inspection(
         path=path, bytes=len(content), gzip_bytes=gzip_bytes(content), quantize=form,
@@ -79,8 +81,7 @@ def _inspection(path: str, content: bytes, graph: Graph) -> Inspection:
             graph.operator_name(o)
             for n in range(len(graph.model.subgraphs)) for o in graph.operators(n)
         ).most_common()),
-        inputs=_ends(graph, graph.model.subgraphs[0].inputs),
-        outputs=_ends(graph, graph.model.subgraphs[0].outputs),
+        inputs=inputs, outputs=outputs,
         targets={name: _opinion(device, found) for name, device in TARGETS.items()},
         notes=tuple(notes),
     )
@@ -110,14 +111,6 @@ def _decoded(graph: Graph) -> dict[tuple[int, int], str]:
         for number in range(len(graph.model.subgraphs)) for operator in graph.operators(number)
         if graph.custom_name(operator) == OPERATOR for index in operator.outputs
     }
-
-
-def _ends(graph: Graph, used) -> tuple[str, ...]:
-    return tuple(
-        f"{graph.name(0, int(index))} {type_name(tensor.type)} "
-        f"{[] if tensor.shape is None else [int(size) for size in tensor.shape]}"
-        for index in used for tensor in [graph.tensor(0, int(index))]
-    )
 
 
 def _opinion(device, found: Found) -> Opinion:

@@ -5,8 +5,11 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 
 from tflite_export.device import Quantity
+from tflite_export.ports import Port
 
-__all__ = ["ExportReport", "TensorReport", "markdown", "markdown_text"]
+__all__ = ["PORT_HEAD", "ExportReport", "TensorReport", "markdown", "markdown_text"]
+
+PORT_HEAD = ("position", "name", "shape", "type", "scale", "zero point")
 
 
 @dataclass(frozen=True)
@@ -36,9 +39,10 @@ class ExportReport:
     encodings; `tensors` one `TensorReport` per weight; `error` largest deviation from Keras
     relative to the largest |output|; `agreement` share of equal argmax for outputs with more than
     one value, else 1 - mean relative error, the worst output counts; `inputs` "data" or "seeded
-    random" and `examples` how many; `measured` what was measured for the device, and
-    `dense_measured` of the file without encodings; `missing` what could not be measured, and why;
-    `remarks` why something was not gained.
+    random" and `examples` how many; `ports` the file's inputs, then its outputs, each in the order
+    of their positions; `measured` what was measured for the device, and `dense_measured` of the
+    file without encodings; `missing` what could not be measured, and why; `remarks` why something
+    was not gained.
 
     Example:
         >>> report = ExportReport(path="a.tflite", bytes=10, gzip_bytes=9, dense_bytes=10,
@@ -60,6 +64,7 @@ class ExportReport:
     agreement: float
     inputs: str = "data"
     examples: int = 0
+    ports: tuple[Port, ...] = ()
     tensors: tuple[TensorReport, ...] = ()
     measured: tuple[Quantity, ...] = ()
     dense_measured: tuple[Quantity, ...] = ()
@@ -79,9 +84,8 @@ class ExportReport:
     def to_dict(self) -> dict:
         """All fields as plain Python values, ready for JSON."""
         result = asdict(self)
-        result["tensors"] = [
-            {**tensor, "shape": list(tensor["shape"])} for tensor in result["tensors"]
-        ]
+        for name in ("tensors", "ports"):
+            result[name] = [{**part, "shape": list(part["shape"])} for part in result[name]]
         return {**result, **{
             name: list(result[name])
             for name in ("measured", "dense_measured", "missing", "remarks")
@@ -100,6 +104,8 @@ class ExportReport:
         weights = [("weight", "shape", "type", "zeros", "encoding")]
         weights += [tensor.cells() for tensor in self.tensors]
         parts = [markdown_text(self.summary())]
+        if self.ports:
+            parts.append(markdown([PORT_HEAD, *(port.cells() for port in self.ports)]))
         if self.measured:
             parts.append(markdown([("measured", "file", "dense", "unit"), *self.measurements()]))
         if self.tensors:
@@ -139,7 +145,8 @@ class ExportReport:
         for tensor in self.tensors:
             weights.add_row(*map(escape, tensor.cells()))
         notes = [f"- {escape(note)}" for note in (*self.missing, *self.remarks)]
-        return Group(escape(self.summary()), measured, weights, *notes)
+        lines = map(escape, (self.summary(), *map(str, self.ports)))
+        return Group(*lines, measured, weights, *notes)
 
 
 def _number(value: float) -> str:

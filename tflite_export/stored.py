@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from tflite_export.findings import Stored
-from tflite_export.graph import Graph, read, schema
+from tflite_export.graph import Graph, read, schema, type_name
 from tflite_export.pruned import OPERATOR
 from tflite_export.report import TensorReport
 
-__all__ = ["number_format", "stored_tensors", "type_name", "weights"]
+__all__ = ["number_format", "stored_tensors", "weights"]
 
 
 def number_format(graph: Graph) -> str:
@@ -73,12 +73,6 @@ def weights(dense: bytes, encodings: dict, names: dict) -> tuple[TensorReport, .
             encodings.get(at, "dense"),
         ))
     return tuple(found)
-
-
-def type_name(kind: int) -> str:
-    """Name of a tensor type in small letters, such as "int8"."""
-    names = {number: name for name, number in vars(schema().TensorType).items()}
-    return str(names.get(kind, f"type {kind}")).lower()
 
 
 def _zeros(graph: Graph, at: tuple[int, int], shape: tuple[int, ...]) -> int | None:

@@ -31,9 +31,9 @@ def example(content: bytes, inputs) -> list[np.ndarray]:
     stored = []
     for port in taken:
         array = np.asarray(inputs[port.name])
-        if array.ndim != len(port.shape) or array[:1].shape != port.shape:
+        if array.ndim != len(port.shape) or array[:1].shape != port.single:
             raise ValueError(
-                f"input {port.name!r} has shape {array.shape}, expected {port.shape}"
+                f"input {port.name!r} has shape {array.shape}, expected {port.single}"
             )
         stored.append(quantised(array[:1], port))
     return stored
@@ -41,13 +41,13 @@ def example(content: bytes, inputs) -> list[np.ndarray]:
 
 def _random(port: Port) -> np.ndarray:
     draw = np.random.default_rng(0)
-    if port.dtype.kind == "f":
-        return draw.standard_normal(port.shape).astype(port.dtype)
-    if not port.quantization[0]:
+    if port.dtype.startswith("float"):
+        return draw.standard_normal(port.single).astype(port.dtype)
+    if not port.scale:
         # Integers that are no quantised numbers are indices or counts: 0 and 1 are always valid.
-        return draw.integers(0, 2, port.shape).astype(port.dtype)
+        return draw.integers(0, 2, port.single).astype(port.dtype)
     limits = np.iinfo(port.dtype)
-    return draw.integers(limits.min, limits.max + 1, port.shape).astype(port.dtype)
+    return draw.integers(limits.min, limits.max + 1, port.single).astype(port.dtype)
 
 
 def written(names: dict[str, str], given: list, expected: list) -> str:
