@@ -18,6 +18,8 @@ from pathlib import Path
 
 from emulator import HERE, Emulator
 
+from tfprune.atomic_write import write
+
 __all__ = ["set_up"]
 
 GUEST = ("python3-minimal", "libpython3-stdlib", "libstdc++6")
@@ -43,7 +45,7 @@ def set_up(emulator: Emulator) -> None:
     interface, why = _compile(emulator)
     print(why and f"instructions cannot be counted: {why}" or
           f"instructions are counted through version {interface} of QEMU's plugins")
-    emulator.state.write_text(json.dumps({"interface": interface, "uncounted": why}))
+    write(emulator.state, json.dumps({"interface": interface, "uncounted": why}).encode())
 
 
 def _unpack(path: Path, architecture: str, packages: tuple[str, ...], name: str) -> None:

@@ -40,6 +40,7 @@ from tflite_export.encode import encode  # noqa: E402
 from tflite_export.graph import Graph  # noqa: E402
 from tflite_export.keras_models import signature  # noqa: E402
 from tflite_export.xnnpack import Verdict, verdict  # noqa: E402
+from tfprune.atomic_write import write  # noqa: E402
 
 # Sparse kernels take about half of the instructions or less on these graphs; the same ones vary by
 # a thousand or two of some ten thousand.
@@ -62,7 +63,7 @@ def main() -> int:
             _add_arm(rows, folder)
     if options.run:
         text = "".join(json.dumps(row) + "\n" for row in rows)
-        (Path(__file__).parent / "results" / "gate.jsonl").write_text(text)
+        write(Path(__file__).parent / "results" / "gate.jsonl", text.encode())
     wrong = sum(not row["agrees"] for row in rows)
     # Refusing what is right costs bytes; passing what is wrong is the fault that counts.
     missed = [r["graph"] for r in rows if r["seen"] == "unsafe" and r["judged"] != "unsafe"]

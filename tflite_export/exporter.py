@@ -10,7 +10,6 @@ import numpy as np
 from tflite_export import four_bits, zeros
 from tflite_export.convert import CALIBRATED, convert, forward
 from tflite_export.device import Case, Packed, Target
-from tflite_export.files import reserved
 from tflite_export.inputs import examples, random_examples, spread
 from tflite_export.keras_models import family, signature
 from tflite_export.ports import ports
@@ -22,6 +21,7 @@ from tflite_export.tracing import in_float32
 from tflite_export.verify import (
     Comparison, check_finite, check_float, check_quantised, reference, same,
 )
+from tfprune.atomic_write import reserved
 
 __all__ = ["export"]
 

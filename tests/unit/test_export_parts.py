@@ -1,4 +1,4 @@
-"""Parts of the export that need no converter: example inputs, zeros, files, silence, targets."""
+"""Parts of the export that need no converter: example inputs, zeros, silence, targets."""
 
 import os
 import sys
@@ -10,7 +10,6 @@ import tensorflow as tf
 
 from tflite_export import zeros
 from tflite_export.device import Quantity
-from tflite_export.files import reserved
 from tflite_export.inputs import examples, spread
 from tflite_export.keras_models import Signature
 from tflite_export.latency import Timing, cores
@@ -165,24 +164,6 @@ def test_comparison_takes_the_worst_output():
     assert compare({"z": np.zeros((2, 2))}, {"z": np.zeros((2, 2))}).error == 0
     with pytest.raises(RuntimeError, match=r"outputs \['p'\], expected \['p', 'q'\]"):
         compare(expected, {"p": got["p"]})
-
-
-def test_a_link_is_followed(tmp_path):
-    (tmp_path / "real").write_bytes(b"old")
-    (tmp_path / "link").symlink_to(tmp_path / "real")
-    with reserved(tmp_path / "link") as place:
-        place.commit(b"new")
-    assert (tmp_path / "link").is_symlink() and (tmp_path / "real").read_bytes() == b"new"
-
-
-def test_new_files_have_the_usual_permissions(tmp_path):
-    before = os.umask(0o027)
-    try:
-        with reserved(tmp_path / "f") as place:
-            place.commit(b"x")
-    finally:
-        os.umask(before)
-    assert (tmp_path / "f").stat().st_mode & 0o777 == 0o640
 
 
 def test_silence_ends_with_the_block_even_after_an_error(capfd):

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Iterable, Sequence
@@ -12,6 +10,7 @@ from typing import Any, Iterable, Sequence
 import numpy as np
 
 from tfprune.adapters import adapter_of
+from tfprune.atomic_write import write
 from tfprune.surgery.absent import without
 from tfprune.surgery.groups import ChannelGroup
 from tfprune.surgery.shrinking import shrink, stripped
@@ -110,7 +109,7 @@ class Record:
             )
 
     def save(self, path: str | Path) -> Path:
-        """Write it as JSON.
+        """Write it as JSON, whole or not at all; links are followed, a file's mode is kept.
 
         Args:
             path: of the file; or of a folder or a `.keras` or `.h5` file that holds a model: then
@@ -118,19 +117,15 @@ class Record:
 
         Returns:
             Where it is.
+
+        Raises:
+            OSError: it cannot be written; an old record is as it was.
         """
         place = _place(Path(path))
         text = json.dumps({"format": FORMAT, "version": VERSION, "groups": self.sizes,
                            "steps": [{name: list(ids) for name, ids in step.items()}
                                      for step in self.steps]}, indent=1)
-        handle, temporary = tempfile.mkstemp(dir=place.parent, prefix=place.name, suffix=".part")
-        try:
-            with os.fdopen(handle, "w") as file:
-                file.write(text)
-            os.replace(temporary, place)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+        write(place, text.encode())
         return place
 
     @classmethod
