@@ -14,7 +14,7 @@ normal distribution, an average as the last pooling, BatchNorm by its stored sta
 GraSP look at 1000 images of CIFAR-10, their labels drawn from 100 classes. Beside that, one thing
 changed at a time: the initialisation (`truncated`, as Keras draws it, cut off at two standard
 deviations), the pooling, BatchNorm by the batch's statistics, several rounds of SNIP and GraSP,
-fewer images, their own labels, GraSP's sign.
+fewer images, their own labels, GraSP's sign and its temperature.
 One line in benchmarks/results/critical_compression.jsonl for each of them and each seed, and for
 each of SynFlow's runs.
 """
@@ -32,7 +32,8 @@ from ledger import Ledger, commands, matches, run_each
 LEDGER = Ledger("critical_compression")
 SEEDS = (0, 1, 2)
 SETTINGS = {"start": "normal", "pool": "average", "training": False, "rounds": None,
-            "examples": 1000, "labels": "drawn", "order": "signed"}
+            "examples": 1000, "labels": "drawn", "order": "signed",
+            "temperature": 200.0}
 VARIANTS = (
     # scores, what is changed, seeds
     (("magnitude", "random", "snip", "grasp", "synflow"), {}, SEEDS),
@@ -42,6 +43,7 @@ VARIANTS = (
     (("snip", "grasp"), {"rounds": 100, "examples": 100}, (0,)),
     (("snip", "grasp"), {"examples": 100}, (0,)),
     (("snip", "grasp"), {"labels": "own"}, (0,)),
+    (("grasp",), {"temperature": 1.0}, SEEDS),
     (("grasp",), {"order": "flipped"}, SEEDS),
     (("grasp",), {"order": "absolute"}, SEEDS),
     (("grasp",), {"training": True, "order": "flipped"}, SEEDS),
@@ -49,6 +51,8 @@ VARIANTS = (
 """What `all` runs."""
 PUBLISHED = {"magnitude": 2.75, "random": 3.33, "snip": 3.58, "grasp": 3.58, "synflow": 5.92}
 """Means of three runs behind H. Tanaka et al., arXiv 2006.05467, figure 1; possible: 6.02."""
+GRID = 0.25
+"""Between the exponents that were tried for it: what is published is the last one that lives."""
 ORDERS = {"signed": lambda score: score, "flipped": lambda score: -score, "absolute": abs}
 TAKE_DATA = ("snip", "grasp")
 CLASSES, BATCH = 100, 256
@@ -84,8 +88,14 @@ def _arguments() -> argparse.Namespace:
                      help="whether high scores are kept, low ones, or those far from 0")
     one.add_argument("--labels", choices=("drawn", "own"),
                      help="of the images: from 100 classes at random, or CIFAR-10's own ten")
+    one.add_argument("--temperature", type=float, help="of GraSP's softened logits")
     one.set_defaults(**SETTINGS)
     return parser.parse_args()
+
+
+def known_lines() -> list[dict]:
+    """The ledger's lines; those of before a setting was added were run with its usual value."""
+    return [{**SETTINGS, **line} for line in LEDGER.lines()]
 
 
 def identity(options: argparse.Namespace) -> dict:
@@ -180,12 +190,14 @@ def _measuring(options: argparse.Namespace):
     from tfprune.statistics.subject import Subject
 
     model = network(options)
-    rule = tfprune.get(options.score, seed=options.seed).rule
+    changes = {"temperature": options.temperature} if options.score == "grasp" else {}
+    rule = tfprune.get(options.score, seed=options.seed, **changes).rule
     subject = Subject.of(model, adapter_of(model))
     feed = Feed(images(options)) if options.score in TAKE_DATA else None
     if options.training:
         model.call = _in_training(model.call)
-    with measuring(rule.score.needs, subject, feed, rule.structure) as measure:
+    with measuring(rule.score.needs, subject, feed, rule.structure,
+                   settings=rule.score.settings) as measure:
 
         def score() -> list:
             weights = [kernel.numpy() for kernel in subject.kernels]
@@ -201,7 +213,7 @@ def _in_training(call):
 
 def bisect(options: argparse.Namespace) -> None:
     """Find SynFlow's largest exponent at which all layers live, to a hundredth."""
-    lines = {line["tried"]: line for line in LEDGER.lines()
+    lines = {line["tried"]: line for line in known_lines()
              if "tried" in line and matches(line, identity(options))}
 
     def lives(hundredths: int) -> bool:
@@ -293,35 +305,36 @@ def run_missing() -> int:
 def _is_missing(case: tuple[str, int, dict]) -> bool:
     score, seed, changes = case
     wanted = {"score": score, "seed": seed, **SETTINGS, **changes}
-    return not any("exponent" in line and matches(line, wanted) for line in LEDGER.lines())
+    return not any("exponent" in line and matches(line, wanted) for line in known_lines())
 
 
 def table() -> None:
-    """Mean exponents beside the published ones, for every setting that was run."""
+    """Mean exponents for every setting that was run; as found on a grid, beside the published."""
     from rich.console import Console
     from rich.table import Table
 
     found: dict[tuple, list[dict]] = {}
-    for line in LEDGER.lines():
+    for line in known_lines():
         if "exponent" in line:
             setting = tuple(line[name] for name in ("score", *SETTINGS))
             found.setdefault(setting, []).append(line)
     shown = Table(title="log10 of the largest compression before a layer of VGG-16 collapses")
-    for column in ("score", "changed", "mean", "seeds", "published", "difference"):
+    for column in ("score", "changed", "mean", "seeds", "on the grid", "published", "difference"):
         shown.add_column(column, justify="left" if column in ("score", "changed") else "right")
     order = sorted(found, key=lambda one: (list(PUBLISHED).index(one[0]), _changed(one), str(one)))
     for setting in order:
         score = setting[0]
         runs = sorted(found[setting], key=lambda line: line["seed"])
         mean = statistics.mean(run["exponent"] for run in runs)
+        gridded = statistics.mean(run["exponent"] // GRID * GRID for run in runs)
         shown.add_row(
             score, _changed(setting), f"{mean:.2f}",
-            "  ".join(f"{run['exponent']:.2f}" for run in runs), f"{PUBLISHED[score]:.2f}",
-            f"{mean - PUBLISHED[score]:+.2f}",
+            "  ".join(f"{run['exponent']:.2f}" for run in runs), f"{gridded:.2f}",
+            f"{PUBLISHED[score]:.2f}", f"{gridded - PUBLISHED[score]:+.2f}",
         )
     Console(width=110).print(shown)
     if "random" in {setting[0] for setting in found}:
-        mean, spread = law(next(line["sizes"] for line in LEDGER.lines() if "sizes" in line))
+        mean, spread = law(next(line["sizes"] for line in known_lines() if "sizes" in line))
         print(f"Of i.i.d. scores the exponent of one seed is {mean:.2f} +- {spread:.2f}.")
 
 

@@ -10,7 +10,6 @@ import tensorflow as tf
 
 from tfprune.adapters import adapter_of
 from tfprune.adapters.walk import Found
-from tfprune.couplings import Coupled, is_coupled
 from tfprune.methods.base import Method
 from tfprune.runs import Run, resolve
 from tfprune.settle import Settle, Target
@@ -60,7 +59,8 @@ def plan(found: Sequence[Found], method: Method | None, model: Any, run: Run) ->
         ]
         if targets:
             one = _priced(_among(one, targets, every), model)
-            timetable, final = resolve(one.schedule, replace(run, groups=_groups(one, targets)))
+            groups = one.rule.groups([target.site for target in targets])
+            timetable, final = resolve(one.schedule, replace(run, groups=groups))
             made.settles.append(Settle(targets, one, timetable=timetable, final=final))
     return made
 
@@ -116,15 +116,6 @@ def _priced(method: Method, model: Any) -> Method:
                          f"structure {rule.structure}: take structure=Filter(coupled=True).")
     prices = Prices(Survey.of(model))
     return replace(method, rule=replace(rule, allocation=rule.allocation.at(prices)))
-
-
-def _groups(method: Method, targets: Sequence[Target]) -> int:
-    """How many groups a settle chooses among."""
-    sites = [target.site for target in targets]
-    counts = [method.rule.structure.groups(site.shape, site.layout) for site in sites]
-    if is_coupled(sites):
-        return sum(unit.size for unit in Coupled.of(sites, counts).units)
-    return sum(counts)
 
 
 def _takes(method: Method, item: Found, made: Plan) -> bool:

@@ -68,11 +68,13 @@ class Updates:
         kernels = [target.kernel for target in self.settle.targets]
         dense = [kernel.read_value() for kernel in kernels]
         begin = min(self._reached, sparsity)
+        groups = rule.groups([target.site for target in self.settle.targets])
         try:
-            with measuring(rule.score.needs, self.subject, self.feed, rule.structure) as measure:
+            with measuring(rule.score.needs, self.subject, self.feed, rule.structure,
+                           settings=rule.score.settings) as measure:
                 make = self._rounds(measure)
                 masks: list[Any] = []
-                for level in rule.course(begin, sparsity):
+                for level in rule.course(begin, sparsity, groups):
                     masks.clear()  # frees those of the last round
                     masks += make(tf.constant(level, tf.float64))
                 self._reweight()

@@ -8,16 +8,16 @@ from tiny_models import BATCH, KERASES, cnn, compiled, data, zeros
 import tfprune
 from tfprune.adapters import adapter_of
 from tfprune.batches import Feed
-from tfprune.methods import REGISTRY
+from tfprune.methods import REGISTRY, Method
 from tfprune.statistics import softened, sweep
 from tfprune.statistics.subject import Subject
 
 everywhere = pytest.mark.parametrize("family", KERASES)
 
 
-def measured(module, model, data):
+def measured(module, model, data, **settings):
     subject = Subject.of(model, adapter_of(model))
-    with module.measuring(subject, Feed(tfprune.Data.of(data))) as measure:
+    with module.measuring(subject, Feed(tfprune.Data.of(data)), **settings) as measure:
         return [value.numpy() for given in measure() for value in given.values()]
 
 
@@ -234,35 +234,81 @@ def softened_gradient(weights, temperature=200.0):
 
 
 @everywhere
-@pytest.mark.parametrize("ends", ["logits", "softmax", "one-hot logits", "one-hot softmax"])
-def test_the_hessian_times_the_gradient_against_differences_of_gradients(family, ends):
+@pytest.mark.parametrize("ends, temperature", [
+    ("logits", 200.0), ("logits", 1.0), ("softmax", 200.0), ("softmax", 3.0),
+    ("one-hot logits", 200.0), ("one-hot softmax", 200.0),
+])
+def test_the_hessian_times_the_gradient_against_differences_of_gradients(family, ends,
+                                                                          temperature):
     activation = "softmax" if "softmax" in ends else None
     kind = "CategoricalCrossentropy" if "one-hot" in ends else "SparseCategoricalCrossentropy"
     labels = ONE_HOT if "one-hot" in ends else CLASSES
     model = head(family, 3, activation)
     weights = [weight.astype("float64") for weight in model.get_weights()]
-    direction = softened_gradient(weights)
+    direction = softened_gradient(weights, temperature)
     step = 1e-4 / np.sqrt(sum((one ** 2).sum() for one in direction))
 
     def moved(by):
         first, offset, second, last = weights
         return softened_gradient([first + by * direction[0], offset,
-                                  second + by * direction[1], last])
+                                  second + by * direction[1], last], temperature)
 
     expected = [(ahead - behind) / (2 * step)
                 for ahead, behind in zip(moved(step), moved(-step))]
     loss = getattr(KERASES[family].losses, kind)(from_logits=activation is None)
-    found = measured(softened, model, tfprune.Data((INPUTS, labels), loss, batch_size=4))
+    found = measured(softened, model, tfprune.Data((INPUTS, labels), loss, batch_size=4),
+                     temperature=temperature)
     for one, other in zip(found, expected):
         assert np.linalg.norm(one - other) < 1e-3 * np.linalg.norm(other)
+
+
+def test_the_temperature_of_grasp_is_a_setting_that_reaches_the_loss():
+    weights = [weight.astype("float64") for weight in head("keras", 3).get_weights()]
+    loss = KERASES["keras"].losses.SparseCategoricalCrossentropy(from_logits=True)
+
+    def kept(**changes):
+        model = head("keras", 3)
+        model.set_weights(weights)
+        method = tfprune.get("grasp", **changes)
+        assert Method.from_config(method.get_config()) == method
+        tfprune.sparsify(model, method, 0.5, data=tfprune.Data((INPUTS, CLASSES), loss))
+        return np.concatenate([mask.ravel() for mask in zeros(model).values()])
+
+    def expected(temperature):
+        gradient = softened_gradient(weights, temperature)
+        step = 1e-4 / np.sqrt(sum((one ** 2).sum() for one in gradient))
+        ahead, behind = (
+            softened_gradient([weights[0] + by * gradient[0], weights[1],
+                               weights[2] + by * gradient[1], weights[3]], temperature)
+            for by in (step, -step))
+        scores = np.concatenate([(w * (a - b)).ravel() for w, a, b in
+                                 zip(weights[::2], ahead, behind)])
+        chosen = np.zeros(scores.size, bool)
+        chosen[np.argsort(-scores)[:round(scores.size / 2)]] = True
+        return chosen
+
+    np.testing.assert_array_equal(kept(), kept(temperature=200.0))
+    np.testing.assert_array_equal(kept(), expected(200.0))
+    np.testing.assert_array_equal(kept(temperature=1.0), expected(1.0))
+    assert not np.array_equal(kept(), kept(temperature=1.0))
+
+
+@pytest.mark.parametrize("wrong", [0, -1.0, float("nan"), float("inf"), "200", True, None])
+def test_a_temperature_is_a_number_above_zero(wrong):
+    with pytest.raises(ValueError, match="temperature=.*a number above 0"):
+        tfprune.get("grasp", temperature=wrong)
+    with pytest.raises(TypeError, match="temperature"):
+        tfprune.get("snip", temperature=wrong)
 
 
 @everywhere
 def test_probabilities_of_their_own_are_softened_one_by_one(family):
     loss = KERASES[family].losses.BinaryCrossentropy
     logits, chances = head(family, 3), head(family, 3, "sigmoid")
-    expected = measured(softened, logits, tfprune.Data((INPUTS, ONE_HOT), loss(from_logits=True)))
-    close(measured(softened, chances, tfprune.Data((INPUTS, ONE_HOT), loss())), expected, 1e-3)
+    expected = measured(softened, logits, tfprune.Data((INPUTS, ONE_HOT), loss(from_logits=True)),
+                        temperature=200.0)
+    close(measured(softened, chances, tfprune.Data((INPUTS, ONE_HOT), loss()), temperature=200.0),
+          expected, 1e-3)
 
 
 @everywhere

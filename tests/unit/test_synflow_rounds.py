@@ -41,7 +41,8 @@ def expected(kernels, sparsity, rounds, floor):
             np.where(weight > 0, np.maximum(weight * np.outer(left, right), 1e-30), 0).ravel()
             for weight, left, right in zip(weights, behind, ahead[1:])
         ]
-        keep = max(int(np.round(total * (1 - level))), floor * len(weights))
+        left = total - int(level * total) if k < rounds else int(np.round(total * (1 - level)))
+        keep = max(left, floor * len(weights))
         masks = ranked(scores, keep, floor)
         weights = [weight * mask.reshape(weight.shape) for weight, mask in zip(weights, masks)]
     return [mask.reshape(weight.shape) for mask, weight in zip(masks, weights)]

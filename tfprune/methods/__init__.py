@@ -89,11 +89,11 @@ def get(method: str | Method, **changes: Any) -> Method:
 
     Args:
         method: a name out of `methods()`, or a Method.
-        **changes: `structure`, `allocation`, `seed`, `rounds`, `momentum` of its rule; `gate`,
-            `schedule` of itself.
+        **changes: `structure`, `allocation`, `seed`, `rounds`, `momentum` of its rule; settings of
+            its score (`temperature` of "grasp"); `gate`, `schedule` of itself.
 
     Raises:
-        ValueError: no such method.
+        ValueError: no such method, or a value out of its range.
         TypeError: neither a name nor a Method, or a part that it does not have.
 
     Example:
@@ -110,11 +110,14 @@ def get(method: str | Method, **changes: Any) -> Method:
             f"Expected the name of a method or a Method, got {type(method).__name__}: {method!r}."
         )
     rule_names = {field.name for field in dataclasses.fields(method.rule)}
-    of_rule = {key: value for key, value in changes.items() if key in rule_names}
-    of_method = {key: value for key, value in changes.items() if key not in rule_names}
+    of_rule = {key: changes.pop(key) for key in [*changes] if key in rule_names}
+    known = dict(of_rule.get("score", method.rule.score).settings)
+    of_score = {key: changes.pop(key) for key in [*changes] if key in known}
+    if of_score:
+        of_rule["score"] = of_rule.get("score", method.rule.score).with_settings(of_score)
     if of_rule:
-        of_method["rule"] = dataclasses.replace(method.rule, **of_rule)
-    return dataclasses.replace(method, **of_method)
+        changes["rule"] = dataclasses.replace(method.rule, **of_rule)
+    return dataclasses.replace(method, **changes)
 
 
 def score(name: str) -> Score:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any, Callable, ClassVar, Sequence
 
 import numpy as np
@@ -32,6 +33,10 @@ class Score:
         finish: function of the sum of the formula over a group, which gives the group's score:
             the square of a sum is not the mean of squares. None: the structure pools the entries.
         signed: whether scores below zero are meant as such.
+        settings: (name, number above 0) of what its statistics are measured with.
+
+    Raises:
+        ValueError: a setting that is no number above 0.
     """
 
     name: str
@@ -39,6 +44,17 @@ class Score:
     formula: Callable[[dict[str, Any]], Any]
     finish: Callable[[Any], Any] | None = None
     signed: bool = False
+    settings: tuple[tuple[str, float], ...] = ()
+
+    def __post_init__(self):
+        for name, value in self.settings:
+            is_number = isinstance(value, Real) and not isinstance(value, bool)
+            if not is_number or not 0 < value < math.inf:
+                raise ValueError(f"{name}={value!r}: expected a number above 0.")
+
+    def with_settings(self, changes: dict[str, float]) -> Score:
+        """The score with other values of some of its settings."""
+        return dataclasses.replace(self, settings=tuple({**dict(self.settings), **changes}.items()))
 
     def of_groups(self, given: dict[str, Any], structure: Structure, layout: Layout) -> Any:
         """The scores of a site's groups, from its statistics."""
@@ -274,16 +290,28 @@ class Rank:
         """
         raise NotImplementedError(f"{type(self).__name__} looks for no weights")
 
-    def course(self, begin: float, end: float) -> list[float]:
-        """The sparsities of the rounds of one update: 1 - s falls by equal factors.
+    def groups(self, sites: Sequence[Site]) -> int:
+        """How many groups it chooses among at these sites together."""
+        counts = [self.structure.groups(site.shape, site.layout) for site in sites]
+        if is_coupled(sites):
+            return sum(unit.size for unit in Coupled.of(sites, counts).units)
+        return sum(counts)
+
+    def course(self, begin: float, end: float, groups: int) -> list[float]:
+        """The sparsities of the rounds of one update: what is left falls by equal factors.
+
+        Round k of n removes int((1 - f) groups) groups, f = (1 - begin) ((1 - end) /
+        (1 - begin))^(k/n), as SynFlow's authors do; the last one ends at `end`.
 
         >>> from tfprune.methods import get
-        >>> get("magnitude", rounds=3).rule.course(0.0, 0.875)
+        >>> get("magnitude", rounds=3).rule.course(0.0, 0.875, 8)
         [0.5, 0.75, 0.875]
+        >>> get("magnitude", rounds=3).rule.course(0.0, 0.875, 5)
+        [0.4, 0.6, 0.875]
         """
         left = (1 - end) / (1 - begin)
         steps = [1 - (1 - begin) * left ** (k / self.rounds) for k in range(1, self.rounds)]
-        return [*steps, end]
+        return [*(int(step * groups) / groups for step in steps), end]
 
 
 @register
@@ -329,6 +357,8 @@ class Method:
             if field.name != "score"
         }
         rule["score"] = self.rule.score.name
+        if self.rule.score.settings:
+            rule["settings"] = dict(self.rule.score.settings)
         if type(self.rule) is not Rank:
             rule["class_name"] = type(self.rule).__name__
         return {
@@ -346,7 +376,7 @@ class Method:
         from tfprune.methods import score
 
         rule = {key: from_config(value) for key, value in config["rule"].items()}
-        rule["score"] = score(rule["score"])
+        rule["score"] = score(rule["score"]).with_settings(rule.pop("settings", {}))
         kind = class_named(rule.pop("class_name", "Rank"))
         fields = {key: from_config(value) for key, value in config.items() if key != "rule"}
         return cls(rule=kind(**rule), **fields)

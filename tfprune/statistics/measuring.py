@@ -15,8 +15,8 @@ from tfprune.statistics.subject import Subject
 
 
 @contextlib.contextmanager
-def measuring(needs: Sequence[str], subject: Subject, feed: Feed | None,
-              structure: Any) -> Iterator[Any]:
+def measuring(needs: Sequence[str], subject: Subject, feed: Feed | None, structure: Any, *,
+              settings: Sequence[tuple[str, float]] = ()) -> Iterator[Any]:
     """Measure what a score needs, as often as the masks change.
 
     Args:
@@ -24,6 +24,8 @@ def measuring(needs: Sequence[str], subject: Subject, feed: Feed | None,
         subject: the model and its sites.
         feed: the data; None: none.
         structure: for the statistics of groups.
+        settings: (name, value) of what they are measured with; each goes to the modules whose
+            `SETTINGS` name it.
 
     Yields:
         A function without arguments: one dictionary {name: tensor} per site. Weights, averages
@@ -38,7 +40,7 @@ def measuring(needs: Sequence[str], subject: Subject, feed: Feed | None,
     with contextlib.ExitStack() as stack:
         parts = [
             stack.enter_context(module.measuring(subject, feed, structure, **wanted))
-            for module, wanted in _modules(needs)
+            for module, wanted in _modules(needs, settings)
         ]
         checked = False
 
@@ -95,14 +97,18 @@ def _notes(parts: Sequence[Any]) -> dict[str, tuple[str, ...]]:
     return notes
 
 
-def _modules(needs: Sequence[str]) -> list[tuple[ModuleType, dict[str, Any]]]:
-    """The modules that measure, each with `names=` of what is wanted if it measures several."""
+def _modules(needs: Sequence[str],
+             settings: Sequence[tuple[str, float]] = ()) -> list[tuple[ModuleType, dict[str, Any]]]:
+    """The modules that measure, each with `names=` of what is wanted if it measures several, and
+    with its settings."""
     found = []
     for home in dict.fromkeys(MEASURED[name] for name in needs if name in MEASURED):
         names = [name for name in MEASURED if MEASURED[name] == home]
         wanted = [name for name in names if name in needs]
         module = importlib.import_module(f"tfprune.statistics.{home}")
-        found.append((module, {"names": wanted} if len(names) > 1 else {}))
+        taken = {name: value for name, value in settings
+                 if name in getattr(module, "SETTINGS", ())}
+        found.append((module, {"names": wanted, **taken} if len(names) > 1 else taken))
     return found
 
 

@@ -11,20 +11,23 @@ from tfprune.statistics.losses import Objective
 from tfprune.statistics.subject import Subject
 from tfprune.statistics.sweep import gradients, mean_over, prepared
 
-TEMPERATURE = 200.0
+SETTINGS = ("temperature",)
+"""What a score may say of how its statistic is measured."""
 
 
 @contextlib.contextmanager
-def measuring(subject: Subject, feed: Any = None, structure: Any = None) -> Iterator[Any]:
+def measuring(subject: Subject, feed: Any = None, structure: Any = None, *,
+              temperature: float) -> Iterator[Any]:
     """Measure `hessian_gradient`: H g, g = dL/dW and H = d2L/dW2 over the same examples.
 
-    L is the mean loss with logits divided by 200, as in the paper. Two passes over the data: one
-    for g, one for H g with that g.
+    L is the mean loss with logits divided by a temperature. Two passes over the data: one for g,
+    one for H g with that g.
 
     Args:
         subject: the model.
         feed: the data.
         structure: not used.
+        temperature: what logits are divided by, above 0; 200 in the paper's code.
 
     Yields:
         A function without arguments: for each site `{"hessian_gradient": H g}`, float32 of its
@@ -39,11 +42,11 @@ def measuring(subject: Subject, feed: Any = None, structure: Any = None) -> Iter
     with prepared(subject, feed) as goal:
         kernels = subject.kernels
         slope = tf.function(
-            lambda *batch: gradients(subject, goal, kernels, batch, TEMPERATURE), autograph=False,
+            lambda *batch: gradients(subject, goal, kernels, batch, temperature), autograph=False,
             reduce_retracing=True,
         )
         bend = tf.function(
-            lambda direction, *batch: hessian_product(subject, goal, direction, batch),
+            lambda direction, *batch: hessian_product(subject, goal, direction, batch, temperature),
             autograph=False, reduce_retracing=True,
         )
 
@@ -57,12 +60,12 @@ def measuring(subject: Subject, feed: Any = None, structure: Any = None) -> Iter
 
 
 def hessian_product(subject: Subject, goal: Objective, direction: list[Any],
-                    batch: tuple) -> tuple[list[Any], Any]:
+                    batch: tuple, temperature: float) -> tuple[list[Any], Any]:
     """Sum over a batch of H v, at softened outputs, and the number of its examples."""
     kernels = subject.kernels
     with tf.GradientTape(watch_accessed_variables=False) as outer:
         outer.watch(kernels)
-        found, examples = gradients(subject, goal, kernels, batch, TEMPERATURE)
+        found, examples = gradients(subject, goal, kernels, batch, temperature)
         along = tf.add_n([tf.reduce_sum(one * way) for one, way in zip(found, direction)])
     products = outer.gradient(along, kernels, unconnected_gradients="zero")
     return [tf.convert_to_tensor(product) for product in products], examples

@@ -69,7 +69,8 @@ def rank_channels(model: Any, method: str | Method, feed: Feed | None = None) ->
     sites = [target.site for target in settle.targets]
     items = tuple(replace(held[site.name], site=site) for site in sites)
     weights = [tf.convert_to_tensor(target.kernel) for target in settle.targets]
-    with measuring(rule.score.needs, Subject(model, adapter, items), feed, rule.structure) as taken:
+    with measuring(rule.score.needs, Subject(model, adapter, items), feed, rule.structure,
+                   settings=rule.score.settings) as taken:
         scores = rule.below(rule.scores(weights, sites, taken()), weights, sites)
         coupled = Coupled.of(sites, [score.shape[0] for score in scores])
         return Ranking(
