@@ -238,8 +238,8 @@ def softened_gradient(weights, temperature=200.0):
     ("logits", 200.0), ("logits", 1.0), ("softmax", 200.0), ("softmax", 3.0),
     ("one-hot logits", 200.0), ("one-hot softmax", 200.0),
 ])
-def test_the_hessian_times_the_gradient_against_differences_of_gradients(family, ends,
-                                                                          temperature):
+def test_the_hessian_times_the_gradient_against_differences_of_gradients(
+        family, ends, temperature):
     activation = "softmax" if "softmax" in ends else None
     kind = "CategoricalCrossentropy" if "one-hot" in ends else "SparseCategoricalCrossentropy"
     labels = ONE_HOT if "one-hot" in ends else CLASSES
