@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from tflite_export import zeros
@@ -14,6 +15,7 @@ from tflite_export.recipes import recipe
 from tflite_export.sparse_inference import SPARSE_F32
 from tflite_export.tracing import in_float32
 from tflite_export.xnnpack import Fault, Verdict, faults, verdict
+from tfprune.report_forms import Table, as_dict, markdown, plain_text, rich_parts
 
 __all__ = ["Advice", "Change", "advise"]
 
@@ -38,8 +40,10 @@ class Advice:
 
     Example:
         >>> print(Advice((), True, ("conv2d/kernel",), {"dense/kernel": 0.0}))
-        XNNPACK's sparse inference would run once more than two thirds of these weights are zero:
-        conv2d/kernel. Prune blocks of 2 output channels: Block(2, 1).
+        XNNPACK's sparse inference would run once more than two thirds of these
+          weights are zero:
+        - conv2d/kernel
+        Prune blocks of 2 output channels: Block(2, 1).
     """
 
     changes: tuple[Change, ...]
@@ -48,22 +52,23 @@ class Advice:
     dense: dict[str, float]
     block: tuple[int, int] = (2, 1)
 
-    def __str__(self) -> str:
-        lines = []
+    def parts(self) -> Iterable[str | tuple[str, ...] | Table]:
+        """What is printed: the changes, and what to prune."""
         if not self.engages:
-            lines.append("XNNPACK's sparse inference would not run, or return wrong values:")
-        lines += [f"- {c.layer}: {c.why}. {c.do}." for c in self.changes]
+            yield "XNNPACK's sparse inference would not run, or return wrong values:"
+        yield tuple(f"{c.layer}: {c.why}. {c.do}." for c in self.changes)
         if not self.prune:
-            lines.append("There is no 1x1 convolution, and XNNPACK skips the zeros of no others.")
-            return "\n".join(lines)
+            yield "There is no 1x1 convolution, and XNNPACK skips the zeros of no others."
+            return
         start = "It would run" if self.changes else "XNNPACK's sparse inference would run"
         after = " after these changes," if self.changes else ""
-        lines.append(
-            f"{start}{after} once more than two thirds of these weights are zero:\n"
-            f"{', '.join(self.prune)}. Prune blocks of {self.block[0]} output channels: "
-            f"Block({self.block[0]}, {self.block[1]})."
-        )
-        return "\n".join(lines)
+        yield f"{start}{after} once more than two thirds of these weights are zero:"
+        yield self.prune
+        yield (f"Prune blocks of {self.block[0]} output channels: Block({self.block[0]}, "
+               f"{self.block[1]}).")
+
+    __str__, __rich_console__ = plain_text, rich_parts
+    to_dict, to_markdown = as_dict, markdown
 
 
 def advise(model, data=None) -> Advice:

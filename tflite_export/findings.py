@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass
 
 from tflite_export.device import Opinion
 from tflite_export.ports import Port
-from tflite_export.report import PORT_HEAD, markdown, markdown_text
+from tflite_export.report import PORT_HEAD
+from tfprune.report_forms import Table, as_dict, markdown, plain_text, rich_parts
 
 __all__ = ["Inspection", "Stored"]
-
-_HEAD = ("tensor", "shape", "type", "zeros", "encoding", "bytes")
 
 
 @dataclass(frozen=True)
@@ -67,10 +67,6 @@ class Inspection:
             f"{len(self.tensors)} stored tensors"
         )
 
-    def to_dict(self) -> dict:
-        """All fields as plain Python values, ready for JSON."""
-        return asdict(self)
-
     def opinions(self) -> list[tuple[str, str]]:
         """Rows of a table: targets of the same opinion together, and the opinion."""
         together: dict[Opinion, list[str]] = {}
@@ -85,30 +81,15 @@ class Inspection:
             rows.append((", ".join(names), verdict + text))
         return rows
 
-    def to_markdown(self) -> str:
-        """The same as Markdown tables."""
-        parts = [
-            markdown_text(self.summary()),
-            markdown([("operator", "count"), *((n, str(c)) for n, c in self.operators.items())]),
-            markdown([PORT_HEAD, *(port.cells() for port in (*self.inputs, *self.outputs))]),
-            markdown([_HEAD, *(tensor.cells() for tensor in self.tensors)]),
-            markdown([("target", "runs it as it is"), *self.opinions()]),
-            *(f"- {markdown_text(note)}" for note in self.notes),
-        ]
-        return "\n\n".join(parts) + "\n"
+    def parts(self) -> Iterable[str | tuple[str, ...] | Table]:
+        """What is printed: the summary, ends, operators, tensors, opinions and notes."""
+        yield self.summary()
+        yield Table(PORT_HEAD, tuple(port.cells() for port in (*self.inputs, *self.outputs)))
+        yield Table(("operator", "count"), tuple((n, f"{c:,}") for n, c in self.operators.items()))
+        yield Table(("tensor", "shape", "type", "zeros", "encoding", "bytes"),
+                    tuple(tensor.cells() for tensor in self.tensors))
+        yield Table(("target", "runs it as it is"), tuple(self.opinions()))
+        yield self.notes
 
-    def __rich__(self):
-        from rich.console import Group
-        from rich.markup import escape
-        from rich.table import Table
-
-        operators = ", ".join(f"{count} {name}" for name, count in self.operators.items())
-        tensors, targets = Table(*_HEAD), Table("target", "runs it as it is")
-        for tensor in self.tensors:
-            tensors.add_row(*map(escape, tensor.cells()))
-        for row in self.opinions():
-            targets.add_row(*map(escape, row))
-        lines = [
-            self.summary(), *map(str, (*self.inputs, *self.outputs)), operators, *self.notes,
-        ]
-        return Group(*map(escape, lines), tensors, targets)
+    __str__, __rich_console__ = plain_text, rich_parts
+    to_dict, to_markdown = as_dict, markdown

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from tflite_export.graph import Graph, schema
 from tflite_export.micro_operators import resolver_method, unknown, used
 from tflite_export.report import ExportReport
 from tfprune.atomic_write import reserved
+from tfprune.report_forms import Table, as_dict, markdown, plain_text, rich_parts
 
 __all__ = ["CPackage", "c_package"]
 
@@ -39,6 +41,16 @@ class CPackage:
     operators: tuple[str, ...]
     arena_bytes: int
     measured_bytes: int
+
+    def parts(self) -> Iterable[str | tuple[str, ...] | Table]:
+        """What is printed: where it is, the arena, operators and files."""
+        yield (f"{self.folder}: a model for TFLite Micro, with an arena of {self.arena_bytes:,} "
+               f"bytes, {self.measured_bytes:,} of them measured and the rest margin")
+        yield f"operators: {', '.join(self.operators)}"
+        yield f"files: {', '.join(self.files)}"
+
+    __str__, __rich_console__ = plain_text, rich_parts
+    to_dict, to_markdown = as_dict, markdown
 
 
 def c_package(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 
 from tflite_export.device import Quantity
 from tflite_export.ports import Port
+from tfprune.report_forms import Table, as_dict, markdown, plain_text, rich_parts
 
-__all__ = ["PORT_HEAD", "ExportReport", "TensorReport", "markdown", "markdown_text"]
+__all__ = ["PORT_HEAD", "ExportReport", "TensorReport"]
 
 PORT_HEAD = ("position", "name", "shape", "type", "scale", "zero point")
 
@@ -81,18 +83,8 @@ class ExportReport:
         """Zeros in all reported weights."""
         return sum(tensor.zeros for tensor in self.tensors)
 
-    def to_dict(self) -> dict:
-        """All fields as plain Python values, ready for JSON."""
-        result = asdict(self)
-        for name in ("tensors", "ports"):
-            result[name] = [{**part, "shape": list(part["shape"])} for part in result[name]]
-        return {**result, **{
-            name: list(result[name])
-            for name in ("measured", "dense_measured", "missing", "remarks")
-        }}
-
-    def to_markdown(self) -> str:
-        """The report as Markdown: the summary, measured values, weights and remarks.
+    def parts(self) -> Iterable[str | tuple[str, ...] | Table]:
+        """What is printed: the summary, ends, measured values, weights and remarks.
 
         Example:
             >>> report = ExportReport(path="a.tflite", bytes=10, gzip_bytes=9, dense_bytes=10,
@@ -101,19 +93,15 @@ class ExportReport:
             >>> print(report.to_markdown().splitlines()[4])
             | arena | 2,048 | | bytes |
         """
-        weights = [("weight", "shape", "type", "zeros", "encoding")]
-        weights += [tensor.cells() for tensor in self.tensors]
-        parts = [markdown_text(self.summary())]
-        if self.ports:
-            parts.append(markdown([PORT_HEAD, *(port.cells() for port in self.ports)]))
-        if self.measured:
-            parts.append(markdown([("measured", "file", "dense", "unit"), *self.measurements()]))
-        if self.tensors:
-            parts.append(markdown(weights))
-        notes = (*self.missing, *self.remarks)
-        if notes:
-            parts.append("\n".join(f"- {markdown_text(note)}" for note in notes))
-        return "\n\n".join(parts) + "\n"
+        yield self.summary()
+        yield Table(PORT_HEAD, tuple(port.cells() for port in self.ports))
+        yield Table(("measured", "file", "dense", "unit"), tuple(self.measurements()))
+        yield Table(("weight", "shape", "type", "zeros", "encoding"),
+                    tuple(tensor.cells() for tensor in self.tensors))
+        yield *self.missing, *self.remarks
+
+    __str__, __rich_console__ = plain_text, rich_parts
+    to_dict, to_markdown = as_dict, markdown
 
     def measurements(self) -> list[tuple[str, str, str, str]]:
         """Rows of a table: name, value, value of the dense file where it differs, unit."""
@@ -126,43 +114,14 @@ class ExportReport:
         return rows
 
     def summary(self) -> str:
-        """One line: file, bytes, error, agreement, inputs."""
+        """One line: file, target, number format, bytes, error, agreement, inputs."""
         return (
-            f"{self.path}: {self.bytes:,} bytes ({self.gzip_bytes:,} gzip; dense "
-            f"{self.dense_bytes:,}), error {self.error:.1e}, agreement {self.agreement:.3f} "
-            f"on {self.examples} {self.inputs} examples, batch {self.batch}"
+            f"{self.path} ({self.target}, {self.quantize}): {self.bytes:,} bytes "
+            f"({self.gzip_bytes:,} gzip; dense {self.dense_bytes:,}), error {self.error:.1e}, "
+            f"agreement {self.agreement:.3f} on {self.examples} {self.inputs} examples, "
+            f"batch {self.batch}"
         )
-
-    def __rich__(self):
-        from rich.console import Group
-        from rich.markup import escape
-        from rich.table import Table
-
-        measured = Table("measured", "file", "dense", "unit")
-        for row in self.measurements():
-            measured.add_row(*map(escape, row))
-        weights = Table("weight", "shape", "type", "zeros", "encoding")
-        for tensor in self.tensors:
-            weights.add_row(*map(escape, tensor.cells()))
-        notes = [f"- {escape(note)}" for note in (*self.missing, *self.remarks)]
-        lines = map(escape, (self.summary(), *map(str, self.ports)))
-        return Group(*lines, measured, weights, *notes)
 
 
 def _number(value: float) -> str:
     return f"{value:,}" if isinstance(value, int) else f"{value:,.4g}"
-
-
-def markdown_text(text: str) -> str:
-    """Names of weights have underscores, which Markdown would take for emphasis."""
-    for mark in "\\|_*`<":
-        text = text.replace(mark, "\\" + mark)
-    return text
-
-
-def markdown(rows: list[tuple[str, ...]]) -> str:
-    """A Markdown table; the first row is its head."""
-    head, *body = [[markdown_text(cell) for cell in row] for row in rows]
-    lines = [head, ["---"] * len(head), *body]
-    joined = ["| " + " | ".join(line) + " |" for line in lines]
-    return "\n".join(line.replace("|  |", "| |") for line in joined)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -11,6 +10,7 @@ import numpy as np
 from tflite_export.keras_models import Signature
 from tflite_export.quiet import quiet
 from tflite_export.runtime import predict
+from tfprune.caller_warning import warn
 
 __all__ = [
     "Comparison", "check_finite", "check_float", "check_quantised", "compare", "reference", "same",
@@ -140,11 +140,10 @@ def check_quantised(
     """Compare a quantised file with Keras; warns below 0.9 agreement, since that is a judgement."""
     result = compare(expected, run(content, inputs))
     if result.agreement < WARN_BELOW:
-        warnings.warn(
+        warn(
             f"the quantised file agrees with the Keras model in {result.agreement:.0%} of the "
             f"outputs, less than {WARN_BELOW:.0%}; try representative data closer to real inputs, "
-            "or another quantize=",
-            stacklevel=4,
+            "or another quantize="
         )
     return result
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import warnings
 from typing import Any
 
 import tensorflow as tf
 
 from tfprune import cautions
 from tfprune.batches import Data, Feed
+from tfprune.caller_warning import warn
 from tfprune.driver import Driver
 from tfprune.hooks import Hooks, siblings
 from tfprune.methods import Method, get
@@ -279,4 +279,4 @@ def _default_schedule(method: Method, sparsity: float | None) -> Any:
 
 def _warn(texts: Any) -> None:
     for text in texts:
-        warnings.warn(text, stacklevel=3)
+        warn(text)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Iterable, Mapping, Sequence
 
 import numpy as np
@@ -12,6 +12,7 @@ from tfprune.costs import macs, parameters
 from tfprune.paths import Paths, paths
 from tfprune.plans import unserved
 from tfprune.quantized.notes import remarks
+from tfprune.report_forms import Table, as_dict, markdown, plain_text, rich_parts
 from tfprune.sites import Site, Skip
 from tfprune.statistics.subject import Subject
 from tfprune.strip import strip
@@ -47,6 +48,14 @@ class SiteReport:
     def sparsity(self) -> float:
         return 1 - self.kept / self.size
 
+    def cells(self) -> tuple[str, ...]:
+        """The row of a table."""
+        return (
+            self.name, "x".join(map(str, self.shape)), _percent(self.target), f"{self.kept:,}",
+            f"{self.size:,}", _percent(self.sparsity),
+            "-" if self.macs is None else f"{self.macs:,}",
+        )
+
 
 @dataclass(frozen=True)
 class Report:
@@ -81,64 +90,35 @@ class Report:
 
     def to_dict(self) -> dict[str, Any]:
         """Everything as JSON types."""
-        rows = [{**asdict(site), "shape": list(site.shape), "notes": list(site.notes),
-                 "sparsity": site.sparsity} for site in self.sites]
-        return {
-            "sites": rows,
-            "skipped": [asdict(skip) for skip in self.skipped],
-            "warnings": list(self.warnings),
-            "paths": self.paths,
-            "remarks": list(self.remarks),
-            "kept": self.kept,
-            "size": self.size,
-            "sparsity": self.sparsity,
-        }
+        sites = [{**as_dict(site), "sparsity": site.sparsity} for site in self.sites]
+        return {**as_dict(self), "sites": sites, "kept": self.kept, "size": self.size,
+                "sparsity": self.sparsity}
 
-    def __rich_console__(self, console, options):
-        from rich.table import Table
-        from rich.text import Text
-
-        table = Table(title="Pruning report", title_justify="left")
-        table.add_column("weight", overflow="fold")
-        for title in ("shape", "structure", "target", "kept", "of", "sparsity", "MACs"):
-            table.add_column(title, justify="right", no_wrap=title != "structure")
-        for site in self.sites:
-            table.add_row(
-                site.name, "x".join(map(str, site.shape)), site.structure or "-",
-                _percent(site.target), f"{site.kept:,}", f"{site.size:,}",
-                _percent(site.sparsity), "-" if site.macs is None else f"{site.macs:,}",
-            )
+    def parts(self) -> Iterable[str | tuple[str, ...] | Table]:
+        """What is printed: the sites, and what is to be said of them."""
         known = all(site.macs is not None for site in self.sites)
         macs = f"{sum(site.macs for site in self.sites):,}" if known else "-"
-        table.add_section()
-        table.add_row("all", "", "", "", f"{self.kept:,}", f"{self.size:,}",
-                      _percent(self.sparsity), macs)
-        yield table
-        yield Text(f"paths from inputs to outputs: {self.paths}")
+        yield Table(
+            ("weight", "shape", "target", "kept", "of", "sparsity", "MACs"),
+            (*(site.cells() for site in self.sites),
+             ("all", "", "", f"{self.kept:,}", f"{self.size:,}", _percent(self.sparsity), macs)),
+        )
+        alike: dict[str, list[str]] = {}
         for site in self.sites:
-            for note in site.notes:
-                yield Text(f"note: {site.name}: {note}")
-        for remark in self.remarks:
-            yield Text(f"note: {remark}")
-        for skip in self.skipped:
-            yield f"stays dense: {skip.name} ({skip.reason})"
-        for warning in self.warnings:
-            yield f"[bold]warning:[/bold] {warning}"
+            if site.structure:
+                alike.setdefault(site.structure, []).append(site.name)
+        for structure, names in alike.items():
+            which = "all weights" if len(names) == len(self.sites) else ", ".join(names)
+            yield f"structure {structure}: {which}"
+        yield f"paths from inputs to outputs: {self.paths}"
+        yield (
+            *(f"note: {site.name}: {note}" for site in self.sites for note in site.notes),
+            *(f"note: {remark}" for remark in self.remarks),
+            *(f"stays dense: {skip.name} ({skip.reason})" for skip in self.skipped),
+            *(f"warning: {warning}" for warning in self.warnings),
+        )
 
-    def __str__(self) -> str:
-        from rich.console import Console
-
-        console = Console(width=110, record=True, file=_Sink())
-        console.print(self)
-        return console.export_text()
-
-
-class _Sink:
-    def write(self, text: str) -> None:
-        pass
-
-    def flush(self) -> None:
-        pass
+    __str__, __rich_console__, to_markdown = plain_text, rich_parts, markdown
 
 
 def _percent(fraction: float | None) -> str:

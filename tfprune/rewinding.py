@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from numbers import Integral
 from typing import Any, Callable, Sequence
@@ -17,6 +17,7 @@ from tfprune.callbacks import PruningCallback
 from tfprune.hooks import Hooks
 from tfprune.methods import Method, Rank, get
 from tfprune.progress import Progress
+from tfprune.report_forms import Table, markdown, plain_text, rich_parts
 from tfprune.reports import Report
 from tfprune.schedules import OneShot
 from tfprune.settle import Target
@@ -45,6 +46,19 @@ class Level:
         """Kept fraction of the weights."""
         return sum(int(mask.sum()) for mask in self.masks.values()) / sum(
             mask.size for mask in self.masks.values())
+
+    def to_dict(self) -> dict[str, Any]:
+        """The number, the density, how many weights each mask keeps, and the report."""
+        return {"number": self.number, "density": self.density,
+                "kept": {name: int(mask.sum()) for name, mask in self.masks.items()},
+                "report": self.report.to_dict()}
+
+    def parts(self) -> Iterable[str | tuple[str, ...] | Table]:
+        """What is printed: the level, then its report."""
+        yield f"level {self.number}: {self.density:.2%} of the weights kept"
+        yield from self.report.parts()
+
+    __str__, __rich_console__, to_markdown = plain_text, rich_parts, markdown
 
 
 def lottery(model: Any, train: Mapping[str, Any] | Callable[[Any, list], Any], *, levels: int = 5,

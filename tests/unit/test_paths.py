@@ -28,7 +28,7 @@ def test_a_unit_that_nothing_enters_strands_what_leaves_it(family):
     report = tfprune.report(model)
     assert stranded(model) == {"conv/kernel": 0, "hidden/kernel": 0, "logits/kernel": 3}
     assert "3 of the" in report.paths and "3 of logits/kernel" in report.paths
-    assert report.paths in str(report).replace("\n", " ") or "3 of logits" in str(report)
+    assert report.paths in " ".join(str(report).split())
     assert before == [weight.tobytes() for weight in model.get_weights()]
 
 

@@ -72,12 +72,12 @@ def test_a_border_where_folding_is_not_exact_is_reported(family):
     small, report = tfprune.shrink(model)
     one, = report.borders
     assert (one.reader, one.channels, one.into) == ("reads/kernel", 2, "bias")
-    assert "exact but for the border" in str(report)
+    assert "exact but for the border" in report.to_markdown()
     difference = np.abs(outputs(model, data) - outputs(small, data)).reshape(4, 8, 8, 3)
     assert difference[:, 1:-1, 1:-1].max() < 1e-5 < 1e-2 < difference.max()
     same, report = tfprune.shrink(model, borders=False)
     assert report.removed == 0 and deviation(model, same, data) == 0
-    assert "zeros beside it at the border" in str(report)
+    assert "zeros beside it at the border" in report.to_markdown()
 
 
 def test_a_channel_that_differs_between_places_stays():

@@ -95,7 +95,7 @@ def test_both_directions_keep_as_many_units(family):
     small, report = tfprune.shrink(model)
     assert deviation(model, small, examples(model)) < 1e-6
     assert [one.after for one in report.groups if one.dead] == [5, 5]
-    assert "as many units in each direction" in str(report)
+    assert "as many units in each direction" in report.to_markdown()
 
 
 @pytest.mark.parametrize("family", sorted(KERASES))
@@ -112,7 +112,8 @@ def test_a_model_called_with_unequal_tensors_keeps_its_channels(family):
     _kill(model, "a", [1, 2])
     _kill(model, "b", [1])
     small, report = tfprune.shrink(model)
-    assert report.removed == 0 and "block is called with tensors of different sizes" in str(report)
+    assert report.removed == 0
+    assert "block is called with tensors of different sizes" in report.to_markdown()
     _kill(model, "b", [4])
     small, report = tfprune.shrink(model)
     assert report.removed == 4 and deviation(model, small, examples(model)) < 1e-6

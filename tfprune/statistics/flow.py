@@ -9,7 +9,6 @@ rescaled on the way where all paths meet.
 from __future__ import annotations
 
 import contextlib
-import warnings
 from typing import Any, Iterator
 
 import numpy as np
@@ -17,6 +16,7 @@ import tensorflow as tf
 
 from tfprune.adapters.replace import replaced
 from tfprune.adapters.walk import Found
+from tfprune.caller_warning import warn
 from tfprune.statistics import linear
 from tfprune.statistics.cuts import on_every_path, rescaled
 from tfprune.statistics.subject import Subject
@@ -83,7 +83,7 @@ def _check(subject: Subject, shares: Any) -> None:
     silent = [item.site.name for item, share in zip(subject.found, shares)
               if share == 0 and refusal(item) is None and item.variable.numpy().all()]
     if silent:
-        warnings.warn(_SILENT.format(names=", ".join(silent)), stacklevel=2)
+        warn(_SILENT.format(names=", ".join(silent)))
 
 
 _NO_FLOW = (

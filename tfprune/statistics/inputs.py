@@ -8,13 +8,13 @@ from __future__ import annotations
 import contextlib
 import functools
 import math
-import warnings
 from typing import Any, Callable, Iterator, Sequence
 
 import tensorflow as tf
 
 from tfprune.adapters.replace import around, replaced
 from tfprune.adapters.walk import Found
+from tfprune.caller_warning import warn
 from tfprune.layouts import Layout
 from tfprune.patches import patches, reading
 from tfprune.sensitivity import mean_sensitivity, peak_sensitivity
@@ -179,9 +179,9 @@ class _Watch:
         """{name: values of the kernel's shape}."""
         shape, layout = self.item.site.shape, self.item.site.layout
         if self._largest is None:
-            warnings.warn(
+            warn(
                 f"The layer {self.item.site.layer!r} was not called on the data, so the weights "
-                f"{self.item.site.name} score 0 and are pruned first.", stacklevel=2)
+                f"{self.item.site.name} score 0 and are pruned first.")
             return {name: tf.zeros(shape) for name in self._functions.names}
         return {name: tf.cast(from_matrix(matrix, shape, layout), tf.float32)
                 for name, matrix in zip(self._functions.names, self._largest)}

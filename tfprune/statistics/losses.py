@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from typing import Any, Callable
 
 import numpy as np
 import tensorflow as tf
 
+from tfprune.caller_warning import warn
 from tfprune.statistics.subject import Subject
 
 SMALLEST = 1e-7  # Keras' own bound under a logarithm
@@ -177,10 +177,10 @@ def _check_outputs(takes_logits: bool, output: tf.Tensor) -> None:
         )
     if takes_logits and bounded and output.shape[-1] > 1 and bool(
             tf.reduce_all(tf.abs(sums - 1) < 1e-3)):
-        warnings.warn(
+        warn(
             "The model's outputs are probabilities (a softmax at its end), but its loss expects "
             "logits: from_logits=True. Scored with the loss as it is; from_logits=False is "
-            "probably meant.", stacklevel=2)
+            "probably meant.")
 
 
 def _name(loss: Any) -> str:

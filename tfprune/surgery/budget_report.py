@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from tfprune.report_forms import Table, markdown, plain_text, rich_parts
 from tfprune.surgery.record import Record
 
 
@@ -62,8 +64,13 @@ class BudgetReport:
                                              for name, both in self.channels.items()},
                 "steps": len(self.record.steps), "notes": list(self.notes)}
 
-    def __str__(self) -> str:
-        lines = [str(one) for one in self.costs]
-        lines += [f"{name}: {before} -> {after} channels"
-                  for name, (before, after) in self.channels.items() if after < before]
-        return "\n".join([*lines, *(f"note: {one}" for one in self.notes)])
+    def parts(self) -> Iterable[str | tuple[str, ...] | Table]:
+        """What is printed: the limits, the groups that changed, notes."""
+        yield from map(str, self.costs)
+        yield (
+            *(f"{name}: {before} -> {after} channels"
+              for name, (before, after) in self.channels.items() if after < before),
+            *(f"note: {one}" for one in self.notes),
+        )
+
+    __str__, __rich_console__, to_markdown = plain_text, rich_parts, markdown

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from numbers import Real
 from typing import Any, Sequence
@@ -9,6 +10,7 @@ from typing import Any, Sequence
 import numpy as np
 
 from tfprune.adapters import adapter_of
+from tfprune.report_forms import markdown, plain_text, rich_parts
 from tfprune.surgery.absent import without
 from tfprune.surgery.budget import Budget
 from tfprune.surgery.prices import Prices
@@ -37,9 +39,17 @@ class Relative:
     channels: dict[str, int]
     costs: dict[str, float]
 
-    def __str__(self) -> str:
+    def to_dict(self) -> dict[str, Any]:
+        """Everything but the model as JSON types, with its number of parameters."""
+        return {"scale": float(self.scale), "parameters": int(self.model.count_params()),
+                "channels": dict(self.channels), "costs": dict(self.costs)}
+
+    def parts(self) -> Iterable[str]:
+        """What is printed: one line."""
         costs = "".join(f", {name} {value:,}" for name, value in self.costs.items())
-        return f"scale {self.scale:.3f}: {self.model.count_params():,} parameters{costs}"
+        yield f"scale {self.scale:.3f}: {self.model.count_params():,} parameters{costs}"
+
+    __str__, __rich_console__, to_markdown = plain_text, rich_parts, markdown
 
 
 def family(model: Any, record: Record, sizes: Sequence[float | Budget]) -> list[Relative]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
 import numpy as np
+
+from tfprune.report_forms import as_dict, markdown, plain_text, rich_parts
 
 
 class Role(Enum):
@@ -81,10 +84,14 @@ class ChannelGroup:
         """The members that read the channels."""
         return tuple(one for one in self.members if one.role is Role.CONSUMER)
 
-    def __str__(self) -> str:
+    def parts(self) -> Iterable[str]:
+        """What is printed: one line."""
         channels = "1 channel" if self.size == 1 else f"{self.size} channels"
         stays = "" if self.prunable else f"; stays whole: {self.reason}"
-        return f"{self.name}: {channels}, {' -> '.join(self.path)}{stays}"
+        yield f"{self.name}: {channels}, {' -> '.join(self.path)}{stays}"
+
+    __str__, __rich_console__ = plain_text, rich_parts
+    to_dict, to_markdown = as_dict, markdown
 
 
 def channel_groups(model: Any) -> tuple[ChannelGroup, ...]:

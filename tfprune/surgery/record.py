@@ -11,6 +11,7 @@ import numpy as np
 
 from tfprune.adapters import adapter_of
 from tfprune.atomic_write import write
+from tfprune.report_forms import Table, as_dict, markdown, plain_text, rich_parts
 from tfprune.surgery.absent import without
 from tfprune.surgery.groups import ChannelGroup
 from tfprune.surgery.shrinking import shrink, stripped
@@ -96,6 +97,18 @@ class Record:
         self.check(survey)
         with without(survey, self.removed(steps)):
             return shrink(model)[0]
+
+    def parts(self) -> Iterable[str | Table]:
+        """What is printed: how much went, and from which groups."""
+        gone = {name: int(mask.sum()) for name, mask in self.removed().items()}
+        yield (f"{sum(gone.values()):,} of {sum(self.sizes.values()):,} channels removed in "
+               f"{len(self.steps):,} steps")
+        yield Table(("group", "before", "after"), tuple(
+            (name, f"{size:,}", f"{size - gone[name]:,}")
+            for name, size in self.sizes.items() if gone[name]))
+
+    __str__, __rich_console__ = plain_text, rich_parts
+    to_dict, to_markdown = as_dict, markdown
 
     def check(self, survey: Survey) -> None:
         """Raise ValueError if a model has other channel groups than the record's."""

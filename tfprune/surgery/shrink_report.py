@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Iterable
+from dataclasses import dataclass
 
+from tfprune.report_forms import Table, as_dict, markdown, plain_text, rich_parts
 from tfprune.surgery.constants import Folded
 
 
@@ -65,21 +66,20 @@ class ShrinkReport:
         """Where constants were folded that are not exact at the border of an image."""
         return tuple(one for one in self.folded if one.border)
 
-    def to_dict(self) -> dict[str, Any]:
-        """Everything as JSON types."""
-        groups = [{**asdict(one), "reasons": list(one.reasons), "removed": list(one.removed)}
-                  for one in self.groups]
-        return {"groups": groups, "folded": [asdict(one) for one in self.folded],
-                "parameters": list(self.parameters), "macs": list(self.macs),
-                "uncounted": list(self.uncounted), "notes": list(self.notes)}
-
-    def __str__(self) -> str:
-        lines = [f"{self.removed:,} channels removed",
-                 f"parameters: {self.parameters[0]:,} -> {self.parameters[1]:,}",
-                 f"MACs: {self.macs[0]:,} -> {self.macs[1]:,}"]
+    def parts(self) -> Iterable[str | tuple[str, ...] | Table]:
+        """What is printed: sizes, the groups that changed, what was folded, notes."""
+        macs = f"MACs: {self.macs[0]:,} -> {self.macs[1]:,}"
         if self.uncounted:
-            lines[-1] += f", without {', '.join(self.uncounted[:3])}" + (
+            macs += f", without {', '.join(self.uncounted[:3])}" + (
                 f" and {len(self.uncounted) - 3} more" if len(self.uncounted) > 3 else "")
-        lines += [str(one) for one in self.groups if one.after < one.before or one.dead]
-        lines += [f"folded: {one}" for one in self.folded]
-        return "\n".join([*lines, *(f"note: {one}" for one in self.notes)])
+        yield f"{self.removed:,} channels removed"
+        yield f"parameters: {self.parameters[0]:,} -> {self.parameters[1]:,}"
+        yield macs
+        yield (
+            *(str(one) for one in self.groups if one.after < one.before or one.dead),
+            *(f"folded: {one}" for one in self.folded),
+            *(f"note: {one}" for one in self.notes),
+        )
+
+    __str__, __rich_console__ = plain_text, rich_parts
+    to_dict, to_markdown = as_dict, markdown
