@@ -12,7 +12,8 @@ from tflite_export.cell_states import widened
 from tflite_export.device import Target
 from tflite_export.graph import Graph
 from tflite_export.inputs import spread
-from tflite_export.keras_models import Signature
+from tflite_export.keras_models import Signature, flattened, keys_of
+from tflite_export.order import in_order
 from tflite_export.quiet import quiet
 from tflite_export.tracing import unrolled
 
@@ -24,31 +25,31 @@ _CALIBRATION = 200
 
 @dataclass(frozen=True)
 class Converted:
-    """Bytes of the file, whether its batch axis is open ("dynamic") or fixed ("1"), and whether
-    recurrent loops were unrolled."""
+    """Bytes of the file, whether its batch axis is open ("dynamic") or fixed ("1"), names of its
+    outputs in Keras' order, and whether recurrent loops were unrolled."""
 
     content: bytes
     batch: str
+    outputs: tuple[str, ...]
     unrolled: bool = False
 
 
 def forward(model, signature: Signature) -> Callable[[dict], dict]:
     """The model as a function {input name: tensor} -> {output name: tensor}, inference mode.
 
-    A single output is named "output", several "output_0", ..., a dict keeps its keys.
+    The outputs come in Keras' order. A single one is named "output", several "output_0", ..., a
+    dict keeps its keys.
     """
     import tensorflow as tf
 
     def run(tensors: dict) -> dict:
         result = model(signature.pack(tensors), training=False)
-        flat = tf.nest.flatten(result)
-        if isinstance(result, dict) and len(result) == len(flat):
-            names = sorted(result)
-        else:
-            names = ["output"] if len(flat) == 1 else [f"output_{i}" for i in range(len(flat))]
+        flat, positions = flattened(model, result)
+        names = keys_of(positions) or (
+            ["output"] if len(flat) == 1 else [f"output_{i}" for i in range(len(flat))])
         # Outputs of a mixed precision model are half precision even where it computes in float32.
         return {
-            str(name): tf.cast(y, tf.float32) if y.dtype.is_floating else tf.identity(y)
+            name: tf.identity(tf.cast(y, tf.float32) if y.dtype.is_floating else y)
             for name, y in zip(names, flat, strict=True)
         }
 
@@ -61,7 +62,9 @@ def convert(
     """Convert with TensorFlow's converter, built-in operators only; then by ai-edge-quantizer what
     is to be int4.
 
-    The batch axis stays open where the target and the graph allow it. Recurrent layers need a
+    Inputs and outputs lie in the order of `model.inputs` and `model.outputs`; those of a subclassed
+    model as Keras counts what it takes and returns (`flattened`). The batch axis stays open where
+    the target and the graph allow it. Recurrent layers need a
     fixed batch of 1: the converter cannot lower their loops otherwise.
 
     Args:
@@ -73,6 +76,14 @@ def convert(
     Raises:
         RuntimeError: the converter or quantizer refused the model; its message is in the error.
     """
+    made = _made(model, signature, target=target, quantize=quantize, inputs=inputs)
+    return replace(made, content=in_order(made.content, signature.names, made.outputs))
+
+
+def _made(
+    model, signature: Signature, *, target: Target, quantize: str, inputs: dict[str, np.ndarray]
+) -> Converted:
+    """The file in whatever order."""
     if quantize != "int4":
         return _converted(model, signature, target=target, quantize=quantize, inputs=inputs)
     try:
@@ -102,7 +113,7 @@ def _converted(
             traced = _trace(call, signature, None)
         if not _has_loop(traced):
             try:
-                return Converted(_run(traced, target, quantize, inputs), "dynamic")
+                return _run(traced, target, quantize, inputs)
             except Exception:
                 pass  # If that fails as well, its error is the one to show.
     with quiet():
@@ -113,8 +124,8 @@ def _converted(
                 traced = _trace(call, signature, inputs)
             if _has_loop(traced):
                 raise ValueError("error: a loop cannot be calibrated, and it cannot be unrolled")
-            return Converted(_run(traced, target, quantize, inputs), "1", unrolled=True)
-        return Converted(_run(traced, target, quantize, inputs), "1")
+            return replace(_run(traced, target, quantize, inputs), batch="1", unrolled=True)
+        return replace(_run(traced, target, quantize, inputs), batch="1")
     except Exception as error:
         raise RuntimeError(
             f"TensorFlow's converter refused {model.name!r} with quantize={quantize!r}: "
@@ -146,11 +157,11 @@ def _has_loop(traced) -> bool:
 def _keeps_loop(traced, target: Target) -> bool:
     """Whether the file would have a loop (some are fused to one operator): TensorFlow 2.21's
     calibrator dies of a segmentation fault on those, which nobody can catch."""
-    graph = Graph(_run(traced, target, "none", {}))
+    graph = Graph(_run(traced, target, "none", {}).content)
     return len(graph.model.subgraphs) > 1
 
 
-def _run(traced, target: Target, quantize: str, inputs: dict[str, np.ndarray]) -> bytes:
+def _run(traced, target: Target, quantize: str, inputs: dict[str, np.ndarray]) -> Converted:
     import tensorflow as tf
 
     # The module holds the variables and nothing else. Holding the model instead, Keras 3 would
@@ -161,7 +172,8 @@ def _run(traced, target: Target, quantize: str, inputs: dict[str, np.ndarray]) -
     with quiet():
         converter = tf.lite.TFLiteConverter.from_concrete_functions([traced], module)
         _configure(converter, target, quantize, inputs)
-        return widened(bytes(converter.convert()))
+        content = widened(bytes(converter.convert()))
+    return Converted(content, "dynamic", tuple(traced.structured_outputs))
 
 
 def _configure(converter, target: Target, quantize: str, inputs: dict) -> None:

@@ -19,7 +19,7 @@ from tflite_export.stored import weights
 from tflite_export.targets import executing
 from tflite_export.tracing import in_float32
 from tflite_export.verify import (
-    Comparison, check_finite, check_float, check_quantised, reference, same,
+    Comparison, check_finite, check_float, check_order, check_quantised, reference, same,
 )
 from tfprune.atomic_write import reserved
 
@@ -35,7 +35,11 @@ def export(
     """Write a Keras model as a verified .tflite file and report what was gained.
 
     The model is stripped of pruning wrappers, converted, packed for the device, and compared with
-    Keras in an interpreter; only when all is well it replaces `path`.
+    Keras in an interpreter, position by position; only when all is well it replaces `path`.
+
+    Position i of the file is `model.inputs[i]` and `model.outputs[i]`; of a subclassed model, what
+    it takes and returns, one after the other. A dict is taken by its sorted keys, as Keras does (an
+    `OrderedDict` of Keras 3 as it is). The report names all: `ports`.
 
     Args:
         model: a built Keras 3 or tf_keras model, wrapped for pruning or plain.
@@ -125,6 +129,8 @@ def _verified(
     packed = _packed(dense.content, device, case)
     if sparse is True and not packed.encodings:
         raise ValueError("sparse=True, but no weight was encoded: " + "; ".join(packed.remarks))
+    taken, given = ports(packed.content)
+    check_order("inputs", [port.name for port in taken], list(known.names))
     comparison = _compare(packed.content, dense.batch, case, expected, device)
     remarks += packed.remarks
     remarks += of_the_file(
@@ -144,7 +150,7 @@ def _verified(
         error=comparison.error, agreement=comparison.agreement,
         inputs="seeded random" if data is None else "data",
         examples=len(next(iter(checked.values()))), remarks=tuple(remarks),
-        ports=sum(ports(packed.content), ()),
+        ports=(*taken, *given),
         tensors=weights(dense.content, packed.encodings, names), **_sizes(packed, device),
     )
     return packed.content, report

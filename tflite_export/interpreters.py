@@ -45,24 +45,30 @@ def main(kind: str) -> None:
 
 
 def _litert(request: dict, printed):
-    """Outputs for inputs; the times of `runs` calls, in seconds, without."""
+    """Outputs for inputs, by position; the times of `runs` calls, in seconds, without."""
     from ai_edge_litert.interpreter import Interpreter
 
     interpreter = Interpreter(
         model_content=request["content"], num_threads=request["threads"])
     if request["inputs"] is None:
         return _times(interpreter, request["runs"])
-    runner, parts = interpreter.get_signature_runner(), []
-    count = len(next(iter(request["inputs"].values())))
-    for start in range(0, count, request["batch"]):
-        if parts:
-            # Fused recurrent operators keep their state from call to call.
-            interpreter.reset_all_variables()
-        rows = {name: array[start : start + request["batch"]]
-                for name, array in request["inputs"].items()}
-        # The interpreter reuses its output memory in the next call: copy.
-        parts.append({name: np.array(value) for name, value in runner(**rows).items()})
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    taken, given = ([detail["index"] for detail in details] for details in (
+        interpreter.get_input_details(), interpreter.get_output_details()))
+    parts, shapes = [], None
+    for start in range(0, len(request["inputs"][0]), request["batch"]):
+        rows = [array[start : start + request["batch"]] for array in request["inputs"]]
+        if shapes != (shapes := [row.shape for row in rows]):
+            for index, shape in zip(taken, shapes, strict=True):
+                interpreter.resize_tensor_input(index, shape)
+            interpreter.allocate_tensors()
+        # Fused recurrent operators keep their state from call to call.
+        interpreter.reset_all_variables()
+        for index, row in zip(taken, rows, strict=True):
+            interpreter.set_tensor(index, row)
+        interpreter.invoke()
+        # get_tensor copies: the interpreter uses this memory again.
+        parts.append([interpreter.get_tensor(index) for index in given])
+    return [np.concatenate(arrays) for arrays in zip(*parts, strict=True)]
 
 
 def _times(interpreter, runs: int) -> list:
@@ -78,7 +84,7 @@ def _times(interpreter, runs: int) -> list:
 
 
 def _micro(request: dict, printed):
-    """Outputs for inputs; the bytes of the arena without."""
+    """Outputs for inputs, by position; the bytes of the arena without."""
     from tflite_micro import runtime
 
     interpreter = runtime.Interpreter.from_bytes(request["content"], arena_size=request["room"])

@@ -7,13 +7,14 @@ import sys
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["Signature", "family", "layers_of", "signature"]
+__all__ = ["Signature", "family", "flattened", "keys_of", "layers_of", "signature"]
 
 
 @dataclass(frozen=True)
 class Signature:
-    """The inputs of a model, flattened: one name, shape (batch axis first, None = open) and
-    dtype each; `structure` is what the model is called with, positions in place of tensors."""
+    """The inputs of a model, in the order of `flattened`: one name, shape (batch axis first, None =
+    open) and dtype each; `structure` is what the model is called with, positions in place of
+    tensors."""
 
     names: tuple[str, ...]
     shapes: tuple[tuple[int | None, ...], ...]
@@ -57,6 +58,33 @@ def family(model: object) -> str:
     raise TypeError(f"got {type(model).__name__}, expected a Keras 3 or tf_keras model")
 
 
+def flattened(model, structure) -> tuple[list, Any]:
+    """Tensors in the order in which the model's Keras counts them, that of `model.inputs` and
+    `model.outputs`: lists as they are, dicts by their sorted keys (an OrderedDict of Keras 3 as it
+    is).
+
+    Args:
+        model: of either Keras.
+        structure: tensors, nested as the model takes or returns them.
+    Returns:
+        The tensors, and the structure with their positions in their place.
+    """
+    if family(model) == "keras":
+        from keras import tree
+    else:
+        from tensorflow import nest as tree
+
+    flat = tree.flatten(structure)
+    return flat, tree.pack_sequence_as(structure, list(range(len(flat))))
+
+
+def keys_of(positions) -> list[str] | None:
+    """The names that a dict of tensors gives them, by position; None for other structures."""
+    if not isinstance(positions, dict) or not all(isinstance(n, int) for n in positions.values()):
+        return None
+    return [str(key) for key in sorted(positions, key=positions.get)]
+
+
 def layers_of(model) -> list:
     """A model and all layers in it, at any depth (private in both Kerases, of the same name)."""
     return list(model._flatten_layers())
@@ -84,7 +112,7 @@ def signature(model, data=None) -> Signature:
         )
     found = _declared(model)
     if found is None:
-        found = _from_data(data)
+        found = _from_data(model, data)
     if found is None:
         raise ValueError(
             f"the inputs of the subclassed model {model.name!r} are not known; pass example inputs "
@@ -113,7 +141,7 @@ def _declared(model) -> Signature | None:
             tensors = _specs(next(iter(shapes.values())), model.input_dtype)
     if tensors is None or not tf.nest.flatten(tensors):
         return None
-    return _flattened(tensors)
+    return _flattened(model, tensors)
 
 
 def _specs(shape, dtype):
@@ -127,26 +155,24 @@ def _specs(shape, dtype):
     return tf.TensorSpec(shape, dtype)
 
 
-def _from_data(data) -> Signature | None:
+def _from_data(model, data) -> Signature | None:
     import numpy as np
     import tensorflow as tf
 
     if data is None or hasattr(data, "as_numpy_iterator"):
         return None
-    return _flattened(tf.nest.map_structure(lambda a: tf.TensorSpec.from_tensor(
+    return _flattened(model, tf.nest.map_structure(lambda a: tf.TensorSpec.from_tensor(
         tf.convert_to_tensor(np.asarray(a)[:1])), data))
 
 
-def _flattened(tensors) -> Signature:
+def _flattened(model, tensors) -> Signature:
     import tensorflow as tf
 
-    flat = tf.nest.flatten(tensors)
+    flat, structure = flattened(model, tensors)
     # The batch axis is always open here; whether the file keeps it open is decided later.
     shapes = tuple((None, *tuple(tensor.shape)[1:]) for tensor in flat)
     dtypes = tuple(tf.as_dtype(tensor.dtype).name for tensor in flat)
-    keys = sorted(tensors) if isinstance(tensors, dict) and len(tensors) == len(flat) else None
-    names = _unique([str(k) for k in keys] if keys else [getattr(t, "name", None) for t in flat])
-    structure = tf.nest.pack_sequence_as(tensors, list(range(len(flat))))
+    names = _unique(keys_of(structure) or [getattr(tensor, "name", None) for tensor in flat])
     return Signature(names, shapes, dtypes, structure)
 
 

@@ -37,7 +37,7 @@ def predict(
         inputs: {input name: array [examples, ...]}, real values.
         batch: 1; there is no other in TFLite Micro.
     Returns:
-        {output name: array [examples, ...]}, real values.
+        {output name: array [examples, ...]}, real values, in the order of their positions.
     Raises:
         RuntimeError: TFLite Micro cannot load or execute the file; its message is in the error.
         ValueError: batch is not 1.

@@ -30,16 +30,18 @@ def predict(
         inputs: {input name: array [examples, ...]}, or one array for a model with one input.
         batch: examples per call; more than 1 needs a file with a dynamic batch.
     Returns:
-        {output name: array [examples, ...]}.
+        {output name: array [examples, ...]}, in the order of their positions.
     Raises:
         RuntimeError, ValueError: the interpreter cannot load the file or run the inputs.
     """
     content = _content(model)
     taken, given = ports(content)
     inputs = by_name(inputs, taken)
-    ready = {port.name: quantised(inputs[port.name], port) for port in taken}
+    ready = [quantised(inputs[port.name], port) for port in taken]
     outputs = _CHILD.result({"content": content, "inputs": ready, "batch": batch, "threads": 1})
-    return {port.name: dequantised(outputs[port.name], port) for port in given}
+    return {
+        port.name: dequantised(array, port) for port, array in zip(given, outputs, strict=True)
+    }
 
 
 def latency_ms(model: str | os.PathLike | bytes, runs: int = 50, *, threads: int = 1) -> float:

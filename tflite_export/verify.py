@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -13,7 +14,8 @@ from tflite_export.runtime import predict
 from tfprune.caller_warning import warn
 
 __all__ = [
-    "Comparison", "check_finite", "check_float", "check_quantised", "compare", "reference", "same",
+    "Comparison", "check_finite", "check_float", "check_order", "check_quantised", "compare",
+    "reference", "same",
 ]
 
 Run = Callable[..., dict[str, np.ndarray]]
@@ -50,7 +52,7 @@ def check_finite(model) -> None:
 def reference(
     call: Callable[[dict], dict], signature: Signature, inputs: dict[str, np.ndarray]
 ) -> dict[str, np.ndarray]:
-    """The Keras model's outputs for all examples.
+    """The Keras model's outputs for all examples, in Keras' order.
 
     Args:
         call: as made by `convert.forward`.
@@ -61,14 +63,22 @@ def reference(
     """
     import tensorflow as tf
 
-    compiled = tf.function(call, reduce_retracing=True)
+    names: list[str] = []
+
+    @tf.function(reduce_retracing=True)
+    def compiled(rows: dict) -> list:
+        found = call(rows)
+        names[:] = found
+        return list(found.values())
+
     count = len(inputs[signature.names[0]])
     parts = []
     with quiet():
         for start in range(0, count, _BATCH):
             rows = {k: tf.constant(a[start : start + _BATCH]) for k, a in inputs.items()}
-            parts.append({name: y.numpy() for name, y in compiled(rows).items()})
-    outputs = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+            parts.append([y.numpy() for y in compiled(rows)])
+    arrays = [np.concatenate(outputs) for outputs in zip(*parts, strict=True)]
+    outputs = dict(zip(names, arrays, strict=True))
     for name, y in outputs.items():
         if not np.all(np.isfinite(y)):
             raise ValueError(
@@ -79,14 +89,17 @@ def reference(
 
 
 def compare(expected: dict[str, np.ndarray], got: dict[str, np.ndarray]) -> Comparison:
-    """Compare two sets of outputs with equal names.
+    """Compare two sets of outputs, of equal names in equal order, position by position.
+
+    Raises:
+        RuntimeError: other names, another order or shape, or two outputs in each other's place.
 
     Example:
         >>> compare({"y": np.array([[1., 2]])}, {"y": np.array([[1., 1]])})
         Comparison(error=0.5, agreement=0.0, worst='y')
     """
-    if expected.keys() != got.keys():
-        raise RuntimeError(f"the file has outputs {sorted(got)}, expected {sorted(expected)}")
+    check_order("outputs", list(got), list(expected))
+    _check_exchanged(list(expected.values()), list(got.values()))
     results = []
     for name, want in expected.items():
         have = got[name]
@@ -105,6 +118,36 @@ def compare(expected: dict[str, np.ndarray], got: dict[str, np.ndarray]) -> Comp
         results.append(Comparison(error if np.isfinite(error) else np.inf, agreement, name))
     worst = max(results, key=lambda result: result.error)
     return Comparison(worst.error, min(result.agreement for result in results), worst.worst)
+
+
+def check_order(side: str, found: list[str], expected: list[str]) -> None:
+    """Names by position: those of a file, and those of the Keras model.
+
+    Raises:
+        RuntimeError: they differ, or their order.
+    """
+    if found != expected:
+        raise RuntimeError(
+            f"the file has {side} {found} by position, the Keras model {expected}; no file was "
+            "written"
+        )
+
+
+def _check_exchanged(expected: list[np.ndarray], got: list[np.ndarray]) -> None:
+    """Rounding may hide it from the largest error that two outputs changed places."""
+    for first, second in itertools.combinations(range(len(expected)), 2):
+        if expected[first].shape != expected[second].shape:
+            continue
+        straight, crossed = (
+            sum(float(np.mean(np.abs(np.subtract(expected[a], got[b], dtype=np.float64))))
+                for a, b in pairs)
+            for pairs in (((first, first), (second, second)), ((first, second), (second, first)))
+        )
+        if crossed < straight / 2:
+            raise RuntimeError(
+                f"the file's outputs {first} and {second} lie in each other's place; no file was "
+                "written"
+            )
 
 
 def check_float(

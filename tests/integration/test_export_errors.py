@@ -2,6 +2,7 @@
 
 import os
 import warnings
+from dataclasses import replace
 
 import export_models as models
 import keras
@@ -11,7 +12,6 @@ import tensorflow as tf
 
 import tflite_export.exporter as exporter
 from tflite_export import export
-from tflite_export.convert import Converted
 from tflite_export.graph import Graph
 
 
@@ -180,7 +180,7 @@ def test_a_lost_zero_is_an_error(model, old, monkeypatch, quantize):
         place = tuple(np.argwhere(np.asarray(model.layers[0].kernel).T == 0)[0])
         array[place] = 1 if quantize == "int8" else 1e-30
         graph.model.buffers[graph.tensor(*at).buffer].data = np.frombuffer(array.tobytes(), "u1")
-        return Converted(graph.content(), found.batch)
+        return replace(found, content=graph.content())
 
     convert = exporter.convert
     monkeypatch.setattr(exporter, "convert", damaged)

@@ -162,8 +162,20 @@ def test_comparison_takes_the_worst_output():
     assert compare(expected, {**expected, "q": got["q"]}).agreement == pytest.approx(0.95)
     assert compare(expected, {**expected, "q": np.full((2, 1), np.nan)}).error == np.inf
     assert compare({"z": np.zeros((2, 2))}, {"z": np.zeros((2, 2))}).error == 0
-    with pytest.raises(RuntimeError, match=r"outputs \['p'\], expected \['p', 'q'\]"):
-        compare(expected, {"p": got["p"]})
+    for other in ({"p": got["p"]}, {"q": got["q"], "p": got["p"]}):
+        with pytest.raises(RuntimeError, match=r"outputs .* by position, .* \['p', 'q'\]"):
+            compare(expected, other)
+
+
+def test_two_outputs_of_one_shape_are_told_apart():
+    """Whatever their names, and however coarse the file is."""
+    first, second = np.random.default_rng(0).normal(size=(2, 9, 3))
+    noise = np.random.default_rng(1).normal(size=(9, 3)) / 4
+    assert compare({"a": first, "b": second}, {"a": first + noise, "b": second - noise}).error > 0
+    with pytest.raises(RuntimeError, match="outputs 0 and 1 lie in each other's place"):
+        compare({"a": first, "b": second}, {"a": second + noise, "b": first - noise})
+    # Where both are the same, either may stand for the other.
+    assert compare({"a": first, "b": first}, {"a": first + noise, "b": first}).error > 0
 
 
 def test_silence_ends_with_the_block_even_after_an_error(capfd):

@@ -1,0 +1,38 @@
+"""Inputs and outputs of a file lie where the Keras model has them, whatever they are called."""
+
+import ends
+import pytest
+from export_models import KERASES
+
+import tflite_export.vela as vela
+from tflite_export import export, inspect, micro
+
+# One for each model in turn; benchmarks/order.py has all of all. Files of mobile in float32 and of
+# tflm have weights that are encoded.
+FORMATS = [("mobile", "none"), ("tflm", "int8"), ("tflm", "none"), ("mobile", "int8"),
+           ("mobile", "float16"), ("mobile", "int4"), ("mobile-sparse-f32", "none"),
+           ("ethos-u55-128", "int8"), ("mobile", "dynamic"), ("tflm", "int4")]
+
+
+@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("family", KERASES)
+def test_by_position_equal_to_keras(family, seed, tmp_path, monkeypatch):
+    monkeypatch.setattr(vela, "installed", lambda: False)
+    model = ends.drawn(family, seed)
+    data = ends.examples(model)
+    target, quantize = FORMATS[(seed + 3 * (family == "keras")) % len(FORMATS)]
+    report = export(model, tmp_path / "model.tflite", target=target, quantize=quantize,
+                    data=data if len(data) > 1 else data[0])
+    content = (tmp_path / "model.tflite").read_bytes()
+    run = ends.on_the_device if target == "tflm" and micro.installed() else ends.by_position
+    expected = ends.by_keras(model, data)
+    assert ends.places(expected, run(content, data, len(expected))) == list(range(len(expected)))
+    # The report and `inspect` say the same.
+    kinds = ["input"] * len(data) + ["output"] * len(expected)
+    assert [port.kind for port in report.ports] == kinds
+    assert [port.position for port in report.ports] == [*range(len(data)), *range(len(expected))]
+    found = inspect(tmp_path / "model.tflite")
+    assert (*found.inputs, *found.outputs) == report.ports
+    for port in report.ports:
+        assert f"| {port.kind} {port.position} |" in report.to_markdown()
+        assert str(port).startswith(f"{port.kind} {port.position} ") and port.dtype in str(port)
