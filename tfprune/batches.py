@@ -27,7 +27,9 @@ class Data:
             begins anew at the end. None: all of them in every pass.
 
     Raises:
-        ValueError: a number below 1; arrays of different lengths.
+        ValueError: a number below 1; arrays of different lengths; `batches` is missing for data
+            that never ends.
+        TypeError: neither arrays nor an iterable.
 
     Example:
         >>> Data((np.ones((10, 4)), np.zeros(10)), batch_size=4).batch_size
@@ -45,6 +47,19 @@ class Data:
             wrong = not isinstance(value, Integral) or isinstance(value, bool) or value < 1
             if wrong and not (name == "batches" and value is None):
                 raise ValueError(f"Data({name}={value!r}): expected an integer of at least 1.")
+        if not self.is_arrays and (isinstance(self.source, (str, bytes, type))
+                                   or not {"__iter__", "__getitem__"} & set(dir(self.source))):
+            raise TypeError(
+                f"data={self.source!r}: expected arrays (x, y), a tf.data.Dataset or another "
+                "iterable of such batches"
+                + ("; call the function and pass what it returns." if callable(self.source)
+                   else f", got {type(self.source).__name__}.")
+            )
+        if self.batches is None and _is_endless(self.source):
+            raise ValueError(
+                "The data never ends, so that no pass over it would: pass tfprune.Data(data, "
+                "batches=n) for n batches a pass, or the data without repeat()."
+            )
         if self.is_arrays:
             lengths = {_length(part) for part in _leaves(_triple(self.source))}
             if len(lengths) > 1:
@@ -123,8 +138,26 @@ class Feed:
 
     def _batches(self) -> Iterator[Any]:
         if not self.data.is_arrays:
-            return iter(self.data.source)
+            # Some iterators have a length and go on for ever.
+            source = self.data.source
+            return itertools.islice(source, _size(source))
         return _slices(_triple(self.data.source), self.data.batch_size)
+
+
+def _size(source: Any) -> int | None:
+    """How many batches one pass has, None if that is not known."""
+    try:
+        return len(source)
+    except TypeError:
+        return None
+
+
+def _is_endless(source: Any) -> bool:
+    import tensorflow as tf
+
+    if isinstance(source, tf.data.Dataset):
+        return bool(source.cardinality() == tf.data.INFINITE_CARDINALITY)
+    return isinstance(source, (itertools.cycle, itertools.count, itertools.repeat))
 
 
 def _slices(arrays: tuple, size: int) -> Iterator[tuple]:
@@ -145,6 +178,9 @@ def _checked(batch: Any) -> tuple[Any, Any, Any]:
         values = np.asarray(part)
         if values.shape[:1] == (0,):
             raise ValueError("A batch of the data holds no example; leave empty batches out.")
+        if values.dtype.kind == "c":
+            raise ValueError(f"The data holds inputs of type {values.dtype}; expected real "
+                             "numbers: pass real and imaginary part, or the magnitude.")
         if values.dtype.kind == "f" and not np.isfinite(values).all():
             raise ValueError(
                 "The data holds inputs that are NaN or infinite; scores computed from them would "

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import zipfile
+import zlib
 from pathlib import Path
 
 from tfprune.adapters import KERAS3, TF_KERAS
+
+_LONGEST = {"metadata.json": 1 << 20, "config.json": 1 << 28}  # bytes
 
 
 def keras_of_file(path: Path) -> str:
@@ -32,7 +35,7 @@ def _version(path: Path) -> str:
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
             if "metadata.json" in archive.namelist():
-                return json.loads(archive.read("metadata.json"))["keras_version"]
+                return _version_in(archive, path)
     import h5py
 
     if h5py.is_hdf5(path):
@@ -44,3 +47,21 @@ def _version(path: Path) -> str:
         f"{path} is not a saved Keras model: expected a .keras or .h5 file written by model.save. "
         "Weights alone are loaded by model.load_weights."
     )
+
+
+def _version_in(archive: zipfile.ZipFile, path: Path) -> str:
+    # A megabyte of an archive can unpack to a gigabyte; not more than what is declared is read.
+    for member in archive.infolist():
+        if member.file_size > _LONGEST.get(member.filename, member.file_size):
+            raise ValueError(f"{path} is not a saved Keras model: its {member.filename} unpacks to "
+                             f"{member.file_size:,} bytes, expected at most "
+                             f"{_LONGEST[member.filename]:,}.")
+    try:
+        version = json.loads(archive.read("metadata.json"))["keras_version"]
+        if not isinstance(version, str):
+            raise TypeError(f"keras_version is {version!r}")
+    except (LookupError, TypeError, ValueError, RecursionError, RuntimeError, EOFError,
+            zipfile.BadZipFile, zlib.error) as error:
+        raise ValueError(f"{path} is not a saved Keras model: its metadata.json cannot be read "
+                         f"({type(error).__name__}: {error}). Save the model again.") from error
+    return version

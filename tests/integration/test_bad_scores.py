@@ -86,7 +86,7 @@ def test_inputs_that_do_not_fit(family):
     refused(model, ([inputs, inputs], labels), r"The data has inputs of shape .*, .*takes")
     refused(model, (inputs, labels[:-1]), "the arrays hold [[]23, 24[]] examples")
     refused(model, (inputs, labels, labels, labels), "A batch of the data is 4 parts")
-    refused(model, 3, "A batch of the data is int|not iterable", error=(ValueError, TypeError))
+    refused(model, 3, "data=3: expected arrays .x, y.", error=TypeError)
     refused(model, [3], "A batch of the data is int")
 
 

@@ -46,6 +46,31 @@ def test_m_zeros_in_n_survives_saving(tmp_path):
     assert [model.layers[0].sparsity_m_by_n for model in models] == [None, (1, 2)]
 
 
+def test_models_load_without_prune_scope(tmp_path):
+    for name, prune in LIBRARIES.items():
+        path = str(tmp_path / f"{name}.h5")
+        prune(small()).save(path)
+        if prune is TFMOT:
+            with pytest.raises(ValueError, match="Unknown layer: 'PruneLowMagnitude'"):
+                tf_keras.models.load_model(path)
+        else:
+            assert kept(tf_keras.models.load_model(path).layers[0]) == [72]
+
+
+def test_rows_of_m_by_n_that_are_longer_than_the_inputs():
+    counts = []
+    for prune in LIBRARIES.values():
+        layer = prune(LAYERS.Dense(8), EVERY_STEP, sparsity_m_by_n=(15, 17))  # keeps 2 of 17
+        if prune is TFMOT:
+            counts.append(kept(one_step(layer, INPUTS)))
+        else:
+            with pytest.raises(tf.errors.InvalidArgumentError, match="m=17 weights are longer"):
+                one_step(layer, INPUTS)
+        shorter = prune(LAYERS.Dense(8), EVERY_STEP, sparsity_m_by_n=(14, 16))
+        counts.append(kept(one_step(shorter, INPUTS)))
+    assert counts == [[16]] * 3
+
+
 class HalfAtStep(KERAS.PruningSchedule):
     """A schedule of the user's own."""
 

@@ -118,7 +118,7 @@ WRONG = {
     "shape": (IMAGES[..., :1], r"inputs of shape \(24, 6, 6, 1\).*takes \(None, 6, 6, 2\)"),
     "one example": (list(IMAGES), r"inputs of shape \(6, 6, 2\).*takes"),
     "two inputs": (([IMAGES, IMAGES],), "takes"),
-    "text": ("digits", "A batch of the data is str"),
+    "text": (["digits"], "A batch of the data is str"),
     "number": ([3.0], "A batch of the data is float"),
 }
 

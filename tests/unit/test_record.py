@@ -42,36 +42,54 @@ def test_a_record_is_replayed_on_the_same_and_on_fresh_weights(family, tmp_path)
 
 
 def test_a_record_in_a_folder(tmp_path):
-    record = tfprune.Record({"a": 4}, ({"a": (1, 3)}, {"a": (0,)}))
+    record = tfprune.Record({"a": 5}, ({"a": (1, 3)}, {"a": (0,)}))
     assert record.save(tmp_path) == tmp_path / "pruning.json"
     assert tfprune.Record.load(tmp_path) == record
-    assert record.removed(1)["a"].tolist() == [False, True, False, True]
-    assert record.removed()["a"].tolist() == [True, True, False, True]
+    assert record.removed(1)["a"].tolist() == [False, True, False, True, False]
+    assert record.removed()["a"].tolist() == [True, True, False, True, False]
     assert record.and_then({"a": [0]}).steps[-1] == {"a": (2,)}
     assert [one.name for one in tmp_path.iterdir()] == ["pruning.json"]
 
 
-@pytest.mark.parametrize("text", [
-    "", "[]", "{", "\xff", json.dumps({"format": "tfprune.record", "version": 2}),
-    json.dumps({"format": "tfprune.record", "version": 1, "groups": {"a": 2}, "steps": [3]}),
-    json.dumps({"format": "tfprune.record", "version": 1, "groups": [], "steps": []}),
-    json.dumps({"format": "tfprune.record", "version": 1, "groups": {"a": 2},
-                "steps": [{"a": ["x"]}]}),
-    json.dumps({"format": "tfprune.record", "version": 1, "groups": {"a": 2},
-                "steps": [{"a": [2]}]}),
-    json.dumps({"format": "tfprune.record", "version": 1, "groups": {"a": 2},
-                "steps": [{"b": [0]}]}),
+def _text(groups, *steps, version=1):
+    return json.dumps({"format": "tfprune.record", "version": version, "groups": groups,
+                       "steps": list(steps)})
+
+
+@pytest.mark.parametrize("text, reason", [
+    ("", "JSONDecodeError"), ("[]", "TypeError"), ("{", "JSONDecodeError"), ("\xff", "Unicode"),
+    ('{"a":' * 100_000, "RecursionError"), ("[" * 100_000, "RecursionError"),
+    (_text({"a": 2}, version=2), "format"), (_text([]), "AttributeError"), (_text(3), "Attribute"),
+    (_text({"a": 2}, 3), "AttributeError"), (_text({"a": 2}, {"a": 1}), "TypeError"),
+    *((_text({"a": size}), f"'a' has {size} channels: expected an integer from 1 to")
+      for size in (-1, 0, 1.7, float("inf"), float("nan"), True, None, 10**30)),
+    *((_text({"a": 2}, {"a": [one]}), f"removes channel {one!r} of 'a': expected an integer from 0")
+      for one in ("x", 2, -1, 0.5, float("inf"), True, [0])),
+    (_text({"a": 2}, {"b": [0]}), "a group that it does not list"),
+    (_text({"a": 3}, {"a": [0]}, {"a": [0]}), "a channel of 'a' twice"),
+    (_text({"a": 2}, {"a": [0]}, {"a": [1]}), "removes all 2 channels of 'a'; at least one"),
 ])
-def test_files_that_are_no_records(tmp_path, text):
+def test_files_that_are_no_records(tmp_path, text, reason):
     path = tmp_path / "record.json"
     path.write_bytes(text.encode("latin-1"))
-    with pytest.raises(ValueError, match="record"):
+    with pytest.raises(ValueError) as raised:
         tfprune.Record.load(path)
+    assert str(path) in str(raised.value) and reason in str(raised.value)
+
+
+def test_files_that_never_end_are_no_records():
+    with pytest.raises(ValueError, match="/dev/zero is not a pruning record .* it has more than"):
+        tfprune.Record.load("/dev/zero")
 
 
 def test_records_that_do_not_fit(tmp_path):
     with pytest.raises(FileNotFoundError, match="No pruning record"):
         tfprune.Record.load(tmp_path / "missing.json")
+    with pytest.raises(FileNotFoundError, match="missing does not exist; create it first"):
+        tfprune.Record({"first": 8}).save(tmp_path / "missing" / "record.json")
+    for call in (tfprune.Record({"first": 8}).save, tfprune.Record.load):
+        with pytest.raises(ValueError, match="path='': expected the path of a pruning record"):
+            call("")
     model = network("keras")
     with pytest.raises(ValueError, match="'first' has 9 channels in the record and 8 in the model"):
         tfprune.Record({"first": 9, "second": 16}).replay(model)

@@ -153,6 +153,26 @@ def test_what_is_not_supported_has_a_reason(structure, layout, shape, reason):
     assert reason in structure.supports(shape, layout)
 
 
+@pytest.mark.parametrize("structure, words", [
+    (NofM(2, 10**9), "rows of m=1000000000 weights are longer than its 4 input channels"),
+    (NofM(1, 17), "rows of m=17 weights are longer"), (NofM(1, 16), None),
+    (Rows("maps", 10**9), "fewer than k=1000000000"), (Rows("kernels", 5), "fewer than k=5"),
+    (Rows(tiles=10**9), "rows of 4 cannot be cut into 1000000000 equal tiles"),
+    (Block(10**9, 10**9), None),  # ends with the kernel
+], ids=repr)
+def test_no_structure_takes_more_memory_than_the_kernel(structure, words):
+    kernel, reason = np.ones((4, 8)), structure.supports((4, 8), DENSE)
+    if words is None:
+        assert reason is None and structure.reduce(kernel, DENSE).size <= 4 * kernel.size
+    else:
+        assert words in reason
+    if isinstance(structure, NofM) and words:
+        for call in (lambda: structure.reduce(kernel, DENSE),
+                     lambda: structure.expand(np.ones((8, 2), bool), (4, 8), DENSE)):
+            with pytest.raises(ValueError, match=f"NofM.*{words}"):
+                call()
+
+
 @pytest.mark.parametrize("make, words", [
     (lambda: Block(0, 4), "rows"), (lambda: Block(1, 2.0), "columns"),
     (lambda: Block(1, 4, "AVG"), "pooling='AVG'"), (lambda: Filter("median"), "median"),

@@ -8,6 +8,8 @@ from tfprune.configs import register
 from tfprune.structures.base import Structure, check_length
 from tfprune.views import View
 
+PADDED = 16  # what hardware pads a row to that a layer has too few input channels for
+
 
 @register
 @dataclass(frozen=True)
@@ -30,7 +32,9 @@ class NofM(Structure):
     """Keeps n of every m consecutive weights along the input channels.
 
     The rows of m lie within one output channel and one spatial position, as the hardware for 2:4
-    wants them. A last row that is shorter keeps min(n, its length). TF-MOT's `sparsity_m_by_n=(m,
+    wants them. A last row that is shorter keeps min(n, its length); where it is the only one, m may
+    be up to 16, to which hardware pads, and a layer that has less for a longer row stays dense,
+    named in the report. TF-MOT's `sparsity_m_by_n=(m,
     n)` counts m *zeros* among n: (1, 4) there is NofM(3, 4).
 
     Paper: Zhou et al., Learning N:M Fine-grained Structured Sparse Neural Networks From Scratch,
@@ -89,9 +93,21 @@ class NofM(Structure):
             return "no input channels are summed in it, so there are no rows of m weights"
         return None
 
+    def supports(self, shape, layout):
+        return super().supports(shape, layout) or self._too_long(_inputs(shape, layout))
+
+    def _too_long(self, channels):
+        if self.m <= max(channels, PADDED):
+            return None
+        return f"rows of m={self.m} weights are longer than its {channels} input channels"
+
     def _view(self, shape, layout):
         layout.matrix_shape(shape)
-        inputs = tuple(axis for axis in layout.inputs if axis not in layout.outputs)
-        columns = math.prod(shape[axis] for axis in inputs)
-        matrix = math.prod(shape) // max(columns, 1), columns
-        return View(layout.matrix_axes, matrix, (1, self.m))
+        channels = _inputs(shape, layout)
+        if self._too_long(channels):  # padding could take any amount of memory
+            raise ValueError(f"{self}: {self._too_long(channels)}.")
+        return View(layout.matrix_axes, (math.prod(shape) // channels, channels), (1, self.m))
+
+
+def _inputs(shape, layout):
+    return math.prod(shape[axis] for axis in layout.inputs if axis not in layout.outputs)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass
+from numbers import Integral
 from pathlib import Path
 from typing import Any, Iterable, Sequence
 
@@ -19,6 +21,8 @@ from tfprune.surgery.survey import Survey
 
 FORMAT = "tfprune.record"
 VERSION = 1
+MOST = 1 << 24  # channels of a group
+_LONGEST = 1 << 28  # bytes of a file
 
 
 @dataclass(frozen=True)
@@ -29,6 +33,10 @@ class Record:
         sizes: {name of a channel group of the whole model: its number of channels}.
         steps: for each step {name of the group: the channels that went, as the whole model counts
             them}.
+
+    Raises:
+        ValueError: a group without channels or with more than 2**24; a step that removes what is
+            not there, or removed already, or all of a group.
 
     Example:
         >>> import keras, tfprune
@@ -44,14 +52,26 @@ class Record:
     steps: tuple[dict[str, tuple[int, ...]], ...] = ()
 
     def __post_init__(self):
-        for step in self.steps:
-            for name, channels in step.items():
-                if name not in self.sizes:
-                    raise ValueError(f"The record removes channels of {name!r}, a group that it "
-                                     "does not list.")
-                if not all(0 <= one < self.sizes[name] for one in channels):
-                    raise ValueError(f"The record removes channels of {name!r} that it has not: "
-                                     f"there are {self.sizes[name]}.")
+        for name, size in self.sizes.items():
+            if not _is_integer(size, 1, MOST):
+                raise ValueError(f"The record says that {name!r} has {size!r} channels: expected "
+                                 f"an integer from 1 to {MOST}.")
+        gone = {name: set() for name in self.sizes}
+        for name, channels in (pair for step in self.steps for pair in step.items()):
+            if name not in self.sizes:
+                raise ValueError(f"The record removes channels of {name!r}, a group that it does "
+                                 "not list.")
+            for one in channels:
+                if not _is_integer(one, 0, self.sizes[name] - 1):
+                    raise ValueError(f"The record removes channel {one!r} of {name!r}: expected "
+                                     f"an integer from 0 to {self.sizes[name] - 1}.")
+            before = len(gone[name])
+            gone[name].update(channels)
+            if len(gone[name]) < before + len(channels):
+                raise ValueError(f"The record removes a channel of {name!r} twice.")
+            if len(gone[name]) == self.sizes[name]:
+                raise ValueError(f"The record removes all {self.sizes[name]} channels of {name!r}; "
+                                 "at least one has to stay.")
 
     @classmethod
     def of(cls, groups: Iterable[ChannelGroup]) -> "Record":
@@ -134,7 +154,7 @@ class Record:
         Raises:
             OSError: it cannot be written; an old record is as it was.
         """
-        place = _place(Path(path))
+        place = _place(path)
         text = json.dumps({"format": FORMAT, "version": VERSION, "groups": self.sizes,
                            "steps": [{name: list(ids) for name, ids in step.items()}
                                      for step in self.steps]}, indent=1)
@@ -149,22 +169,33 @@ class Record:
             FileNotFoundError: nothing there.
             ValueError: not a record.
         """
-        place = _place(Path(path))
+        place = _place(path)
         try:
-            held = json.loads(place.read_text())
-            if held["format"] != FORMAT or held["version"] != VERSION:
-                raise KeyError("format")
-            return cls({str(name): int(size) for name, size in held["groups"].items()}, tuple(
-                {str(name): tuple(int(one) for one in ids) for name, ids in step.items()}
-                for step in held["steps"]))
+            with open(place, "rb") as file:
+                content = file.read(_LONGEST + 1)
         except FileNotFoundError:
             raise FileNotFoundError(f"No pruning record at {place}.") from None
-        except (KeyError, TypeError, AttributeError, ValueError) as error:
+        try:
+            if len(content) > _LONGEST:
+                raise ValueError(f"it has more than {_LONGEST} bytes")
+            held = json.loads(content)
+            if held["format"] != FORMAT or held["version"] != VERSION:
+                raise KeyError("format")
+            return cls(dict(held["groups"].items()), tuple(
+                {name: tuple(ids) for name, ids in step.items()} for step in held["steps"]))
+        except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
             raise ValueError(f"{place} is not a pruning record of version {VERSION}: "
                              f"{type(error).__name__}: {error}.") from None
 
 
-def _place(path: Path) -> Path:
+def _is_integer(value: Any, least: int, most: int) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool) and least <= value <= most
+
+
+def _place(path: str | Path) -> Path:
+    if not os.fspath(path):
+        raise ValueError(f"path={path!r}: expected the path of a pruning record, or of its model.")
+    path = Path(path)
     if path.is_dir():
         return path / "pruning.json"
     return path.with_suffix(".pruning.json") if path.suffix in (".keras", ".h5") else path
