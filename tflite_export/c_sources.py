@@ -3,11 +3,15 @@
 
 from __future__ import annotations
 
+import textwrap
 from string import Template
 
 import numpy as np
 
-__all__ = ["CMAKE", "MAIN", "MODEL_C", "MODEL_H", "OPERATORS_H", "VECTOR_C", "VECTOR_H", "array"]
+__all__ = [
+    "CMAKE", "MAIN", "MODEL_C", "MODEL_H", "OPERATORS_H", "VECTOR_C", "VECTOR_H", "array",
+    "comment",
+]
 
 _PER_LINE = 20
 
@@ -35,18 +39,38 @@ def _float(number: np.float32) -> str:
     return "NAN" if np.isnan(number) else "INFINITY" if number > 0 else "-INFINITY"
 
 
+def comment(paragraphs: list[str]) -> str:
+    """Paragraphs as the lines of a C comment; an empty one is an empty line.
+
+    Example:
+        >>> print(comment(["in 'a'", "", "out"]))
+        // in 'a'
+        //
+        // out
+    """
+    lines = [line for text in paragraphs for line in textwrap.wrap(text, 96) or [""]]
+    return "\n".join(f"// {line}".rstrip() for line in lines)
+
+
 MODEL_H = Template("""\
 // $origin
+//
+$told
 #ifndef ${guard}_H_
 #define ${guard}_H_
 
 #include <stddef.h>
+#include <stdint.h>
 
-// RAM for the tensors of TFLite Micro, in bytes: $measured measured with the reference kernels on a
-// 64-bit computer, and a margin of $margin for buffers of optimised kernels (10 %, 4 bytes for each
-// weight of the largest filter, rounded up to 1 KiB). After AllocateTensors() the interpreter's
-// arena_used_bytes() says what your build takes.
+// RAM for the tensors of TFLite Micro, in bytes.
+$arenas
+// After AllocateTensors() the interpreter's arena_used_bytes() says what your build keeps of it;
+// AllocateTensors() itself may need more.
+#if UINTPTR_MAX > 0xFFFFFFFF
 #define ${guard}_ARENA_BYTES $arena
+#else
+#define ${guard}_ARENA_BYTES $cortex_m
+#endif
 
 #ifdef __cplusplus
 extern "C" {
@@ -91,7 +115,7 @@ $adds
 """)
 
 VECTOR_H = Template("""\
-// One example: what goes into the model, and what TFLite Micro's reference kernels make of it.
+// One example: what goes into the model, and $expected.
 #ifndef ${guard}_TEST_VECTOR_H_
 #define ${guard}_TEST_VECTOR_H_
 
@@ -108,7 +132,9 @@ VECTOR_H = Template("""\
 extern "C" {
 #endif
 
-typedef enum { ${guard}_INT8, ${guard}_INT16, ${guard}_INT32, ${guard}_FLOAT } ${name}_type;
+typedef enum {
+  ${guard}_INT8, ${guard}_UINT8, ${guard}_INT16, ${guard}_INT32, ${guard}_FLOAT
+} ${name}_type;
 
 typedef struct {
   const void* data;
@@ -131,6 +157,7 @@ VECTOR_C = Template("""\
 #include "${name}_test_vector.h"
 
 #include <math.h>
+#include <stddef.h>
 #include <stdint.h>
 
 $arrays
@@ -144,7 +171,7 @@ $outputs
 """)
 
 MAIN = Template("""\
-// Runs the test vector through the model. Returns 0 if every output is as expected; else a message
+// Runs the test vector through the model. Returns 0 if every output is $passing; else a message
 // is printed and the number says which step failed.
 #include <cmath>
 #include <cstdint>
@@ -171,6 +198,8 @@ float Value(const void* data, size_t index, ${name}_type type) {
   switch (type) {
     case ${guard}_INT8:
       return At<int8_t>(data, index);
+    case ${guard}_UINT8:
+      return At<uint8_t>(data, index);
     case ${guard}_INT16:
       return At<int16_t>(data, index);
     case ${guard}_INT32:
@@ -223,9 +252,10 @@ int main() {
   for (size_t i = 0; i < ${guard}_OUTPUTS; ++i) {
     const TfLiteTensor* output = interpreter.output(i);
     if (output->bytes != ${name}_outputs[i].bytes) return Failed(6, "size of an output");
+    if (${name}_outputs[i].data == nullptr) continue;
     if (!Same(output->data.raw, ${name}_outputs[i])) return Failed(7, "an output differs");
   }
-  std::printf("passed\\n");
+  std::printf("$passed\\n");
   return 0;
 }
 """)
@@ -235,7 +265,7 @@ CMAKE = Template("""\
 #   cmake -B build -DTFLM_ROOT=<checkout of tflite-micro> -DTFLM_LIBRARY=<libtensorflow-microlite.a>
 #   cmake --build build && build/${name}_test
 # The library is built in that checkout by
-#   make -f tensorflow/lite/micro/tools/make/Makefile microlite
+#   make -f tensorflow/lite/micro/tools/make/Makefile microlite$settings
 cmake_minimum_required(VERSION 3.16)
 project($name C CXX)
 set(CMAKE_C_STANDARD 11)

@@ -65,17 +65,18 @@ class Child:
             finally:
                 late.cancel()
 
-    def result(self, request: dict, *, refusal: str = "") -> Any:
-        """What an interpreter gives for a request, within half an hour.
+    def result(self, request: dict, *, refusal: str = "", seconds: float = _SECONDS) -> Any:
+        """What an interpreter gives for a request, within half an hour if nothing is said.
 
         Args:
             request: as `interpreters` understands it.
             refusal: the beginning of the error if the interpreter raises one.
+            seconds: how long it may take.
         Raises:
             RuntimeError: it refused, its process died, or it took too long.
         """
         try:
-            state, answer = self.ask(request, _SECONDS)
+            state, answer = self.ask(request, seconds)
         except RuntimeError as error:
             raise RuntimeError(f"{self._name} failed: {error}") from error
         if state != "done":

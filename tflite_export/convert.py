@@ -194,6 +194,9 @@ def _configure(converter, target: Target, quantize: str, inputs: dict) -> None:
             yield {name: array[row : row + 1] for name, array in calibration.items()}
 
     converter.representative_dataset = representative
+    # There is no public switch.
+    converter._experimental_disable_per_channel_quantization_for_dense_layers = (
+        not target.dense_per_channel)
     integer = (
         sets.TFLITE_BUILTINS_INT8
         if quantize == "int8"

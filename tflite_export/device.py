@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from numbers import Integral
@@ -41,13 +42,15 @@ class Packed:
     Fields: `content` = its bytes; `encodings` = {(subgraph, tensor of the dense file): label} of
     the weights that are not dense; `remarks` = what was not gained or refused, and why;
     `dense` = the same file without encodings where the device needs that changed as well
-    (alignment), else None for the dense file as it was given.
+    (alignment), else None for the dense file as it was given; `compiled` = what the device's own
+    compiler makes of `content`, where that was asked for.
     """
 
     content: bytes
     encodings: dict[tuple[int, int], str]
     remarks: tuple[str, ...] = ()
     dense: bytes | None = None
+    compiled: bytes | None = None
 
 
 @dataclass(frozen=True)
@@ -131,6 +134,17 @@ class Target:
     no_sparse: str = ""
     options: Any = None
     examples: int = 1000
+
+    @property
+    def dense_per_channel(self) -> bool:
+        """Whether integer weights of dense layers may have a scale for each channel: an option of
+        targets for which that is dear."""
+        return getattr(self.options, "dense_per_channel", True)
+
+    @property
+    def compiled(self) -> str | os.PathLike | None:
+        """Where the file of the device's own compiler goes: an option of targets that have one."""
+        return getattr(self.options, "compiled", None)
 
 
 def is_count(value: Any) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 
 import numpy as np
 
@@ -56,6 +57,7 @@ def pack(accelerator: str, dense: bytes, case: Case) -> Packed:
         case: `case.options` is a `vela.Memory`.
     Raises:
         ValueError: Vela leaves every operator to the CPU.
+        RuntimeError: Vela's file is asked for, and Vela is not installed or fails.
     """
     dense = plain(dense)
     remarks = [
@@ -64,13 +66,17 @@ def pack(accelerator: str, dense: bytes, case: Case) -> Packed:
     ]
     if accelerator.startswith("ethos-u85"):
         remarks += _two_of_four(dense, case)
+    memory, made = case.options or vela.Memory(), None
+    if not vela.installed() and memory.compiled is not None:
+        raise RuntimeError(f"compiled= is what Vela makes: {vela.MISSING}")
     if vela.installed():
-        memory = case.options or vela.Memory()
         system, mode = memory.chosen(accelerator)
         remarks.append(f"Vela's numbers are estimates, here for {system} with {mode}")
         try:
             found = vela.compiled(dense, accelerator, memory)
         except RuntimeError:
+            if memory.compiled is not None:
+                raise
             # `measure` says so in the report, where the numbers would be.
             return Packed(dense, {}, tuple(remarks))
         reasons = [f"{name} ({reason})" for name, reason in found.on_cpu.items()]
@@ -81,7 +87,13 @@ def pack(accelerator: str, dense: bytes, case: Case) -> Packed:
             )
         if reasons:
             remarks.append(f"left to the CPU by Vela: {listed(reasons)}")
-    return Packed(dense, {}, tuple(remarks))
+        if memory.compiled is not None:
+            made = found.content
+            remarks.append(
+                f"{os.fspath(memory.compiled)}: what Vela made of it for TFLite Micro with this "
+                f"accelerator, {len(made):,} bytes; c_package packs it"
+            )
+    return Packed(dense, {}, tuple(remarks), compiled=made)
 
 
 def measure(accelerator: str, content: bytes, options: vela.Memory | None = None) -> Measured:

@@ -44,7 +44,8 @@ def export(
     Args:
         model: a built Keras 3 or tf_keras model, wrapped for pruning or plain.
         path: the file to write, in an existing folder.
-        target: a name of `targets()`, or a `target(name, ...)` with options.
+        target: a name of `targets()`, or a `target(name, ...)` with options, as
+            `target("ethos-u55-128", compiled="firmware.tflite")` for Vela's file as well.
         quantize: "none" (float32), "float16", "dynamic" (int8 weights), "int8" (weights and
             activations; inputs and outputs stay float32 on phones and are int8 on the others),
             "int16x8" (int16 activations, int8 weights) or "int4" (as "int8", with int4 weights
@@ -77,24 +78,30 @@ def export(
     """
     device = executing(target, quantize)
     family(model)
-    _check_options(device, quantize, sparse, data)
-    with reserved(path) as place:
+    _check_options(device, path, quantize=quantize, sparse=sparse, data=data)
+    paths = [path] if device.compiled is None else [path, device.compiled]
+    with reserved(*paths) as place:
         import tfprune
 
         plain = tfprune.strip_pruning(model)
         with in_float32(plain) as was_mixed:
-            content, report = _verified(plain, device, quantize=quantize, sparse=sparse, data=data)
+            packed, report = _verified(plain, device, quantize=quantize, sparse=sparse, data=data)
         remarks = list(report.remarks)
         if report.sparse and report.gzip_bytes >= report.dense_gzip_bytes:
             remarks.append("with gzip, the encoded file is not smaller than the dense one")
         if was_mixed:
             remarks.append("the mixed precision model was exported with float32 computation")
-        report = replace(report, path=os.fspath(path), remarks=tuple(remarks))
-        place.commit(content)
+        report = replace(
+            report, path=os.fspath(path), compiled=os.fspath(device.compiled or ""),
+            remarks=tuple(remarks),
+        )
+        place.commit(*[packed.content, packed.compiled][:len(paths)])
     return report
 
 
-def _check_options(device: Target, quantize: str, sparse, data) -> None:
+def _check_options(device: Target, path, *, quantize: str, sparse, data) -> None:
+    if device.compiled is not None and os.path.realpath(device.compiled) == os.path.realpath(path):
+        raise ValueError(f"compiled={device.compiled!r} is the path of the file it is made of")
     if sparse not in ("auto", True, False):
         raise ValueError(f"unknown sparse={sparse!r}; possible are 'auto', True and False")
     if sparse is True and device.no_sparse:
@@ -113,7 +120,7 @@ def _check_options(device: Target, quantize: str, sparse, data) -> None:
 
 def _verified(
     plain, device: Target, *, quantize: str, sparse, data
-) -> tuple[bytes, ExportReport]:
+) -> tuple[Packed, ExportReport]:
     known = signature(plain, data)
     check_finite(plain)
     if data is None:
@@ -153,7 +160,7 @@ def _verified(
         ports=(*taken, *given),
         tensors=weights(dense.content, packed.encodings, names), **_sizes(packed, device),
     )
-    return packed.content, report
+    return packed, report
 
 
 def _sizes(packed: Packed, device: Target) -> dict:
@@ -196,7 +203,7 @@ def _packed(content: bytes, device: Target, case: Case) -> Packed:
     if len(packed.content) > len(dense):
         raise AssertionError(f"packing for {device.name} made the file larger")
     if not packed.encodings:
-        return Packed(packed.content, {}, packed.remarks, dense)
+        return replace(packed, dense=dense)
     fault = same(dense, packed.content, case.inputs, run=device.run)
     if fault:
         return Packed(dense, {}, (f"sparse encoding not used: {fault}",), dense)

@@ -5,8 +5,12 @@ The interpreter does not check a file before it runs it, so it is kept in a proc
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import math
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -14,10 +18,16 @@ from tflite_export.child import Child
 from tflite_export.graph import Graph, read
 from tflite_export.ports import dequantised, ports, quantised
 
-__all__ = ["MISSING", "arena_bytes", "execute", "installed", "predict"]
+__all__ = [
+    "Allocations", "EVAL_TENSORS", "MISSING", "allocations", "arena_bytes", "execute", "fits",
+    "installed", "predict", "rounded",
+]
 
 _CHILD = Child("micro", name="TFLite Micro")
 _MOST = 1 << 32
+_STEP, _PER_TENSOR = 16, 64
+_SECONDS, _TRIAL_SECONDS = 1800, 300
+EVAL_TENSORS = "TfLiteEvalTensor data"
 
 MISSING = "TFLite Micro's interpreter is not installed; pip install 'tfprune[micro]'"
 
@@ -66,26 +76,99 @@ def execute(content: bytes, inputs: list[np.ndarray]) -> list[np.ndarray]:
     return _asked(content, inputs)
 
 
-def arena_bytes(content: bytes) -> int:
-    """Bytes of RAM that TFLite Micro takes for a model: activations, decoded weights and tables.
+@dataclass(frozen=True)
+class Allocations:
+    """What the interpreter says of its arena once a file is loaded.
 
-    Measured on this computer, whose pointers are twice as wide as a microcontroller's; there the
-    tables take less, and optimised kernels may ask for buffers of their own.
+    Fields: `head` = bytes of the plan in which activations share memory; `tail` = bytes of what
+    stays: tables, states of operators; `counts` = {kind of table: how many}. What loading takes in
+    between, and gives back, is in neither.
+    """
+
+    head: int
+    tail: int
+    counts: dict[str, int]
+
+
+def allocations(content: bytes) -> Allocations:
+    """What a file takes of an arena that is large enough.
+
+    Raises:
+        RuntimeError: TFLite Micro cannot load the file; its message is in the error.
+    """
+    told = _asked(content, None)
+    head, tail = (
+        int(re.findall(rf"Arena allocation {part} (\d+) bytes", told)[-1])
+        for part in ("head", "tail")
+    )
+    kinds = re.findall(r"'([^']+)' used .*?for (\d+) \w+", told)
+    return Allocations(head, tail, {kind: int(count) for kind, count in kinds})
+
+
+@functools.lru_cache(maxsize=64)
+def arena_bytes(content: bytes) -> int:
+    """The least arena in which TFLite Micro loads and runs a model on this computer, in bytes.
+
+    Found by trying, to 16 bytes: loading takes memory that it gives back, so what is used
+    afterwards may not be enough. Pointers have 64 bits here; on a microcontroller they have 32 and
+    less is needed, see `cortex_m.arena_bytes`.
 
     Args:
         content: bytes of a .tflite file.
     Raises:
         RuntimeError: TFLite Micro cannot load the file; its message is in the error.
     """
-    return _asked(content, None)
+    found = allocations(content)
+    step = rounded(_PER_TENSOR * found.counts.get(EVAL_TENSORS, 1))
+    loading = functools.partial(fits, content)
+    least = _least(loading, rounded(found.head + found.tail), step)
+    running = functools.partial(fits, content, run=True)
+    # What no arena makes run fails for another reason, on zeros for example.
+    return _least(running, least, step) if running(None) else least
 
 
-def _asked(content: bytes, inputs: list[np.ndarray] | None):
-    """Outputs for inputs; the arena without."""
+def rounded(size: int) -> int:
+    """The next multiple of 16 bytes, to which the interpreter aligns."""
+    return -(-size // _STEP) * _STEP
+
+
+def _least(fits: Callable[[int], bool], low: int, step: int) -> int:
+    """The smallest multiple of 16 from `low` on that fits, where everything larger fits too."""
+    if fits(low):
+        return low
+    high = low + step
+    while not fits(high):
+        low, high, step = high, high + 2 * step, 2 * step
+    while high - low > _STEP:
+        middle = (low + high) // 2 // _STEP * _STEP
+        low, high = (low, middle) if fits(middle) else (middle, high)
+    return high
+
+
+def fits(content: bytes, room: int | None, *, run: bool = False) -> bool:
+    """Whether a file loads in an arena. Too small ones are not always refused: some end the
+    process.
+
+    Args:
+        content: bytes of a .tflite file.
+        room: bytes of the arena, None for a large one.
+        run: whether it also has to run, on zeros.
+    """
+    try:
+        _asked(content, None, room=room, run=run, seconds=_TRIAL_SECONDS)
+    except RuntimeError:
+        return False
+    return True
+
+
+def _asked(content: bytes, inputs: list[np.ndarray] | None, *, room: int | None = None,
+           run: bool = False, seconds: float = _SECONDS):
+    """Outputs for inputs; what the interpreter prints of its arena without."""
     graph = read(content)
-    request = {"content": content, "room": _enough(graph), "inputs": inputs,
-               "outputs": len(graph.model.subgraphs[0].outputs)}
-    return _CHILD.result(request, refusal="TFLite Micro refuses the file: ")
+    main = graph.model.subgraphs[0]
+    request = {"content": content, "room": room or _enough(graph), "inputs": inputs, "run": run,
+               "taken": len(main.inputs), "outputs": len(main.outputs)}
+    return _CHILD.result(request, refusal="TFLite Micro refuses the file: ", seconds=seconds)
 
 
 def _enough(graph: Graph) -> int:

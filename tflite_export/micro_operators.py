@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tflite_export.graph import Graph
+from tflite_export.npu_plan import NPU
 from tflite_export.pruned import OPERATOR
 
 __all__ = ["used", "resolver_method", "unknown"]
@@ -19,12 +20,13 @@ _OPERATORS = frozenset("""
     SELECT_V2 SHAPE SIN SLICE SOFTMAX SPACE_TO_BATCH_ND SPACE_TO_DEPTH SPLIT SPLIT_V SQRT SQUARE
     SQUARED_DIFFERENCE SQUEEZE STRIDED_SLICE SUB SUM SVDF TANH TRANSPOSE TRANSPOSE_CONV
     UNIDIRECTIONAL_SEQUENCE_LSTM UNPACK VAR_HANDLE WHILE ZEROS_LIKE
-""".split()) | {OPERATOR}
+""".split()) | {OPERATOR, NPU}
 
 # Names that do not follow from the operator's by writing its words in capitals and small letters.
 _METHODS = {
-    OPERATOR: "AddDecode", "BATCH_MATMUL": "AddBatchMatMul", "CUMSUM": "AddCumSum",
-    "PADV2": "AddPadV2", "UNIDIRECTIONAL_SEQUENCE_LSTM": "AddUnidirectionalSequenceLSTM",
+    OPERATOR: "AddDecode", NPU: "AddEthosU", "BATCH_MATMUL": "AddBatchMatMul",
+    "CUMSUM": "AddCumSum", "PADV2": "AddPadV2",
+    "UNIDIRECTIONAL_SEQUENCE_LSTM": "AddUnidirectionalSequenceLSTM",
 }
 
 

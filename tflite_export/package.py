@@ -10,18 +10,39 @@ from pathlib import Path
 
 import numpy as np
 
-from tflite_export import c_sources, micro, vector
+from tflite_export import c_sources, micro, npu_plan, vector
 from tflite_export.aligned import aligned
+from tflite_export.cortex_m import arena_bytes as on_32_bits
 from tflite_export.dense import densified
-from tflite_export.graph import Graph, schema
+from tflite_export.graph import Graph, read
 from tflite_export.micro_operators import resolver_method, unknown, used
+from tflite_export.micro_releases import installed_month, needed
+from tflite_export.npu_plan import NPU
+from tflite_export.ports import ports
 from tflite_export.report import ExportReport
 from tfprune.atomic_write import reserved
 from tfprune.report_forms import Table, as_dict, markdown, plain_text, rich_parts
 
 __all__ = ["CPackage", "c_package"]
 
-_SCRATCH_PER_WEIGHT, _KIB = 4, 1024
+_KIB = 1024
+_RUN = "Run with the interpreter of TFLite Micro of %s, which has every operator of it."
+_ONLY_THERE = (
+    "Compiled by Vela for an Ethos-U, which alone can run it: there is no expected output, and the "
+    "arena is not measured but taken from Vela's plan."
+)
+# What differs in the sources when an interpreter runs the file here, and when nothing does.
+_MEASURED = {
+    "expected": "what TFLite Micro's reference kernels make of it", "passing": "as expected",
+    "passed": "passed", "settings": "",
+}
+_COMPILED = {
+    "expected": "no expected output: only the Ethos-U runs the model",
+    "passing": "there (none is expected: only the Ethos-U\n// runs the model)",
+    "passed": "ran; there is no expected output to compare with",
+    "settings": " \\\n#     OPTIMIZED_KERNEL_DIR=cmsis_nn CO_PROCESSOR=ethos_u\n"
+                "# Your board's code starts the driver of the Ethos-U before main runs the model.",
+}
 
 
 @dataclass(frozen=True)
@@ -29,7 +50,8 @@ class CPackage:
     """What `c_package` wrote.
 
     Fields: `folder` and `files`, names inside it; `operators` of the model; `arena_bytes` that the
-    sources reserve, of which `measured_bytes` were measured and the rest is margin.
+    sources reserve on 64 bits, of which `measured_bytes` were measured and the rest is margin;
+    `cortex_m_bytes` that they reserve on 32 bits; `notes` on what the package has not.
 
     Example:
         >>> CPackage("firmware", ("model.h",), ("ADD",), 2048, 1024).files
@@ -41,13 +63,18 @@ class CPackage:
     operators: tuple[str, ...]
     arena_bytes: int
     measured_bytes: int
+    cortex_m_bytes: int = 0
+    notes: tuple[str, ...] = ()
 
     def parts(self) -> Iterable[str | tuple[str, ...] | Table]:
         """What is printed: where it is, the arena, operators and files."""
-        yield (f"{self.folder}: a model for TFLite Micro, with an arena of {self.arena_bytes:,} "
-               f"bytes, {self.measured_bytes:,} of them measured and the rest margin")
+        measured = (f", {self.measured_bytes:,} of them measured and the rest margin"
+                    if self.measured_bytes else "")
+        yield (f"{self.folder}: a model for TFLite Micro, with an arena of {self.cortex_m_bytes:,} "
+               f"bytes on a Cortex-M, and of {self.arena_bytes:,} on 64 bits{measured}")
         yield f"operators: {', '.join(self.operators)}"
         yield f"files: {', '.join(self.files)}"
+        yield self.notes
 
     __str__, __rich_console__ = plain_text, rich_parts
     to_dict, to_markdown = as_dict, markdown
@@ -55,25 +82,31 @@ class CPackage:
 
 def c_package(
     source: ExportReport | str | os.PathLike, folder: str | os.PathLike, *,
-    inputs: dict[str, np.ndarray] | np.ndarray | None = None, name: str = "model",
+    inputs: dict[str, np.ndarray] | list[np.ndarray] | np.ndarray | None = None,
+    name: str = "model",
 ) -> CPackage:
     """Write a .tflite file as C sources that TFLite Micro executes, with a test of its own.
 
     The model as an array aligned to 16 bytes, a resolver with just its operators, the size of the
     arena, one example with the output that TFLite Micro's interpreter gives for it here, a main
-    that checks the example on the device, and a CMakeLists.txt.
+    that checks the example on the device, and a CMakeLists.txt. A file that Vela compiled has no
+    expected output: only the Ethos-U runs it, and the sources say so. All files are written, or
+    none.
 
     Args:
-        source: what `export(..., target="tflm")` returned, or the path of such a file.
+        source: what `export(..., target="tflm")` returned, or the path of such a file; of an
+            Ethos-U, Vela's file (`target("ethos-u55-128", compiled=path)`).
         folder: where to write; made if it is missing. Files of the same names are replaced.
-        inputs: the example, {input name: array [1, ...]} of real values, or one array; the first
-            is taken of more. Without: seeded random numbers over the inputs' whole range.
+        inputs: the example of real values: an array [1, ...], or a list or dict of arrays for
+            several inputs; the first is taken of more. Without: seeded random numbers over the
+            inputs' whole range.
         name: of files and C identifiers.
     Returns:
         `CPackage`.
     Raises:
         ValueError: a damaged or sparse-encoded file, an operator that TFLite Micro does not have,
-            state that a main cannot set up, wrong inputs, or a name that is no C identifier.
+            state that a main cannot set up, wrong or non-finite inputs or outputs, or a name that
+            is no C identifier.
         RuntimeError: the interpreter is not installed, or it refuses the file.
         OSError: the file cannot be read, or the folder cannot be written.
 
@@ -91,23 +124,33 @@ def c_package(
         raise ValueError(
             f"name={name!r}: expected small letters, digits and _, as a C identifier and file name"
         )
-    path = source.path if isinstance(source, ExportReport) else source
+    path = source
+    if isinstance(source, ExportReport):
+        path = source.compiled or source.path
     content = _checked(Path(path).read_bytes())
-    if not micro.installed():
-        raise RuntimeError(f"a C package needs the arena and an expected output: {micro.MISSING}")
+    graph = read(content)
+    taken, given_back = ports(content)
     given = vector.example(content, inputs)
-    expected = micro.execute(content, given)
-    measured = micro.arena_bytes(content)
-    arena = measured + measured // 10 + _scratch(Graph(content))
-    arena = -(-arena // _KIB) * _KIB
-    operators = used(Graph(content))
+    kind, expected, notes = _COMPILED, None, (_ONLY_THERE,)
+    if NPU not in used(graph):
+        if not micro.installed():
+            raise RuntimeError(
+                f"a C package needs the arena and an expected output: {micro.MISSING}")
+        kind, expected, notes = _MEASURED, micro.execute(content, given), ()
+    arena = _arena(content, compiled=expected is None)
+    operators = used(graph)
     names = {
         "name": name, "guard": name.upper(), "camel": name.title().replace("_", ""),
         "origin": f"A model of {len(content):,} bytes, written by tflite_export.c_package.",
+        **kind,
     }
+    told = [*map(str, (*taken, *given_back)), "", *(notes or [_RUN % installed_month()])]
+    if lately := needed(graph):
+        told.append(f"Older TFLite Micro lacks what came in these months: {'; '.join(lately)}.")
     files = {
         f"{name}.h": c_sources.MODEL_H.substitute(
-            names, measured=measured, margin=arena - measured, arena=arena
+            names, told=c_sources.comment(told), arena=arena.here, cortex_m=arena.cortex_m,
+            arenas=c_sources.comment([arena.told]),
         ),
         f"{name}.c": c_sources.MODEL_C.substitute(names, bytes=c_sources.array(content)),
         f"{name}_operators.h": c_sources.OPERATORS_H.substitute(
@@ -117,16 +160,17 @@ def c_package(
             )
         ),
         f"{name}_test_vector.h": c_sources.VECTOR_H.substitute(
-            names, inputs=len(given), outputs=len(expected)
+            names, inputs=len(taken), outputs=len(given_back)
         ),
-        f"{name}_test_vector.c": vector.written(names, given, expected),
+        f"{name}_test_vector.c": vector.written(names, given, given_back, expected),
         "main.cc": c_sources.MAIN.substitute(names),
         "CMakeLists.txt": c_sources.CMAKE.substitute(names),
     }
     os.makedirs(folder, exist_ok=True)
     with reserved(*(Path(folder) / file for file in files)) as place:
         place.commit(*(text.encode() for text in files.values()))
-    return CPackage(os.fspath(folder), tuple(files), operators, arena, measured)
+    return CPackage(os.fspath(folder), tuple(files), operators, arena.here, arena.measured,
+                    arena.cortex_m, notes)
 
 
 def _checked(content: bytes) -> bytes:
@@ -152,14 +196,29 @@ def _checked(content: bytes) -> bytes:
     return aligned(graph)
 
 
-def _scratch(graph: Graph) -> int:
-    """Bytes that optimised kernels take beside the tensors: columns of the largest filter."""
-    ops = schema().BuiltinOperator
-    largest = 0
-    for number in range(len(graph.model.subgraphs)):
-        for operator in graph.operators(number):
-            code = graph.code(operator)
-            if code in (ops.CONV_2D, ops.DEPTHWISE_CONV_2D, ops.TRANSPOSE_CONV):
-                shape = [int(n) for n in graph.tensor(number, int(operator.inputs[1])).shape]
-                largest = max(largest, int(np.prod(shape[1:])))
-    return _SCRATCH_PER_WEIGHT * largest
+@dataclass(frozen=True)
+class _Arena:
+    """Bytes that are reserved on 64 bits and on 32, those measured, and the comment on them."""
+
+    here: int
+    cortex_m: int
+    measured: int
+    told: str
+
+
+def _arena(content: bytes, *, compiled: bool) -> _Arena:
+    if compiled:
+        planned = npu_plan.arena_bytes(read(content))
+        planned = -(-planned // _KIB) * _KIB
+        return _Arena(planned, planned, 0, "From the plan that Vela wrote into the file, with room "
+                      "for the interpreter's tables.")
+    measured, cortex_m = micro.arena_bytes(content), on_32_bits(content)
+    here = -(-(measured + measured // 10) // _KIB) * _KIB
+    return _Arena(here, cortex_m, measured, (
+        f"64 bits: {measured} measured, the least that loads and runs with the reference kernels "
+        f"on a computer, and a margin of {here - measured} for other versions of the library "
+        f"(10 %, rounded up to 1 KiB). 32 bits: {cortex_m} derived from that for a Cortex-M, "
+        "rather too much than too little: narrower pointers, and the buffers of CMSIS-NN's kernels "
+        "on cores with DSP instructions. Other optimised kernels, those for Helium too, may ask "
+        "for larger buffers."
+    ))

@@ -97,17 +97,25 @@ def by_name(inputs, taken: tuple[Port, ...]) -> dict[str, np.ndarray]:
     """Examples for each input by its name.
 
     Args:
-        inputs: {input name: array}, or an array for the first input.
+        inputs: {input name: array}; a list or tuple of arrays, one for each input, by position; or
+            an array for the only input.
         taken: the inputs of the file.
     Raises:
-        ValueError: other names than the file's.
+        ValueError: other names than the file's, or another number of arrays.
     """
+    names = [port.name for port in taken]
     if not isinstance(inputs, dict):
-        inputs = {taken[0].name: np.asarray(inputs)}
-    if inputs.keys() != {port.name for port in taken}:
-        raise ValueError(
-            f"inputs are for {sorted(inputs)}, expected {sorted(port.name for port in taken)}"
-        )
+        several = isinstance(inputs, (list, tuple)) and (
+            len(names) > 1 or len(inputs) == 1 and np.ndim(inputs[0]) == len(taken[0].shape))
+        given = inputs if several else [inputs]
+        if len(given) != len(names):
+            raise ValueError(
+                f"inputs has {len(given)} array(s), expected a list, tuple or dict of "
+                f"{len(names)}, one for each input: {', '.join(names)}"
+            )
+        inputs = dict(zip(names, given, strict=True))
+    if inputs.keys() != set(names):
+        raise ValueError(f"inputs are for {sorted(inputs)}, expected {sorted(names)}")
     return inputs
 
 

@@ -36,7 +36,8 @@ class TensorReport:
 class ExportReport:
     """The result of `tflite_export.export`.
 
-    Fields: `path`, `target`, `quantize` as asked for; `runtime` of the target; `batch` "dynamic"
+    Fields: `path`, `target`, `quantize` as asked for; `compiled` the file that the device's
+    compiler made of it, "" if none was asked for; `runtime` of the target; `batch` "dynamic"
     or "1"; `bytes` and `gzip_bytes` of the file; `dense_bytes` and `dense_gzip_bytes` without
     encodings; `tensors` one `TensorReport` per weight; `error` largest deviation from Keras
     relative to the largest |output|; `agreement` share of equal argmax for outputs with more than
@@ -54,6 +55,7 @@ class ExportReport:
     """
 
     path: str
+    compiled: str = ""
     target: str = "mobile"
     runtime: str = ""
     quantize: str = "none"

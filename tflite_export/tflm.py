@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tflite_export import micro, runtime
+from tflite_export import cortex_m, micro, runtime
 from tflite_export.aligned import aligned
+from tflite_export.arena_remarks import by_channel, decoding
 from tflite_export.bitmap import bitmap
 from tflite_export.budget import choose
 from tflite_export.dense import plain
@@ -25,6 +26,10 @@ _DECODED = (
     "weights encoded as bitmap are decoded before each use: they take less flash and more RAM "
     "(arena), and inference is not faster"
 )
+_ARENA = (
+    "arena: the least that loads and runs in TFLite Micro on this computer, of 64 bits; ram_bytes "
+    "bounds it. Cortex-M arena: derived from it for 32 bits, with the buffers of CMSIS-NN's kernels"
+)
 _DENSE = (
     "no weight was encoded: dense zeros take a byte and a multiplication like any other weight"
 )
@@ -34,7 +39,10 @@ _DENSE = (
 class Micro:
     """What is asked of a microcontroller's file.
 
-    Fields: `ram_bytes` = the largest tensor arena, or None where flash alone counts.
+    Fields: `ram_bytes` = the largest tensor arena, as it is measured on this computer of 64 bits,
+    or None where flash alone counts; `dense_per_channel` = whether integer weights of dense layers
+    have a scale for each channel, or one for each layer: less flash and a smaller arena, at a
+    larger error.
 
     Example:
         >>> Micro(0)
@@ -43,8 +51,13 @@ class Micro:
     """
 
     ram_bytes: int | None = None
+    dense_per_channel: bool = True
 
     def __post_init__(self):
+        if not isinstance(self.dense_per_channel, bool):
+            raise ValueError(
+                f"dense_per_channel={self.dense_per_channel!r}: expected True or False"
+            )
         if self.ram_bytes is not None and not is_count(self.ram_bytes):
             raise ValueError(
                 f"ram_bytes={self.ram_bytes!r}: expected a whole number of bytes, at least 1, or "
@@ -60,11 +73,18 @@ def pack(dense: bytes, case: Case) -> Packed:
         case: `case.options` is a `Micro`.
     Raises:
         ValueError: an operator that TFLite Micro does not have, a RAM budget that is too small,
-            or one that cannot be checked because the interpreter is not installed.
+            or one that cannot be checked because the interpreter is not installed; dense layers of
+            int4 files with one scale.
     """
+    options = case.options or Micro()
+    if case.quantize == "int4" and not options.dense_per_channel:
+        raise ValueError(
+            'dense_per_channel=False is not possible with quantize="int4", whose dense layers have '
+            'a scale for each channel; choose quantize="int8"'
+        )
     prepared = _prepared(plain(dense))
     least = _refused(prepared)
-    ram_bytes = None if case.options is None else case.options.ram_bytes
+    ram_bytes = options.ram_bytes
     if ram_bytes is not None and least is None:
         raise ValueError(f"ram_bytes={ram_bytes:,} cannot be checked: {micro.MISSING}")
     graph = read(prepared)
@@ -82,6 +102,9 @@ def pack(dense: bytes, case: Case) -> Packed:
     if len(content) >= len(prepared):
         content, chosen = prepared, ()
     remarks = _remarks(case, graph, set(chosen), found.keys() if ram_bytes else ())
+    if least is not None:
+        remarks += (_ARENA, *decoding(least, micro.arena_bytes(content)))
+        remarks += tuple(by_channel(prepared, least))
     return Packed(content, dict.fromkeys(chosen, LABEL), remarks, prepared)
 
 
@@ -130,8 +153,10 @@ def measure(content: bytes, options=None) -> Measured:
     if not micro.installed():
         return Measured((flash,), (f"arena not measured: {micro.MISSING}",))
     try:
-        arena = micro.arena_bytes(content)
-        return Measured((flash, Quantity("arena", arena, "bytes")))
+        return Measured((
+            flash, Quantity("arena", micro.arena_bytes(content), "bytes"),
+            Quantity("Cortex-M arena", cortex_m.arena_bytes(content), "bytes"),
+        ))
     except (RuntimeError, ValueError) as error:
         return Measured((flash,), (f"arena not measured: {error}",))
 

@@ -10,8 +10,9 @@ from tflite_export.ports import Port, by_name, ports, quantised
 
 __all__ = ["example", "written"]
 
-_TYPES = {"int8": "int8_t", "int16": "int16_t", "int32": "int32_t", "float32": "float"}
-_KINDS = {"int8": "INT8", "int16": "INT16", "int32": "INT32", "float32": "FLOAT"}
+_TYPES = {"int8": "int8_t", "uint8": "uint8_t", "int16": "int16_t", "int32": "int32_t",
+          "float32": "float"}
+_KINDS = {"int8": "INT8", "uint8": "UINT8", "int16": "INT16", "int32": "INT32", "float32": "FLOAT"}
 
 
 def example(content: bytes, inputs) -> list[np.ndarray]:
@@ -19,10 +20,11 @@ def example(content: bytes, inputs) -> list[np.ndarray]:
 
     Args:
         content: bytes of a .tflite file.
-        inputs: {input name: array [examples, ...]} of real values, or one array; the first is
-            taken. None: seeded random numbers over the whole range.
+        inputs: {input name: array [examples, ...]} of real values, a list of arrays by position,
+            or one array; the first example is taken. None: seeded random numbers over the whole
+            range.
     Raises:
-        ValueError: other names or shapes than the file's.
+        ValueError: other names or shapes than the file's, or NaN or infinite values.
     """
     taken, _ = ports(content)
     if inputs is None:
@@ -35,8 +37,14 @@ def example(content: bytes, inputs) -> list[np.ndarray]:
             raise ValueError(
                 f"input {port.name!r} has shape {array.shape}, expected {port.single}"
             )
+        if not _finite(array[:1]):
+            raise ValueError(f"input {port.name!r} has NaN or infinite values")
         stored.append(quantised(array[:1], port))
     return stored
+
+
+def _finite(array: np.ndarray) -> bool:
+    return array.dtype.kind != "f" or bool(np.all(np.isfinite(array)))
 
 
 def _random(port: Port) -> np.ndarray:
@@ -50,27 +58,54 @@ def _random(port: Port) -> np.ndarray:
     return draw.integers(limits.min, limits.max + 1, port.single).astype(port.dtype)
 
 
-def written(names: dict[str, str], given: list, expected: list) -> str:
+def written(
+    names: dict[str, str], given: list[np.ndarray], outputs: tuple[Port, ...],
+    expected: list[np.ndarray] | None,
+) -> str:
     """The C source of an example.
 
     Args:
         names: "name" and "guard", as in the package's other files.
-        given, expected: inputs and outputs in the file's order and types.
+        given: inputs in the file's order and types.
+        outputs: the outputs of the file.
+        expected: their values, None if nothing runs the file here.
     Raises:
-        ValueError: a type that the generated main does not compare.
+        ValueError: a type that the generated main does not compare, or outputs that no program
+            can be compared with: NaN or infinite.
     """
-    arrays, tables = [], {}
-    for side, tensors in (("input", given), ("output", expected)):
-        rows = []
-        for number, tensor in enumerate(tensors):
-            kind = tensor.dtype.name
-            if kind not in _TYPES:
-                raise ValueError(f"{side} {number} is of type {kind}; possible are {list(_TYPES)}")
-            inside = c_sources.array(tensor)
-            # Aligned as a kernel would want its tensor.
-            arrays.append(f"_Alignas({ALIGNMENT}) static const {_TYPES[kind]} {side}_{number}[] = "
-                          f"{{\n{inside}\n}};")
-            rows.append(f"  {{{side}_{number}, {tensor.size}, {tensor.nbytes}, "
-                        f"{names['guard']}_{_KINDS[kind]}}},")
-        tables[side + "s"] = "\n".join(rows)
-    return c_sources.VECTOR_C.substitute(names, arrays="\n".join(arrays), **tables)
+    arrays, tables = [], {"inputs": [], "outputs": []}
+    for number, tensor in enumerate(given):
+        arrays.append(_array(f"input_{number}", tensor))
+        tables["inputs"].append(_row(names, f"input_{number}", tensor))
+    for port, tensor in zip(outputs, expected or [None] * len(outputs), strict=True):
+        name = f"output_{port.position}"
+        if tensor is None:
+            name, tensor = "NULL", np.empty(port.single, port.dtype)
+        elif not _finite(tensor):
+            raise ValueError(
+                f"output {port.name!r} has NaN or infinite values for this example; pass another "
+                "one (inputs=)"
+            )
+        else:
+            arrays.append(_array(name, tensor))
+        tables["outputs"].append(_row(names, name, tensor))
+    rows = {side: "\n".join(found) for side, found in tables.items()}
+    return c_sources.VECTOR_C.substitute(names, arrays="\n".join(arrays), **rows)
+
+
+def _array(name: str, tensor: np.ndarray) -> str:
+    """The numbers of a tensor, aligned as a kernel would want them."""
+    kind = _known(name, tensor)
+    return (f"_Alignas({ALIGNMENT}) static const {_TYPES[kind]} {name}[] = "
+            f"{{\n{c_sources.array(tensor)}\n}};")
+
+
+def _row(names: dict[str, str], name: str, tensor: np.ndarray) -> str:
+    kind = _KINDS[_known(name, tensor)]
+    return f"  {{{name}, {tensor.size}, {tensor.nbytes}, {names['guard']}_{kind}}},"
+
+
+def _known(name: str, tensor: np.ndarray) -> str:
+    if tensor.dtype.name not in _TYPES:
+        raise ValueError(f"{name} is of type {tensor.dtype.name}; possible are {list(_TYPES)}")
+    return tensor.dtype.name

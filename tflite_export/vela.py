@@ -6,11 +6,12 @@ import csv
 import functools
 import importlib.util
 import math
+import os
 import re
 import subprocess
 import sys
 import tempfile
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from numbers import Real
 from pathlib import Path
 
@@ -45,7 +46,8 @@ class Memory:
     """The system around the accelerator, as Vela's configuration file describes it.
 
     Fields: `system` and `memory` = its system configuration and memory mode, None for what Vela
-    takes by default; `config` = the configuration file; `seconds` = how long Vela may take.
+    takes by default; `config` = the configuration file; `seconds` = how long Vela may take;
+    `compiled` = the path to write the file to that Vela makes, for firmware, or None.
 
     Example:
         >>> Memory(system="Ethos_U55_Deep_Embedded", memory="Sram_Only").config
@@ -56,6 +58,7 @@ class Memory:
     memory: str | None = None
     config: str = "Arm/vela.ini"
     seconds: float = 600
+    compiled: str | os.PathLike | None = None
 
     def __post_init__(self):
         if isinstance(self.seconds, bool) or not isinstance(self.seconds, Real) \
@@ -65,6 +68,9 @@ class Memory:
             value = getattr(self, name)
             if not isinstance(value, str) and (value is not None or name == "config"):
                 raise ValueError(f"{name}={value!r}: expected a text as in Vela's configuration")
+        if not self.compiled and self.compiled is not None or not isinstance(
+                self.compiled, (str, os.PathLike, type(None))):
+            raise ValueError(f"compiled={self.compiled!r}: expected the path of a file, or None")
 
     def chosen(self, accelerator: str) -> tuple[str, str]:
         """System configuration and memory mode for an accelerator, e.g. "ethos-u55-128"."""
@@ -77,10 +83,12 @@ class Compiled:
     """What Vela said.
 
     Fields: `values` = flash, SRAM, cycles and so on, its estimates; `on_cpu` = {operator: reason}
-    of what the accelerator does not execute; `on_npu` = how many operators it does.
+    of what the accelerator does not execute; `on_npu` = how many operators it does; `content` =
+    the file that TFLite Micro executes with the accelerator's driver.
     """
 
     values: tuple[Quantity, ...]
+    content: bytes
     on_cpu: dict[str, str] = field(default_factory=dict)
     on_npu: int = 0
 
@@ -102,7 +110,7 @@ def compiled(content: bytes, accelerator: str, memory: Memory = Memory()) -> Com
     Raises:
         RuntimeError: Vela failed or took too long; its message is in the error.
     """
-    found = _tried(content, accelerator, memory)
+    found = _tried(content, accelerator, replace(memory, compiled=None))
     if isinstance(found, str):
         raise RuntimeError(found)
     return found
@@ -127,13 +135,15 @@ def _tried(content: bytes, accelerator: str, memory: Memory) -> Compiled | str:
             )
         except subprocess.TimeoutExpired:
             return f"Vela did not finish within {memory.seconds:g} seconds; allow more (seconds=)"
-        found = sorted(Path(folder).glob("*_summary_*.csv"))
-        if done.returncode or not found:
+        found, made = sorted(Path(folder).glob("*_summary_*.csv")), path.with_stem("model_vela")
+        if done.returncode or not found or not made.exists():
             return f"Vela failed: {_message(done)}"
         with found[0].open(newline="") as file:
             row = next(csv.DictReader(file))
+        compiled = made.read_bytes()
     npu = re.search(r"NPU operators = (\d+)", done.stdout)
-    return Compiled(_quantities(row), _fallbacks(done.stdout), int(npu[1]) if npu else 0)
+    return Compiled(
+        _quantities(row), compiled, _fallbacks(done.stdout), int(npu[1]) if npu else 0)
 
 
 def _quantities(row: dict[str, str]) -> tuple[Quantity, ...]:

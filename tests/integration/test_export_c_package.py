@@ -8,12 +8,13 @@ import export_models as models
 import numpy as np
 import pytest
 
-from tflite_export import c_package, export, micro, tflm
+from tflite_export import c_package, export, micro, micro_releases, tflm, vela
 from tflite_export.device import Case
 from tflite_export.encode import encode
 from tflite_export.graph import Graph, schema
 from tflite_export.micro import execute
 from tflite_export.ports import ports, quantised
+from tflite_export.targets import target
 
 pytestmark = pytest.mark.skipif(
     not micro.installed(), reason="tflite-micro has wheels for Linux on x86-64 only"
@@ -63,6 +64,7 @@ STUBS = {
           TfLiteTensor* output(size_t i) {
             tensor_.bytes = model_outputs[i].bytes; tensor_.data.raw = arena_;
             const char* expected = static_cast<const char*>(model_outputs[i].data);
+            if (expected == nullptr) return &tensor_;
             for (size_t n = 0; n < tensor_.bytes; ++n) arena_[n] = expected[n];
             arena_[tensor_.bytes - 1] = static_cast<char>(expected[tensor_.bytes - 1] + STEP);
             return &tensor_;
@@ -92,7 +94,8 @@ def made(tmp_path_factory):
     package = c_package(report, folder / "c", inputs=models.examples(3, 12, 12, 2))
     for name, text in STUBS.items():
         methods = " ".join(f"TfLiteStatus {method}() {{ return Add(); }}" for method in (
-            "AddConv2D", "AddDepthwiseConv2D", "AddFullyConnected", "AddReshape", "AddDecode"))
+            "AddConv2D", "AddDepthwiseConv2D", "AddFullyConnected", "AddReshape", "AddDecode",
+            "AddEthosU"))
         path = folder / "stubs" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text.replace("METHODS", methods))
@@ -109,8 +112,13 @@ def test_what_is_in_the_sources(made):
     stored = bytes(int(number) for number in re.findall(r"\d+", body))
     assert execute(stored, [np.zeros((1, 12, 12, 2), np.int8)])[0].dtype == np.int8
     assert stored == content and "_Alignas(16)" in source
+    for port in sum(ports(content), ()):
+        assert str(port) in (folder / "c" / "model.h").read_text()
     # The arena that is reserved is the measured one and a margin, as the comment says.
     header = (folder / "c" / "model.h").read_text()
+    assert f"MODEL_ARENA_BYTES {package.cortex_m_bytes}\n" in header
+    assert f"TFLite Micro of {micro_releases.installed_month()}" in " ".join(header.split("\n// "))
+    assert "TFLM_DECODE (bitmaps): November 2025" in header and "September 2024" in header
     assert f"MODEL_ARENA_BYTES {package.arena_bytes}\n" in header
     assert f"{package.measured_bytes} measured" in header
     assert package.measured_bytes == micro.arena_bytes(content)
@@ -125,22 +133,50 @@ def test_what_is_in_the_sources(made):
     assert [int(n) for n in numbers[1]] == execute(content, [given])[0].reshape(-1).tolist()
 
 
+def _ran(folder, package, step):
+    """What a program says that the host's compiler makes of a package."""
+    objects = []
+    for name in ("model", "model_test_vector"):
+        objects.append(str(folder / f"{name}.o"))
+        subprocess.run(["gcc", "-std=c11", "-pedantic", *WARNINGS, "-c", f"{package}/{name}.c",
+                        "-o", objects[-1]], cwd=folder, check=True)
+    program = folder / "program"
+    subprocess.run(["g++", "-std=c++17", *WARNINGS, f"-DSTEP={step}", f"-I{package}", "-Istubs",
+                    f"{package}/main.cc", *objects, "-o", str(program)], cwd=folder, check=True)
+    return subprocess.run([program], capture_output=True, text=True, check=False)
+
+
 @HOST
 @pytest.mark.parametrize("step, code", [(0, 0), (1, 0), (2, 7)])
 def test_the_host_compiler_takes_it(made, step, code):
     """The program passes with the expected output, or one step of rounding, and fails with two."""
     _, folder, _ = made
-    objects = []
-    for name in ("model", "model_test_vector"):
-        objects.append(str(folder / f"{name}.o"))
-        subprocess.run(["gcc", "-std=c11", "-pedantic", *WARNINGS, "-c", f"c/{name}.c",
-                        "-o", objects[-1]], cwd=folder, check=True)
-    program = folder / "program"
-    subprocess.run(["g++", "-std=c++17", *WARNINGS, f"-DSTEP={step}", "-Ic", "-Istubs",
-                    "c/main.cc", *objects, "-o", str(program)], cwd=folder, check=True)
-    done = subprocess.run([program], capture_output=True, text=True, check=False)
+    done = _ran(folder, "c", step)
     assert done.returncode == code, done.stdout
     assert ("passed" in done.stdout) == (code == 0)
+
+
+@HOST
+@pytest.mark.skipif(not vela.installed(), reason="ethos-u-vela is not installed")
+def test_what_vela_compiled_has_no_expected_output_and_says_so(made, tmp_path):
+    _, folder, content = made
+    device = target("ethos-u55-128", compiled=tmp_path / "npu.tflite")
+    report = export(models.cnn("keras"), tmp_path / "m.tflite", target=device, quantize="int8",
+                    data=models.examples(40, 12, 12, 2))
+    assert report.compiled == str(tmp_path / "npu.tflite")
+    package = c_package(report, folder / "npu")
+    assert package.operators == ("ethos-u",) and "no expected output" in package.notes[0]
+    # Vela's plan of its memory fits.
+    planned = {found.name: found.value for found in report.measured}["SRAM"]
+    assert planned < package.arena_bytes == package.cortex_m_bytes < planned + 8192
+    assert "resolver.AddEthosU()" in (folder / "npu" / "model_operators.h").read_text()
+    for name in ("model.h", "model_test_vector.h", "main.cc"):
+        assert "Ethos-U" in (folder / "npu" / name).read_text()
+    done = _ran(folder, "npu", 0)
+    assert done.returncode == 0 and "no expected output" in done.stdout
+    with pytest.raises(ValueError, match="is the path of the file it is made of"):
+        export(models.cnn("keras"), tmp_path / "npu.tflite", target=device, quantize="int8",
+               data=models.examples(40, 12, 12, 2))
 
 
 @ARM
@@ -173,13 +209,35 @@ def test_cmake_builds_the_library(made):
     assert (folder / "build" / "libmodel_data.a").exists()
 
 
-def test_a_float_model_of_two_inputs(tmp_path):
+def test_a_float_model_of_two_inputs(tmp_path, monkeypatch):
     path = tmp_path / "m.tflite"
     export(models.two_inputs("tf_keras"), path, target="tflm")
     package = c_package(path, tmp_path / "c", name="two_in")
     assert "two_in.h" in package.files
     vector = (tmp_path / "c" / "two_in_test_vector.c").read_text()
     assert vector.count("static const float") == 4
+    taken, _ = ports(path.read_bytes())
+    arrays = {"a": np.full((2, 4), 2.0), "b": np.full((2, 3), 3.0)}
+    by_position = [arrays[port.name] for port in taken]
+    for inputs in (arrays, by_position, tuple(by_position)):
+        c_package(path, tmp_path / "c", name="two_in", inputs=inputs)
+        vector = (tmp_path / "c" / "two_in_test_vector.c").read_text()
+        assert vector.count("2.0f,") == 4 and vector.count("3.0f,") == 3
+        assert vector.index(f"{arrays[taken[0].name][0, 0]}f,") < vector.index(
+            f"{arrays[taken[1].name][0, 0]}f,")
+    before = (tmp_path / "c" / "two_in_test_vector.c").read_text()
+    for wrong, said in (
+        (by_position[:1], r"inputs has 1 array\(s\), expected a list, tuple or dict of 2"),
+        (arrays["a"], r"inputs has 1 array\(s\)"),
+        ({**arrays, "b": np.full((1, 3), np.nan)}, "input 'b' has NaN or infinite values"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            c_package(path, tmp_path / "c", name="two_in", inputs=wrong)
+    nothing = [np.full(port.shape, np.nan, np.float32) for port in ports(path.read_bytes())[1]]
+    monkeypatch.setattr(micro, "execute", lambda content, given: nothing)
+    with pytest.raises(ValueError, match="output .* has NaN or infinite values for this example"):
+        c_package(path, tmp_path / "c", name="two_in", inputs=arrays)
+    assert (tmp_path / "c" / "two_in_test_vector.c").read_text() == before
     if shutil.which("gcc"):
         subprocess.run(["gcc", "-std=c11", *WARNINGS, "-c", "two_in_test_vector.c"],
                        cwd=tmp_path / "c", check=True)
@@ -191,6 +249,8 @@ def test_refusals(made, tmp_path, monkeypatch):
         c_package(folder / "m.tflite", tmp_path, name="My model")
     with pytest.raises(ValueError, match=r"input '\w+' has shape \(1, 3\), expected"):
         c_package(folder / "m.tflite", tmp_path, inputs=np.ones((1, 3)))
+    with pytest.raises(ValueError, match="has NaN or infinite"):
+        c_package(folder / "m.tflite", tmp_path, inputs=np.full((1, 12, 12, 2), np.inf))
     with pytest.raises(ValueError, match="inputs are for .'nix'., expected"):
         c_package(folder / "m.tflite", tmp_path, inputs={"nix": np.ones(3)})
     with pytest.raises(FileNotFoundError):
