@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from tflite_export import four_bits
-from tflite_export.cell_states import widened
 from tflite_export.device import Target
+from tflite_export.fine_grids import widened
 from tflite_export.graph import Graph
 from tflite_export.inputs import spread
-from tflite_export.keras_models import Signature, flattened, keys_of
+from tflite_export.keras_models import Signature, family, flattened, keys_of, layers_of
 from tflite_export.order import in_order
+from tflite_export.origins import Origins, origins, with_layers
 from tflite_export.quiet import quiet
-from tflite_export.tracing import unrolled
+from tflite_export.tracing import standing_in, unrolled
 
 __all__ = ["CALIBRATED", "Converted", "convert", "forward"]
 
@@ -26,12 +28,14 @@ _CALIBRATION = 200
 @dataclass(frozen=True)
 class Converted:
     """Bytes of the file, whether its batch axis is open ("dynamic") or fixed ("1"), names of its
-    outputs in Keras' order, and whether recurrent loops were unrolled."""
+    outputs in Keras' order, whether recurrent loops were unrolled, and the layers that its
+    tensors' names speak of."""
 
     content: bytes
     batch: str
     outputs: tuple[str, ...]
     unrolled: bool = False
+    origins: Origins = field(default_factory=Origins)
 
 
 def forward(model, signature: Signature) -> Callable[[dict], dict]:
@@ -109,28 +113,55 @@ def _converted(
     """As TensorFlow's converter makes it: int4 as float32."""
     call = forward(model, signature)
     if target.dynamic_batch:
-        with quiet():
+        with quiet(), standing_in(model):
             traced = _trace(call, signature, None)
         if not _has_loop(traced):
             try:
-                return _run(traced, target, quantize, inputs)
+                return replace(_run(traced, target, quantize, inputs),
+                               origins=_origins(model, traced))
             except Exception:
                 pass  # If that fails as well, its error is the one to show.
-    with quiet():
+    with quiet(), standing_in(model):
         traced = _trace(call, signature, inputs)
     try:
         if quantize in CALIBRATED and _has_loop(traced) and _keeps_loop(traced, target):
-            with quiet(), unrolled(model):
+            with quiet(), standing_in(model), unrolled(model):
                 traced = _trace(call, signature, inputs)
             if _has_loop(traced):
                 raise ValueError("error: a loop cannot be calibrated, and it cannot be unrolled")
-            return replace(_run(traced, target, quantize, inputs), batch="1", unrolled=True)
-        return replace(_run(traced, target, quantize, inputs), batch="1")
+            return replace(_run(traced, target, quantize, inputs), batch="1", unrolled=True,
+                           origins=_origins(model, traced))
+        return replace(_run(traced, target, quantize, inputs), batch="1",
+                       origins=_origins(model, traced))
     except Exception as error:
         raise RuntimeError(
             f"TensorFlow's converter refused {model.name!r} with quantize={quantize!r}: "
-            f"{_summary(error)}"
+            f"{_summary(error).rstrip(': ')}{_refused_layers(error, model, traced, target)}"
         ) from error
+
+
+def _origins(model, traced) -> Origins:
+    ends = {}
+    for name, tensor in traced.structured_outputs.items():
+        node = tensor.op
+        while node.type in ("Identity", "Cast"):
+            node = node.inputs[0].op
+        ends[name] = node.name
+    return origins(layers_of(model), ends, numbered=family(model) == "keras")
+
+
+def _refused_layers(error: Exception, model, traced, target: Target) -> str:
+    """The layers of the operators that a converter's error names."""
+    known = _origins(model, traced)
+    found = [
+        "LiteRT has no operator "
+        + with_layers(name, (known.named(node.name) for node in _nodes(traced) if node.op == name))
+        for name in dict.fromkeys(re.findall(r"'tf\.(\w+)' op", str(error)))
+    ]
+    lacking = dict.fromkeys(re.findall(r"not yet supported for op: '(\w+)'", str(error)))
+    if lacking:
+        found.append(known.blamed(Graph(_run(traced, target, "none", {}).content), lacking))
+    return "".join(f"; {text}" for text in found)
 
 
 def _trace(call: Callable[[dict], dict], signature: Signature, inputs: dict | None):
@@ -148,10 +179,13 @@ def _trace(call: Callable[[dict], dict], signature: Signature, inputs: dict | No
     return tf.function(lambda **tensors: call(tensors)).get_concrete_function(**specs)
 
 
-def _has_loop(traced) -> bool:
+def _nodes(traced) -> list:
     graph = traced.graph.as_graph_def()
-    nodes = [*graph.node, *(n for function in graph.library.function for n in function.node_def)]
-    return any(node.op == "TensorListReserve" for node in nodes)
+    return [*graph.node, *(n for function in graph.library.function for n in function.node_def)]
+
+
+def _has_loop(traced) -> bool:
+    return any(node.op == "TensorListReserve" for node in _nodes(traced))
 
 
 def _keeps_loop(traced, target: Target) -> bool:

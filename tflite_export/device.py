@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from tflite_export.graph import Graph
+from tflite_export.origins import Origins
 
 __all__ = [
     "Case", "Found", "Measured", "Opinion", "Packed", "QUANTIZE", "Quantity", "Target", "is_count",
@@ -25,7 +26,8 @@ class Case:
 
     Fields: `quantize` = its number format; `names` = {(subgraph, tensor): name of the Keras
     weight}; `inputs` = {input name: array [examples, ...]}; `sparse` = whether weights may be
-    encoded at all; `options` = the target's own options, or None.
+    encoded at all; `options` = the target's own options, or None; `origins` = the layers that the
+    file's operators come from.
     """
 
     quantize: str
@@ -33,6 +35,7 @@ class Case:
     inputs: dict[str, np.ndarray]
     sparse: bool = True
     options: Any = None
+    origins: Origins = field(default_factory=Origins)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,8 @@ import numpy as np
 from tflite_export import vela
 from tflite_export.dense import plain
 from tflite_export.device import Case, Found, Measured, Opinion, Packed, Quantity, Target
-from tflite_export.graph import read, schema
+from tflite_export.graph import Graph, read, schema
+from tflite_export.origins import with_layers
 from tflite_export.remarks import listed
 from tflite_export.runtime import predict
 
@@ -79,7 +80,10 @@ def pack(accelerator: str, dense: bytes, case: Case) -> Packed:
                 raise
             # `measure` says so in the report, where the numbers would be.
             return Packed(dense, {}, tuple(remarks))
-        reasons = [f"{name} ({reason})" for name, reason in found.on_cpu.items()]
+        reasons = [
+            f"{_named(name, tensors, read(dense), case)}: {reason}"
+            for name, (reason, tensors) in found.on_cpu.items()
+        ]
         if reasons and not found.on_npu:
             raise ValueError(
                 f"{accelerator} executes no operator of this model: {listed(reasons)}; replace "
@@ -94,6 +98,17 @@ def pack(accelerator: str, dense: bytes, case: Case) -> Packed:
                 f"accelerator, {len(made):,} bytes; c_package packs it"
             )
     return Packed(dense, {}, tuple(remarks), compiled=made)
+
+
+def _named(name: str, tensors: tuple[str, ...], graph: Graph, case: Case) -> str:
+    """Operators that Vela has a name for, or "None", by the tensors that they give."""
+    giving = [
+        operator for operator in graph.operators()
+        if any(graph.name(0, int(index)) in tensors for index in operator.outputs)
+    ]
+    if name == "None":
+        name = ", ".join(sorted({graph.operator_name(operator) for operator in giving})) or name
+    return with_layers(name, (case.origins.of(graph, operator) for operator in giving))
 
 
 def measure(accelerator: str, content: bytes, options: vela.Memory | None = None) -> Measured:

@@ -10,6 +10,7 @@ import numpy as np
 from tflite_export import four_bits, zeros
 from tflite_export.convert import CALIBRATED, convert, forward
 from tflite_export.device import Case, Packed, Target
+from tflite_export.graph import read
 from tflite_export.inputs import examples, random_examples, spread
 from tflite_export.keras_models import family, signature
 from tflite_export.ports import ports
@@ -132,13 +133,20 @@ def _verified(
     dense = convert(plain, known, target=device, quantize=quantize, inputs=inputs)
     names, remarks = zeros.check(plain, dense.content)
     remarks += _fixed_axes(known, dense, inputs, data)
-    case = Case(quantize, names, checked, sparse is not False, device.options)
+    case = Case(quantize, names, checked, sparse is not False, device.options,
+                dense.origins)
     packed = _packed(dense.content, device, case)
     if sparse is True and not packed.encodings:
         raise ValueError("sparse=True, but no weight was encoded: " + "; ".join(packed.remarks))
     taken, given = ports(packed.content)
     check_order("inputs", [port.name for port in taken], list(known.names))
-    comparison = _compare(packed.content, dense.batch, case, expected, device)
+    try:
+        comparison = _compare(packed.content, dense.batch, case, expected, device)
+    except RuntimeError as error:
+        why = dense.origins.explained(str(error), read(dense.content))
+        if why == str(error):
+            raise
+        raise RuntimeError(why) from error
     remarks += packed.remarks
     remarks += of_the_file(
         dense.content, names, quantised=quantize in CALIBRATED, unrolled=dense.unrolled,

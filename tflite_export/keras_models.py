@@ -7,7 +7,9 @@ import sys
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["Signature", "family", "flattened", "keys_of", "layers_of", "signature"]
+__all__ = [
+    "Signature", "family", "flattened", "is_own", "keys_of", "layers_of", "signature",
+]
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,11 @@ def keys_of(positions) -> list[str] | None:
     if not isinstance(positions, dict) or not all(isinstance(n, int) for n in positions.values()):
         return None
     return [str(key) for key in sorted(positions, key=positions.get)]
+
+
+def is_own(layer) -> bool:
+    """Whether a layer is of one of Keras' own classes, not of a class derived from it."""
+    return type(layer).__module__.partition(".")[0] in ("keras", "tf_keras")
 
 
 def layers_of(model) -> list:

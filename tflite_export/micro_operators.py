@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from tflite_export.graph import Graph
 from tflite_export.npu_plan import NPU
 from tflite_export.pruned import OPERATOR
 
-__all__ = ["used", "resolver_method", "unknown"]
+__all__ = ["instead", "resolver_method", "unknown", "used"]
 
 _OPERATORS = frozenset("""
     ABS ADD ADD_N ARG_MAX ARG_MIN ASSIGN_VARIABLE AVERAGE_POOL_2D BATCH_MATMUL BATCH_TO_SPACE_ND
@@ -28,6 +30,27 @@ _METHODS = {
     "CUMSUM": "AddCumSum", "PADV2": "AddPadV2",
     "UNIDIRECTIONAL_SEQUENCE_LSTM": "AddUnidirectionalSequenceLSTM",
 }
+
+
+# What a layer that needs one of the others can be replaced by.
+_INSTEAD = {
+    "CONV_3D": "TimeDistributed(Conv2D)", "CONV_3D_TRANSPOSE": "TimeDistributed(Conv2DTranspose)",
+    "GELU": "silu or relu as the activation", "LOCAL_RESPONSE_NORMALIZATION": "BatchNormalization",
+    "ONE_HOT": "Embedding", "RELU_0_TO_1": "ReLU(max_value=6)",
+    "RELU_N1_TO_1": "ReLU(max_value=6)", "REVERSE_SEQUENCE": "a fixed length without a mask",
+    "UNIDIRECTIONAL_SEQUENCE_RNN": "LSTM",
+}
+
+
+def instead(operators: Iterable[str]) -> str:
+    """What to do about layers that need operators which TFLite Micro does not have.
+
+    Example:
+        >>> instead(["GELU"])
+        'use silu or relu as the activation'
+    """
+    known = [_INSTEAD[name] for name in operators if name in _INSTEAD]
+    return f"use {', '.join(known)}" if known else "replace the layers that need it"
 
 
 def used(graph: Graph) -> tuple[str, ...]:

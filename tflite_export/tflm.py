@@ -14,7 +14,10 @@ from tflite_export.device import (
     Case, Found, Measured, Opinion, Packed, Quantity, Target, is_count,
 )
 from tflite_export.graph import Graph, read, schema
-from tflite_export.micro_operators import unknown
+from tflite_export.micro_faults import explained
+from tflite_export.micro_operators import instead, unknown
+from tflite_export.micro_rewrites import rewritten
+from tflite_export.origins import Origins
 from tflite_export.pruned import attach, candidates, decodable, expanded
 from tflite_export.remarks import listed
 
@@ -82,8 +85,9 @@ def pack(dense: bytes, case: Case) -> Packed:
             'dense_per_channel=False is not possible with quantize="int4", whose dense layers have '
             'a scale for each channel; choose quantize="int8"'
         )
-    prepared = _prepared(plain(dense))
-    least = _refused(prepared)
+    named = rewritten(plain(dense))
+    prepared = _prepared(named)
+    least = _refused(prepared, named, case.origins)
     ram_bytes = options.ram_bytes
     if ram_bytes is not None and least is None:
         raise ValueError(f"ram_bytes={ram_bytes:,} cannot be checked: {micro.MISSING}")
@@ -188,8 +192,12 @@ def _prepared(dense: bytes) -> bytes:
     return aligned(graph)
 
 
-def _refused(content: bytes) -> int | None:
+def _refused(content: bytes, named: bytes, origins: Origins) -> int | None:
     """The arena of a dense file, None if it cannot be measured here.
+
+    Args:
+        content, named: the file, and the same with the names of its tensors.
+        origins: of the model.
 
     Raises:
         ValueError: TFLite Micro does not execute the file.
@@ -197,14 +205,16 @@ def _refused(content: bytes) -> int | None:
     missing = unknown(read(content))
     if missing:
         raise ValueError(
-            f"TFLite Micro has no operator {', '.join(missing)}; replace the layers that need it"
+            f"TFLite Micro has no operator {origins.blamed(read(named), missing)}; "
+            f"{instead(missing)}"
         )
     if not micro.installed():
         return None
     try:
         return micro.arena_bytes(content)
     except RuntimeError as error:
-        raise ValueError(f"{error}; change the model, or quantize=") from error
+        why = explained(str(error), content, named, origins)
+        raise ValueError(f"{why}; change the model, or quantize=") from error
 
 
 # Its reference kernels take a second for four inferences of a MobileNet, hence the few examples.

@@ -6,8 +6,9 @@ import contextlib
 from collections.abc import Iterator
 
 from tflite_export.keras_models import layers_of
+from tflite_export.stand_ins import stand_in
 
-__all__ = ["in_float32", "unrolled"]
+__all__ = ["in_float32", "standing_in", "unrolled"]
 
 
 @contextlib.contextmanager
@@ -51,3 +52,22 @@ def unrolled(model) -> Iterator[None]:
     finally:
         for layer in looping:
             layer.unroll = False
+
+
+@contextlib.contextmanager
+def standing_in(model) -> Iterator[None]:
+    """Let stand-ins be traced in place of layers that have one while the block runs."""
+    import tensorflow as tf
+
+    replaced = []
+    try:
+        for layer in layers_of(model):
+            instead = stand_in(layer)
+            if instead is not None and "call" not in vars(layer):
+                # Neither Keras is to track it as a part of the layer.
+                vars(layer)["call"] = tf.autograph.experimental.do_not_convert(instead)
+                replaced.append(layer)
+        yield
+    finally:
+        for layer in replaced:
+            del vars(layer)["call"]

@@ -82,14 +82,15 @@ class Memory:
 class Compiled:
     """What Vela said.
 
-    Fields: `values` = flash, SRAM, cycles and so on, its estimates; `on_cpu` = {operator: reason}
-    of what the accelerator does not execute; `on_npu` = how many operators it does; `content` =
-    the file that TFLite Micro executes with the accelerator's driver.
+    Fields: `values` = flash, SRAM, cycles and so on, its estimates; `on_cpu` = {operator: (reason,
+    names of the tensors that it gives)} of what the accelerator does not execute; `on_npu` = how
+    many operators it does; `content` = the file that TFLite Micro executes with the accelerator's
+    driver.
     """
 
     values: tuple[Quantity, ...]
     content: bytes
-    on_cpu: dict[str, str] = field(default_factory=dict)
+    on_cpu: dict[str, tuple[str, tuple[str, ...]]] = field(default_factory=dict)
     on_npu: int = 0
 
 
@@ -156,13 +157,16 @@ def _quantities(row: dict[str, str]) -> tuple[Quantity, ...]:
     return tuple(values)
 
 
-def _fallbacks(printed: str) -> dict[str, str]:
-    """Operators that Vela leaves to the CPU, and the first reason it gives for each kind."""
-    found: dict[str, str] = {}
-    for name, reason in re.findall(
-        r"Warning \(supported operators\) operator: ([^,\n]+).*?\nReason: ([^\n]+)", printed
+def _fallbacks(printed: str) -> dict[str, tuple[str, tuple[str, ...]]]:
+    """Operators that Vela leaves to the CPU, the first reason it gives for each kind, and what
+    they give."""
+    found: dict[str, tuple[str, tuple[str, ...]]] = {}
+    for name, tensor, reason in re.findall(
+        r"Warning \(supported operators\) operator: ([^,\n]+)(?:, ofm: '([^'\n]*)')?.*?\n"
+        r"Reason: ([^\n]+)", printed
     ):
-        found.setdefault(name.strip(), reason.strip())
+        first, tensors = found.get(name.strip(), (reason.strip(), ()))
+        found[name.strip()] = first, (*tensors, tensor)
     return found
 
 
