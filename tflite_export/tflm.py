@@ -33,6 +33,7 @@ _ARENA = (
     "arena: the least that loads and runs in TFLite Micro on this computer, of 64 bits; ram_bytes "
     "bounds it. Cortex-M arena: derived from it for 32 bits, with the buffers of CMSIS-NN's kernels"
 )
+_SCALES_FIXED = {"none": "no scales", "int4": "one for each channel"}
 _DENSE = (
     "no weight was encoded: dense zeros take a byte and a multiplication like any other weight"
 )
@@ -77,13 +78,13 @@ def pack(dense: bytes, case: Case) -> Packed:
     Raises:
         ValueError: an operator that TFLite Micro does not have, a RAM budget that is too small,
             or one that cannot be checked because the interpreter is not installed; dense layers of
-            int4 files with one scale.
+            files that cannot have one scale.
     """
     options = case.options or Micro()
-    if case.quantize == "int4" and not options.dense_per_channel:
+    if case.quantize in _SCALES_FIXED and not options.dense_per_channel:
         raise ValueError(
-            'dense_per_channel=False is not possible with quantize="int4", whose dense layers have '
-            'a scale for each channel; choose quantize="int8"'
+            f"dense_per_channel=False is not possible with quantize={case.quantize!r}, whose dense "
+            f'layers have {_SCALES_FIXED[case.quantize]}; choose quantize="int8"'
         )
     named = rewritten(plain(dense))
     prepared = _prepared(named)

@@ -1,4 +1,4 @@
-"""Random networks whose arena is measured: dense, convolutional and recurrent ones in turn."""
+"""Networks whose arena is measured: random ones, and some whose arena on a Cortex-M is known."""
 
 import export_models as models
 import numpy as np
@@ -14,9 +14,20 @@ def drawn(seed):
     make = {"dense": _dense, "convolutional": _convolutional, "recurrent": _recurrent}[kind]
     shape, layers = make(draw, library.layers)
     model = library.Sequential([library.Input(shape), *layers])
-    models.with_zeros(model, 0.8 * (seed // 3 % 2))
+    _filled(model, 0.8 * (seed // 3 % 2))
     quantize = ("int8", "none")[seed // 6 % 2]
     return kind, quantize, model, draw.normal(size=(40, *shape)).astype("float32")
+
+
+def _filled(model, sparsity):
+    """Random weights with zeros, and biases, so large that no activation vanishes."""
+    models.with_zeros(model, sparsity)
+    generator = np.random.default_rng(1)
+    for variable in model.trainable_variables:
+        values = np.asarray(variable)
+        large = 1.4 * values / np.sqrt(1 - sparsity)
+        variable.assign(large if values.ndim > 1 else generator.normal(size=values.shape))
+    return model
 
 
 def _dense(draw, layers):
@@ -55,3 +66,15 @@ def chain(depth):
     library = models.KERASES["keras"]
     layers = [library.layers.Dense(8) for _ in range(depth)]
     return library.Sequential([library.Input((8,)), *layers, library.layers.Dense(4)])
+
+
+def keyword(sparsity):
+    """A depthwise-separable network over 49 x 10 spectra, as for keyword spotting."""
+    library = models.KERASES["keras"]
+    layers = library.layers
+    blocks = [layers.Conv2D(64, (10, 4), strides=2, padding="same", activation="relu")]
+    for _ in range(4):
+        blocks += [layers.DepthwiseConv2D(3, padding="same", activation="relu"),
+                   layers.Conv2D(64, 1, activation="relu")]
+    head = [layers.AveragePooling2D((25, 5)), layers.Flatten(), layers.Dense(12), layers.Softmax()]
+    return _filled(library.Sequential([library.Input((49, 10, 1)), *blocks, *head]), sparsity)
