@@ -23,7 +23,7 @@ def examples(data, signature: Signature, limit: int) -> dict[str, np.ndarray]:
         {input name: array [examples, ...]} in the dtypes of the signature.
     Raises:
         ValueError: wrong number of inputs, names or shapes, or no example at all.
-        TypeError: not arrays and not a dataset.
+        TypeError: not arrays of real numbers and not a dataset.
     """
     if hasattr(data, "as_numpy_iterator"):
         return _from_dataset(data, signature, limit)
@@ -108,6 +108,11 @@ def _checked(arrays: dict, signature: Signature) -> dict[str, np.ndarray]:
             raise TypeError(
                 f"data for input {name!r} is a {type(arrays[name]).__name__} that is no array of "
                 "numbers; pass NumPy arrays or a tf.data.Dataset"
+            )
+        if array.dtype.kind == "c":
+            raise TypeError(
+                f"data for input {name!r} is complex; pass real and imaginary part, or the "
+                "magnitude"
             )
         fits = array.ndim == len(shape) and all(
             want in (None, got) for want, got in zip(shape, array.shape, strict=True)

@@ -18,6 +18,7 @@ from tflite_export.remarks import gzip_bytes
 from tflite_export.stored import number_format, stored_tensors
 from tflite_export.targets import TARGETS
 from tflite_export.verified import verified
+from tfprune.checks import check_path
 
 __all__ = ["inspect"]
 
@@ -50,7 +51,7 @@ def inspect(path: str | os.PathLike) -> Inspection:
         >>> found.operators, found.tensors[0].shape, found.targets["mobile"].objections
         ({'FULLY_CONNECTED': 1}, (2, 4), ())
     """
-    content = Path(path).read_bytes()
+    content = Path(check_path(path, "a .tflite file")).read_bytes()
     graph = verified(content)
     try:
         return _inspection(os.fspath(path), content, graph)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import tempfile
 from dataclasses import dataclass
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
 from tflite_export.exporter import export
 from tflite_export.runtime import latency_ms
+from tfprune.checks import check_kind
 
 __all__ = ["Meter"]
 
@@ -43,6 +45,7 @@ class Meter:
 
     def __post_init__(self):
         for name in ("threads", "runs"):
+            check_kind(f"Meter: {name}", getattr(self, name), Integral, "an integer")
             if getattr(self, name) < 1:
                 raise ValueError(f"Meter({name}={getattr(self, name)!r}): expected at least 1.")
 

@@ -21,6 +21,7 @@ from tflite_export.npu_plan import NPU
 from tflite_export.ports import ports
 from tflite_export.report import ExportReport
 from tfprune.atomic_write import reserved
+from tfprune.checks import check_path
 from tfprune.report_forms import Table, as_dict, markdown, plain_text, rich_parts
 
 __all__ = ["CPackage", "c_package"]
@@ -109,6 +110,7 @@ def c_package(
             is no C identifier.
         RuntimeError: the interpreter is not installed, or it refuses the file.
         OSError: the file cannot be read, or the folder cannot be written.
+        TypeError: `source` or `folder` is no path.
 
     Example:
         >>> import keras, tempfile
@@ -120,14 +122,17 @@ def c_package(
         >>> package.operators, package.files[0]
         (('FULLY_CONNECTED',), 'model.h')
     """
-    if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
+    folder = Path(check_path(folder, "the folder to write"))
+    if folder.exists() and not folder.is_dir():
+        raise NotADirectoryError(f"cannot write {folder}: it is a file; pass the name of a folder")
+    if not isinstance(name, str) or not re.fullmatch(r"[a-z][a-z0-9_]*", name):
         raise ValueError(
             f"name={name!r}: expected small letters, digits and _, as a C identifier and file name"
         )
     path = source
     if isinstance(source, ExportReport):
         path = source.compiled or source.path
-    content = _checked(Path(path).read_bytes())
+    content = _checked(Path(check_path(path, "a .tflite file")).read_bytes())
     graph = read(content)
     taken, given_back = ports(content)
     given = vector.example(content, inputs)
@@ -166,8 +171,8 @@ def c_package(
         "main.cc": c_sources.MAIN.substitute(names),
         "CMakeLists.txt": c_sources.CMAKE.substitute(names),
     }
-    os.makedirs(folder, exist_ok=True)
-    with reserved(*(Path(folder) / file for file in files)) as place:
+    folder.mkdir(parents=True, exist_ok=True)
+    with reserved(*(folder / file for file in files)) as place:
         place.commit(*(text.encode() for text in files.values()))
     return CPackage(os.fspath(folder), tuple(files), operators, arena.here, arena.measured,
                     arena.cortex_m, notes)

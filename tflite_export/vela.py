@@ -68,6 +68,9 @@ class Memory:
             value = getattr(self, name)
             if not isinstance(value, str) and (value is not None or name == "config"):
                 raise ValueError(f"{name}={value!r}: expected a text as in Vela's configuration")
+            if value is not None and name != "config" and not re.fullmatch(r"\w+", value):
+                raise ValueError(f"{name}={value!r}: expected the name of a section of Vela's "
+                                 "configuration, letters, digits and _")
         if not self.compiled and self.compiled is not None or not isinstance(
                 self.compiled, (str, os.PathLike, type(None))):
             raise ValueError(f"compiled={self.compiled!r}: expected the path of a file, or None")

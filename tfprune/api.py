@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from tfprune.adapters import adapter, adapter_of
+from tfprune.adapters import adapter, adapter_of, adapter_of_model
 from tfprune.callbacks import PruningCallback, settings
+from tfprune.checks import check_kind, check_path
 from tfprune.files import keras_of_file
 from tfprune.kernels import may_hold_kernels
 from tfprune.methods import Method, get
@@ -54,6 +55,8 @@ def prune(to_prune: Any, method: str | Method = "magnitude", sparsity: float | N
         method, sparsity, schedule=schedule, structure=structure, allocation=allocation
     )
     home = adapter_of(to_prune)
+    for one in to_prune if isinstance(to_prune, (list, tuple)) else [to_prune]:
+        adapter_of_model(one, layers=True)
     refuse_quantized(to_prune, home)
     if isinstance(method.gate, Standing):
         wrapped = method.gate.insert(to_prune, home, method)
@@ -94,11 +97,7 @@ def sparsify(model: Any, method: str | Method = "magnitude", sparsity: float | N
     method = settings(method, sparsity, structure=structure, allocation=allocation)
     callback = PruningCallback(get(method, schedule=OneShot(method.schedule.sparsity)), data=data)
     callback.start(model)
-    if not callback.driver.found:
-        raise ValueError(
-            f"The model {model.name!r} is not built, so it has no weights yet: call it on a batch "
-            "first."
-        )
+    callback.driver.require_weights()
     return callback.finish()
 
 
@@ -172,7 +171,9 @@ def strip_pruning(model: Any, *, activations: bool = False) -> Any:
     """
     from tfprune.strip import strip
 
-    return strip(model, adapter_of(model), activations)
+    home = adapter_of_model(model, layers=True)
+    check_kind("activations", activations, bool, "True or False")
+    return strip(model, home, activations)
 
 
 def load_model(path: str | Path, **kwargs: Any) -> Any:
@@ -185,6 +186,7 @@ def load_model(path: str | Path, **kwargs: Any) -> Any:
     Raises:
         FileNotFoundError: nothing there.
         ValueError: not a saved Keras model.
+        TypeError: no path.
 
     Example:
         >>> load_model("missing.keras")
@@ -192,7 +194,8 @@ def load_model(path: str | Path, **kwargs: Any) -> Any:
         ...
         FileNotFoundError: No model at missing.keras.
     """
-    return adapter(keras_of_file(Path(path))).load_model(str(path), **kwargs)
+    path = check_path(path, "a saved model")
+    return adapter(keras_of_file(Path(path))).load_model(path, **kwargs)
 
 
 def report(model: Any) -> Report:
@@ -206,7 +209,7 @@ def report(model: Any) -> Report:
         >>> report(keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])).size
         8
     """
-    return of_model(model, adapter_of(model))
+    return of_model(model, adapter_of_model(model, layers=True))
 
 
 def _wrap(to_prune: Any, home: Any, wrap: Any) -> Any:

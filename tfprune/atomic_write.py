@@ -11,6 +11,8 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
+from tfprune.checks import check_path
+
 try:
     import fcntl
 except ImportError:  # Windows: nothing is locked, so nothing is taken for left behind
@@ -157,13 +159,7 @@ class _Slot:
 
 def _final(path) -> tuple[Path, int | None]:
     """Where a path leads, and the mode of the file that is there."""
-    try:
-        asked = os.fsdecode(path)
-    except TypeError:
-        raise TypeError(f"cannot write {path!r}: expected the path of a file, a str or Path, got "
-                        f"{type(path).__name__}") from None
-    if not asked or "\0" in asked:
-        raise ValueError(f"cannot write {asked!r}: no file can have this path; pass another")
+    asked = check_path(path, "the file to write")
     # Replacing the link itself would leave its target as it was.
     final = Path(os.path.realpath(asked))
     with _named(path):

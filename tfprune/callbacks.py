@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from numbers import Integral
 from typing import Any
 
 import tensorflow as tf
@@ -11,6 +12,7 @@ import tensorflow as tf
 from tfprune import cautions
 from tfprune.batches import Data, Feed
 from tfprune.caller_warning import warn
+from tfprune.checks import check_kind
 from tfprune.driver import Driver
 from tfprune.hooks import Hooks, siblings
 from tfprune.methods import Method, get
@@ -84,9 +86,18 @@ class PruningCallback(Hooks):
             total_steps: length of the run, for schedules in fractions of it.
             steps_per_epoch: for schedules in epochs.
             step: finished steps, when the run is resumed.
+
+        Raises:
+            TypeError: no model or layer; a number of steps that is no integer.
+            ValueError: a number of steps below 1; and what is wrong with model, schedule or data.
         """
         self.model = model
         self.report = None
+        for name, value in (("total_steps", total_steps), ("steps_per_epoch", steps_per_epoch)):
+            if value is not None:
+                check_kind(name, value, Integral, "a number of steps, an integer")
+                if value < 1:
+                    raise ValueError(f"{name}={value}: expected at least 1.")
         run = Run(total_steps or self.total_steps, steps_per_epoch)
         self.driver = Driver(model, self.method, run, feed=self._feed())
         _warn(self.driver.cautions())
@@ -134,6 +145,10 @@ class PruningCallback(Hooks):
         self.driver = None
         steps = self.params.get("steps")
         epochs = self.params.get("epochs")
+        if steps == 0 or epochs == 0:
+            what = "epochs=0" if epochs == 0 else "the data yields no batch"
+            raise ValueError(f"fit would train no step, so that nothing is pruned: {what}. "
+                             "To prune without training take tfprune.sparsify(model, ...).")
         total = self.total_steps or (steps * epochs if steps and epochs else None)
         driver = Driver(self.model, self.method, Run(total, steps), feed=self._feed())
         _warn(cautions.of_siblings(siblings(self)))

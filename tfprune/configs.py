@@ -11,12 +11,16 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from tfprune.checks import check_fields
+
 _CLASSES: dict[str, type] = {}
 T = TypeVar("T", bound=type)
 
 
 def register(cls: T) -> T:
     """Make a frozen dataclass readable by `from_config`; use it as a decorator.
+
+    Its constructor refuses values that are not of their fields' types (`check_fields`).
 
     Raises:
         ValueError: another class of the same name is registered.
@@ -27,7 +31,7 @@ def register(cls: T) -> T:
             f"A setting named {cls.__name__!r} is registered by {known.__module__}; "
             f"give the class of {cls.__module__} another name."
         )
-    _CLASSES[cls.__name__] = cls
+    _CLASSES[cls.__name__] = check_fields(cls)
     return cls
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import tensorflow as tf
 
 from tfprune import cautions, standing
-from tfprune.adapters import adapter_of
+from tfprune.adapters import adapter_of_model
 from tfprune.adapters.walk import Found, find, wrappers
 from tfprune.batches import Feed
 from tfprune.gates import Gate
@@ -37,7 +37,7 @@ class Driver:
 
     def __init__(self, model: Any, method: Method | None, run: Run, *, feed: Feed | None = None):
         self.model = model
-        self.adapter = adapter_of(model)
+        self.adapter = adapter_of_model(model, layers=True)
         self.method = method
         self.run = run
         self.feed = feed
@@ -59,6 +59,17 @@ class Driver:
     def found(self) -> bool:
         """Whether the sites are known already: an unbuilt model has none before its first step."""
         return bool(self.settles)
+
+    def require_weights(self) -> None:
+        """Raise ValueError if there is nothing that could be pruned at once."""
+        if self.found:
+            return
+        what = "model" if self.adapter.is_model(self.model) else "layer"
+        if self.model.built and not self.model.weights:
+            raise ValueError(f"The {what} {self.model.name!r} has no weights, so there is nothing "
+                             "to prune.")
+        raise ValueError(f"The {what} {self.model.name!r} is not built, so it has no weights yet: "
+                         "call it on a batch first.")
 
     @property
     def finished(self) -> int:

@@ -6,7 +6,7 @@ import dataclasses
 from typing import Any
 
 from tfprune import layouts
-from tfprune.adapters import KERAS3, adapter_of
+from tfprune.adapters import KERAS3, adapter_of, adapter_of_model
 from tfprune.kernels import matrix_layout, may_hold_kernels
 from tfprune.layouts import Layout
 from tfprune.methods import Method, get
@@ -80,6 +80,8 @@ def prune_like_tfmot(to_prune: Any, policy: Any, options: dict[str, Any],
         return []
     try:
         home = adapter_of(to_prune)
+        if not isinstance(to_prune, list):
+            adapter_of_model(to_prune, layers=True)
     except (TypeError, ValueError):
         raise refusal(to_prune, "Pass a tf_keras or a keras model, a layer or layers.") from None
     refuse_quantized(to_prune, home)

@@ -114,9 +114,13 @@ def checked(library: Sequence[Sequence[int]]) -> Library:
         ValueError: it is empty, or a pattern is not 1 to 8 different positions out of 0 to 8, or
             patterns differ in their number of positions.
     """
+    if not isinstance(library, Sequence):
+        raise ValueError(f"library={library!r}: expected a list of patterns such as (1, 3, 4, 5), "
+                         "or a library out of tfprune.patterns.")
     found = []
     for pattern in library:
-        pattern = () if isinstance(pattern, (str, int)) else tuple(pattern)
+        pattern = () if not isinstance(pattern, Iterable) or isinstance(pattern, str) \
+            else tuple(pattern)
         positions = set(pattern)
         if not (0 < len(pattern) < 9) or len(positions) != len(pattern) \
                 or not positions <= set(range(9)):

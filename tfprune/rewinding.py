@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
-from numbers import Integral
+from numbers import Integral, Real
 from typing import Any, Callable, Sequence
 
 import numpy as np
 
-from tfprune.adapters import adapter_of
+from tfprune.adapters import adapter_of, adapter_of_model
 from tfprune.adapters.walk import wrappers
 from tfprune.allocations import Global
 from tfprune.callbacks import PruningCallback
@@ -174,7 +174,7 @@ class _Snapshot(Hooks):
 def _checked(levels: Any, fraction: Any, rewind: Any, method: Any) -> Method:
     if not _is_count(levels) or levels < 1:
         raise ValueError(f"levels={levels!r}: expected an integer of at least 1.")
-    if not 0 < fraction < 1:
+    if isinstance(fraction, bool) or not isinstance(fraction, Real) or not 0 < fraction < 1:
         raise ValueError(f"fraction={fraction!r}: expected a number in (0, 1); 0.2 removes 20 % of "
                          "what is left.")
     if rewind is not None and (not _is_count(rewind) or rewind < 0):
@@ -197,6 +197,10 @@ def _is_count(value: Any) -> bool:
 
 def _runner(train: Any) -> Callable[[Any, list], Any]:
     if isinstance(train, Mapping):
+        if "x" not in train:
+            raise ValueError(f"train has {', '.join(map(repr, train)) or 'no arguments'}: expected "
+                             "the arguments of model.fit, at least the data 'x': {'x': x, 'y': y, "
+                             "'epochs': 9}.")
         own = list(train.get("callbacks") or ())
         # Ours first: the user's see the weights as they are pruned, from the first hook on.
         return lambda model, callbacks: model.fit(**{**train, "callbacks": callbacks + own})
@@ -208,14 +212,12 @@ def _runner(train: Any) -> Callable[[Any, list], Any]:
 
 def _targets(model: Any, method: Method) -> list[Target]:
     """The sites that can be pruned, with their kernels."""
-    if any(True for _ in wrappers(model, adapter_of(model))):
+    if any(True for _ in wrappers(model, adapter_of_model(model))):
         raise ValueError(f"The model {model.name!r} is wrapped for pruning: take the wrappers off "
                          "with tfprune.strip_pruning(model) first.")
     callback = PruningCallback(get(method, schedule=OneShot(0.0)))
     callback.start(model)
-    if not callback.driver.found:
-        raise ValueError(f"The model {model.name!r} is not built, so it has no weights yet: call "
-                         "it on a batch first.")
+    callback.driver.require_weights()
     callback.finish()
     return callback.driver.targets
 

@@ -18,6 +18,7 @@ from numbers import Integral, Real
 
 import numpy as np
 
+from tfprune.caller_warning import warn
 from tfprune.configs import register
 from tfprune.timetable import Timetable
 
@@ -94,6 +95,9 @@ class Schedule(abc.ABC):
     def _validate(self):
         for name in ("sparsity", "initial"):
             check_sparsity(name, getattr(self, name, 0.0))
+        if getattr(self, "initial", 0.0) > self.sparsity:
+            warn(f"initial={self.initial!r} is above sparsity={self.sparsity!r}: the pruning "
+                 "schedule removes less and less. Did you mean them the other way round?")
         known = [time for time in (self.begin, self.end) if time is not None]
         for name, time in zip(("begin", "end"), known):
             _check_time(name, time)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from tfprune.adapters import adapter_of
+from tfprune.checks import check_kind, check_path
 from tfprune.hooks import Hooks
 from tfprune.reports import of_model
 
@@ -23,7 +24,9 @@ class SparsityLog(Hooks):
         title: text before the bar.
 
     Raises:
-        ValueError: neither a log_dir nor progress.
+        ValueError: neither a log_dir nor progress; a path that no folder can have.
+        TypeError: an argument of another type.
+        NotADirectoryError: when training begins, where `log_dir` is a file.
 
     Example:
         >>> SparsityLog(progress=True).log_dir is None
@@ -35,6 +38,10 @@ class SparsityLog(Hooks):
     def __init__(self, log_dir: str | Path | None = None, progress: bool = True, *,
                  title: str = "pruning"):
         super().__init__()
+        if log_dir is not None:
+            log_dir = check_path(log_dir, "the folder for TensorBoard")
+        check_kind("progress", progress, bool, "True or False")
+        check_kind("title", title, str, "the text before the bar")
         if log_dir is None and not progress:
             raise ValueError("SparsityLog has nothing to do: give a log_dir, or progress=True.")
         self.log_dir = log_dir
@@ -47,7 +54,9 @@ class SparsityLog(Hooks):
         if self.log_dir is not None:
             import tensorflow as tf
 
-            self._writer = tf.summary.create_file_writer(str(self.log_dir))
+            if Path(self.log_dir).is_file():
+                raise NotADirectoryError(f"log_dir={self.log_dir!r} is a file: pass a folder.")
+            self._writer = tf.summary.create_file_writer(self.log_dir)
         if self.progress:
             from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 

@@ -92,8 +92,8 @@ def test_a_link_is_followed(tmp_path, held):
 
 
 @pytest.mark.parametrize("path, error, text", [
-    ("", ValueError, "no file can have this path"), ("a\0b", ValueError, "no file can have"),
-    (None, TypeError, "expected the path of a file, a str or Path, got NoneType"),
+    ("", ValueError, "no file can have this one"), ("a\0b", ValueError, "no file can have"),
+    (None, TypeError, "path=None: expected the path of the file to write, .* got NoneType"),
     (3, TypeError, "got int"),
     (".", IsADirectoryError, "it is a folder; pass the name of a file"),
     ("missing/f", FileNotFoundError, "folder .*missing does not exist; create it first"),

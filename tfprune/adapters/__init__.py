@@ -39,6 +39,29 @@ def adapter_of(value: Any) -> ModuleType:
     )
 
 
+def adapter_of_model(value: Any, *, layers: bool = False) -> ModuleType:
+    """The adapter module for one model.
+
+    Args:
+        value: what was passed as the model.
+        layers: whether a layer would do, too.
+
+    Raises:
+        TypeError: something else.
+    """
+    what = "a Keras model or layer" if layers else "a Keras model"
+    if isinstance(value, (list, tuple)):
+        raise TypeError(f"Expected {what}, got a {type(value).__name__} of {len(value)}: pass them "
+                        "one by one.")
+    home = adapter_of(value)
+    if not isinstance(value, home.Layer):
+        raise TypeError(f"Expected {what}, got {type(value).__name__}: {value!r}.")
+    if not layers and not home.is_model(value):
+        raise TypeError(f"Expected a Keras model, got the layer {value.name!r}: put it into a "
+                        "model, for example keras.Sequential([keras.Input(shape), layer]).")
+    return home
+
+
 def _adapter_of_list(values: Iterable[Any]) -> ModuleType:
     found = {adapter_of(value) for value in values}
     if not found:

@@ -7,6 +7,7 @@ from typing import Any
 from tfprune.allocations.base import (Allocation, Uniform, check_floor, groups_of, keep_count,
                                       level_of)
 from tfprune.arrays import namespace
+from tfprune.checks import check_kind
 from tfprune.configs import register
 from tfprune.schedules import check_sparsity
 
@@ -48,8 +49,13 @@ class PerSite(Allocation):
 
     def __post_init__(self):
         check_floor(self.floor)
-        pairs = tuple((getattr(key, "name", key), value)
-                      for key, value in dict(self.sparsities).items())
+        try:
+            check_kind("sparsities", self.sparsities, (Mapping, tuple, list), "a dictionary")
+            given = dict(self.sparsities)
+        except (TypeError, ValueError):
+            raise TypeError(f"PerSite({self.sparsities!r}): expected a dictionary from layers, or "
+                            "their names, to sparsities: {'conv1': 0.5}.") from None
+        pairs = tuple((getattr(key, "name", key), value) for key, value in given.items())
         for key, value in pairs:
             if not isinstance(key, str):
                 raise ValueError(f"{key!r} is no key of PerSite: expected a layer, the name of a "

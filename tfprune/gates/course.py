@@ -42,7 +42,7 @@ class Course:
             raise ValueError(f"until={self.until}: expected a fraction of the schedule in (0, 1].")
 
     @classmethod
-    def of(cls, value: Any) -> Course:
+    def of(cls, value: Any, name: str = "value") -> Course:
         """A course as it is; a number as the course that stays there.
 
         Raises:
@@ -55,7 +55,7 @@ class Course:
         if isinstance(value, cls):
             return value
         if not isinstance(value, Real) or isinstance(value, bool):
-            raise ValueError(f"{value!r}: expected a number, or a Course(begin, end).")
+            raise ValueError(f"{name}={value!r}: expected a number, or a Course(begin, end).")
         return cls(float(value), float(value))
 
     def at(self, progress: Any) -> Any:

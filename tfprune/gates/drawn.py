@@ -76,7 +76,7 @@ class Drawn(Gate):
 
     def __post_init__(self):
         for name in ("temperature", "entropy", "noise"):
-            object.__setattr__(self, name, Course.of(getattr(self, name)))
+            object.__setattr__(self, name, Course.of(getattr(self, name), name))
         if min(self.temperature.begin, self.temperature.end) <= 0:
             raise ValueError(f"temperature={self.temperature}: expected values above 0.")
         if min(self.entropy.begin, self.entropy.end) < 0:

@@ -12,6 +12,7 @@ import sys
 import types
 from typing import Any
 
+from tfprune.checks import check_kind
 from tfprune.methods.admm import admm
 from tfprune.methods.base import Method, Rank, Score
 from tfprune.methods.chances import Chances
@@ -111,10 +112,12 @@ def get(method: str | Method, **changes: Any) -> Method:
         )
     rule_names = {field.name for field in dataclasses.fields(method.rule)}
     of_rule = {key: changes.pop(key) for key in [*changes] if key in rule_names}
-    known = dict(of_rule.get("score", method.rule.score).settings)
+    own = of_rule.get("score", method.rule.score)
+    check_kind("score", own, Score, "a tfprune.Score, such as tfprune.get('snip').rule.score")
+    known = dict(own.settings)
     of_score = {key: changes.pop(key) for key in [*changes] if key in known}
     if of_score:
-        of_rule["score"] = of_rule.get("score", method.rule.score).with_settings(of_score)
+        of_rule["score"] = own.with_settings(of_score)
     if of_rule:
         changes["rule"] = dataclasses.replace(method.rule, **of_rule)
     return dataclasses.replace(method, **changes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any, Callable
 
@@ -149,20 +150,27 @@ def check(objective: Objective, labels: Any, outputs: Any) -> None:
 
 
 def _check_losses(objective: Objective, labels: Any, outputs: Any) -> None:
-    shapes = ", ".join(f"{np.asarray(label).dtype.name}{list(np.shape(label))} for outputs "
-                       f"{output.shape}" for label, output in zip(labels, outputs))
+    shapes = ", ".join(f"{_described(label)} for outputs {output.shape}"
+                       for label, output in zip(labels, outputs))
     try:
         losses = objective.losses(labels, outputs).numpy()
     except (ValueError, TypeError, tf.errors.OpError) as error:
         raise ValueError(
             f"The labels do not fit the loss: {shapes}. Class indices go with a sparse "
-            f"cross-entropy, one-hot rows with a categorical one. ({str(error).splitlines()[0]})"
+            "cross-entropy and lie below the number of outputs, one-hot rows with a categorical "
+            f"one. ({re.sub('^{{.*?}} *', '', str(error)).splitlines()[0]})"
         ) from error
     if not np.isfinite(losses).all():
         raise ValueError(
             f"The loss of the first batch is not finite (labels {shapes}): are labels outside of "
             "the classes, or weights NaN?"
         )
+
+
+def _described(label: Any) -> str:
+    array = np.asarray(label)
+    kind = f"{array.dtype.name}{list(array.shape)}"
+    return f"{kind} from {array.min()} to {array.max()}" if array.dtype.kind in "iu" else kind
 
 
 def _check_outputs(takes_logits: bool, output: tf.Tensor) -> None:

@@ -69,7 +69,8 @@ class Budget:
             if not (value > 0 if is_count else isinstance(value, Real) and 0 < value < 1):
                 raise ValueError(f"Budget({name}={value!r}): expected an integer above 0, or a "
                                  "float between 0 and 1, the fraction that is to be left.")
-        if self.latency is not None and not (0 < self.latency < math.inf and callable(self.meter)):
+        is_time = isinstance(self.latency, Real) and 0 < self.latency < math.inf
+        if self.latency is not None and not (is_time and callable(self.meter)):
             raise ValueError(
                 f"Budget(latency={self.latency!r}, meter={self.meter!r}): expected milliseconds "
                 "above 0 and a function of a model that measures them: tflite_export.Meter()."

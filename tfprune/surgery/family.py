@@ -9,7 +9,7 @@ from typing import Any, Sequence
 
 import numpy as np
 
-from tfprune.adapters import adapter_of
+from tfprune.adapters import adapter_of_model
 from tfprune.report_forms import markdown, plain_text, rich_parts
 from tfprune.surgery.absent import without
 from tfprune.surgery.budget import Budget
@@ -83,7 +83,7 @@ def family(model: Any, record: Record, sizes: Sequence[float | Budget]) -> list[
         >>> [one.channels["a"] for one in family(model, report.record, [0.5, 1.0, 2.0])]
         [2, 4, 8]
     """
-    model = stripped(model, adapter_of(model))
+    model = stripped(model, adapter_of_model(model))
     survey = Survey.of(model)
     record.check(survey)
     prices = Prices(survey)

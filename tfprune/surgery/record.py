@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import dataclass
 from numbers import Integral
 from pathlib import Path
@@ -11,8 +10,9 @@ from typing import Any, Iterable, Sequence
 
 import numpy as np
 
-from tfprune.adapters import adapter_of
+from tfprune.adapters import adapter_of_model
 from tfprune.atomic_write import write
+from tfprune.checks import check_kind, check_path
 from tfprune.report_forms import Table, as_dict, markdown, plain_text, rich_parts
 from tfprune.surgery.absent import without
 from tfprune.surgery.groups import ChannelGroup
@@ -52,6 +52,10 @@ class Record:
     steps: tuple[dict[str, tuple[int, ...]], ...] = ()
 
     def __post_init__(self):
+        check_kind("sizes", self.sizes, dict, "a dictionary of channel counts")
+        check_kind("steps", self.steps, (tuple, list), "the steps, a dictionary each")
+        for step in self.steps:
+            check_kind("steps", step, dict, "in each step channels by the name of their group")
         for name, size in self.sizes.items():
             if not _is_integer(size, 1, MOST):
                 raise ValueError(f"The record says that {name!r} has {size!r} channels: expected "
@@ -113,7 +117,7 @@ class Record:
         Raises:
             ValueError: the model has other channel groups.
         """
-        survey = Survey.of(stripped(model, adapter_of(model)))
+        survey = Survey.of(stripped(model, adapter_of_model(model)))
         self.check(survey)
         with without(survey, self.removed(steps)):
             return shrink(model)[0]
@@ -193,9 +197,7 @@ def _is_integer(value: Any, least: int, most: int) -> bool:
 
 
 def _place(path: str | Path) -> Path:
-    if not os.fspath(path):
-        raise ValueError(f"path={path!r}: expected the path of a pruning record, or of its model.")
-    path = Path(path)
+    path = Path(check_path(path, "a pruning record, or of its model"))
     if path.is_dir():
         return path / "pruning.json"
     return path.with_suffix(".pruning.json") if path.suffix in (".keras", ".h5") else path

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from tfprune.adapters import adapter_of, graphs
+from tfprune.adapters import adapter_of_model, graphs
 from tfprune.adapters.walk import find
 from tfprune.costs import macs
 from tfprune.strip import strip
@@ -68,7 +68,7 @@ def shrink(model: Any, *, round_to: int = 1, min_channels: int = 1, data: Any = 
     for name, value in (("round_to", round_to), ("min_channels", min_channels)):
         if not isinstance(value, (int, np.integer)) or value < 1:
             raise ValueError(f"{name} is a number of channels, 1 or more; got {value!r}.")
-    adapter = adapter_of(model)
+    adapter = adapter_of_model(model)
     given, model = model, stripped(model, adapter)
     survey = Survey.of(model)
     found = dead(survey)
@@ -110,7 +110,7 @@ def reinitialize(model: Any, seed: int | None = None) -> Any:
         >>> bool((one.get_weights()[0] == other.get_weights()[0]).all())
         True
     """
-    adapter = adapter_of(model)
+    adapter = adapter_of_model(model)
     given, model = model, stripped(model, adapter)
     survey = Survey.of(model)
     kept = Kept(survey, np.ones(survey.tracer.book.count, bool))

@@ -7,7 +7,7 @@ from typing import Any, Callable
 
 import numpy as np
 
-from tfprune.adapters import adapter_of
+from tfprune.adapters import adapter_of_model
 from tfprune.batches import Data, Feed
 from tfprune.methods import Method, get
 from tfprune.progress import Progress
@@ -67,7 +67,7 @@ def shrink_to(model: Any, budget: Budget, score: str | Method = "magnitude", *, 
         raise TypeError(f"Expected a tfprune.Budget, such as Budget(macs=0.5), got {budget!r}.")
     if not isinstance(steps, Integral) or isinstance(steps, bool) or steps < 1:
         raise ValueError(f"steps={steps!r}: expected an integer of at least 1.")
-    adapter, method, data = adapter_of(model), get(score), Data.of(data)
+    adapter, method, data = adapter_of_model(model), get(score), Data.of(data)
     feed = None if data is None else Feed(data)
     given, model = model, stripped(model, adapter)
     prices = Prices(Survey.of(model))

@@ -9,7 +9,7 @@ from typing import Any, Iterator
 
 import numpy as np
 
-from tfprune.adapters import adapter_of, graphs
+from tfprune.adapters import adapter_of_model, graphs
 from tfprune.adapters.walk import is_wrapped
 from tfprune.surgery.channels import Book, Ids
 from tfprune.surgery.groups import Role
@@ -44,10 +44,7 @@ def walked(model: Any) -> "Tracer":
         TypeError: not a Keras model.
         ValueError: no graph, or not built.
     """
-    adapter = adapter_of(model)
-    if not adapter.is_model(model):
-        raise TypeError(f"Expected a Keras model, got the layer {model.name!r}: put it into a "
-                        "model, for example keras.Sequential([keras.Input(shape), layer]).")
+    adapter = adapter_of_model(model)
     graph = graphs.module_of(adapter).graph(model)
     if graph is None:
         text = _NO_GRAPH if adapter.is_built(model) or not adapter.has_graph(model) else _NOT_BUILT
