@@ -10,7 +10,7 @@ number). What the report states has to load and run, what the C package reserves
 less than the least must not load; anything else is a fault, which the exit code says. `loading` is
 what AllocateTensors() takes beyond the arena that it reports as used.
 
-    python benchmarks/arena.py known
+    python benchmarks/arena.py table --known
 
 compares the size that is derived for a Cortex-M with the least arena that was found on one, an
 emulated Cortex-M4 with CMSIS-NN, for networks of these shapes. One line in
@@ -38,10 +38,9 @@ KNOWN = {"12 x Dense(8)": 4144, "24 x Dense(8)": 7648, "keyword, 80 % zeros": 28
 
 def main() -> int:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    parser, one, _, _ = commands(__doc__)
+    parser, one, _, shown = commands(__doc__)
     one.add_argument("--network", type=int, required=True, help="0 to 29")
-    known = parser._subparsers._group_actions[0].add_parser("known", help="Cortex-M4")
-    known.set_defaults(command="known")
+    shown.add_argument("--known", action="store_true", help="sizes known of a Cortex-M4")
     options = parser.parse_args()
     if options.command == "run":
         line = run(options.network)
@@ -50,7 +49,7 @@ def main() -> int:
     if options.command == "all":
         missing = (n for n in range(NETWORKS) if not LEDGER.latest({"network": n, "right": True}))
         return run_each(__file__, missing, lambda number: ["--network", str(number)])
-    return known_sizes() if options.command == "known" else table()
+    return known_sizes() if options.known else table()
 
 
 def run(number: int) -> dict:

@@ -118,13 +118,16 @@ def arena_bytes(content: bytes) -> int:
     Raises:
         RuntimeError: TFLite Micro cannot load the file; its message is in the error.
     """
-    found = allocations(content)
+    found, most = allocations(content), rounded(_enough(read(content)))
     step = rounded(_PER_TENSOR * found.counts.get(EVAL_TENSORS, 1))
     loading = functools.partial(fits, content)
-    least = _least(loading, rounded(found.head + found.tail), step)
+    sizes = range(rounded(found.head + found.tail), most + 1, _STEP)
+    least = _least(loading, sizes, step // _STEP)
     running = functools.partial(fits, content, run=True)
     # What no arena makes run fails for another reason, on zeros for example.
-    return _least(running, least, step) if running(None) else least
+    if running(most):
+        return _least(running, range(least, most + 1, _STEP), step // _STEP)
+    return least
 
 
 def rounded(size: int) -> int:
@@ -132,26 +135,30 @@ def rounded(size: int) -> int:
     return -(-size // _STEP) * _STEP
 
 
-def _least(fits: Callable[[int], bool], low: int, step: int) -> int:
-    """The smallest multiple of 16 from `low` on that fits, where everything larger fits too."""
-    if fits(low):
-        return low
-    high = low + step
-    while not fits(high):
-        low, high, step = high, high + 2 * step, 2 * step
-    while high - low > _STEP:
-        middle = (low + high) // 2 // _STEP * _STEP
-        low, high = (low, middle) if fits(middle) else (middle, high)
-    return high
+def _least(fitting: Callable[[int], bool], sizes: range, ahead: int) -> int:
+    """The first of the sizes that fits; the last one does, and what follows one that does.
+
+    Args:
+        fitting: whether a size fits.
+        sizes: in ascending order.
+        ahead: how many to go ahead at first, since the least is near the beginning.
+    """
+    low, high = 0, 0
+    while high < len(sizes) - 1 and not fitting(sizes[high]):
+        low, high, ahead = high + 1, min(high + ahead, len(sizes) - 1), 2 * ahead
+    while low < high:
+        middle = (low + high) // 2
+        low, high = (low, middle) if fitting(sizes[middle]) else (middle + 1, high)
+    return sizes[high]
 
 
-def fits(content: bytes, room: int | None, *, run: bool = False) -> bool:
+def fits(content: bytes, room: int, *, run: bool = False) -> bool:
     """Whether a file loads in an arena. Too small ones are not always refused: some end the
     process.
 
     Args:
         content: bytes of a .tflite file.
-        room: bytes of the arena, None for a large one.
+        room: bytes of the arena.
         run: whether it also has to run, on zeros.
     """
     try:

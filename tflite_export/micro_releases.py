@@ -25,7 +25,10 @@ _DENSE = ("FULLY_CONNECTED", (2024, 9, "a scale for each channel"))
 
 def installed_month() -> str:
     """The month of the interpreter that is installed here, e.g. "October 2026"."""
-    version = importlib.metadata.version("tflite-micro")
+    try:
+        version = importlib.metadata.version("tflite-micro")
+    except importlib.metadata.PackageNotFoundError:
+        return "an unknown month"
     found = re.search(r"dev(\d{4})(\d\d)", version)
     return _month(int(found[1]), int(found[2])) if found else f"version {version}"
 

@@ -20,6 +20,7 @@ from tflite_export.micro_releases import installed_month, needed
 from tflite_export.npu_plan import NPU
 from tflite_export.ports import ports
 from tflite_export.report import ExportReport
+from tflite_export.targets import TARGETS
 from tfprune.atomic_write import reserved
 from tfprune.checks import check_path
 from tfprune.report_forms import Table, as_dict, markdown, plain_text, rich_parts
@@ -129,10 +130,7 @@ def c_package(
         raise ValueError(
             f"name={name!r}: expected small letters, digits and _, as a C identifier and file name"
         )
-    path = source
-    if isinstance(source, ExportReport):
-        path = source.compiled or source.path
-    content = _checked(Path(check_path(path, "a .tflite file")).read_bytes())
+    content = _checked(Path(check_path(_path(source), "a .tflite file")).read_bytes())
     graph = read(content)
     taken, given_back = ports(content)
     given = vector.example(content, inputs)
@@ -176,6 +174,18 @@ def c_package(
         place.commit(*(text.encode() for text in files.values()))
     return CPackage(os.fspath(folder), tuple(files), operators, arena.here, arena.measured,
                     arena.cortex_m, notes)
+
+
+def _path(source: ExportReport | str | os.PathLike) -> str | os.PathLike:
+    if not isinstance(source, ExportReport):
+        return source
+    if not source.compiled and hasattr(TARGETS[source.target].options, "compiled"):
+        raise ValueError(
+            f"the file for {source.target} is not compiled yet, so its processor would not run it; "
+            f"export it with target({source.target!r}, compiled=path), or pass the path of the "
+            "file to run it on the CPU"
+        )
+    return source.compiled or source.path
 
 
 def _checked(content: bytes) -> bytes:

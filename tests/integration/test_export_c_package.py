@@ -1,5 +1,6 @@
 """The C package: what a C compiler makes of it, and what is refused."""
 
+import dataclasses
 import re
 import shutil
 import subprocess
@@ -174,6 +175,8 @@ def test_what_vela_compiled_has_no_expected_output_and_says_so(made, tmp_path):
         assert "Ethos-U" in (folder / "npu" / name).read_text()
     done = _ran(folder, "npu", 0)
     assert done.returncode == 0 and "no expected output" in done.stdout
+    with pytest.raises(ValueError, match="not compiled yet, .* compiled=path"):
+        c_package(dataclasses.replace(report, compiled=""), folder / "npu")
     with pytest.raises(ValueError, match="is the path of the file it is made of"):
         export(models.cnn("keras"), tmp_path / "npu.tflite", target=device, quantize="int8",
                data=models.examples(40, 12, 12, 2))
