@@ -82,10 +82,23 @@ def test_what_is_kept_shrinks_and_keeps_its_sign(seed, rows, columns, structure,
     kept, cut = shown(weight, mask, structure)
     assert (cut >= 0).all() and not kept[~mask].any()
     assert (np.abs(kept) <= np.abs(weight)).all() and (kept * weight >= 0).all()
-    ties = np.unique(np.abs(weight)).size < weight.size
-    assert ties or (kept[mask] != 0).all()
+    assert (kept[mask] != 0).all()
     if mask.all():
         np.testing.assert_array_equal(kept, weight)
+
+
+@pytest.mark.parametrize("structure", [Element(), Filter(), Block(2, 3), NofM(1, 3)], ids=repr)
+def test_what_becomes_smaller_than_the_threshold_later_is_kept_and_settles_once(structure):
+    weight = np.random.default_rng(1).normal(size=(60, 9)).astype("float32")
+    site, gate = Site("d/kernel", weight.shape, layouts.DENSE, "d"), Soft()
+    mask = tf.cast(tf.random.stateless_uniform(weight.shape, (1, 2)) < .5, tf.float32)
+    state = gate.state(site, structure)
+    now = Moment(site, structure, tf.constant(weight), mask,
+                 {"cut": tf.constant(state["cut"] + .7)})
+    kept = gate.rest(now).numpy()
+    assert (np.abs(weight) < .7).any() and (np.abs(kept) <= np.abs(weight)).all()
+    np.testing.assert_array_equal(kept != 0, mask.numpy() != 0)
+    np.testing.assert_array_equal(kept + (weight - kept), weight)
 
 
 @pytest.mark.parametrize("family", KERASES)

@@ -16,15 +16,15 @@ from tfprune.gates.base import Gate
 class Soft(Gate):
     """A soft threshold, y = f(x; S(W)), with the gradient taken at S(W) applied to W in full.
 
-        S(W) = W - clip(W, -t, t) for single weights,  W max(0, 1 - t / s) for groups of score s
+        S(W) = W max(2^-20, 1 - t / s),  s = abs(W) for single weights, the score of groups
 
-    s is the pooled magnitude of a group. When masks are chosen, t becomes the largest s below the
-    smallest that is kept: by magnitude the largest of what is pruned, by another score 0 at worst.
-    There is one t for each site, or for each row where rows keep equally many. So a weight that is
-    about to be pruned is small already, and one that returns begins small. Between two choices of
-    masks, and after the last one, t stays: a kept weight that falls below it then is a zero more
-    than was asked for. Overlapping candidates (`Pattern`) are masked without shrinking. An
-    optimizer's decoupled weight decay acts on the kernel only.
+    So what is kept is never zero, however small it becomes (in half precision 2^-5). s is the
+    pooled magnitude of a group. When masks are chosen, t becomes the largest s below the smallest
+    that is kept: by magnitude the largest of what is pruned, by another score 0 at worst. There is
+    one t for each site, or for each row where rows keep equally many. So a weight that is about to
+    be pruned is small already, and one that returns begins small. Between two choices of masks,
+    and after the last one, t stays. Overlapping candidates (`Pattern`) are masked without
+    shrinking. An optimizer's decoupled weight decay acts on the kernel only.
 
     Paper: A. Vanderschueren, C. De Vleeschouwer, "Are Straight-Through gradients and
     Soft-Thresholding all you need for Sparse Training?", 2022, arXiv 2212.01076.
@@ -60,9 +60,12 @@ class Soft(Gate):
         whole = structure.pooling is not None
         rows = structure.to_rows(tf.abs(now.weight) if whole else now.weight, site.layout)
         cut = tf.cast(now.state["cut"], rows.dtype)
+        least = 2.0 ** (-20 if now.weight.dtype.size > 2 else -5)
         if whole:
-            shrunk = tf.nn.relu(1 - tf.math.divide_no_nan(cut, rows))
+            shrunk = tf.maximum(1 - tf.math.divide_no_nan(cut, rows), least)
         else:
             shrunk = rows - tf.clip_by_value(rows, -cut, cut)
+            shrunk = tf.where(tf.abs(shrunk) > least * tf.abs(rows), shrunk, least * rows)
         entries = tf.cast(structure.from_rows(shrunk, site.shape, site.layout), now.weight.dtype)
-        return (now.weight * entries if whole else entries) * now.mask
+        kept = (now.weight * entries if whole else entries) * now.mask
+        return now.weight - (now.weight - kept)  # so that with the hidden rest it is W to the bit
