@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from tflite_export.borders import BORDER_TYPES
 from tflite_export.device import QUANTIZE
 from tflite_export.exporter import export
 from tflite_export.inspection import inspect
@@ -43,6 +44,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--target", choices=targets(), default="mobile")
     parser.add_argument("--option", action="append", default=[], metavar="NAME=VALUE",
                         help="an option of the target; may be given several times")
+    for side in ("input", "output"):
+        parser.add_argument(f"--{side}-type", choices=BORDER_TYPES,
+                            help=f"of quantized files; the same as --option {side}_type=...")
     parser.add_argument("--latency", action="store_true",
                         help="measure LiteRT's latency on this computer; the same as "
                              "--option latency=True")
@@ -93,6 +97,8 @@ def _export(options):
     import tfprune
 
     settings = [*options.option, *(["latency=True"] if options.latency else [])]
+    for name in ("input_type", "output_type"):
+        settings += [f"{name}={kind}"] if (kind := getattr(options, name)) else []
     chosen = target(options.target, **dict(map(_setting, settings)))
     data = None
     if options.data is not None:

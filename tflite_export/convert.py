@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from tflite_export import four_bits
+from tflite_export.borders import signed, unsigned
 from tflite_export.device import Target
 from tflite_export.fine_grids import widened
 from tflite_export.graph import Graph
@@ -68,8 +69,8 @@ def convert(
 
     Inputs and outputs lie in the order of `model.inputs` and `model.outputs`; those of a subclassed
     model as Keras counts what it takes and returns (`flattened`). The batch axis stays open where
-    the target and the graph allow it. Recurrent layers need a
-    fixed batch of 1: the converter cannot lower their loops otherwise.
+    the target and the graph allow it. Recurrent layers need a fixed batch of 1: the converter
+    cannot lower their loops otherwise.
 
     Args:
         model: plain (stripped) model of either Keras.
@@ -79,9 +80,12 @@ def convert(
             needed.
     Raises:
         RuntimeError: the converter or quantizer refused the model; its message is in the error.
+        ValueError: types of inputs and outputs that the file cannot have.
     """
     made = _made(model, signature, target=target, quantize=quantize, inputs=inputs)
-    return replace(made, content=in_order(made.content, signature.names, made.outputs))
+    content = in_order(made.content, signature.names, made.outputs)
+    borders = target.borders.resolved(quantize, integer=target.integer_io)
+    return replace(made, content=unsigned(content, borders))
 
 
 def _made(
@@ -101,9 +105,9 @@ def _made(
 
 def _four_bits(model, signature: Signature, target: Target, inputs: dict) -> Converted:
     made = _converted(model, signature, target=target, quantize="int4", inputs=inputs)
+    borders = target.borders.resolved("int4", integer=target.integer_io)
     return replace(made, content=four_bits.quantised(
-        made.content, target.four_bits, integer_io=target.integer_io,
-        calibration=spread(inputs, _CALIBRATION),
+        made.content, target.four_bits, borders=borders, calibration=spread(inputs, _CALIBRATION),
     ))
 
 
@@ -240,9 +244,9 @@ def _configure(converter, target: Target, quantize: str, inputs: dict) -> None:
     converter.target_spec.supported_ops = (
         [integer] if target.integer_io else [integer, sets.TFLITE_BUILTINS]
     )
-    if target.integer_io:
-        kind = tf.int8 if quantize == "int8" else tf.int16
-        converter.inference_input_type = converter.inference_output_type = kind
+    borders = target.borders.resolved(quantize, integer=target.integer_io)
+    converter.inference_input_type = tf.as_dtype(signed(borders.input_type))
+    converter.inference_output_type = tf.as_dtype(signed(borders.output_type))
 
 
 def _summary(error: Exception) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from tflite_export.borders import Borders
 from tflite_export.graph import Graph
 from tflite_export.origins import Origins
 
@@ -109,7 +110,8 @@ class Target:
     """A kind of device: what it accepts, and what the exporter does for it.
 
     Fields: `runtime` = who executes the file; `quantize` = number formats it executes;
-    `integer_io` = int8 files take and return int8; `dynamic_batch` = the batch may stay open;
+    `integer_io` = files of integers take and return integers, and compute in nothing else;
+    `borders` = the types that are asked for instead; `dynamic_batch` = the batch may stay open;
     `four_bits` = operators whose weights it reads in 4 bits; `why_not` = {number format: why it
     does not execute it}, where there is more to say than that;
     `no_sparse` = why weights are never encoded for it, or ""; `options` = a frozen dataclass of
@@ -131,6 +133,7 @@ class Target:
     measure: Callable[[bytes, Any], Measured]
     judge: Callable[[Found], Opinion] = _accepts
     integer_io: bool = False
+    borders: Borders = Borders()
     dynamic_batch: bool = False
     four_bits: tuple[str, ...] = ()
     why_not: dict[str, str] = field(default_factory=dict)

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from tflite_export import four_bits, zeros
+from tflite_export.borders import check_borders
 from tflite_export.convert import CALIBRATED, convert, forward
 from tflite_export.device import Case, Packed, Target
 from tflite_export.graph import read
@@ -48,9 +49,10 @@ def export(
         target: a name of `targets()`, or a `target(name, ...)` with options, as
             `target("ethos-u55-128", compiled="firmware.tflite")` for Vela's file as well.
         quantize: "none" (float32), "float16", "dynamic" (int8 weights), "int8" (weights and
-            activations; inputs and outputs stay float32 on phones and are int8 on the others),
-            "int16x8" (int16 activations, int8 weights) or "int4" (as "int8", with int4 weights
-            where the device's operators read them; needs the extra `int4`).
+            activations), "int16x8" (int16 activations, int8 weights) or "int4" (as "int8", with
+            int4 weights where the device's operators read them; needs the extra `int4`). Inputs
+            and outputs of these three stay float32 on phones and are integers on the others;
+            `target(name, input_type="uint8", output_type="float32")` asks for other ones.
         sparse: "auto" = encode the weights where the file gets smaller and the runtime executes
             it correctly; False = never; True = as "auto", but an error if nothing could be
             encoded.
@@ -132,6 +134,7 @@ def _verified(
     expected = reference(forward(plain, known), known, checked)
     dense = convert(plain, known, target=device, quantize=quantize, inputs=inputs)
     names, remarks = zeros.check(plain, dense.content)
+    remarks += check_borders(dense.content, device.borders)
     remarks += _fixed_axes(known, dense, inputs, data)
     case = Case(quantize, names, checked, sparse is not False, device.options,
                 dense.origins)

@@ -8,6 +8,7 @@ import io
 
 import numpy as np
 
+from tflite_export.borders import Borders
 from tflite_export.empty_channels import restore_biases
 from tflite_export.graph import Graph, schema, text
 from tflite_export.quiet import quiet
@@ -16,7 +17,7 @@ __all__ = ["MISSING", "installed", "quantised"]
 
 MISSING = "quantize='int4' needs ai-edge-quantizer; pip install 'tfprune[int4]'"
 
-_ALL, _ENDS = "*", ("INPUT", "OUTPUT")
+_ALL = "*"
 
 
 def installed() -> bool:
@@ -25,7 +26,7 @@ def installed() -> bool:
 
 
 def quantised(
-    content: bytes, operators: tuple[str, ...], *, integer_io: bool,
+    content: bytes, operators: tuple[str, ...], *, borders: Borders,
     calibration: dict[str, np.ndarray],
 ) -> bytes:
     """Quantise a float32 file: activations and weights to 8 bits, those of some operators to 4.
@@ -35,7 +36,7 @@ def quantised(
     Args:
         content: bytes of a dense float32 file.
         operators: those whose weights take 4 bits, e.g. ("CONV_2D", "FULLY_CONNECTED").
-        integer_io: whether inputs and outputs are int8, or stay float32.
+        borders: "float32" inputs or outputs stay so, others become int8.
         calibration: {input name: array [examples, ...]}.
     Raises:
         RuntimeError: ai-edge-quantizer is not installed, or it refuses the file.
@@ -50,17 +51,19 @@ def quantised(
         # It prints a report and a bar of its progress, through Python; LiteRT logs beside it.
         unseen = io.StringIO()
         with quiet(), contextlib.redirect_stdout(unseen), contextlib.redirect_stderr(unseen):
-            made = _made(content, operators, integer_io, rows)
+            made = _made(content, operators, borders, rows)
     except Exception as error:
         raise RuntimeError(
             f"ai-edge-quantizer refused the model: {type(error).__name__}: {str(error)[:400]}"
         ) from error
     graph = Graph(made)
-    restore_biases(graph, Graph(content))
+    source = Graph(content)
+    restore_biases(graph, source)
+    _keep_open(graph, source)
     return _without_detours(graph)
 
 
-def _made(content: bytes, operators: tuple[str, ...], integer_io: bool, rows: list) -> bytes:
+def _made(content: bytes, operators: tuple[str, ...], borders: Borders, rows: list) -> bytes:
     from ai_edge_quantizer.calibrator import Calibrator
     from ai_edge_quantizer.qtyping import TFLOperationName
     from ai_edge_quantizer.quantizer import Quantizer
@@ -71,10 +74,11 @@ def _made(content: bytes, operators: tuple[str, ...], integer_io: bool, rows: li
     recipe.add_static_config(".*", TFLOperationName(_ALL), 8, 8)
     for operator in operators:
         recipe.add_static_config(".*", TFLOperationName(operator), 8, 4)
-    for end in () if integer_io else _ENDS:
-        recipe.add_quantization_config(
-            ".*", TFLOperationName(end), algorithm_key="no_quantize"
-        )
+    for end, kind in (("INPUT", borders.input_type), ("OUTPUT", borders.output_type)):
+        if kind == "float32":
+            recipe.add_quantization_config(
+                ".*", TFLOperationName(end), algorithm_key="no_quantize"
+            )
     # Left to itself it takes a moving average of the ranges, which cuts off what is rare.
     calibrator = Calibrator(content, num_threads=1, qsv_update_func=_widest)
     # Under XNNPACK some values that it asks for are never stored, and open axes fail.
@@ -90,6 +94,14 @@ def _widest(before: dict, seen: dict) -> dict:
     """The range of an activation over all examples."""
     return {"min": np.minimum(before["min"], seen["min"]),
             "max": np.maximum(before["max"], seen["max"])}
+
+
+def _keep_open(graph: Graph, source: Graph) -> None:
+    """Outputs that were put behind a DEQUANTIZE have lost their open axes."""
+    open_axes = {text(entry.name): source.tensor(0, entry.tensorIndex).shapeSignature
+                 for entry in source.model.signatureDefs[0].outputs}
+    for entry in graph.model.signatureDefs[0].outputs:
+        graph.tensor(0, entry.tensorIndex).shapeSignature = open_axes[text(entry.name)]
 
 
 def _without_detours(graph: Graph) -> bytes:

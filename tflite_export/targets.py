@@ -38,28 +38,34 @@ def target(name: str, **options) -> Target:
 
     Args:
         name: one of `targets()`.
-        options: fields of the target's options, e.g. a RAM budget; the rest keep their defaults.
+        options: fields of the target's options, e.g. a RAM budget; `input_type` and `output_type`
+            of quantized files, each "float32", "int8", "uint8" or "int16". The rest keep their
+            defaults.
     Returns:
         The `Target`, which `export` takes in place of a name.
     Raises:
         ValueError: unknown name or option, or a value the option does not take.
 
     Example:
-        >>> target("tflm").integer_io
-        True
+        >>> target("tflm", input_type="uint8", ram_bytes=65536).borders.input_type
+        'uint8'
     """
     if name not in TARGETS:
         raise ValueError(f"unknown target {name!r}; possible are {_quoted(TARGETS)}")
     found = TARGETS[name]
-    known = [] if found.options is None else [f.name for f in dataclasses.fields(found.options)]
-    unknown = [option for option in options if option not in known]
+    parts = {part: getattr(found, part) for part in ("options", "borders")}
+    home = {field.name: part for part, settings in parts.items() if settings is not None
+            for field in dataclasses.fields(settings)}
+    unknown = [option for option in options if option not in home]
     if unknown:
         raise ValueError(
-            f"target {name!r} has no option {unknown[0]!r}; it has {_quoted(known) or 'none'}"
+            f"target {name!r} has no option {unknown[0]!r}; it has {_quoted(home)}"
         )
-    if not options:
-        return found
-    return dataclasses.replace(found, options=dataclasses.replace(found.options, **options))
+    for part, settings in parts.items():
+        own = {option: value for option, value in options.items() if home[option] == part}
+        if own:
+            found = dataclasses.replace(found, **{part: dataclasses.replace(settings, **own)})
+    return found
 
 
 def executing(chosen: str | Target, quantize: str) -> Target:
@@ -69,7 +75,8 @@ def executing(chosen: str | Target, quantize: str) -> Target:
         chosen: a name, or a `Target`.
         quantize: one of `QUANTIZE`.
     Raises:
-        ValueError: unknown name or number format, or a format the target cannot execute.
+        ValueError: unknown name or number format, a format the target cannot execute, or one whose
+            files cannot have the inputs or outputs that are asked for.
         TypeError: `chosen` is neither a name nor a `Target`.
 
     Example:
@@ -90,6 +97,7 @@ def executing(chosen: str | Target, quantize: str) -> Target:
             f"target {found.name!r} ({found.runtime}) does not execute quantize={quantize!r}{why}; "
             f"it executes {_quoted(found.quantize)}"
         )
+    found.borders.resolved(quantize, integer=found.integer_io)
     return found
 
 

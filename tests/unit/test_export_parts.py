@@ -195,7 +195,7 @@ def test_targets_are_found_by_name_and_by_object():
         "tflm"]
     with pytest.raises(ValueError, match="unknown target 'micro'; possible are 'mobile'"):
         target("micro")
-    with pytest.raises(ValueError, match="no option 'ram'; it has 'latency', 'threads', 'runs'"):
+    with pytest.raises(ValueError, match="no option 'ram'; it has 'latency', .*'output_type'"):
         target("mobile", ram=1)
     with pytest.raises(TypeError, match="target is a int, expected a name or a Target"):
         executing(3, "int8")
