@@ -50,7 +50,7 @@ def target(name: str, **options) -> Target:
         >>> target("tflm", input_type="uint8", ram_bytes=65536).borders.input_type
         'uint8'
     """
-    if name not in TARGETS:
+    if not isinstance(name, str) or name not in TARGETS:
         raise ValueError(f"unknown target {name!r}; possible are {_quoted(TARGETS)}")
     found = TARGETS[name]
     parts = {part: getattr(found, part) for part in ("options", "borders")}

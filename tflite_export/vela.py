@@ -66,7 +66,7 @@ class Memory:
             raise ValueError(f"seconds={self.seconds!r}: expected a number above 0")
         for name in ("system", "memory", "config"):
             value = getattr(self, name)
-            if not isinstance(value, str) and (value is not None or name == "config"):
+            if not (value and isinstance(value, str)) and (value is not None or name == "config"):
                 raise ValueError(f"{name}={value!r}: expected a text as in Vela's configuration")
             if value is not None and name != "config" and not re.fullmatch(r"\w+", value):
                 raise ValueError(f"{name}={value!r}: expected the name of a section of Vela's "

@@ -84,7 +84,9 @@ def test_a_part_of_a_method_of_a_wrong_type(name, given):
     (lambda: tflite_export.c_package("x", "folder", name=3), "name=3: expected small letters"),
     (lambda: tflite_export.target("ethos-u55-128", system="../../x"),
      "system='../../x': expected the name of a section"),
-    (lambda: tflite_export.target("ethos-u55-128", memory=""), "memory='': expected the name"),
+    (lambda: tflite_export.target("ethos-u55-128", memory=""), "memory='': expected a text"),
+    (lambda: tflite_export.target("ethos-u55-128", config=""), "config='': expected a text"),
+    (lambda: tflite_export.target([]), "unknown target .*; possible are"),
     (lambda: examples(np.ones((2, 3), "c8"), Signature(("x",), ((None, 3),), ("float32",), 0), 9),
      "data for input 'x' is complex"),
 ])
@@ -156,6 +158,12 @@ def test_models_without_weights(family):
         refused(lambda: CALLS[call](empty), "The model 'empty' has no weights, so there is nothing")
         refused(lambda: CALLS[call](unbuilt), "The model 'unbuilt' is not built.*call it on a")
     refused(lambda: CALLS["sparsify"](layer), "The layer 'alone' is not built")
+
+
+def test_arguments_of_family():
+    model, record = cnn("keras"), tfprune.Record({"conv": 4})
+    refused(lambda: tfprune.family(model, None, [0.5]), "record=None: expected a tfprune.Record")
+    refused(lambda: tfprune.family(model, record, 0.5), "sizes=0.5: expected a list of scales")
 
 
 # Runs.

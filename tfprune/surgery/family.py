@@ -10,6 +10,7 @@ from typing import Any, Sequence
 import numpy as np
 
 from tfprune.adapters import adapter_of_model
+from tfprune.checks import check_kind
 from tfprune.report_forms import markdown, plain_text, rich_parts
 from tfprune.surgery.absent import without
 from tfprune.surgery.budget import Budget
@@ -71,6 +72,7 @@ def family(model: Any, record: Record, sizes: Sequence[float | Budget]) -> list[
     Raises:
         ValueError: the record is of another architecture; a scale that is not above 0; a budget
             with a latency, or below the smallest model.
+        TypeError: no model, no record, or no list of sizes.
 
     Paper: E. J. Crowley, J. Turner, A. Storkey, M. O'Boyle, "A Closer Look at Structured Pruning
     for Neural Network Compression", 2018, arXiv 1810.04622.
@@ -84,6 +86,8 @@ def family(model: Any, record: Record, sizes: Sequence[float | Budget]) -> list[
         [2, 4, 8]
     """
     model = stripped(model, adapter_of_model(model))
+    check_kind("record", record, Record, "a tfprune.Record, such as report.record")
+    check_kind("sizes", sizes, (list, tuple, np.ndarray), "a list of scales and budgets")
     survey = Survey.of(model)
     record.check(survey)
     prices = Prices(survey)
