@@ -30,5 +30,6 @@ def with_one_scale(content: bytes) -> bytes:
         biases = [int(operator.inputs[2]) for operator in readers if len(operator.inputs) > 2]
         for used in {index, *biases} - {-1}:
             table = graph.tensor(number, used).quantization
-            table.scale, table.zeroPoint = np.array(table.scale[:1]), np.array(table.zeroPoint[:1])
+            table.scale = np.array([max(table.scale)], np.float32)
+            table.zeroPoint = np.array(table.zeroPoint[:1])
     return aligned(graph)

@@ -10,14 +10,14 @@ from pathlib import Path
 
 import numpy as np
 
-from tflite_export import c_sources, micro, npu_plan, vector
+from tflite_export import c_sources, micro, vector
 from tflite_export.aligned import aligned
-from tflite_export.cortex_m import arena_bytes as on_32_bits
 from tflite_export.dense import densified
 from tflite_export.graph import Graph, read
 from tflite_export.micro_operators import resolver_method, unknown, used
 from tflite_export.micro_releases import installed_month, needed
 from tflite_export.npu_plan import NPU
+from tflite_export.package_arena import reserved_arena
 from tflite_export.ports import ports
 from tflite_export.report import ExportReport
 from tflite_export.targets import TARGETS
@@ -27,7 +27,6 @@ from tfprune.report_forms import Table, as_dict, markdown, plain_text, rich_part
 
 __all__ = ["CPackage", "c_package"]
 
-_KIB = 1024
 _RUN = "Run with the interpreter of TFLite Micro of %s, which has every operator of it."
 _ONLY_THERE = (
     "Compiled by Vela for an Ethos-U, which alone can run it: there is no expected output, and the "
@@ -140,7 +139,7 @@ def c_package(
             raise RuntimeError(
                 f"a C package needs the arena and an expected output: {micro.MISSING}")
         kind, expected, notes = _MEASURED, micro.execute(content, given), ()
-    arena = _arena(content, compiled=expected is None)
+    arena = reserved_arena(content)
     operators = used(graph)
     names = {
         "name": name, "guard": name.upper(), "camel": name.title().replace("_", ""),
@@ -209,31 +208,3 @@ def _checked(content: bytes) -> bytes:
             "up; export a model without them"
         )
     return aligned(graph)
-
-
-@dataclass(frozen=True)
-class _Arena:
-    """Bytes that are reserved on 64 bits and on 32, those measured, and the comment on them."""
-
-    here: int
-    cortex_m: int
-    measured: int
-    told: str
-
-
-def _arena(content: bytes, *, compiled: bool) -> _Arena:
-    if compiled:
-        planned = npu_plan.arena_bytes(read(content))
-        planned = -(-planned // _KIB) * _KIB
-        return _Arena(planned, planned, 0, "From the plan that Vela wrote into the file, with room "
-                      "for the interpreter's tables.")
-    measured, cortex_m = micro.arena_bytes(content), on_32_bits(content)
-    here = -(-(measured + measured // 10) // _KIB) * _KIB
-    return _Arena(here, cortex_m, measured, (
-        f"64 bits: {measured} measured, the least that loads and runs with the reference kernels "
-        f"on a computer, and a margin of {here - measured} for other versions of the library "
-        f"(10 %, rounded up to 1 KiB). 32 bits: {cortex_m} derived from that for a Cortex-M, "
-        "rather too much than too little: narrower pointers, and the buffers of CMSIS-NN's kernels "
-        "on cores with DSP instructions. Other optimised kernels, those for Helium too, may ask "
-        "for larger buffers."
-    ))

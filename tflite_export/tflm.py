@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from tflite_export import cortex_m, micro, runtime
 from tflite_export.aligned import aligned
-from tflite_export.arena_remarks import by_channel, decoding
+from tflite_export.arena_remarks import arena_remarks
 from tflite_export.bitmap import bitmap
 from tflite_export.budget import choose
 from tflite_export.dense import plain
@@ -28,10 +28,6 @@ LABEL = "bitmap"
 _DECODED = (
     "weights encoded as bitmap are decoded before each use: they take less flash and more RAM "
     "(arena), and inference is not faster"
-)
-_ARENA = (
-    "arena: the least that loads and runs in TFLite Micro on this computer, of 64 bits; ram_bytes "
-    "bounds it. Cortex-M arena: derived from it for 32 bits, with the buffers of CMSIS-NN's kernels"
 )
 _SCALES_FIXED = {"none": "no scales", "int4": "one for each channel"}
 _DENSE = (
@@ -108,8 +104,7 @@ def pack(dense: bytes, case: Case) -> Packed:
         content, chosen = prepared, ()
     remarks = _remarks(case, graph, set(chosen), found.keys() if ram_bytes else ())
     if least is not None:
-        remarks += (_ARENA, *decoding(least, micro.arena_bytes(content)))
-        remarks += tuple(by_channel(prepared, least))
+        remarks += arena_remarks(content, prepared)
     return Packed(content, dict.fromkeys(chosen, LABEL), remarks, prepared)
 
 

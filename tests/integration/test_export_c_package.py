@@ -236,6 +236,11 @@ def test_a_float_model_of_two_inputs(tmp_path, monkeypatch):
     ):
         with pytest.raises(ValueError, match=said):
             c_package(path, tmp_path / "c", name="two_in", inputs=wrong)
+    # All files are written, or none.
+    (tmp_path / "c" / "main.cc").unlink()
+    (tmp_path / "c" / "main.cc").mkdir()
+    with pytest.raises(OSError, match="main.cc"):
+        c_package(path, tmp_path / "c", name="two_in", inputs={**arrays, "a": np.ones((1, 4))})
     nothing = [np.full(port.shape, np.nan, np.float32) for port in ports(path.read_bytes())[1]]
     monkeypatch.setattr(micro, "execute", lambda content, given: nothing)
     with pytest.raises(ValueError, match="output .* has NaN or infinite values for this example"):
