@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # `make demo` and `make test` work in a fresh clone with nothing but python3 (3.11 to 3.13):
 # each prepares .venv by itself, once, and again when setup.cfg changes.
 PYTHON := .venv/bin/python

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """CIFAR-10 accuracy of a pruned ResNet-8, tfprune beside TF-MOT, by the reference recipe.
 
     python benchmarks/accuracy.py run --method tfprune --sparsity 0.9 --seed 0

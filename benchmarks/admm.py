@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """CIFAR-10 accuracy of a ResNet-8 whose 3x3 kernels ADMM has put on patterns, without data.
 
     python benchmarks/admm.py run --way admm --inputs clouds --epochs 0

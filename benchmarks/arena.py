@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The arena that a file is said to need, and the least in which it loads and runs.
 
     python benchmarks/arena.py run --network 7      # one of thirty drawn at random

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Coreset pruning: which way of choosing filters keeps more, and how long a score takes.
 
     python benchmarks/coresets.py [--seeds 3] [--only accuracy|speed]

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The largest compression before a layer of VGG-16 collapses, for five scores, at initialisation.
 
     python benchmarks/critical_compression.py all     # what is missing; stop and start it at will

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What zeros and narrower layers are worth on each device: a MobileNet, bytes, RAM, cycles, time.
 
     python benchmarks/device_costs.py run --target tflm --side 96 --width 0.5 --sparsity 0.8

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """ResNet-8 on CIFAR-10 as int8 files for devices: bytes, RAM, cycles and accuracy in each runtime.
 
     python benchmarks/devices.py run --case pruned           # trained by the recipe, then exported

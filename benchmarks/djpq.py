@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """CIFAR-10: accuracy of ResNet-8 against bit operations, by DJPQ, after the reference recipe.
 
     python benchmarks/djpq.py run --bops 4 --epochs 2            # one run

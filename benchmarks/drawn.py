@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """CIFAR-10 accuracy of a ResNet-8 with half of its kernels or columns, drawn and not drawn.
 
     python benchmarks/drawn.py run --method dpp --epochs 8

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Files for phones on an emulated Arm processor: the same outputs? how many instructions?
 
     python benchmarks/emulated.py setup                     # downloads; says what, and from where

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Runs .tflite files; the same program on this computer and on the emulated one.
 
     python emulated_program.py MODEL INPUTS.npz OUTPUTS.npz [MODEL INPUTS.npz OUTPUTS.npz ...]

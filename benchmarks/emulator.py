@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """An emulated 64-bit Arm computer with LiteRT, in a folder that emulator_setup.py fills."""
 
 from __future__ import annotations

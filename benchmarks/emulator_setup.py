@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Filling the folder of an emulator: what is downloaded, from where, and how it is unpacked.
 
 QEMU and the Arm computer's Python come from the Debian mirrors that this computer's apt is set up

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A family of five ResNet-8 from one pruning run, each under its budget in weight bytes.
 
     python benchmarks/family.py

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Damaged .tflite files, thousands of them, read by `tflite_export.inspect`.
 
     python benchmarks/fuzz.py                   # 10,500 files, the seeds from 0

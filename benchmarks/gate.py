@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Graphs built to meet and to break each rule of XNNPACK's sparse inference, judged by the gate.
 
     python benchmarks/gate.py                   # a table: expected, judged, the reason

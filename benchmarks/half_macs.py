@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """CIFAR-10 accuracy, bytes and milliseconds of a ResNet-8 with half of its multiply-accumulates.
 
     python benchmarks/half_macs.py run --score taylor                 # shrunk, then fine-tuned

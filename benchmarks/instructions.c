@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /* A plugin of QEMU's emulator that counts the instructions a program executes, one thread.
  *
  *     cc -shared -fPIC -DINTERFACE=1 instructions.c -o instructions.so

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Latency of shrunk models in LiteRT against their multiply-accumulates.
 
     python benchmarks/latency.py all            # what is missing, one process each

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What benchmarks with many runs have in common: commands, and one JSON line for each run."""
 
 import argparse

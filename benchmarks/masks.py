@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Time of choosing a mask: TF-MOT beside tfprune in TensorFlow, XLA and NumPy.
 
     python benchmarks/masks.py [--sizes 36864 4194304] [--runs 7]

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """CIFAR-10 accuracy of a pruned ResNet-8 for every method, by the reference recipe.
 
     python benchmarks/methods.py run --method snip --sparsity 0.9

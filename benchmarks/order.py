@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Random models of up to 5 inputs and outputs, exported for every target: by position as in Keras?
 
     python benchmarks/order.py run --family keras --seed 0    # one model, all targets and formats

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """CIFAR-10 accuracy of a pruned ResNet-8 in int8: quantized after training, and fine-tuned for it.
 
     python benchmarks/quantized.py run --keras keras --epochs 2

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The reference recipe: fine-tune a pretrained ResNet-8 on CIFAR-10, the same for every method.
 
 8 epochs, batch 128 (the remainder dropped), Adam with a cosine from 1e-3 to 0, pad-4 random crop

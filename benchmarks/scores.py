@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Seconds and peak memory of pruning by scores that look at a model, on networks of real size.
 
     python benchmarks/scores.py all                 # every row, three runs each

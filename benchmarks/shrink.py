@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Half of every prunable group of a network masked, then removed: do the outputs agree?
 
     python benchmarks/shrink.py all                      # every architecture of both Kerases

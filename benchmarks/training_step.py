@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Time and memory of a training step: dense, callback alone, wrapped, TF-MOT.
 
     python benchmarks/training_step.py [--runs 15] [--model mlp resnet8] [--keras keras tf_keras]

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """XNNPACK's sparse kernels on a computer with AVX: a private copy of LiteRT that does not see it.
 
 XNNPACK asks the processor by the instruction XGETBV whether AVX may be used, and switches sparse

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """CIFAR-10's ResNet-8: prune single weights by every score, fine-tune briefly, draw the curves."""
 
 import argparse

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Small models on which ADMM is tried, and settings with which it takes no time."""
 
 import numpy as np

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Set-up of the whole suite: quiet TensorFlow, repeatable examples, the digits once.
 
 Both Kerases are loaded in one process here, so tests import `keras` and `tf_keras` by name and

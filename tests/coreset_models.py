@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Small models whose filters are pruned by coresets, and what of them is looked at."""
 
 import numpy as np

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A tiny residual model for joint pruning and quantization, in both Kerases."""
 
 import numpy as np

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Masked models for the tests of `tfprune.shrink`: half of every prunable group is dead."""
 
 import numpy as np

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the README and the docstrings show runs as they show it."""
 
 import doctest

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Layers import only layers below them, and importing tfprune has no side effects."""
 
 import ast

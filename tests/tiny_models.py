@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Tiny models of both Kerases, tiny data, and what must hold after every pruned run."""
 
 import dataclasses

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Ship a Keras model as a verified .tflite file, sparse-encoded where that pays."""
 
 from tflite_export.advice import Advice, advise

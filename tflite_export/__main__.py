@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`python -m tflite_export model.keras model.tflite --target tflm --data x.npy` exports;
 `python -m tflite_export inspect model.tflite` shows what is in a file."""
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What to change in a Keras model, and what to prune, so that XNNPACK skips its zeros."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A graph -> the bytes of a file whose buffers a microcontroller can read in place."""
 
 from __future__ import annotations

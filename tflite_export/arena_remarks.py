@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What decoding, and scales for each channel of dense layers, cost of the arena: a sentence with
 both numbers where it is much."""
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A sparse array -> the flatbuffer objects that describe it to the interpreter."""
 
 from __future__ import annotations

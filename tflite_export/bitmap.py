@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A pruned array as one bit for each element and the elements that are not zero."""
 
 from __future__ import annotations

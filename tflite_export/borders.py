@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The types of the numbers that a quantised file takes and returns."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which pruned weights to decode at run time, so that flash is smallest and RAM suffices."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The text of the files of a C package. What depends on the model is filled in by
 `package`."""
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A process that answers requests, so that what it runs may crash or hang."""
 
 from __future__ import annotations

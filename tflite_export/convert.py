@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A Keras model of either kind -> the bytes of a dense .tflite file."""
 
 from __future__ import annotations

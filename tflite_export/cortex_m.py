@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The arena of a file on a microcontroller of 32 bits, a Cortex-M with CMSIS-NN: derived from what
 TFLite Micro's interpreter takes on this computer, whose pointers are twice as wide."""
 

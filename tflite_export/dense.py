@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A sparse-encoded .tflite file -> the same model with every weight dense again."""
 
 from __future__ import annotations

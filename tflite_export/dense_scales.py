@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Dense layers of a file whose integer weights have a scale for each channel."""
 
 from __future__ import annotations

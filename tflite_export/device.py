@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a target is: how a file is packed for a device, run as there, and measured."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Biases of channels without a weight, in a file that was quantised by ai-edge-quantizer."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Sparse encoding of the weights in a .tflite file, tensor by tensor, where it pays."""
 
 from __future__ import annotations

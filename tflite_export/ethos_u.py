@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Arm's Ethos-U accelerators: dense int8 files, compiled by Vela, which packs the zeros."""
 
 from __future__ import annotations

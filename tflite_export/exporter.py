@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`export`: strip, convert, check, encode, verify, and only then write."""
 
 from __future__ import annotations

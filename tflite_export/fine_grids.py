@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Grids of integers that are finer than kernels can compute with, made coarser."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Arrays <-> the sparse formats of TFLite. Arithmetic only: NumPy in, NumPy out."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A float file -> an int8 file with weights of 4 bits, by ai-edge-quantizer."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A .tflite file as editable objects: constants, operators, and who reads what."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Example inputs: from the user's data, or seeded random ones."""
 
 from __future__ import annotations

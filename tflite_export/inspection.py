@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`inspect`: what is in a .tflite file, and what each device would make of it."""
 
 from __future__ import annotations

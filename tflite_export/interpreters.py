@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The program of the processes in which interpreters run, LiteRT's and TFLite Micro's.
 
     python interpreters.py litert

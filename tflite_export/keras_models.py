@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What differs between the two Kerases when a model is only read: its kind and its inputs."""
 
 from __future__ import annotations

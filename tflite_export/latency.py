@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How long LiteRT takes for a file on this computer: the median and the spread."""
 
 from __future__ import annotations

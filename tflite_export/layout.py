@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The tables of the .tflite format: which field of which table is what.
 
 Read from the generated accessors, so that it is the format of the installed ai-edge-litert.

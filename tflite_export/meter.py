@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How long a Keras model takes as a .tflite file, for budgets in milliseconds."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Running a .tflite file in TFLite Micro's own interpreter, and the arena it takes there.
 
 The interpreter does not check a file before it runs it, so it is kept in a process of its own.

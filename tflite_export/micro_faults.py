@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which operator of a file TFLite Micro fails at, where it does not say so itself."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The operators that TFLite Micro has, and how a program asks for them."""
 
 from __future__ import annotations

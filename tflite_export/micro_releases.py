@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Since when TFLite Micro has what a file needs. It has no releases, only months."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Operators that TFLite Micro lacks, written with those that it has: the same values."""
 
 from __future__ import annotations

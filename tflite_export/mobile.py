@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Phones: LiteRT with XNNPACK. Weights are encoded sparsely where that is smaller and safe."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The arena of a file that Vela compiled for an Ethos-U: no interpreter runs it here, but Vela's
 plan of the memory is in it."""
 

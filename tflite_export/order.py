@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The order of a file's inputs and outputs: the Keras model's, not the converter's."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The Keras layer that an operator of a file comes from, read from the names of its tensors."""
 
 from __future__ import annotations

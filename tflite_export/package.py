@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A model as C sources for TFLite Micro: `c_package`."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Inputs and outputs of a .tflite file, and their values as the file stores them."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pruned weights in a file as TFLite Micro's operator TFLM_DECODE reads them.
 
 The runtime's own documentation of the operator, its 16-byte header and its types:

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Silence for C++ libraries that write to the process's standard error."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What to do about an operator that XNNPACK's sparse inference cannot have: one sentence each."""
 
 from __future__ import annotations

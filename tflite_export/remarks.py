@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Why something was not gained: one sentence each, for the report."""
 
 from __future__ import annotations

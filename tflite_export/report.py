@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What an export wrote, and what it did not gain."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Running a .tflite file in LiteRT's interpreter.
 
 The interpreter ends the whole process over some files, so it is kept in one of its own.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Phones, by XNNPACK's sparse inference: zeros of 1x1 convolutions are skipped, in float."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Layers in another form that computes the same, of which the converter makes better operators."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Stored tensors of a .tflite file: their zeros, and the bytes they take as they are encoded."""
 
 from __future__ import annotations

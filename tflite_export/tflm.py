@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Microcontrollers: TFLite Micro. Pruned weights are stored as bitmaps and decoded at run time."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Temporary changes to a Keras model while it is traced, undone afterwards."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One example of a model, for the test in a C package."""
 
 from __future__ import annotations

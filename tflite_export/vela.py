@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Running Vela, Arm's compiler for the Ethos-U, on a .tflite file: what it says of the network."""
 
 from __future__ import annotations

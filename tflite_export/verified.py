@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Is a file a .tflite file whose every offset stays inside it? Asked before anything reads it."""
 
 from __future__ import annotations

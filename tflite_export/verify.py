@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Does the file compute what the Keras model computes?"""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Is every zero of the Keras weights still a zero in the file?"""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pruning for Keras: choose what to cut, train it, strip it.
 
 Importing this package imports neither Keras nor TensorFlow nor TF-MOT: each name is loaded when it

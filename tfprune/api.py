@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The functions a user calls: wrap, strip, load, report."""
 
 from __future__ import annotations

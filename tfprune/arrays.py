@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One vocabulary for NumPy arrays and TensorFlow tensors.
 
 Structures and allocations are written once, against the functions of NumPy. `namespace(x)`

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The data that a score looks at: arrays, a data set or any iterable, as checked batches."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Gates of the variational information bottleneck: one random factor per channel.
 
     z = mu + sigma eps,  eps ~ N(0, 1), drawn for each example and channel;  h <- h z

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`PruningCallback`: prunes a model while it trains, in both Kerases."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Warnings that point at the line of the user's program that led to them."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What would make a pruning run fail silently, said before or after it."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Settings as plain dictionaries and back: one round trip for every frozen dataclass.
 
 A setting is written as `{"class_name": ..., "config": {field: value}}`, the form that Keras uses.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a weight costs: parameters, multiplications and bit operations."""
 
 import math

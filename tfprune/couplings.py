@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Channels that go together across sites, chosen as one.
 
 A channel that several kernels make, as before an addition, can only be removed from all of them.

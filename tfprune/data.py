@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Data sets by name, all through tensorflow-datasets: what is on disk, and the bundled digits.
 
 This module imports tensorflow-datasets, so nothing in `tfprune` imports it before data is asked

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How certain learned choices are, and how much they differ from row to row.
 
 The paper on dynamic probabilistic pruning speaks of confidence and of pruning diversity; the

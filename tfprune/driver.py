@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Drives pruning through one training run: finds the sites, settles after every step, reports."""
 
 from __future__ import annotations

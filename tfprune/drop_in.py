@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """TF-MOT's settings in this library's words."""
 
 from __future__ import annotations

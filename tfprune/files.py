@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which Keras wrote a saved model."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """TF-MOT's schedule objects inside this library: they are used as they are.
 
 Custom subclasses are found among the classes that the process already defines. Nothing is

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Stops a run that diverges, and gives it its last good weights back."""
 
 from __future__ import annotations

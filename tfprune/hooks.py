@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A callback that both `keras.Model.fit` and `tf_keras.Model.fit` accept, without either's base."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which attributes of which layers are prunable kernels: one row per layer kind, both Kerases.
 
 Rows name the innermost layers only. What wraps them (Bidirectional, TimeDistributed, RNN,

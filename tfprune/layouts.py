@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The axes of a kernel: which are output channels, which input channels, which spatial.
 
 Everything that depends on the order of a kernel's axes asks a `Layout`; no other module knows

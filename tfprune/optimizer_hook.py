@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Stands around an optimizer's update of each pruned kernel, for the gates that act on it."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a layer multiplies its kernel with: the patches of its input, as a matrix.
 
     outputs = patches(inputs, reading(layer, layout), layout) @ matrix(kernel).T  (+ bias)

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which kept weights still lie on a path from an input to an output."""
 
 from __future__ import annotations

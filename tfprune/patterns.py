@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Libraries of patterns: which positions of a 3x3 kernel stay, and mining one from weights.
 
 Positions count row by row, 0 to 8; 4 is the centre. The three libraries are those that published

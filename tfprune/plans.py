@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """From the sites of a model to what is settled in a run: one `Settle` per distinct method."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The learnable quantizer of joint pruning and quantization, with its gradients.
 
     m(x) = min(|x|, q)^t,   x_q = sign(x) d round(m(x) / d)

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Makes saved models loadable without custom_objects, without importing any Keras.
 
 Each Keras that is already loaded gets stand-in classes whose `from_config` imports the real ones;

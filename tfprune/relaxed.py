@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Drawing k of n with learnable chances: Gumbel top-k, and its relaxation with its gradient.
 
 Each row of logits phi [rows, n] is one distribution pi = softmax(phi). A draw takes k candidates

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The forms of every report: plain text, rich, Markdown and a dictionary.
 
 A report says its content once, by `parts()`: sentences, lists of sentences and tables, in order.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What was asked for, what was reached, what was left out, and why."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Multiplies what reads the channels of some sites: how a rule changes weights that it keeps."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Lottery tickets: train, prune a part of what is left, go back, train again."""
 
 from __future__ import annotations

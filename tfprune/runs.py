@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How long a run is, and what a schedule means in it."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """When masks are chosen anew, and how sparse they are then.
 
 A schedule is a description in steps, epochs or fractions of a run; `resolve` turns it into a

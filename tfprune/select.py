@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Scores and an integer count to a mask: the only place where a mask is chosen.
 
 Floats are compared as integers: for numbers from 0 to infinity the bits already have the order of

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The TensorFlow form of `select`: the same algorithm and the same masks, in graph operations."""
 
 from __future__ import annotations

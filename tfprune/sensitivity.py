@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How much of a unit's input a weight can account for, on data: the sensitivity of SiPP and PFP.
 
 W is split by sign into W+ and W-, the input into a+ and a- (both taken as magnitudes; an input

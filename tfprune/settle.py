@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The one operation that runs after every optimizer step, for all sites at once.
 
     W = kernel + hidden ;  M = mask(W) if a refresh is due ;  kernel <- W*M, or what the gate makes

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Where a model can be pruned: one `Site` per prunable weight, one `Skip` per layer left dense."""
 
 from __future__ import annotations

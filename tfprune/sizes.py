@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Sizes of arrays as functions of how many channels each group of a model has."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Shows and records sparsity while a model is pruned: a progress bar, and TensorBoard."""
 
 from __future__ import annotations

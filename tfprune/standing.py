@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Gates that stand in the forward pass of a whole model, which is wrapped for them."""
 
 from __future__ import annotations

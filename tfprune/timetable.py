@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The update steps of one run with their sparsities: what a schedule resolves to."""
 
 from dataclasses import dataclass

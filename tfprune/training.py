@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A model's own way to train, which its wrapped copy must not lose."""
 
 from __future__ import annotations

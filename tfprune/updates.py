@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Chooses masks from measured scores: between two training steps, with the model at hand."""
 
 from __future__ import annotations

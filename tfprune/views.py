@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A kernel as a matrix cut into tiles: the one mechanism behind every structure."""
 
 import math

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Run by test_processes.py in a process of its own: two logical CPU devices, MirroredStrategy."""
 
 import numpy as np

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Every method whose gate acts on the optimizer's updates, in both Kerases."""
 
 import numpy as np

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Every setting survives the way through JSON, in every field."""
 
 import dataclasses

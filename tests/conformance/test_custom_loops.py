@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Training loops of the user's own: start, settle after every step, finish."""
 
 import functools

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The gate of DPP in training: against an independent loop, and what each step may change."""
 
 import zlib

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What Keras can do around a training step, in both Kerases, with pruning in it."""
 
 import contextlib

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Scores that are measured between two steps, with what Keras can do around a step."""
 
 import keras

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Every method in both Kerases, with one tiny fit in each."""
 
 import numpy as np

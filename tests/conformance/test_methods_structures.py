@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Every method with every structure and every allocation, on kernels of every layout, no fit."""
 
 import math

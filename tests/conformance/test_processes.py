@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What needs a process of its own: replicas, and Keras 3 on another backend."""
 
 import os

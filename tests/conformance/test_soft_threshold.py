@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The gate that shrinks what it keeps: by hand, in a whole run, and what always holds."""
 
 import numpy as np

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Movement pruning, SET and RigL in whole runs, against loops that do not know the library."""
 
 import math

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Keep counts that a reader can check by hand, with the papers' formulas."""
 
 import numpy as np

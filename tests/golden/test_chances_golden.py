@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The chances of SPP: by hand, and by an independent loop over groups."""
 
 import math

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One hand-checkable row per method: scores, and the mask at half."""
 
 import dataclasses

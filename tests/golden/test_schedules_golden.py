@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Sparsities at steps, by the formulas."""
 
 import numpy as np

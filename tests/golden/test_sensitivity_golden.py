@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Sensitivities that a reader can check by hand."""
 
 import numpy as np

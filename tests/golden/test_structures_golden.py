@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Masks that a reader can check by eye."""
 
 import numpy as np

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """SynFlow's masks after its 100 rounds, equal to the authors' own code, weight by weight."""
 
 import os

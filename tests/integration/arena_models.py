@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Networks whose arena is measured: random ones, and some whose arena on a Cortex-M is known."""
 
 import export_models as models

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Small files of every encoding, and ways to damage them; all from seeds."""
 
 import numpy as np

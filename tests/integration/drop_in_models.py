@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The same model wrapped by TF-MOT and by this library, driven by TF-MOT's own callback."""
 
 import numpy as np

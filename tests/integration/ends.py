@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Models of several inputs and outputs under random names, and files that are run by position."""
 
 from collections import OrderedDict

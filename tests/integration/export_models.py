@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Small models of both Kerases with zeros put in by hand, for the export tests."""
 
 import keras

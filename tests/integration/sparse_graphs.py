@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Graphs built to meet and to break every rule of XNNPACK's sparse inference.
 
 `ROWS` = {name: (expected state, words of the reason or of the operator at fault, builder, size of

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """ADMM without data: structures, kinds of models, retraining, interruption, export."""
 
 import dataclasses

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`advise`: the layers in the way of sparse inference by name, and what to prune."""
 
 import export_models as models

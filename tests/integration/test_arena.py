@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The tensor arena of TFLite Micro: the least that works, on this computer and on a Cortex-M."""
 
 import re

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Bad input: a clear error or a named skip, and nothing lost."""
 
 import math

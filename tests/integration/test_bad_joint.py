@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What joint pruning and quantization cannot do says so, in both Kerases."""
 
 import numpy as np

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Bad weights and bad runs: what was wrong is said, and nothing is lost."""
 
 import numpy as np

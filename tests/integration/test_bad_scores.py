@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Scores that need a model, data or a loss, and are given something else."""
 
 import numpy as np

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Filters that are drawn, and the weights that read them."""
 
 import dataclasses

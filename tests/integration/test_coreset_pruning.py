@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Coreset pruning in both Kerases: what stays dense, what is reported, bad input, training."""
 
 import numpy as np

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The points of filters, BatchNormalization folded in, and which filters are kept for them."""
 
 import numpy as np

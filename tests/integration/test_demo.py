@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The demo, run as a user runs it: its files, its table, and the accuracy that it promises."""
 
 import os

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Trained, saved, cloned, stripped, summarized and quantized as TF-MOT's own wrapped models are."""
 
 import contextlib

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Where the drop-in differs from TF-MOT on purpose: each test shows TF-MOT's fault beside it."""
 
 import numpy as np

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Every layer, block and m-by-n setting that TF-MOT prunes, and what it refuses: same answers."""
 
 import numpy as np

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Every number format, both Kerases: the file computes what the model computes."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Types of inputs and outputs: uint8 is int8 plus 128 to the bit, and what cannot be is refused."""
 
 import numpy as np

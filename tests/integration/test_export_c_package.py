@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The C package: what a C compiler makes of it, and what is refused."""
 
 import dataclasses

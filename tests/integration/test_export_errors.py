@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Bad input and failures: a clear error, no file left behind, the old file kept."""
 
 import os

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Ethos-U: dense int8 files, and what Vela says of them."""
 
 import subprocess

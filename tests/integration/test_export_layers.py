@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Layers whose operators a device lacks: other operators that compute the same, or their names."""
 
 import export_models as models

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Inputs and outputs of a file lie where the Keras model has them, whatever they are called."""
 
 import ends

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Sparse encodings: smaller, correct in the interpreter, and refused where a runtime errs."""
 
 import subprocess

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """TFLite Micro: pruned weights as bitmaps, executed by its own interpreter."""
 
 import itertools

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Layers of the user's own: their weights, layers inside them, models written as classes."""
 
 import keras

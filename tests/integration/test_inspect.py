@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`inspect`: what it finds in files of every encoding, and that damaged ones are errors."""
 
 import json

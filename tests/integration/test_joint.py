@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Joint pruning and quantization from wrapping to the plain model, in both Kerases."""
 
 import numpy as np

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Stripped models that round what their layers read as the trained ones do."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Lottery tickets: exact densities, what is rewound and what is not, bad arguments."""
 
 import math

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Quantization-aware fine-tuning in both Kerases, from a pruned network to its int8 file."""
 
 import numpy as np

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which models quantization-aware fine-tuning takes, what stays in float, and what it refuses."""
 
 import numpy as np

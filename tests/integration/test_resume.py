@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Saved, loaded and trained on: the same masks, step and weights as the uninterrupted run."""
 
 import functools

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Prune, shrink, save, load, train on, export: small models through the whole way."""
 
 import keras

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """XNNPACK's sparse inference: judged by the rules, encoded where it is right, else refused."""
 
 import re

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Models that are no bias-free ReLU nets, each a function (library, layers) -> model."""
 
 import keras

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Models and one pass of measured sensitivities, for the tests of these."""
 
 from tiny_models import KERASES, with_weights

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The layer-wise problem against NumPy: fits, duals, penalties, residuals, divergence."""
 
 import dataclasses

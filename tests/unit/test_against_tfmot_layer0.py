@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Structures, counts and schedules beside TF-MOT's own, and where they differ on purpose."""
 
 import os

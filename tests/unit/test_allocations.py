@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Allocations: exact sums, floors, and the same counts in NumPy, TensorFlow and XLA."""
 
 import math

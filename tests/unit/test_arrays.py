@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The table of TensorFlow functions gives what NumPy gives, in value and dtype."""
 
 import numpy as np

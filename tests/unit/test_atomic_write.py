@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Files are whole or as they were: links, modes, leftovers, full disks, several at once."""
 
 import ast

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What is taken as the data of a score, and how much of it one pass takes."""
 
 import itertools

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Bitmaps of pruned arrays, and sparse-encoded files made dense again, without any runtime."""
 
 import numpy as np

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Warnings point at the line of the program that led to them, not at one of a package."""
 
 import ast

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Channel groups of small models, checked by hand, in both Kerases."""
 
 import numpy as np

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Channel groups: layer kinds with structure of their own, and what cannot be pruned and why."""
 
 import numpy as np

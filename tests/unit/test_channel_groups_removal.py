@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Without their producers, prunable channels are as good as unread: outputs agree.
 
 For every prunable group of models of many kinds: zero a channel wherever it is made, scaled and

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Carathéodory: the same mean, of few points, also where the points repeat or are degenerate."""
 
 import numpy as np

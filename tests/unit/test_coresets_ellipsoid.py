@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Löwner ellipsoids: what makes them least, and that they move with the points."""
 
 import numpy as np

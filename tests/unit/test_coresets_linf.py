@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """L-infinity coresets: the bound on random and on adversarial queries, and where ReLU breaks it."""
 
 import numpy as np

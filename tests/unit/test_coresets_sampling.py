@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Draws: unbiased at a fixed number, exact sizes until distinct, nested for one seed."""
 
 import numpy as np

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Sensitivities: they bound what they should, and depend on nothing that they should not."""
 
 import numpy as np

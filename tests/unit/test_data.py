@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Data sets by name: the bundled digits, and what tensorflow-datasets has on disk."""
 
 import os

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Confidence and diversity: by hand."""
 
 import numpy as np

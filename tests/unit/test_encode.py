@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The arithmetic of the sparse formats, without any runtime."""
 
 import numpy as np

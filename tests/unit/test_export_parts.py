@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Parts of the export that need no converter: example inputs, zeros, silence, targets."""
 
 import os

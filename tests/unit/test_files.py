@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which Keras wrote a file, read from the file."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The flow: what is conserved, and what makes no difference."""
 
 import functools

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The flow through what people have: layers and models that are no bias-free ReLU nets."""
 
 import keras

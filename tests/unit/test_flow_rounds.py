@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pruning by the flow: exact counts, nothing comes back, nothing else changes."""
 
 import random

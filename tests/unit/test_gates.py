@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Fisher and Taylor: gates against references that do not know them."""
 
 import keras

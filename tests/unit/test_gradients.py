@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Scores from the gradient of the loss: SNIP and GraSP against references of their own."""
 
 import numpy as np

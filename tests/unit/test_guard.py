@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The last good weights of a run that diverges."""
 
 import numpy as np

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Kernels of layers whose one class serves several ranks."""
 
 import pytest

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Layouts: which axes of a kernel are what, and the matrix that follows."""
 
 import numpy as np

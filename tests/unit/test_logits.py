@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The first logits of DPP: by the size of the weights, or drawn."""
 
 import numpy as np

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Sensitivities as they are measured in a model: the mathematics at the layer's true input."""
 
 import numpy as np

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What cannot be measured: layers that stay dense, bad data, scores that say nothing."""
 
 import numpy as np

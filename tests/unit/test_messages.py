@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What is said to wrong arguments: the argument's name, what was passed, what was expected."""
 
 import math

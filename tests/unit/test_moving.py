@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Movement scores by hand, and the threshold on them."""
 
 import numpy as np

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Patches times the kernel's matrix are the layer's own outputs, in both Kerases."""
 
 import keras

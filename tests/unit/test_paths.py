@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Kept weights that lie on no path, counted by hand, in both Kerases."""
 
 import keras

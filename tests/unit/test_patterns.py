@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Patterns: nearest kernels by brute force, exact counts, the same in NumPy, TensorFlow and XLA."""
 
 import itertools

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`Priced`: channels are ranked by what they are worth and what they cost."""
 
 import numpy as np

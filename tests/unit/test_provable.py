@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """PFP: exact sums, floors, counts that never grow, the same in NumPy, TensorFlow and XLA."""
 
 import math

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The grids of quantization-aware fine-tuning against loops in NumPy."""
 
 import itertools

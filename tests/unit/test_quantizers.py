@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The learnable quantizer against its formulas, written once more in NumPy."""
 
 import numpy as np

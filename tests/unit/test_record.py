@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pruning records: saved, loaded, replayed; and families that are made from one."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Dropping and growing by hand, and against a plain loop over weights."""
 
 import math

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Draws of k of n and their relaxation, against NumPy and against a loop over k."""
 
 import itertools

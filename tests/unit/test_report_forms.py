@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Every report of the two packages reads in each of its forms, and says the same in all."""
 
 import ast

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Reports: counted by hand, as a dictionary and as a table."""
 
 import json

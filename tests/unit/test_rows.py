@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Rows of candidates: which weights they are, and k of n of them by hand."""
 
 import keras

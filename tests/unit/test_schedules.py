@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Schedules and timetables: when, how sparse, and that the end is reached."""
 
 import math

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`select` against a slow, obviously correct choice, in NumPy, TensorFlow and XLA."""
 
 import numpy as np

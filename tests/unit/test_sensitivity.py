@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Sensitivities against their definition, written out in NumPy, and what must hold for them."""
 
 import numpy as np

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What dead channels carry: folded where that is exact, named where it is not."""
 
 import keras

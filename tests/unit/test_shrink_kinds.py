@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """More kinds of layers with half of every group taken out: the same outputs, saved and loaded."""
 
 import keras

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What stays and why, how many channels are left, and what is refused."""
 
 import keras

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What an optimizer keeps is taken over into the optimizer of the smaller model, or named."""
 
 import numpy as np

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Variables with several owners: what reads them keeps them, and copies share them again."""
 
 import keras

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`tfprune.shrink_to`: never above a budget, close to it, and nothing else changed."""
 
 import numpy as np

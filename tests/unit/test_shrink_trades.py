@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Groups trade channels where nothing more fits a budget, and much of it is unused."""
 
 import numpy as np

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Half of every prunable group dead, then taken out: the same outputs, for models of many kinds."""
 
 import numpy as np

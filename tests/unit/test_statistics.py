@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Noise: uniform, repeatable, and the same in NumPy, TensorFlow and XLA."""
 
 import numpy as np

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Structures: every entry in exactly one group, in NumPy, TensorFlow and XLA alike."""
 
 import math

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """SynFlow's rounds against a plain NumPy re-implementation: the same masks, weight by weight."""
 
 import keras

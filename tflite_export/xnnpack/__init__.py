@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Whether XNNPACK runs a file by sparse inference on Arm, and whether that is right."""
 
 from tflite_export.xnnpack.faults import Fault, faults

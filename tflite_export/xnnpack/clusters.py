@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """XNNPACK's search for clusters of operators that it can run by sparse inference.
 
 It joins neighbours, drops a cluster that reads or is read from outside, and weighs its 1x1

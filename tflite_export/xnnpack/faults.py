@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """All operators of a file that keep sparse inference from running, or make it wrong."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What XNNPACK's sparse inference makes of each operator.
 
 The rules are those of XNNPACK's source: sparse inference keeps values channel by channel (NCHW).

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Does XNNPACK run a file by sparse inference on Arm, and is that right?"""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A subgraph the way XNNPACK gets it: constants resolved, zero padding merged."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which Keras an object belongs to, and the import of each only when it is needed.
 
 The Keras is decided from the object passed in: never from an environment variable, and never from

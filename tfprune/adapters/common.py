@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What both adapters say in the same words: the attributes of a layer, and its calls in a graph."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A model's graph in the same words for both Kerases: its calls in order, tensors as plain keys."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Keras 3 (TensorFlow backend): everything that differs from tf_keras, private calls included."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The graph of a Keras 3 model, and the names of raw operations in it."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The Keras 3 wrapper: a layer that carries its pruning settings, masks and step."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Attributes of layers replaced for a while, past both Kerases' attribute tracking."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """tf_keras with TF-MOT: everything that differs from Keras 3, private calls included."""
 
 from __future__ import annotations

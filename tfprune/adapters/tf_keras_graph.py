@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The graph of a tf_keras model, and the names of TensorFlow functions in it."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pruning from inside a layer's call, for models that only TF-MOT's `UpdatePruningStep` drives."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The tf_keras wrapper of quantization-aware fine-tuning."""
 
 from __future__ import annotations

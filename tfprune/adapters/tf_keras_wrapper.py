@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The tf_keras wrapper: a subclass of TF-MOT's, so that TF-MOT's own tools accept our models."""
 
 from __future__ import annotations

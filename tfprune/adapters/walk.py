@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Find the prunable weights of a model, in the order in which its layers stand.
 
 Written once for both Kerases; what differs between them is asked from the adapter module.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One layer's problem: Adam on the distance to the teacher's output, in one compiled function."""
 
 from __future__ import annotations

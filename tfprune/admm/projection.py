@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The nearest weights on a structure, chosen by the same code as all masks."""
 
 from __future__ import annotations

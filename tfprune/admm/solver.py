@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """ADMM, layer by layer: from a model and a sparsity to weights that sit on the structure.
 
     for each layer, in the order of the forward pass:

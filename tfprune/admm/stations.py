@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Where a model's layers are compared with the teacher's: found by watching one forward pass.
 
 What is compared is the output of the layer that holds the weights or, where a normalization or an

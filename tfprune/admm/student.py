@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The student: a copy of the teacher's weights, put in their place while a forward pass is traced.
 
 The teacher is the model itself. Its variables are read and never written: what is trained are

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Random inputs for a model, from nothing but its own input specification."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How many groups each site keeps: group scores and a sparsity to integer counts.
 
     counts = allocation(scores, sites, sparsity, final)

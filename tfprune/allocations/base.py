@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The contract of an allocation, its arithmetic, and the simplest one."""
 
 import abc

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """An allocation by the shapes of the kernels alone."""
 
 import math

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """An allocation in which chosen sites have sparsities of their own."""
 
 from collections.abc import Mapping, Sequence

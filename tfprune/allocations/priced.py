@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One ranking over all channels that weighs what they are worth against what they cost."""
 
 import math

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Allocations that follow from error bounds: how many channels a layer needs for a given error."""
 
 import math

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Coresets of neurons: which neurons stand for all of a layer, from its weights alone.
 
     points --> sensitivities --> draws: the kept neurons, and weights for what leaves them

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Carathéodory's theorem: a mean of many points is one of at most r + 1 of them."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Neurons as points, and the affine subspace that a cloud of points lies in."""
 
 from __future__ import annotations

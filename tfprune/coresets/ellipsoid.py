@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The Löwner ellipsoid: the smallest ellipsoid around a cloud of points."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """L-infinity coresets: few points that no linear query sees much smaller than all points.
 
     max_P |x'p| <= alpha max_S |x'q|   for all x

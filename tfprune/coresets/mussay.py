@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Sensitivities from norms alone: the additive coreset of neurons that came before."""
 
 from __future__ import annotations

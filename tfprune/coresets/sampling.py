@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which neurons to keep, and what to multiply them with: draws in proportion to sensitivities."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How much of the sum of all neurons one neuron can be, by peeling L-infinity coresets."""
 
 from __future__ import annotations

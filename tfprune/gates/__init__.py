@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How masks act on weights during training: one small file per gate."""
 
 from tfprune.gates.base import Gate, Moment

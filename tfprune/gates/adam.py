@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One step of Adam, for what gates learn by themselves."""
 
 from __future__ import annotations

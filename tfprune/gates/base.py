@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What every gate promises: how a mask acts on a weight during training.
 
 The kernel is sparse at rest: between two training steps it holds W*M, or what `Gate.rest` makes of

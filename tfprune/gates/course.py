@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Numbers of a gate that move along the schedule."""
 
 from __future__ import annotations

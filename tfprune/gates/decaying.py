@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The straight-through mask under which pruned weights decay."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The gate that draws what is kept anew in every step, by chances that it learns."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The mask that multiplies the weight."""
 
 from __future__ import annotations

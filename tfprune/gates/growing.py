@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The gate of networks that stay sparse: connections are dropped, and others grown."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The gate that learns a score for every weight: movement pruning."""
 
 from __future__ import annotations

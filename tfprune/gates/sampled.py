@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The gate that leaves groups out of single steps, by chance."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The gate that shrinks what it keeps, so that nothing jumps when the mask changes."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Rows that take turns, so that a step costs no more than is set however many rows there are."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the wrappers of both Kerases have in common: the variables of one layer and its forward
 pass."""
 

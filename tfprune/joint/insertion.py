@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Puts gates and quantizers into a model: a wrapper around each layer that has a part in it."""
 
 from __future__ import annotations

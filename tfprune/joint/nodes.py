@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A model's graph as nodes with their readers, nested models and wrappers looked through."""
 
 from __future__ import annotations

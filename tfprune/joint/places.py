@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Where gates and quantizers stand in a model, and what each layer costs.
 
 Found anew whenever it is needed, from the plain model or the wrapped one: nothing of it has to be

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The model without wrappers that still rounds what its layers read."""
 
 from __future__ import annotations

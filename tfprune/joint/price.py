@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The price of a whole model: what its gates tell, and its bit operations."""
 
 from __future__ import annotations

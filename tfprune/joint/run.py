@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The beginning and the end of a run of joint pruning and quantization."""
 
 from __future__ import annotations

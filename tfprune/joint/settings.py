@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The settings of joint pruning and quantization, and what is wrapped around one layer."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The registry of methods: one line each. `tfprune.methods()` lists their names.
 
     >>> import tfprune

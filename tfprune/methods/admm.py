@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """ADMM pruning without data: each layer is fitted to the dense one on synthetic inputs."""
 
 from dataclasses import dataclass

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A method: what is scored, how the mask acts, when and how much is pruned."""
 
 from __future__ import annotations

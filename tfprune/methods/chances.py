@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The rule that moves chances: groups are not cut at once, but become ever less likely to stay."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Coreset pruning: keep the filters that stand for all of a layer. Takes no data."""
 
 from tfprune.methods.base import Method, Rank, Score

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Coreset pruning by the Löwner ellipsoid and Carathéodory's theorem. Takes no data."""
 
 from tfprune.methods.base import Method, Rank, Score

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Coreset pruning with drawn filters: the next layers make up for those that are gone."""
 
 import dataclasses

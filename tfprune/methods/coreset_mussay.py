@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Coreset pruning by norms: the additive coreset of neurons. Takes no data."""
 
 from tfprune.methods.base import Method, Rank, Score

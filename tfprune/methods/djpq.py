@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """DJPQ: channels and bit widths are learned together, under one price for bit operations."""
 
 from tfprune.methods.told import Told

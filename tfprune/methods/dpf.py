@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Dynamic pruning with feedback: dense weights learn from what the pruned network does."""
 
 from tfprune.allocations import Global

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """DPP: k of n are drawn in every step by chances that are learned with the weights."""
 
 from tfprune.gates import Drawn

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The rule that draws: which groups stay is random, and what reads them makes up for the rest."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Filter thresholding: keep the filters with the largest norms, the same fraction everywhere."""
 
 from tfprune.arrays import namespace

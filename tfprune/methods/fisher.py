@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Fisher pruning: keep the groups whose removal would raise the loss most."""
 
 from tfprune.allocations import Global

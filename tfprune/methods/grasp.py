@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """GraSP: keep the weights that carry the flow of the gradient."""
 
 from tfprune.allocations import Global

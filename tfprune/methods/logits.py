@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The rule of learned chances: the k highest logits of every row."""
 
 from __future__ import annotations

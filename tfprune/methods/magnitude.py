@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Magnitude pruning: keep the largest weights."""
 
 from tfprune.arrays import namespace

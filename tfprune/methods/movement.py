@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Movement pruning: what moves away from zero while the network is fine-tuned is kept."""
 
 from tfprune.allocations import Global

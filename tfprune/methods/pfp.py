@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """PFP: keep the input channels that account for most, as many as bound every layer's error."""
 
 from tfprune.allocations import PFP

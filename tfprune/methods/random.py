@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Random pruning: the control that every other method must beat."""
 
 from tfprune.methods.base import Method, Rank, Score

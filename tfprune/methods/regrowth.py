@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The rule that drops the smallest weights of a sparse network and grows others."""
 
 from __future__ import annotations

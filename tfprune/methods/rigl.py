@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """RigL: sparse from the first step to the last, connections grow where the gradient is large."""
 
 from tfprune.allocations import ERK

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """SET: sparse from the first step to the last, connections grow by chance."""
 
 from tfprune.allocations import ERK

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """SiPP: keep the weights that account for most of what their units sum up."""
 
 from tfprune.allocations import Global

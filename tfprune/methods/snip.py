@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """SNIP: keep the weights whose removal would change the loss most."""
 
 from tfprune.allocations import Global

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """SPP: groups are left out at random, the worse ranked the more often, until they stay out."""
 
 from tfprune.gates import Sampled

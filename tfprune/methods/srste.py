@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """SR-STE: N:M sparsity from scratch, where pruned weights live on and decay."""
 
 from tfprune.gates import Decaying

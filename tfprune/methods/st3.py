@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """ST-3: straight-through gradients and a soft threshold, so that no weight jumps."""
 
 from tfprune.allocations import Global

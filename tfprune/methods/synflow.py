@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """SynFlow: keep the weights through which most of the synaptic flow passes. Takes no data."""
 
 from tfprune.allocations import Global

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Taylor importance: keep the groups whose removal would change the loss most, to first order."""
 
 from tfprune.allocations import Global

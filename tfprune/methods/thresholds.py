@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The rule that keeps what is above one threshold for all sites, which rises."""
 
 from __future__ import annotations

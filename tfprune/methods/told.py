@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The rule of methods whose masks are told by something that is trained."""
 
 from __future__ import annotations

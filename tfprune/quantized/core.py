@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the wrappers of both Kerases have in common: masks, ranges and the forward pass."""
 
 from __future__ import annotations

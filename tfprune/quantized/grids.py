@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The two grids of integer inference, as a forward pass in float sees them.
 
 Weights lie on a symmetric grid per output channel, activations on an asymmetric one per tensor:

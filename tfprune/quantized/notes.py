@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the report of a quantization-aware model says of its grids."""
 
 from __future__ import annotations

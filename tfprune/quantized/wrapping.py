@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`quantize_aware`: a model whose layers compute on the grids of integer inference."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What scores are computed from. A score says what it `needs`; this package supplies it.
 
 Some statistics can be told from a weight alone, at any time, inside a compiled training step

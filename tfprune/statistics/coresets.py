@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How much each filter matters to what reads it, from the weights alone: sensitivities."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The change of the loss when a gate is closed, to second order."""
 
 from __future__ import annotations

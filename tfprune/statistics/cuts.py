@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Where the flow through a linearised model can be rescaled without changing any ranking.
 
 A tensor that every path from the inputs to the outputs passes through may be multiplied by any

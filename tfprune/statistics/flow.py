@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The flow through a linearised model: which weights lie on paths, and how much they carry.
 
 R = sum of the outputs for inputs of ones, with every weight replaced by its absolute value and

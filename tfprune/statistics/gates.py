@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Gates: one number per group that multiplies what removing the group takes away.
 
 With a gate z = 1 on each group, dL/dz = sum of W dL/dW over the group. Where a site is chosen for

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the inputs of each layer say of its weights: the sensitivities of SiPP and PFP.
 
 One pass over the data serves all sites. Of the data only the inputs count: no labels, no loss.

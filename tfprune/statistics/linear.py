@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What each layer does in a linearised model: one that is a sum over paths from input to output.
 
 Kernels hold absolute values, inputs are ones, and every layer passes on what flows through it in

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What attention and recurrent cells do in a linearised model: sums in place of their products.
 
 Attention multiplies queries, keys and values; a path passes through one of the three, and each of

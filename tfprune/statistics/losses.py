@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The loss of each example, for any loss that a Keras model can be compiled with."""
 
 from __future__ import annotations

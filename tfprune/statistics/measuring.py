@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """All the measured statistics that a score needs, side by side."""
 
 from __future__ import annotations

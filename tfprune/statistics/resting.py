@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What is known of a weight without its model: its value, and numbers drawn for it."""
 
 from __future__ import annotations

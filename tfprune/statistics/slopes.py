@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The squared derivative of each batch's loss with respect to gates."""
 
 from __future__ import annotations

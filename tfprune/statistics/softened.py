@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The Hessian of the softened loss, multiplied with its gradient: what GraSP looks at."""
 
 from __future__ import annotations

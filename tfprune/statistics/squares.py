@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The squared derivative of each example's loss with respect to gates: the empirical Fisher."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What is measured: a model and the sites in it."""
 
 from __future__ import annotations

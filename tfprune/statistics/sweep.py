@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One pass over the data, for all the statistics that the derivative of the loss gives."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Structures: which weights stay or go together. One module for each family of them."""
 
 from tfprune.structures.base import Structure

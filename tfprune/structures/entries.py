@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Single weights, and rows of consecutive ones."""
 
 import math

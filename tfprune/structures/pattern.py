@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Patterns: every 3x3 kernel keeps one of a few shapes of its positions."""
 
 from dataclasses import dataclass

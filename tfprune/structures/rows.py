@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Rows of candidates: k of n are kept in every row."""
 
 import dataclasses

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Groups that extend along whole axes of a kernel."""
 
 from dataclasses import dataclass

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Lets channels of a model be zero for a while."""
 
 from __future__ import annotations

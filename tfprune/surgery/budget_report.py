@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a model cost before and after it was shrunk to a budget."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The book of channels: every channel is a number; which numbers are one, and who carries them."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Constants that dead channels carry, folded into what reads them."""
 
 from __future__ import annotations

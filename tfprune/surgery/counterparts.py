@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which variable of a layer's copy stands for which of the layer, and what is trained."""
 
 from __future__ import annotations

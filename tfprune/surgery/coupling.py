@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which filters of which sites make the same channels."""
 
 from __future__ import annotations

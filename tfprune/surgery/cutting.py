@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Takes so many channels out of a model that it keeps a budget."""
 
 from __future__ import annotations

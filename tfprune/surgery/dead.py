@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which channels are dead: nothing that makes them has a weight other than zero."""
 
 from __future__ import annotations

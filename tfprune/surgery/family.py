@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A family of smaller models from one pruning run."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which channels stay, so that a model is within its budget."""
 
 from __future__ import annotations

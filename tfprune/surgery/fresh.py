@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Seeds for weights that layers make anew."""
 
 from __future__ import annotations

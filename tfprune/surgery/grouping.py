@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """From the book of channels to channel groups."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which channels of a model can only be removed together."""
 
 from __future__ import annotations

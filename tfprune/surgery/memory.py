@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which tensors of a model are alive together."""
 
 from __future__ import annotations

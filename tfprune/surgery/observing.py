@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What each reading kernel reads, as far as it does not depend on the model's input."""
 
 from __future__ import annotations

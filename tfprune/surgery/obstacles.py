@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What stands in the way of taking channels out of a model."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What raw operations in a graph do with channels: `keras.ops` of Keras 3, TensorFlow functions
 in tf_keras. One row per name; both spell most names alike.
 """

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Where the filters of a kernel lead to: which entries of which kernels read what each makes."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Where the kernels that read channels stand, and what each adds to its output for a constant.
 
 One row per kind of layer: how the tensor that the layer gets lies along the kernel's axes, and

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which variables a layer or an operation reads that no rule speaks for."""
 
 from __future__ import annotations

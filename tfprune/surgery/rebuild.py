@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A new model with a given model's graph, layer by layer with new settings and weights."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which channels went when: a record that can be replayed on a fresh model."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """New settings for layers whose variables change their shapes: one row per kind, both Kerases.
 
 Layers that are not in the table take their shapes from what they are called with.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """New sizes for raw operations that have sizes among their arguments: reshape, split, slices."""
 
 from __future__ import annotations

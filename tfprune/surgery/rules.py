@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What each kind of layer does with channels: one row per kind, both Kerases.
 
 A rule takes a `Step` and returns the traced tensors that come out. It names the variables that

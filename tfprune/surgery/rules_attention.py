@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Rules of attention layers: heads, the width of a head, and what goes in and out."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Rules of recurrent layers, and of layers that apply another one at every time step."""
 
 from __future__ import annotations

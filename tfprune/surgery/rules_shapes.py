@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Rules of layers without kernels: activations, merges, pooling, padding, reshapes."""
 
 from __future__ import annotations

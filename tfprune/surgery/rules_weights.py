@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Rules of layers with kernels, and of layers with one value for each channel."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What became of each channel group when a model was shrunk."""
 
 from __future__ import annotations

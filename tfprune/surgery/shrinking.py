@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A smaller model without the dead channels of a given one; a fresh one of the same shape."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A smaller model within a budget."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What an optimizer keeps, for a model that has lost channels."""
 
 from __future__ import annotations

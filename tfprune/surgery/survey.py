@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A model's channels as one array of numbers, and what is left of its tensors without some."""
 
 from __future__ import annotations

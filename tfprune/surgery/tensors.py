@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which channels run along the axes of a symbolic tensor."""
 
 from __future__ import annotations

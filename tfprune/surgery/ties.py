@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Layers and variables that several layers hold: one again in a copy of the model."""
 
 from __future__ import annotations

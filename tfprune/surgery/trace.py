@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The walk through a model's graph that fills the book of channels."""
 
 from __future__ import annotations

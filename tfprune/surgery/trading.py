@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Trades channels of one group for channels of another, where nothing more fits a budget."""
 
 from __future__ import annotations
