@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The arena that a C package reserves, and the comment on it."""
 
 from __future__ import annotations
