@@ -85,6 +85,19 @@ def of_masks(settle: Any) -> list[str]:
     return said
 
 
+def of_channels(settle: Any) -> list[str]:
+    """Masked channels of which something is left, since they might return until the very end."""
+    timetable = settle.timetable
+    ends = isinstance(timetable, Timetable) and timetable.repeat is None
+    if settle.following is None or not settle.method.gate.hides or ends:
+        return []
+    names = [target.site.name for target in settle.targets
+             if np.count_nonzero(np.asarray(target.mask.read_value())) < target.site.size]
+    return [f"Masked channels of {', '.join(names)} may return for as long as masks are chosen, so "
+            "they keep their biases and scales: give the schedule an end before that of the run."
+            ] if names else []
+
+
 def of_floors(settle: Any) -> list[str]:
     """A sparsity that the floors of an allocation did not allow, by more than a twentieth of what
     was to be kept."""

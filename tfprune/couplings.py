@@ -32,6 +32,21 @@ class Unit:
     parts: tuple[tuple[int, Coupling], ...]
 
 
+@dataclass(frozen=True, eq=False)
+class Follower:
+    """An axis of a variable that is zero where channels are: of a bias, a gamma, a mean.
+
+    Attributes:
+        variable: its own, or the one behind a Keras variable.
+        axis: the axis that carries the channels.
+        parts: for each channel group the entries along that axis, as the filters of a coupling.
+    """
+
+    variable: Any
+    axis: int
+    parts: tuple[Coupling, ...]
+
+
 @dataclass(frozen=True)
 class Coupled:
     """The units of some sites.
@@ -56,15 +71,12 @@ class Coupled:
             Unit(replace(sites[held[0][0]], name=name), len(held[0][1].filters), tuple(held))
             for name, held in parts.items()
         )
-        total = sum(unit.size for unit in units)
-        places = [np.full(count, total, np.int64) for count in filters]
-        start = 0
-        for unit in units:
-            for index, coupling in unit.parts:
-                channels = np.arange(start, start + unit.size)[:, None]
-                places[index][coupling.filters] = channels
-            start += unit.size
-        return cls(units, tuple(places))
+        return cls(units, tuple(_places(units, site.couplings or (), count)
+                                for site, count in zip(sites, filters)))
+
+    def places_of(self, follower: Follower) -> np.ndarray:
+        """The same as `places` for the entries along the axis of a follower."""
+        return _places(self.units, follower.parts, int(follower.variable.shape[follower.axis]))
 
     def pool(self, scores: Sequence[Any]) -> list[Any]:
         """The scores of the channels of each unit: the mean over all filters that make one."""
@@ -87,6 +99,18 @@ class Coupled:
         rest = xp.reshape(xp.asarray(alone, values[0].dtype), (1,))
         joined = xp.concatenate([*values, rest])
         return [xp.take(joined, places) for places in self.places]
+
+
+def _places(units: Sequence[Unit], parts: Sequence[Coupling], count: int) -> np.ndarray:
+    """Where the channel of each of `count` entries stands among the channels of all units."""
+    ends = np.cumsum([0, *(unit.size for unit in units)])
+    starts = {unit.site.name: start for unit, start in zip(units, ends)}
+    found = np.full(count, ends[-1], np.int64)
+    for coupling in parts:
+        if coupling.name in starts:
+            channels = starts[coupling.name] + np.arange(len(coupling.filters))
+            found[coupling.filters] = channels[:, None]
+    return found
 
 
 def is_coupled(sites: Sequence[Site]) -> bool:

@@ -326,8 +326,9 @@ class Driver:
         return self._begin > 0 and not self.wrappers
 
     def _apply(self):
+        step = self.step.read_value()
         for settle in self.settles:
-            settle.apply()
+            settle.apply(step)
 
     def _adopters(self) -> list[Settle]:
         """Those whose masks are the zeros there are: where a run goes on, or the schedule says so.
@@ -344,7 +345,7 @@ class Driver:
         for settle in self.settles:
             if self._begin == 0:
                 settle.refresh_if_due(step)
-            settle.apply()
+            settle.apply(step)
 
     def _once(self, action) -> None:
         """Run an action now, compiled, on every replica."""

@@ -17,7 +17,7 @@ from tfprune.settle import Settle, Target
 from tfprune.sites import Site, Skip
 from tfprune.statistics.measuring import refusal, refusals
 from tfprune.statistics.subject import Subject
-from tfprune.surgery.coupling import couplings
+from tfprune.surgery.coupling import couplings, followers
 from tfprune.surgery.prices import Prices
 from tfprune.surgery.survey import Survey
 
@@ -53,16 +53,20 @@ def plan(found: Sequence[Found], method: Method | None, model: Any, run: Run) ->
     made = Plan()
     adapter = adapter_of(model)
     for one, every in _by_method(found, method, adapter):
-        items = _coupled(model, every, made) if one.rule.structure.coupled else every
+        survey = Survey.of(model) if one.rule.structure.coupled else None
+        items = _coupled(survey, every, made) if survey is not None else every
         items = _placed(model, items, one, made)
         targets = [
             _target(item, one, adapter, made) for item in items if _takes(one, item, made)
         ]
         if targets:
-            one = _priced(_among(one, targets, every), model)
-            groups = one.rule.groups([target.site for target in targets])
+            one = _priced(_among(one, targets, every), survey)
+            sites = [target.site for target in targets]
+            groups = one.rule.groups(sites)
             timetable, final = resolve(one.schedule, replace(run, groups=groups))
-            made.settles.append(Settle(targets, one, timetable=timetable, final=final))
+            follow = () if survey is None else followers(survey, sites)
+            made.settles.append(Settle(targets, one, timetable=timetable, final=final,
+                                       followers=follow))
     return made
 
 
@@ -75,9 +79,9 @@ def _by_method(found: Sequence[Found], method: Method | None, adapter: ModuleTyp
     return groups.values()
 
 
-def _coupled(model: Any, items: Sequence[Found], made: Plan) -> list[Found]:
+def _coupled(survey: Survey, items: Sequence[Found], made: Plan) -> list[Found]:
     """The sites with the channel groups of their filters; those whose channels must stay, left."""
-    known = couplings(model, [item.site for item in items])
+    known = couplings(survey, [item.site for item in items])
     kept = []
     for item in items:
         held = known[item.site.name]
@@ -107,15 +111,15 @@ def _among(method: Method, targets: Sequence[Target], every: Sequence[Found]) ->
     return replace(method, rule=replace(method.rule, allocation=allocation))
 
 
-def _priced(method: Method, model: Any) -> Method:
+def _priced(method: Method, survey: Survey | None) -> Method:
     """The method with the prices of the model's channels, if its allocation asks for them."""
     rule = method.rule
     if not rule.allocation.needs_prices:
         return method
-    if not rule.structure.coupled:
+    if survey is None:
         raise ValueError(f"{rule.allocation} ranks the channels of a whole model, got the "
                          f"structure {rule.structure}: take structure=Filter(coupled=True).")
-    prices = Prices(Survey.of(model))
+    prices = Prices(survey)
     return replace(method, rule=replace(rule, allocation=rule.allocation.at(prices)))
 
 

@@ -224,5 +224,6 @@ def _warnings(driver: Any) -> list[str]:
     for settle in driver.settles:
         found += cautions.of_length(settle.timetable, settle.final, driver.finished, ended=True)
         found += cautions.of_masks(settle)
+        found += cautions.of_channels(settle)
         found += cautions.of_floors(settle)
     return found + [text for updates in driver.updates for text in updates.cautions]

@@ -7,6 +7,10 @@
 So the forward pass sees W*M, and the model is sparse whenever anybody looks at it between two
 training steps. It compiles into the training step, also under XLA, in a loop of several steps and
 on several replicas.
+
+Where whole channels are masked, all that belongs to them is zero, too: biases, betas, gammas and
+means. Where the gate lets masked channels return, that waits for the last masks: a channel whose
+gamma and beta are zero learns nothing and could not return.
 """
 
 from __future__ import annotations
@@ -17,6 +21,8 @@ from typing import Any, Callable, Sequence
 
 import tensorflow as tf
 
+from tfprune.couplings import Follower
+from tfprune.following import Following
 from tfprune.gates import Moment
 from tfprune.methods.base import Method
 from tfprune.select import threshold
@@ -57,19 +63,22 @@ class Settle:
         timetable: `step -> (due, sparsity)` in TensorFlow ops: a resolved schedule or an object
             like TF-MOT's.
         final: the last sparsity of the run.
+        followers: what is zero with the channels that the sites make together.
     """
 
     def __init__(self, targets: Sequence[Target], method: Method, *, timetable: Callable,
-                 final: float):
+                 final: float, followers: Sequence[Follower] = ()):
         self.targets = tuple(targets)
         self.method = method
         self.timetable = timetable
         self.final = final
+        self.following = Following(followers, [target.site for target in self.targets],
+                                   method.rule.structure) if followers else None
 
     def __call__(self, step: tf.Tensor) -> None:
         """Settle after `step` finished steps; inside a replica or without replicas."""
         self.refresh_if_due(step)
-        self.apply()
+        self.apply(step)
 
     @property
     def is_measured(self) -> bool:
@@ -87,9 +96,16 @@ class Settle:
             return
         _everywhere(self._refresh_if_due, self._variables(), tf.convert_to_tensor(step))
 
-    def apply(self) -> None:
-        """kernel <- what rests of W, hidden <- W - kernel."""
+    def apply(self, step: Any = None) -> None:
+        """kernel <- what rests of W, hidden <- W - kernel; then what belongs to masked channels.
+
+        Args:
+            step: finished steps; None: outside of a run.
+        """
         _everywhere(self._apply, self._variables())
+        if self.following is not None and step is not None:
+            _everywhere(self._follow, self._variables(), self.following.variables,
+                        tf.convert_to_tensor(step))
 
     def note_masks(self) -> None:
         """Let the gate note what follows from masks that were just chosen."""
@@ -126,6 +142,17 @@ class Settle:
     def _note_masks(self, variables):
         for target, own in zip(self.targets, variables):
             write_state(own[-1], self.method.gate.chosen(self.moment(target.site, own)))
+
+    def _follow(self, variables, followers, step):
+        self.following(followers, [_read(mask) for _, mask, *_ in variables], self.is_final(step))
+
+    def is_final(self, step):
+        """Whether channels that are masked after so many steps will stay so, a bool tensor; never
+        where they may return and the schedule has no end, or does not tell."""
+        if not self.method.gate.hides:
+            return tf.constant(True)
+        known = getattr(self.timetable, "is_final", None)
+        return tf.constant(False) if known is None else known(step)
 
     def progress(self, step):
         """Of the schedule; one of another library does not tell."""

@@ -63,6 +63,20 @@ class Timetable:
         done = tf.cast(tf.cast(step, tf.int64) - first, tf.float64)
         return tf.clip_by_value(done / span, 0.0, 1.0)
 
+    def is_final(self, step: Any) -> Any:
+        """Whether the masks chosen by then are the last ones.
+
+        Args:
+            step: int64 scalar tensor.
+
+        Returns:
+            bool scalar tensor.
+        """
+        import tensorflow as tf
+
+        last = np.inf if self.repeat is not None else int(self.updates[-1])
+        return tf.cast(step, tf.float64) >= last
+
     def sparsity(self, step: int) -> float:
         """The sparsity in force after `step` steps: the last update's, 0 before the first."""
         index = int(np.searchsorted(self.updates, step, side="right")) - 1

@@ -88,7 +88,7 @@ class Updates:
             target.mask.assign(tf.cast(mask, target.mask.dtype), read_value=False)
         self.settle.note_masks()
         self._reached = sparsity
-        self.settle.apply()
+        self.settle.apply(self._step)
 
     def _solve(self, sparsity: float) -> None:
         """Let the rule find weights, choose masks from them, and write both."""
@@ -107,7 +107,7 @@ class Updates:
         try:
             for variable, value in written:
                 variable.assign(tf.cast(value, variable.dtype))
-            self.settle.apply()
+            self.settle.apply(self._step)
         except BaseException:
             for (variable, _), value in zip(written, before):
                 variable.assign(value)

@@ -9,6 +9,7 @@ import tensorflow as tf
 import tfprune
 from tests.shrink_models import deviation, examples, masked, outputs, randomized
 from tests.tiny_models import KERASES
+from tfprune.surgery.agreement import Agreement
 from tfprune.surgery.trace import variables
 
 
@@ -66,19 +67,26 @@ def _same(library):
 
 
 @pytest.mark.parametrize("family", sorted(KERASES))
-def test_a_border_where_folding_is_not_exact_is_reported(family):
+def test_a_border_where_folding_is_not_exact_stays_unless_asked_for(family):
     model = randomized(_same(KERASES[family]))
     masked(model, constants=True)
     data = examples(model)
-    small, report = tfprune.shrink(model)
+    same, report = tfprune.shrink(model, data=data)
+    assert report.removed == 0 and deviation(model, same, data) == 0
+    reason, = next(one.reasons for one in report.groups if one.name == "dead")
+    assert reason.startswith("reads reads zeros beside it at the border; borders=True folds it")
+    assert report.agreement == Agreement(4, 0.0, 0.0)
+    small, report = tfprune.shrink(model, borders=True, data=data)
     one, = report.borders
     assert (one.reader, one.channels, one.into) == ("reads/kernel", 2, "bias")
     assert "exact but for the border" in report.to_markdown()
     difference = np.abs(outputs(model, data) - outputs(small, data)).reshape(4, 8, 8, 3)
     assert difference[:, 1:-1, 1:-1].max() < 1e-5 < 1e-2 < difference.max()
-    same, report = tfprune.shrink(model, borders=False)
-    assert report.removed == 0 and deviation(model, same, data) == 0
-    assert "zeros beside it at the border" in report.to_markdown()
+    classes = [outputs(each, data).reshape(-1, 3).argmax(-1) for each in (model, small)]
+    assert report.agreement.deviation == pytest.approx(deviation(model, small, data), rel=1e-6)
+    assert report.agreement.changed == np.mean(classes[0] != classes[1]) > 0
+    assert f"{report.agreement.changed:.4%} of the classes change" in report.to_markdown()
+    assert report.to_dict()["agreement"]["examples"] == 4
 
 
 def test_a_channel_that_differs_between_places_stays():

@@ -32,8 +32,8 @@ def network(family, width=16):
 
 def _dense(width):
     keras = KERASES["keras"]
-    return keras.Sequential([keras.Input((4,)), keras.layers.Dense(width),
-                             keras.layers.Dense(2)])
+    return keras.Sequential([keras.Input((4,)), keras.layers.Dense(width, name="hidden"),
+                             keras.layers.Dense(2, name="classes")])
 
 
 def costs(model):
@@ -202,6 +202,52 @@ def test_fine_tuning_may_return_another_model():
     small, _ = tfprune.shrink_to(model, tfprune.Budget(macs=0.25), steps=2, fine_tune=fine_tune)
     stem = made[0].get_layer("stem").get_weights()[0]
     assert np.isin(small.get_layer("stem").get_weights()[0], stem).all()
+
+
+def _wider(smaller):
+    return _dense(99)
+
+
+def _diverged(smaller):
+    value = smaller.weights[0].numpy()
+    value[0, 0] = np.nan
+    smaller.weights[0].assign(value)
+
+
+@pytest.mark.parametrize("fine_tune, said", [
+    (_wider, r"another architecture: hidden/kernel is 4x99 instead of 4x\d+. Train the model"),
+    (lambda smaller: KERASES["tf_keras"].Sequential(), "it is of the other Keras"),
+    (lambda smaller: (smaller, 0.5), "fine_tune returned .* which is no model"),
+    (lambda smaller: smaller.layers[0], "fine_tune returned .* which is no model"),
+    (_diverged, "weight '.*kernel.*' has NaN or infinite values: .* fine_tune"),
+], ids=["wider", "other Keras", "a pair", "a layer", "NaN"])
+def test_what_fine_tuning_may_not_give_back_is_refused_at_once(fine_tune, said):
+    seen = []
+
+    def called(smaller):
+        seen.append(smaller)
+        return fine_tune(smaller)
+
+    with pytest.raises(ValueError, match=said):
+        tfprune.shrink_to(_dense(16), tfprune.Budget(macs=0.25), steps=3, fine_tune=called)
+    assert len(seen) == 1
+
+
+def test_fine_tuning_is_looked_at_before_work():
+    with pytest.raises(TypeError, match="fine_tune='train': expected a function"):
+        tfprune.shrink_to(_dense(4), tfprune.Budget(macs=0.5), steps=2, fine_tune="train")
+    _, report = tfprune.shrink_to(_dense(4), tfprune.Budget(macs=0.5), fine_tune=_diverged)
+    assert report.notes == ("fine_tune was not called: steps=1 has nothing in between",)
+
+
+@pytest.mark.parametrize("family", sorted(KERASES))
+def test_weights_that_are_not_finite_are_refused_by_name(family):
+    model = network(family)
+    bias = model.get_layer("side").bias
+    bias.assign(np.full(32, np.inf, np.float32))
+    for call in (tfprune.shrink, lambda one: tfprune.shrink_to(one, tfprune.Budget(macs=0.5))):
+        with pytest.raises(ValueError, match="'side/bias.*NaN or infinite.*the training diverged"):
+            call(model)
 
 
 @pytest.mark.parametrize("family, score", [

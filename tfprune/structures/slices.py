@@ -80,7 +80,10 @@ class Filter(Pooled):
     Args:
         pooling: "mean", "max" or "sum" over the entries of a group.
         coupled: Choose filters whose outputs are added, or passed on by a depthwise convolution,
-            as one, so that whole channels can be removed. Needs a model with a graph.
+            as one, so that whole channels can be removed. All that belongs to a masked channel is
+            zero with it: biases, gammas, betas, means, recurrent weights. Where a method lets
+            channels return (`dpf`, `st3`, ...), that waits for its last masks. Needs a model with
+            a graph.
 
     >>> import numpy as np
     >>> from tfprune.layouts import DENSE

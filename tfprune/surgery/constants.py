@@ -146,7 +146,8 @@ class Constants:
         if isinstance(value, str):
             return value
         if spreads(one) and not borders:
-            return f"{one.layer.name} reads zeros beside it at the border"
+            return (f"{one.layer.name} reads zeros beside it at the border; borders=True folds "
+                    "it, which is not exact there")
         into = self._sink(one)
         if into is None:
             return f"{one.layer.name} has no bias to take up what it carries"

@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfprune.adapters.replace import around, replaced
+from tfprune.surgery.agreement import batches
 from tfprune.surgery.readers import Reader, row_of
 
 EXAMPLES = 3
@@ -70,7 +71,8 @@ def observed(model: Any, adapter: Any, readers: Sequence[Reader], data: Any) -> 
     changes = [around(each[0].heard, _listening(each, seen)) for each in by_layer.values()]
     with replaced([*adapter.single_precision(model), *changes]):
         try:
-            model(_examples(model, adapter) if data is None else data, training=False)
+            for batch in batches(model, _examples(model, adapter) if data is None else data):
+                model(batch, training=False)
         except Exception as error:
             if data is not None:
                 raise

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from tfprune.report_forms import Table, as_dict, markdown, plain_text, rich_parts
+from tfprune.surgery.agreement import Agreement
 from tfprune.surgery.constants import Folded
 
 
@@ -48,6 +49,7 @@ class ShrinkReport:
             after.
         uncounted: kernels whose use is not known.
         notes: what else is to be known.
+        agreement: how far the outputs are from those of the given model; None: no data.
     """
 
     groups: tuple[GroupChange, ...]
@@ -56,6 +58,7 @@ class ShrinkReport:
     macs: tuple[int, int]
     uncounted: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    agreement: Agreement | None = None
 
     @property
     def removed(self) -> int:
@@ -76,6 +79,7 @@ class ShrinkReport:
         yield f"{self.removed:,} channels removed"
         yield f"parameters: {self.parameters[0]:,} -> {self.parameters[1]:,}"
         yield macs
+        yield "" if self.agreement is None else str(self.agreement)
         yield (
             *(str(one) for one in self.groups if one.after < one.before or one.dead),
             *(f"folded: {one}" for one in self.folded),

@@ -11,8 +11,10 @@ from tfprune.adapters import adapter_of_model, graphs
 from tfprune.adapters.walk import find
 from tfprune.costs import macs
 from tfprune.strip import strip
+from tfprune.surgery.agreement import agreement
 from tfprune.surgery.constants import Constants, Folding
 from tfprune.surgery.dead import dead
+from tfprune.surgery.finite import check_finite
 from tfprune.surgery.fresh import fresh_weights
 from tfprune.surgery.obstacles import obstacles
 from tfprune.surgery.rebuild import Rebuild
@@ -22,15 +24,14 @@ from tfprune.surgery.survey import Kept, Survey
 
 
 def shrink(model: Any, *, round_to: int = 1, min_channels: int = 1, data: Any = None,
-           borders: bool = True, optimizer: bool = False) -> tuple[Any, ShrinkReport]:
+           borders: bool = False, optimizer: bool = False) -> tuple[Any, ShrinkReport]:
     """Take the dead channels out of a model: a new, ordinary, smaller model with its weights.
 
     A channel is dead if everything that makes it is zero, in all layers that make it together
-    (see `tfprune.channel_groups`): prune with `structure=Filter(coupled=True)` for that. A bias
-    or a beta may make it a constant other than zero; constants are folded into what reads them.
-    In evaluation the new model computes what the given one computes, but for two things that the
-    report names: rounding, and the border of images where a constant is read by a convolution
-    with `padding="same"`, which sees zeros beside it.
+    (see `tfprune.channel_groups`): prune with `structure=Filter(coupled=True)` for that, which
+    leaves nothing of a masked channel. After other pruning a bias or a beta may make a dead channel
+    a constant other than zero: it is folded into what reads it, where that is exact. In evaluation
+    the new model computes what the given one computes, but for rounding.
 
     Args:
         model: a built functional or Sequential model of Keras 3 or tf_keras, with nested models
@@ -38,9 +39,11 @@ def shrink(model: Any, *, round_to: int = 1, min_channels: int = 1, data: Any = 
         round_to: each group keeps so many channels, or a multiple of it, as far as it has them,
             as accelerators like 8 or 16.
         min_channels: each group keeps at least so many; 1 or more.
-        data: a few inputs of the model, to look at what dead channels carry; random ones where
-            None.
-        borders: whether constants are folded where this is not exact at the border of an image;
+        data: inputs of the model, to look at what dead channels carry, and to say in the report
+            how far the new model's outputs are from the given one's; None: a few random ones, and
+            nothing is said.
+        borders: whether constants are also folded where a convolution with `padding="same"` sees
+            zeros beside them, so that the new model is another one at the border of an image;
             otherwise these channels stay.
         optimizer: whether momenta and counters are taken over into the new model's optimizer; a
             note names what starts anew.
@@ -53,7 +56,8 @@ def shrink(model: Any, *, round_to: int = 1, min_channels: int = 1, data: Any = 
         TypeError: not a Keras model.
         ValueError: a subclassed model, which has no graph, or one that is not built; a layer
             that cannot be copied, or shares a variable so that its copy would not; `round_to` or
-            `min_channels` below 1; a model that does not run on random inputs.
+            `min_channels` below 1; a model that does not run on random inputs; weights that are
+            NaN or infinite.
 
     Example:
         >>> import keras, tfprune
@@ -72,6 +76,7 @@ def shrink(model: Any, *, round_to: int = 1, min_channels: int = 1, data: Any = 
     adapter = adapter_of_model(model)
     given, model = model, stripped(model, adapter)
     survey = Survey.of(model)
+    check_finite(model, "shrink a model from before")
     found = dead(survey)
     constants = Constants(model, survey, found, data)
     kept, reasons = _kept(survey, found, constants, (borders, round_to, min_channels))
@@ -82,7 +87,8 @@ def shrink(model: Any, *, round_to: int = 1, min_channels: int = 1, data: Any = 
     notes = _finished(small, given, model, adapter)
     if optimizer:
         notes += copy_slots(given, small, rebuild)
-    return small, _report((model, small), survey, (found, kept, reasons), (folding, notes))
+    agreed = None if data is None else agreement(model, small, data)
+    return small, _report((model, small), survey, (found, kept, reasons), (folding, notes, agreed))
 
 
 def reinitialize(model: Any, seed: int | None = None) -> Any:
@@ -185,7 +191,7 @@ def _finished(new: Any, given: Any, model: Any, adapter: Any) -> list[str]:
 
 def _report(models: tuple[Any, Any], survey: Survey, outcome: tuple, more: tuple) -> ShrinkReport:
     found, kept, reasons = outcome
-    folding, notes = more
+    folding, notes, agreed = more
     groups = []
     for group, channels in survey.groups:
         why = [group.reason] if group.reason else []
@@ -197,7 +203,7 @@ def _report(models: tuple[Any, Any], survey: Survey, outcome: tuple, more: tuple
     counts, unknown = zip(*(_macs(model, survey) for model in models))
     parameters = tuple(int(model.count_params()) for model in models)
     return ShrinkReport(tuple(groups), tuple(folding.folded), parameters, tuple(counts),
-                        unknown[0], tuple(notes))
+                        unknown[0], tuple(notes), agreed)
 
 
 def _macs(model: Any, survey: Survey) -> tuple[int, tuple[str, ...]]:

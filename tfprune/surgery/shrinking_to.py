@@ -15,12 +15,14 @@ from tfprune.progress import Progress
 from tfprune.surgery.budget import Budget
 from tfprune.surgery.budget_report import BudgetReport, Cost
 from tfprune.surgery.cutting import Cut, costs_of
+from tfprune.surgery.finite import check_finite
 from tfprune.surgery.prices import Prices
 from tfprune.surgery.record import Record
 from tfprune.surgery.scoring import rank_channels
 from tfprune.surgery.shrink_report import GroupChange
 from tfprune.surgery.shrinking import stripped
 from tfprune.surgery.survey import Survey
+from tfprune.surgery.tuning import check_callable, tuned
 
 
 def shrink_to(model: Any, budget: Budget, score: str | Method = "magnitude", *, data: Any = None,
@@ -52,8 +54,10 @@ def shrink_to(model: Any, budget: Budget, score: str | Method = "magnitude", *, 
     Raises:
         ValueError: a budget below the smallest possible model, which is named; a score that knows
             no channels, or misses its data; no channel can be removed; steps below 1; a layer
-            that cannot be copied, or shares a variable so that its copy would not.
-        TypeError: not a Budget, not a Keras model.
+            that cannot be copied, or shares a variable so that its copy would not; weights that
+            are NaN or infinite, at the start or after `fine_tune`; `fine_tune` returns a model of
+            another architecture.
+        TypeError: not a Budget, not a Keras model; `fine_tune` cannot be called.
 
     Example:
         >>> import keras, tfprune
@@ -68,15 +72,19 @@ def shrink_to(model: Any, budget: Budget, score: str | Method = "magnitude", *, 
         raise TypeError(f"Expected a tfprune.Budget, such as Budget(macs=0.5), got {budget!r}.")
     if not isinstance(steps, Integral) or isinstance(steps, bool) or steps < 1:
         raise ValueError(f"steps={steps!r}: expected an integer of at least 1.")
+    check_callable(fine_tune)
     adapter, method, data = adapter_of_model(model), get(score), Data.of(data)
     feed = None if data is None else Feed(data)
     given, model = model, stripped(model, adapter)
     prices = Prices(Survey.of(model))
+    check_finite(model, "shrink a model from before")
     whole = reached = costs_of(budget, prices, model)
     limits = budget.limits(whole)
     record = Record.of(prices.groups)
     notes = dict.fromkeys(f"MACs of {name} are not known and not counted"
                           for name in prices.uncounted if "macs" in limits)
+    if fine_tune is not None and steps == 1:
+        notes["fine_tune was not called: steps=1 has nothing in between"] = None
     with Progress("shrinking", steps) as progress:
         for step in range(1, steps + 1):
             goal = {name: _between(whole[name], limit, step / steps)
@@ -92,8 +100,7 @@ def shrink_to(model: Any, budget: Budget, score: str | Method = "magnitude", *, 
                 notes.update(dict.fromkeys(report.notes))
             progress.advance(", ".join(f"{name} {value:,}" for name, value in reached.items()))
             if fine_tune is not None and step < steps:
-                tuned = fine_tune(model)
-                model = tuned if adapter.is_model(tuned) else model
+                model = tuned(fine_tune, model)
     gone = record.removed()
     channels = {name: (size, size - int(gone[name].sum()))
                 for name, size in record.sizes.items()}

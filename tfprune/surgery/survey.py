@@ -39,16 +39,20 @@ class Survey:
         """Walk through a model; see `walked` for the errors."""
         tracer = walked(model)
         labels = tracer.book.labels()
-        at = {(entry.site, entry.axis): entry.ids for entry in tracer.book.entries.values()}
-        found = []
+        at, found = _by_place(tracer), []
         for group in grouped(tracer.book):
             first = group.members[0]
-            found.append((group, labels[at[first.site, first.axis][first.indices[:, 0]]]))
+            found.append((group, labels[at[first.site, first.axis].ids[first.indices[:, 0]]]))
         return cls(tracer, labels, tuple(found))
 
     @property
     def adapter(self) -> ModuleType:
         return self.tracer.adapter
+
+    @cached_property
+    def by_place(self) -> dict[tuple[str, int], Entry]:
+        """The entry of each axis of a variable, by the name of its site."""
+        return _by_place(self.tracer)
 
     @cached_property
     def by_variable(self) -> dict[int, list[Entry]]:
@@ -90,6 +94,10 @@ class Survey:
             site: of this model, or of the same without some channels.
         """
         return self.uses.get(site.name) if site.positions is None else site.positions
+
+
+def _by_place(tracer: Tracer) -> dict[tuple[str, int], Entry]:
+    return {(entry.site, entry.axis): entry for entry in tracer.book.entries.values()}
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How far the outputs of two models are from each other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Iterator
+
+import numpy as np
+import tensorflow as tf
+
+from tfprune.adapters import adapter_of
+
+_BATCH = 64
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """What two models make of the same inputs.
+
+    Attributes:
+        examples: how many inputs.
+        deviation: the largest difference of an output, relative to the largest output.
+        changed: the share of decisions, in [0, 1], where another entry along the last axis of an
+            output is the largest: another class, for classifiers. None: no output has several.
+    """
+
+    examples: int
+    deviation: float
+    changed: float | None
+
+    def __str__(self) -> str:
+        share = "" if self.changed is None else f", {self.changed:.4%} of the classes change"
+        return (f"on {self.examples:,} examples outputs differ by up to {self.deviation:.1e} of "
+                f"the largest{share}")
+
+
+def agreement(model: Any, other: Any, data: Any) -> Agreement:
+    """Compare the outputs of two models in evaluation.
+
+    Args:
+        model, other: Keras models with the same inputs and outputs.
+        data: inputs, in the structure of the models' own.
+    """
+    differences, sizes, changed, examples = [0.0], [0.0], [], 0
+    for batch in batches(model, data):
+        examples += len(tf.nest.flatten(batch)[0])
+        pairs = zip(*(tf.nest.flatten(one(batch, training=False)) for one in (model, other)))
+        for first, second in (map(_numbers, pair) for pair in pairs):
+            differences.append(np.abs(first - second).max())
+            sizes.append(np.abs(first).max())
+            if first.ndim > 1 and first.shape[-1] > 1:
+                changed.append((first.argmax(-1) != second.argmax(-1)).ravel())
+    difference, largest = float(np.max(differences)), float(np.max(sizes))  # NaN remains NaN
+    return Agreement(examples, difference / largest if largest else difference,
+                     float(np.mean(np.concatenate(changed))) if changed else None)
+
+
+def _numbers(output: Any) -> np.ndarray:
+    return np.asarray(output).astype(np.float64)
+
+
+def batches(model: Any, data: Any) -> Iterator[Any]:
+    """A model's inputs in parts that fit into memory; whole where they cannot be cut.
+
+    Raises:
+        ValueError: no example.
+    """
+    specs, given = adapter_of(model).input_specs(model), tf.nest.flatten(data)
+    if len(given) == len(tf.nest.flatten(specs)) == 1:
+        data = tf.nest.pack_sequence_as(specs, given)
+    shapes = [getattr(one, "shape", ()) for one in given]
+    lengths = {shape[0] if len(shape) else None for shape in shapes}
+    is_open = all(one.shape.rank and one.shape[0] is None for one in tf.nest.flatten(specs))
+    if not is_open or len(lengths) != 1 or None in lengths:
+        yield data
+        return
+    (count,) = lengths
+    if not count:
+        raise ValueError("data holds no example: pass some inputs of the model, or leave it out.")
+    for start in range(0, count, _BATCH):
+        yield tf.nest.map_structure(lambda one: one[start:start + _BATCH], data)
