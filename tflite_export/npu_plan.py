@@ -11,15 +11,16 @@ import numpy as np
 from tflite_export.graph import Graph, number_type, text
 from tflite_export.micro import rounded
 
-__all__ = ["NPU", "arena_bytes"]
+__all__ = ["NPU", "arena_bytes", "fast_bytes"]
 
 NPU = "ethos-u"
 
-_PLAN = "OfflineMemoryAllocation"
+_PLAN, _FAST = "OfflineMemoryAllocation", "scratch_fast"
 # Version, subgraph and number of tensors stand before the places, one for each tensor.
 _HEAD = 3
-# Of a tensor in tables and while memory is planned; of an operator and its state; the interpreter.
-_PER_TENSOR, _PER_OPERATOR, _ONCE = 96, 512, 1536
+# Of a tensor in tables and while memory is planned; of an operator and its state; of a channel of
+# weights that the CPU reads; the interpreter.
+_PER_TENSOR, _PER_OPERATOR, _PER_CHANNEL, _ONCE = 96, 512, 8, 1536
 
 
 def arena_bytes(graph: Graph) -> int:
@@ -30,22 +31,31 @@ def arena_bytes(graph: Graph) -> int:
     """
     tensors = graph.model.subgraphs[0].tensors
     places = _places(graph) or [-1] * len(tensors)
-    end, apart = 0, 0
+    end, apart, channels = 0, 0, 0
     for index, (tensor, place) in enumerate(zip(tensors, places, strict=False)):
         if graph.bytes_of(0, index):
+            channels += len(graph.scales(0, index))
             continue
-        shape = () if tensor.shape is None else tuple(int(n) for n in tensor.shape)
-        size = rounded(math.prod(shape) * _width(tensor.type))
+        size = _bytes(tensor)
         end, apart = (max(end, place + size), apart) if place >= 0 else (end, apart + size)
     tables = _PER_TENSOR * len(tensors) + _PER_OPERATOR * len(graph.operators()) + _ONCE
-    return rounded(end) + apart + tables
+    return rounded(end) + apart + tables + _PER_CHANNEL * channels
 
 
-def _width(kind: int) -> int:
+def fast_bytes(graph: Graph) -> int:
+    """Bytes of fast memory that the accelerator's driver is given beside the arena, 0 where Vela
+    planned none."""
+    tensors = graph.model.subgraphs[0].tensors
+    return sum(_bytes(tensor) for tensor in tensors if text(tensor.name) == _FAST)
+
+
+def _bytes(tensor) -> int:
+    shape = () if tensor.shape is None else tuple(int(n) for n in tensor.shape)
     try:
-        return number_type(kind).itemsize
+        width = number_type(tensor.type).itemsize
     except ValueError:
-        return 1  # UINT8 and BOOL, which no weight is stored as
+        width = 1  # UINT8 and BOOL, which no weight is stored as
+    return rounded(width * math.prod(shape))
 
 
 def _places(graph: Graph) -> list[int]:

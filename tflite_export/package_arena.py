@@ -34,8 +34,11 @@ def reserved_arena(content: bytes) -> Arena:
     graph = read(content)
     if npu_plan.NPU in used(graph):
         planned = -(-npu_plan.arena_bytes(graph) // _KIB) * _KIB
-        return Arena(planned, planned, 0, "From the plan that Vela wrote into the file, with room "
-                     "for the interpreter's tables.")
+        told = ("From the plan that Vela wrote into the file, with room for the interpreter's "
+                "tables.")
+        if fast := npu_plan.fast_bytes(graph):
+            told += f" The accelerator's driver needs {fast} bytes of fast memory beside it."
+        return Arena(planned, planned, 0, told)
     measured, cortex = micro.arena_bytes(content), cortex_m.arena_bytes(content)
     here = -(-(measured + measured // 10) // _KIB) * _KIB
     return Arena(here, cortex, measured, (
