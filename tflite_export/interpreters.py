@@ -14,6 +14,11 @@ import sys
 import tempfile
 import time
 
+try:
+    import resource
+except ImportError:  # Windows writes no core files
+    resource = None
+
 import numpy as np
 
 _WARM = 5  # calls before times are taken
@@ -26,6 +31,9 @@ def main(kind: str) -> None:
         kind: "litert" or "micro".
     """
     answering, reason = {"litert": (_litert, _said), "micro": (_micro, _printed)}[kind]
+    if resource is not None:
+        # Arenas that are tried may be too small, and end the process: nobody wants its memory.
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     requests, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
     # Interpreters write from C++ to descriptor 2: kept in a file, which may have their reasons.
     printed = tempfile.TemporaryFile()
