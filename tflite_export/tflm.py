@@ -19,6 +19,7 @@ from tflite_export.micro_faults import explained
 from tflite_export.micro_operators import instead, unknown
 from tflite_export.micro_rewrites import rewritten
 from tflite_export.origins import Origins
+from tflite_export.ports import ports
 from tflite_export.pruned import attach, candidates, decodable, expanded
 from tflite_export.remarks import listed
 
@@ -205,6 +206,15 @@ def _refused(content: bytes, named: bytes, origins: Origins) -> int | None:
             f"TFLite Micro has no operator {origins.blamed(read(named), missing)}; "
             f"{instead(missing)}"
         )
+    graph = read(content)
+    for port, index in zip(ports(content)[0], graph.model.subgraphs[0].inputs, strict=True):
+        readers = {graph.operator_name(operator) for operator, _ in graph.readers(index)}
+        if port.dtype == "uint8" and "CAST" in readers:
+            raise ValueError(
+                f"TFLite Micro casts no uint8, which input {port.name!r} is in Keras; make it "
+                "float32 there: with quantize='int8' and target('tflm', input_type='uint8') the "
+                "file takes uint8"
+            )
     if not micro.installed():
         return None
     try:

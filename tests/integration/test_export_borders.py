@@ -137,6 +137,18 @@ def test_indices_stay_what_they_are(family, tmp_path):
         export(alone, tmp_path / "b.tflite", target=wanted, quantize="int8", data=data[0])
 
 
+@pytest.mark.parametrize("family", KERASES)
+def test_bytes_that_keras_casts_have_a_way_out(family, tmp_path):
+    layers = KERASES[family].layers
+    camera = KERASES[family].Input((4, 4, 1), dtype="uint8", name="camera")
+    scores = layers.Dense(2)(layers.Flatten()(layers.Rescaling(1 / 255)(camera)))
+    images = np.random.default_rng(0).integers(0, 256, (20, 4, 4, 1)).astype("uint8")
+    with pytest.raises(ValueError, match="casts no uint8, .* 'camera' .*input_type='uint8"):
+        export(KERASES[family].Model(camera, scores), tmp_path / "a.tflite", target="tflm",
+               quantize="int8", data=images)
+    assert not list(tmp_path.iterdir())
+
+
 def test_the_command_line_offers_them(model, data, tmp_path, capsys):
     model.save(tmp_path / "model.keras")
     np.savez(tmp_path / "x.npz", image=data[0], a=data[1])

@@ -7,6 +7,8 @@ from export_models import KERASES
 
 import tflite_export.vela as vela
 from tflite_export import export, inspect, micro
+from tflite_export.graph import Graph
+from tflite_export.order import in_order
 
 # One for each model in turn; benchmarks/order.py has all of all. Files of mobile in float32 and of
 # tflm have weights that are encoded.
@@ -37,3 +39,24 @@ def test_by_position_equal_to_keras(family, seed, tmp_path, monkeypatch):
     for port in report.ports:
         assert f"| {port.kind} {port.position} |" in report.to_markdown()
         assert str(port).startswith(f"{port.kind} {port.position} ") and port.dtype in str(port)
+
+
+@pytest.mark.parametrize("quantize", ["none", "int8"])
+def test_outputs_in_each_others_place_are_no_file(quantize, tmp_path, monkeypatch):
+    """Names in order, tensors not: only values can tell."""
+    def swapped(content, inputs, outputs):
+        graph = Graph(in_order(content, inputs, outputs))
+        first, second, *_ = entries = graph.model.signatureDefs[0].outputs
+        first.tensorIndex, second.tensorIndex = second.tensorIndex, first.tensorIndex
+        graph.model.subgraphs[0].outputs = [entry.tensorIndex for entry in entries]
+        return graph.content()
+
+    model = ends.drawn("keras", 3)
+    monkeypatch.setattr("tflite_export.convert.in_order", swapped)
+    with pytest.raises(RuntimeError, match="outputs 0 and 1 lie in each other's place"):
+        export(model, tmp_path / "model.tflite", quantize=quantize, data=ends.examples(model))
+    monkeypatch.setattr("tflite_export.convert.in_order", lambda content, *names: Graph(
+        in_order(content, names[0][::-1], names[1])).content())
+    with pytest.raises(RuntimeError, match="the file has inputs .* by position"):
+        export(model, tmp_path / "model.tflite", quantize=quantize, data=ends.examples(model))
+    assert not list(tmp_path.iterdir())
