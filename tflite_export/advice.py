@@ -37,7 +37,8 @@ class Advice:
     Fields: `changes` to make, in the order of the graph; `engages` = sparse inference would run
     as the model is, once it is pruned; `prune` = weights whose zeros XNNPACK skips, to be pruned
     together to more than two thirds; `dense` = the other weights as {name: 0.0}, whose zeros only
-    make the file smaller; `block` = (rows, columns) of weights to prune together.
+    make the file smaller; `block` = (rows, columns) of weights to prune together; `notes` = what
+    else is to be known.
 
     Example:
         >>> print(Advice((), True, ("conv2d/kernel",), {"dense/kernel": 0.0}))
@@ -52,6 +53,7 @@ class Advice:
     prune: tuple[str, ...]
     dense: dict[str, float]
     block: tuple[int, int] = (2, 1)
+    notes: tuple[str, ...] = ()
 
     def parts(self) -> Iterable[str | tuple[str, ...] | Table]:
         """What is printed: the changes, and what to prune."""
@@ -67,6 +69,7 @@ class Advice:
         yield self.prune
         yield (f"Prune blocks of {self.block[0]} output channels: Block({self.block[0]}, "
                f"{self.block[1]}).")
+        yield self.notes
 
     __str__, __rich_console__ = plain_text, rich_parts
     to_dict, to_markdown = as_dict, markdown
@@ -124,6 +127,7 @@ def advise(model, data=None) -> Advice:
     return Advice(
         changes, judged.state == "engages", prune,
         {site.name: 0.0 for site in sites if site.name not in prune},
+        notes=(judged.caution,) if judged.caution else (),
     )
 
 

@@ -65,7 +65,7 @@ def encode(
     if quantize in _REFUSED:
         return Packed(content, {}, (_REFUSED[quantize],))
     judged = judged or verdict(graph)
-    unsafe = f"dense, since XNNPACK on Arm would go wrong ({judged})"
+    unsafe = f"dense, since with zeros encoded {judged.fault}"
     chosen, dense = {}, {}
     for at, array in weights.items():
         sparse, why_not = _choose(graph, at, array, "" if judged.state != "unsafe" else unsafe)

@@ -15,6 +15,7 @@ from tflite_export.graph import Graph, read, schema
 from tflite_export.origins import with_layers
 from tflite_export.remarks import listed
 from tflite_export.runtime import predict
+from tflite_export.vela_files import UNKNOWN, compiled_for
 
 __all__ = ["ACCELERATORS", "ethos_u", "follows_two_of_four", "measure", "pack"]
 
@@ -28,6 +29,9 @@ _NO_SPARSE = (
     "Vela takes dense int8 weights only; it packs the zeros itself, so they reduce flash traffic "
     "there"
 )
+_UNASKED = (
+    "Vela was not asked: which operators it leaves to the CPU, export and the compiler tell"
+)
 _FOUR_BITS = "Vela crashes on weights of 4 bits"
 _KEPT, _GROUP = 2, 4
 
@@ -40,13 +44,14 @@ def ethos_u(accelerator: str) -> Target:
 
     Example:
         >>> ethos_u("ethos-u55-128").quantize
-        ('int8',)
+        ('int8', 'int16x8')
     """
     return Target(
-        name=accelerator, runtime="Ethos-U through Vela", quantize=("int8",), integer_io=True,
-        no_sparse=_NO_SPARSE, why_not={"int4": _FOUR_BITS}, options=vela.Memory(), run=predict,
+        name=accelerator, runtime="Ethos-U through Vela", quantize=("int8", "int16x8"),
+        integer_io=True, no_sparse=_NO_SPARSE, why_not={"int4": _FOUR_BITS},
+        options=vela.Memory(), run=predict,
         pack=functools.partial(pack, accelerator), measure=functools.partial(measure, accelerator),
-        judge=judge,
+        judge=functools.partial(judge, accelerator),
     )
 
 
@@ -132,15 +137,20 @@ def measure(accelerator: str, content: bytes, options: vela.Memory | None = None
     return Measured((file, *found.values))
 
 
-def judge(found: Found) -> Opinion:
-    """Encodings and number types that Vela stumbles over."""
+def judge(accelerator: str, found: Found) -> Opinion:
+    """What Vela stumbles over; of a compiled file, whether it is for this accelerator."""
+    known = compiled_for(found.graph)
+    if known:
+        texts = {name: f"Vela compiled it for {name}" for name in known if name != accelerator}
+        note = texts.pop(UNKNOWN, "")
+        return Opinion(tuple(texts.values()), (note,) if note else ())
     objections = []
     if found.encoded:
         objections.append("Vela reads encoded weights as garbage, or stops at their operators")
     tensors = (t for graph in found.graph.model.subgraphs for t in graph.tensors)
     if any(tensor.type == schema().TensorType.INT4 for tensor in tensors):
         objections.append(_FOUR_BITS)
-    return Opinion(tuple(objections))
+    return Opinion(tuple(objections), (_UNASKED,))
 
 
 def _two_of_four(dense: bytes, case: Case) -> list[str]:

@@ -240,7 +240,8 @@ def _along_channels(numbers: np.ndarray, table, rank: int) -> np.ndarray:
     if numbers.size == 1:
         return numbers
     side = [1] * rank
-    side[table.quantizedDimension or 0] = -1
+    # Some writers give a bias the axis of its kernel. A vector has only one.
+    side[0 if rank == 1 else table.quantizedDimension or 0] = -1
     return numbers.reshape(side)
 
 

@@ -6,12 +6,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from tflite_export.graph import Graph
-from tflite_export.npu_plan import NPU
 from tflite_export.pruned import OPERATOR
+from tflite_export.vela_files import NPU
 
-__all__ = ["instead", "resolver_method", "unknown", "used"]
+__all__ = ["BUILTIN", "CUSTOM", "instead", "resolver_method", "unknown", "used"]
 
-_OPERATORS = frozenset("""
+BUILTIN = frozenset("""
     ABS ADD ADD_N ARG_MAX ARG_MIN ASSIGN_VARIABLE AVERAGE_POOL_2D BATCH_MATMUL BATCH_TO_SPACE_ND
     BROADCAST_ARGS BROADCAST_TO CALL_ONCE CAST CEIL CONCATENATION CONV_2D COS CUMSUM
     DEPTHWISE_CONV_2D DEPTH_TO_SPACE DEQUANTIZE DIV DYNAMIC_UPDATE_SLICE ELU EMBEDDING_LOOKUP EQUAL
@@ -23,12 +23,22 @@ _OPERATORS = frozenset("""
     SELECT_V2 SHAPE SIN SLICE SOFTMAX SPACE_TO_BATCH_ND SPACE_TO_DEPTH SPLIT SPLIT_V SQRT SQUARE
     SQUARED_DIFFERENCE SQUEEZE STRIDED_SLICE SUB SUM SVDF TANH TRANSPOSE TRANSPOSE_CONV
     UNIDIRECTIONAL_SEQUENCE_LSTM UNPACK VAR_HANDLE WHILE ZEROS_LIKE
-""".split()) | {OPERATOR, NPU}
+""".split())
 
+# Its own, by the names that files have for them.
+CUSTOM = {
+    OPERATOR: "AddDecode", NPU: "AddEthosU", "BasicClassifier": "AddBasicClassifier",
+    "CIRCULAR_BUFFER": "AddCircularBuffer",
+    "TFLite_Detection_PostProcess": "AddDetectionPostprocess",
+    **{f"Signal{name}": f"Add{name}" for name in (
+        "Delay", "Energy", "FftAutoScale", "FilterBank", "FilterBankLog",
+        "FilterBankSpectralSubtraction", "FilterBankSquareRoot", "Framer", "Irfft", "OverlapAdd",
+        "PCAN", "Rfft", "Stacker", "Window",
+    )},
+}
 # Names that do not follow from the operator's by writing its words in capitals and small letters.
 _METHODS = {
-    OPERATOR: "AddDecode", NPU: "AddEthosU", "BATCH_MATMUL": "AddBatchMatMul",
-    "CUMSUM": "AddCumSum", "PADV2": "AddPadV2",
+    **CUSTOM, "BATCH_MATMUL": "AddBatchMatMul", "CUMSUM": "AddCumSum", "PADV2": "AddPadV2",
     "UNIDIRECTIONAL_SEQUENCE_LSTM": "AddUnidirectionalSequenceLSTM",
 }
 
@@ -64,15 +74,15 @@ def used(graph: Graph) -> tuple[str, ...]:
 
 def unknown(graph: Graph) -> tuple[str, ...]:
     """Names of the operators of a file that TFLite Micro does not have."""
-    return tuple(name for name in used(graph) if name not in _OPERATORS)
+    return tuple(name for name in used(graph) if name not in {*BUILTIN, *CUSTOM})
 
 
 def resolver_method(operator: str) -> str:
     """The method of MicroMutableOpResolver that adds an operator.
 
     Example:
-        >>> resolver_method("DEPTHWISE_CONV_2D"), resolver_method("TFLM_DECODE")
-        ('AddDepthwiseConv2D', 'AddDecode')
+        >>> resolver_method("DEPTHWISE_CONV_2D"), resolver_method("SignalRfft")
+        ('AddDepthwiseConv2D', 'AddRfft')
     """
     words = (word.capitalize() for word in operator.replace("2D", "2-d").split("_"))
     return _METHODS.get(operator) or "Add" + "".join(words).replace("2-d", "2D")

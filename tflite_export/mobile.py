@@ -7,6 +7,8 @@ from tflite_export.device import Case, Found, Opinion, Packed, Target
 from tflite_export.encode import encode
 from tflite_export.graph import Graph, read, schema
 from tflite_export.latency import Timing, measure, told
+from tflite_export.litert_operators import unknown
+from tflite_export.pruned import OPERATOR
 from tflite_export.remarks import NO_FASTER_INT8, NO_FASTER_ZEROS
 from tflite_export.runtime import predict
 from tflite_export.sparse_inference import RUNS_SPARSE, what_runs
@@ -34,7 +36,7 @@ def pack(dense: bytes, case: Case) -> Packed:
     remarks = ["sparse encoding not used: sparse=False"]
     packed = Packed(dense, {})
     if case.sparse:
-        judged = verdict(read(dense))
+        judged = verdict(read(dense)).everywhere
         packed = encode(dense, case.quantize, names=case.names, judged=judged)
         remarks = list(packed.remarks)
         if judged.state == "engages" and "csr" in packed.encodings.values():
@@ -52,7 +54,7 @@ def pack(dense: bytes, case: Case) -> Packed:
 
 def judge(found: Found) -> Opinion:
     """What LiteRT does wrong with encoded weights, as far as it is known."""
-    objections = []
+    objections = [*_missing(found.graph), *_refused_scales(found.graph)]
     custom = sorted(set(found.encoded.values()) & {"bitmap"})
     if custom:
         objections.append("LiteRT has no operator that decodes bitmaps")
@@ -63,9 +65,38 @@ def judge(found: Found) -> Opinion:
         objections.append("LiteRT fails to prepare a sparse int8 dense layer")
     judged = verdict(found.graph) if "csr" in sparse.values() else None
     if judged and judged.state == "unsafe":
-        objections.append(f"XNNPACK on Arm returns wrong values ({judged})")
+        objections.append(judged.fault)
     runs = judged is not None and judged.state == "engages"
-    return Opinion(tuple(objections), (RUNS_SPARSE,) if runs else ())
+    notes = (RUNS_SPARSE, *filter(None, [judged.caution])) if runs else ()
+    return Opinion(tuple(objections), notes)
+
+
+def _missing(graph: Graph) -> list[str]:
+    names = unknown(graph)
+    flex = [name for name in names if name.startswith("Flex")]
+    others = [name for name in names if name not in (*flex, OPERATOR)]
+    found = [f"LiteRT has no operator {', '.join(others)}"] if others else []
+    if flex:
+        found.append(f"LiteRT's package comes without the Flex delegate, which {', '.join(flex)} "
+                     "needs")
+    return found
+
+
+def _refused_scales(graph: Graph) -> list[str]:
+    """The first tensor whose quantisation LiteRT does not accept, whoever reads it or not."""
+    for number, subgraph in enumerate(graph.model.subgraphs):
+        for index, tensor in enumerate(subgraph.tensors):
+            scales, table = len(graph.scales(number, index)), tensor.quantization
+            if not scales:
+                continue
+            shape = [] if tensor.shape is None else [int(size) for size in tensor.shape]
+            axis = int(table.quantizedDimension or 0)
+            zeros = 0 if table.zeroPoint is None else len(table.zeroPoint)
+            fits = not shape or (0 <= axis < len(shape) and scales in (1, shape[axis]))
+            if not fits or zeros != scales:
+                return [f"LiteRT refuses {graph.name(number, index)!r}: {scales} scales and "
+                        f"{zeros} zero points along axis {axis} of {shape}"]
+    return []
 
 
 def _is_int8_dense(graph: Graph, at: tuple[int, int]) -> bool:

@@ -11,9 +11,7 @@ import numpy as np
 from tflite_export.graph import Graph, number_type, text
 from tflite_export.micro import rounded
 
-__all__ = ["NPU", "arena_bytes", "fast_bytes"]
-
-NPU = "ethos-u"
+__all__ = ["arena_bytes", "fast_bytes"]
 
 _PLAN, _FAST = "OfflineMemoryAllocation", "scratch_fast"
 # Version, subgraph and number of tensors stand before the places, one for each tensor.
@@ -27,7 +25,7 @@ def arena_bytes(graph: Graph) -> int:
     """Bytes of the arena: Vela's plan, and room for the interpreter's tables.
 
     Args:
-        graph: a file with an operator `NPU`.
+        graph: a file with an operator "ethos-u".
     """
     tensors = graph.model.subgraphs[0].tensors
     places = _places(graph) or [-1] * len(tensors)

@@ -17,11 +17,11 @@ from tflite_export.dense import densified
 from tflite_export.graph import Graph, read
 from tflite_export.micro_operators import resolver_method, unknown, used
 from tflite_export.micro_releases import installed_month, needed
-from tflite_export.npu_plan import NPU
 from tflite_export.package_arena import reserved_arena
 from tflite_export.ports import ports
 from tflite_export.report import ExportReport
 from tflite_export.targets import TARGETS
+from tflite_export.vela_files import NPU
 from tfprune.atomic_write import reserved
 from tfprune.checks import check_path
 from tfprune.report_forms import Table, as_dict, markdown, plain_text, rich_parts

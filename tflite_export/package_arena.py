@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from tflite_export import cortex_m, micro, npu_plan
 from tflite_export.graph import read
 from tflite_export.micro_operators import used
+from tflite_export.vela_files import NPU
 
 __all__ = ["Arena", "reserved_arena"]
 
@@ -32,7 +33,7 @@ def reserved_arena(content: bytes) -> Arena:
         RuntimeError: TFLite Micro cannot load the file; its message is in the error.
     """
     graph = read(content)
-    if npu_plan.NPU in used(graph):
+    if NPU in used(graph):
         planned = -(-npu_plan.arena_bytes(graph) // _KIB) * _KIB
         told = ("From the plan that Vela wrote into the file, with room for the interpreter's "
                 "tables.")

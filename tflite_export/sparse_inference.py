@@ -49,9 +49,8 @@ def _encoded(dense: bytes, case: Case) -> Packed:
     judged = verdict(read(dense))
     if judged.state == "unsafe":
         raise ValueError(
-            "XNNPACK's sparse inference would return wrong values on Arm, without an error: "
-            f"{judged}; change the model (tflite_export.advise(model) names the layers), or "
-            'export it with target="mobile"'
+            f"{judged.fault}, without an error; change the model (tflite_export.advise(model) "
+            'names the layers), or export it with target="mobile"'
         )
     if judged.state == "off":
         return Packed(dense, {}, (f"sparse inference does not run: {judged}", NO_FASTER_ZEROS))
@@ -59,7 +58,8 @@ def _encoded(dense: bytes, case: Case) -> Packed:
     if "csr" not in packed.encodings.values():
         why = "sparse inference does not run: no convolution gets smaller by a sparse encoding"
         return Packed(dense, {}, (why, NO_FASTER_ZEROS))
-    return Packed(packed.content, packed.encodings, (*packed.remarks, *what_runs()))
+    remarks = [*packed.remarks, *what_runs(), *filter(None, [judged.caution])]
+    return Packed(packed.content, packed.encodings, tuple(remarks))
 
 
 def what_runs() -> tuple[str, ...]:
@@ -88,12 +88,12 @@ def judge(found: Found) -> Opinion:
     """Whether sparse inference runs, and whether it is right."""
     judged = verdict(found.graph)
     if judged.state == "unsafe":
-        return Opinion((f"XNNPACK on Arm would return wrong values ({judged})",))
+        return Opinion((judged.fault,))
     if judged.state == "off":
         return Opinion((f"sparse inference does not run: {judged}",))
     if "csr" not in found.encoded.values():
         return Opinion(("sparse inference would run if the weights were encoded sparsely",))
-    return Opinion((), (RUNS_SPARSE,))
+    return Opinion((), (RUNS_SPARSE, *filter(None, [judged.caution])))
 
 
 SPARSE_F32 = Target(

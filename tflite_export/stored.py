@@ -14,17 +14,29 @@ __all__ = ["number_format", "stored_tensors", "weights"]
 
 
 def number_format(graph: Graph) -> str:
-    """The number format, by the types of weights and of what is computed."""
+    """The number format, by the types of weights and of what they meet.
+
+    All that is computed would not tell: an int8 LSTM has a cell state of 16 bits, and a network of
+    floats may take bytes.
+    """
     kinds = schema().TensorType
-    computed, weights = set(), set()
+    weights, met, ends = set(), set(), set()
     for number, subgraph in enumerate(graph.model.subgraphs):
-        for index, tensor in enumerate(subgraph.tensors):
-            stored = len(graph.bytes_of(number, index)) > 0
-            wide = tensor.shape is not None and len(tensor.shape) > 1
-            if stored and wide:
-                weights.add(tensor.type)
-            elif not stored:
-                computed.add(tensor.type)
+        stored = {n for n in range(len(subgraph.tensors)) if len(graph.bytes_of(number, n))}
+        wide = {
+            n for n in stored if subgraph.tensors[n].type not in (kinds.INT32, kinds.INT64)
+            and subgraph.tensors[n].shape is not None and len(subgraph.tensors[n].shape) > 1
+        }
+        weights |= {subgraph.tensors[n].type for n in wide}
+        ends |= {subgraph.tensors[int(n)].type for n in (*subgraph.inputs, *subgraph.outputs)}
+        for operator in graph.operators(number):
+            used = [] if operator.inputs is None else [int(n) for n in operator.inputs if n >= 0]
+            read = [subgraph.tensors[n].type for n in used if n not in stored]
+            if wide.intersection(used):
+                met |= {*read[:1]} - {kinds.INT32, kinds.INT64}
+            if graph.operator_name(operator) == "QUANTIZE":
+                ends |= {subgraph.tensors[int(n)].type for n in operator.outputs}
+    computed = met or ends
     if kinds.INT4 in weights:
         return "int4"
     if kinds.INT16 in computed:

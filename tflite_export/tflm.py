@@ -22,6 +22,7 @@ from tflite_export.origins import Origins
 from tflite_export.ports import ports
 from tflite_export.pruned import attach, candidates, decodable, expanded
 from tflite_export.remarks import listed
+from tflite_export.vela_files import compiled_for
 
 __all__ = ["LABEL", "Micro", "TFLM", "measure", "pack", "run"]
 
@@ -176,7 +177,9 @@ def judge(found: Found) -> Opinion:
         )
     if found.graph.reading(schema().TensorType.INT4) & {"FULLY_CONNECTED"}:
         objections.append("TFLite Micro refuses dense layers of int4 weights, scaled by channel")
-    return Opinion(tuple(objections))
+    notes = [f"it needs the accelerator that Vela compiled it for, {name}, and TFLite Micro built "
+             "for it" for name in compiled_for(found.graph)]
+    return Opinion(tuple(objections), tuple(notes))
 
 
 def _prepared(dense: bytes) -> bytes:

@@ -177,7 +177,7 @@ def _check_tensor(graph: Graph, at: tuple[int, int], compressed: bool) -> None:
     table = tensor.quantization
     scales = len(graph.scales(*at))
     if scales > 1:
-        axis = int(table.quantizedDimension or 0)
+        axis = 0 if len(shape) == 1 else int(table.quantizedDimension or 0)
         zeros = 0 if table.zeroPoint is None else len(table.zeroPoint)
         if not 0 <= axis < len(shape) or scales != shape[axis] or zeros not in (0, 1, scales):
             raise ValueError(f"{where} has {scales} scales along axis {axis} of {shape}")

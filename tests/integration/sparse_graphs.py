@@ -13,6 +13,8 @@ from keras import layers as L
 
 MEASURED = {}
 BY_RULE = {}
+_NUMBER = np.full((1, 1, 1, 1), 0.02, "f4")
+_VECTOR = np.linspace(0.01, 0.03, 18, dtype="f4")
 
 
 def row(table, name, state, words="", *, size=16, channels=3, zeros=0.9):
@@ -82,6 +84,11 @@ def ending(end):
 
 def operation(function):
     return lambda x: L.Lambda(function)(x)
+
+
+def with_sum(function):
+    """Nothing that the converter could fold the function's constant into."""
+    return around(lambda x: L.ReLU(6)(operation(function)(L.Add()([x, point(deep(x))]))))
 
 
 # Measured on Arm: engages and is right.
@@ -179,6 +186,19 @@ row(MEASURED, "product with a constant vector", "unsafe", "MUL .*constant")(
 # By the rules alone.
 row(BY_RULE, "relu6", "engages")(around(L.ReLU(6)))
 row(BY_RULE, "elu", "engages")(around(L.Activation("elu")))
+for _name in ("tanh", "exponential", "gelu"):
+    row(BY_RULE, _name, "engages", "some releases")(around(L.Activation(_name)))
+row(BY_RULE, "square root", "engages", "SQRT")(
+    around(lambda x: operation(tf.sqrt)(L.ReLU(6)(L.Conv2D(18, 1)(x)))))
+row(BY_RULE, "sine", "engages", "SIN")(around(operation(tf.sin)))
+row(BY_RULE, "cosine", "engages", "COS")(around(operation(tf.cos)))
+row(BY_RULE, "pooling of 1x1", "engages", "MAX_POOL_2D")(around(L.MaxPooling2D(1)))
+row(BY_RULE, "relu of at most 4", "engages", "MINIMUM")(
+    around(lambda x: L.ReLU(4)(L.Conv2D(18, 1)(x))))
+row(BY_RULE, "relu of a sum, of little at most", "engages", "MINIMUM")(
+    around(lambda x: L.ReLU(0.05)(L.Add()([x, point(deep(x))]))))
+row(BY_RULE, "reciprocal square root", "engages", "RSQRT")(
+    around(lambda x: operation(lambda t: tf.math.rsqrt(tf.sigmoid(t)))(L.Conv2D(18, 1)(x))))
 row(BY_RULE, "depthwise without padding of its own", "engages")(
     around(lambda x: L.DepthwiseConv2D(3)(L.ZeroPadding2D(1)(x))))
 row(BY_RULE, "sum at the end", "engages")(
@@ -206,8 +226,6 @@ row(BY_RULE, "dilated depthwise", "unsafe", "DEPTHWISE_CONV_2D|SPACE_TO_BATCH_ND
 row(BY_RULE, "depth multiplier", "unsafe", "multiplier")(
     around(lambda x: deep(x, depth_multiplier=2)))
 row(BY_RULE, "grouped 1x1", "unsafe", "CONV_2D .*grouped")(around(lambda x: point(x, groups=3)))
-row(BY_RULE, "tanh, which some releases have", "unsafe", "TANH .*some releases")(
-    around(L.Activation("tanh")))
 row(BY_RULE, "mean of the channels", "unsafe", "MEAN .*axes")(
     around(lambda x: L.Multiply()([x, operation(
         lambda t: keras.ops.mean(t, 3, keepdims=True))(x)])))
@@ -215,7 +233,28 @@ row(BY_RULE, "batch normalization of a sum", "unsafe", "MUL .*4 axes")(
     around(lambda x: _normalized(L.Add()([x, point(deep(x))]))))
 row(BY_RULE, "product with a number", "unsafe", "MUL .*4 axes")(
     around(lambda x: L.ReLU(6)(L.Rescaling(0.5)(L.Add()([x, point(deep(x))])))))
-row(BY_RULE, "repeated pixels", "unsafe", "RESHAPE")(around(L.UpSampling2D()))
+row(BY_RULE, "minimum with a number", "engages", "MINIMUM")(
+    with_sum(lambda t: tf.minimum(t, _NUMBER)))
+row(BY_RULE, "maximum with a number", "engages", "MAXIMUM")(with_sum(lambda t: tf.maximum(.02, t)))
+row(BY_RULE, "minimum with a vector", "unsafe", "MINIMUM .*and a number")(
+    with_sum(lambda t: tf.minimum(t, _VECTOR)))
+row(BY_RULE, "maximum with a vector", "unsafe", "MAXIMUM .*and a number")(
+    with_sum(lambda t: tf.maximum(t, _VECTOR.reshape(1, 1, 1, 18))))
+row(BY_RULE, "sum with a number", "unsafe", "ADD .*4 axes")(with_sum(lambda t: t + 0.7))
+row(BY_RULE, "sum with a number of 4 axes", "unsafe", "ADD .*constant")(
+    with_sum(lambda t: t + _NUMBER))
+row(BY_RULE, "sum with a vector", "unsafe", "ADD .*4 axes")(with_sum(lambda t: t + _VECTOR))
+row(BY_RULE, "product with a number of 4 axes", "unsafe", "MUL .*constant")(
+    with_sum(lambda t: t * (_NUMBER + 0.5)))
+row(BY_RULE, "difference from a number", "unsafe", "SUB")(with_sum(lambda t: 0.7 - t))
+row(BY_RULE, "quotient by a vector", "unsafe", "DIV|MUL")(with_sum(lambda t: t / (_VECTOR + 0.5)))
+row(BY_RULE, "quotient of a number", "unsafe", "DIV")(with_sum(lambda t: 0.7 / (tf.exp(t))))
+row(BY_RULE, "squared difference from a number", "unsafe", "SQUARED_DIFFERENCE")(
+    with_sum(lambda t: tf.math.squared_difference(t, _VECTOR)))
+row(BY_RULE, "power", "off")(with_sum(lambda t: tf.pow(t, 1.7)))
+row(BY_RULE, "repeated pixels", "off", "nothing closes")(around(L.UpSampling2D()))
+row(BY_RULE, "tiled pixels", "off", "nothing closes")(
+    around(operation(lambda t: tf.tile(t, (1, 2, 2, 1)))))
 row(BY_RULE, "transposed convolution", "unsafe", "TRANSPOSE_CONV")(
     around(lambda x: L.Conv2DTranspose(18, 3, padding="same")(x)))
 row(BY_RULE, "softmax inside", "unsafe", "SOFTMAX")(around(L.Softmax()))

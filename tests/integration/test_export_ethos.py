@@ -1,16 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """Ethos-U: dense int8 files, and what Vela says of them."""
 
+import struct
 import subprocess
 
 import export_models as models
 import numpy as np
 import pytest
 
-from tflite_export import ethos_u, export, vela
+from tflite_export import ethos_u, export, inspect, vela
 from tflite_export.device import Case
+from tflite_export.ethos_u import ACCELERATORS
 from tflite_export.graph import Graph, schema
 from tflite_export.targets import target
+from tflite_export.vela_files import UNKNOWN, compiled_for
 
 INSTALLED = pytest.mark.skipif(
     not vela.installed(), reason="ethos-u-vela is installed on Linux on x86-64 only"
@@ -135,3 +138,50 @@ def test_without_vela_the_report_says_so(files, monkeypatch):
     measured = ethos_u.measure("ethos-u65-256", files["dense"][1])
     assert "pip install 'tfprune[ethos-u]'" in measured.missing[0]
     assert [value.name for value in measured.values] == ["file"]
+
+
+@INSTALLED
+def test_a_compiled_file_is_for_one_accelerator_and_for_tflite_micro(files, tmp_path):
+    for name in ("ethos-u55-128", "ethos-u85-256"):
+        place = tmp_path / f"{name}.tflite"
+        place.write_bytes(vela.compiled(files[name][1], name).content)
+        found = inspect(place)
+        assert found.quantize == "int8" and found.operators == {"ethos-u": 1}
+        assert found.targets["mobile"].objections == ("LiteRT has no operator ethos-u",)
+        assert not found.targets["tflm"].objections and name in found.targets["tflm"].notes[0]
+        said = {key: one.objections for key, one in found.targets.items() if "ethos" in key}
+        assert said.pop(name) == () and set(said.values()) == {(f"Vela compiled it for {name}",)}
+
+
+@pytest.mark.parametrize("word, name", [
+    (0x1005, "ethos-u55-32"), (0x1807, "ethos-u55-128"), (0x10003008, "ethos-u65-256"),
+    (0x10003009, "ethos-u65-512"), (0x2000011B, "ethos-u85-2048"), (0x70000007, UNKNOWN),
+])
+def test_commands_name_their_accelerator(files, tmp_path, word, name):
+    graph = Graph(files["dense"][1])
+    operator = graph.operators()[-1]
+    graph.model.subgraphs[0].operators = [operator]
+    operator.opcodeIndex, operator.builtinOptions = graph.custom_code("ethos-u"), None
+    commands = struct.pack("<3I", 0x31504F43, 0x100001, word)
+    operator.inputs = [graph.new_tensor(0, [12], schema().TensorType.UINT8, content=commands)]
+    assert compiled_for(graph) == (name,)
+    (tmp_path / "m.tflite").write_bytes(graph.content())
+    targets = inspect(tmp_path / "m.tflite").targets
+    fitting = [key for key in ACCELERATORS if not targets[key].objections]
+    # Where the file does not tell, nothing is refused.
+    assert fitting == (list(ACCELERATORS) if name == UNKNOWN else [name])
+
+
+@INSTALLED
+@pytest.mark.parametrize("make, quantize", [("cnn", "int16x8"), ("recurrent", "int8")])
+def test_what_has_16_bits_is_taken_whole(make, quantize, tmp_path):
+    """16-bit activations, and the cell state of an int8 LSTM."""
+    model = getattr(models, make)("tf_keras")
+    data = models.examples(20, *model.inputs[0].shape[1:])
+    report = export(model, tmp_path / "m.tflite", target="ethos-u55-128", quantize=quantize,
+                    data=data)
+    values = {found.name: found.value for found in report.measured}
+    assert values["NPU cycles"] > 0 and "left to the CPU" not in " ".join(report.remarks)
+    found = inspect(tmp_path / "m.tflite")
+    assert found.quantize == quantize and report.agreement > 0.9
+    assert not any(found.targets[name].objections for name in ACCELERATORS)

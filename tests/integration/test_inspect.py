@@ -3,8 +3,10 @@
 
 import json
 import os
+import re
 import struct
 import time
+from pathlib import Path
 
 import damaged as damage
 import export_models as models
@@ -12,8 +14,12 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from tflite_export import inspect
+from tflite_export import inspect, micro, micro_operators, runtime
 from tflite_export.__main__ import main
+from tflite_export.dense import plain
+from tflite_export.graph import Graph, schema
+from tflite_export.micro_operators import resolver_method
+from tflite_export.ports import ports
 
 
 @pytest.fixture(scope="module")
@@ -132,8 +138,6 @@ def test_damaged_files_are_errors_and_never_more(files, tmp_path):
 
 
 def test_weights_of_another_size_than_their_shape(files, tmp_path):
-    from tflite_export.graph import Graph
-
     graph = Graph(files[1]["dense"])
     tensor = graph.tensor(*next(at for at, a in graph.constants().items() if a.ndim == 2))
     for damage_it, message in [
@@ -145,3 +149,78 @@ def test_weights_of_another_size_than_their_shape(files, tmp_path):
         (tmp_path / "m.tflite").write_bytes(graph.content())
         with pytest.raises(ValueError, match=message):
             inspect(tmp_path / "m.tflite")
+
+
+def _said(graph, place, target):
+    """The objections of a target to a graph that is written to a file."""
+    place.write_bytes(graph.content())
+    return " ".join(inspect(place).targets[target].objections)
+
+
+def test_a_bias_may_have_the_axis_of_its_kernel(files, tmp_path):
+    """Older converters wrote that: who computes with it does not look, LiteRT of today does."""
+    content = plain(files[1]["int8"])
+    (tmp_path / "m.tflite").write_bytes(content)
+    graph, before = Graph(content), inspect(tmp_path / "m.tflite")
+    biases = [at for at, a in graph.constants().items() if a.dtype == np.int32 and a.ndim == 1
+              and len(graph.scales(*at)) == a.size > 1]
+    for at in biases:
+        graph.tensor(*at).quantization.quantizedDimension = 3
+    assert biases and _said(graph, tmp_path / "m.tflite", "tflm") == ""
+    found = inspect(tmp_path / "m.tflite")
+    assert found.tensors == before.tensors and found.targets["ethos-u55-128"].objections == ()
+    name = graph.name(*biases[0])
+    assert f"LiteRT refuses {name!r}" in found.targets["mobile"].objections[0]
+    image = {ports(content)[0][0].name: models.examples(2, 12, 12, 2)}
+    with pytest.raises(RuntimeError, match="quantized_dimension"):
+        runtime.predict(graph.content(), image)
+    if micro.installed():
+        one, other = (micro.predict(c, image) for c in (graph.content(), content))
+        assert all(np.array_equal(one[key], other[key]) for key in other)
+
+
+def _of_one_operator(content, name):
+    """A file whose last operator is another one."""
+    graph = Graph(plain(content))
+    operator = graph.operators()[-1]
+    graph.model.subgraphs[0].operators = [operator]
+    operator.opcodeIndex, operator.builtinOptions = graph.custom_code(name), None
+    operator.builtinOptionsType = 0
+    return graph
+
+
+@pytest.mark.parametrize("name, method, lite", [
+    ("SignalEnergy", "AddEnergy", False), ("SignalFilterBankSquareRoot",
+                                           "AddFilterBankSquareRoot", False),
+    ("SignalPCAN", "AddPCAN", False), ("CIRCULAR_BUFFER", "AddCircularBuffer", False),
+    ("TFLite_Detection_PostProcess", "AddDetectionPostprocess", True),
+    ("Mfcc", None, True), ("FlexErf", None, False), ("of my own", None, False),
+])
+def test_custom_operators_are_refused_only_where_they_are_missing(files, tmp_path, name, method,
+                                                                  lite):
+    graph, place = _of_one_operator(files[1]["int8"], name), tmp_path / "m.tflite"
+    assert _said(graph, place, "tflm") == (
+        "" if method else f"TFLite Micro has no operator {name}")
+    assert method is None or resolver_method(name) == method
+    assert ("" if lite else name) in _said(graph, place, "mobile")
+    assert lite == (_said(graph, place, "mobile") == "")
+    if not lite:
+        with pytest.raises(RuntimeError, match="custom op|Select TensorFlow op"):
+            port, = ports(graph.content())[0]
+            runtime.predict(graph.content(), {port.name: models.examples(1, 12, 12, 2)})
+
+
+@pytest.mark.skipif(not micro.installed(), reason="tflite-micro is installed on x86-64 Linux only")
+def test_the_operators_of_tflite_micro_are_those_of_its_package():
+    import tflite_micro
+
+    library, = Path(tflite_micro.__file__).parent.rglob("_runtime.so")
+    symbols = {word.decode() for word in re.findall(
+        rb"_ZN6tflite5micro(?:11tflm_signal)?\d+Register_([A-Z0-9_]+)Ev", library.read_bytes())}
+    # Kernels for one type stand beside the one for all, and one is for tests.
+    kinds = re.compile(r".*_(FLOAT|INT16|INT32)|L2NORM_REF")
+    registered = {name for name in symbols if not kinds.fullmatch(name)}
+    schemas = {name for name in vars(schema().BuiltinOperator) if name.isupper()}
+    assert micro_operators.BUILTIN == registered & schemas
+    methods = {resolver_method(name)[3:].upper() for name in micro_operators.CUSTOM}
+    assert methods == {name.replace("_", "") for name in registered - schemas}

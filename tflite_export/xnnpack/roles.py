@@ -21,23 +21,29 @@ _STEM = (
     "sparse inference starts at a 3x3 convolution of 3 input channels with stride 2 and padding "
     "1 on all four sides"
 )
-# All releases keep these; the others of one input only some.
+# All releases that were looked at keep these; the others of one input only later ones.
 _UNARY = {
     "ABS", "CEIL", "ELU", "FLOOR", "HARD_SWISH", "LEAKY_RELU", "LOGISTIC", "NEG", "RELU", "RELU6",
     "RELU_N1_TO_1", "ROUND", "SQUARE",
 }
-_NEWER_UNARY = {"COS", "EXP", "GELU", "LOG", "RELU_0_TO_1", "RSQRT", "SIN", "SQRT", "TANH"}
+# Since which release of LiteRT they were seen inside, and right.
+_NEWER_UNARY = {
+    **dict.fromkeys(("COS", "EXP", "GELU", "RSQRT", "SIN", "SQRT", "TANH"), "1.4"), "LOG": "2.1",
+    "RELU_0_TO_1": "",
+}
 
 
 @dataclass(frozen=True)
 class Role:
     """`flags` = OPENS, KEEPS, CLOSES or a sum of them, 0 outside; `why` it is outside, or wrong
-    inside; `doubt` = a kind on which releases differ: it may be outside as well; `right` = it is
+    inside; `doubt` = a kind on which releases differ: it may be outside as well; `since` = the
+    release of LiteRT from which on it is inside and right, "" where none is known; `right` = it is
     known to compute correctly inside."""
 
     flags: int = 0
     why: str = ""
     doubt: str = ""
+    since: str = ""
     right: bool = True
 
 
@@ -60,7 +66,9 @@ def role(view: View, operator) -> Role:
         return _RULES[kind](view, operator)
     if len(view.shape(used[0])) != 4:
         return Role(why="its input has no 4 axes")
-    return Role(KEEPS, doubt="" if kind in _UNARY else kind)
+    if kind in _UNARY:
+        return Role(KEEPS)
+    return Role(KEEPS, doubt=kind, since=_NEWER_UNARY[kind])
 
 
 def _convolution(view: View, operator) -> Role:
@@ -152,6 +160,17 @@ def _sum_or_product(view: View, operator) -> Role:
     return Role(KEEPS)
 
 
+def _limit(view: View, operator) -> Role:
+    """The minimum or maximum with one number is made a clamp, which has a single input."""
+    used = view.inputs(operator)
+    constants = [array for array in map(view.constant, used) if array is not None]
+    if len(constants) != 1 or constants[0].size != 1:
+        return Role(why="it is the minimum or maximum of two values, not of one and a number")
+    if len(view.shape(next(index for index in used if view.constant(index) is None))) != 4:
+        return Role(why="its input has no 4 axes")
+    return Role(KEEPS, doubt=view.kind(operator), since="2.1")
+
+
 def _mean(view: View, operator) -> Role:
     axes = view.constant(operator.inputs[1])
     if len(view.shape(operator.inputs[0])) != 4 or axes is None:
@@ -183,7 +202,7 @@ def _pooling(view: View, operator) -> Role:
     options = operator.builtinOptions
     trivial = (options.filterHeight, options.filterWidth, options.strideH, options.strideW)
     if trivial == (1, 1, 1, 1):
-        return Role(KEEPS, doubt="pooling of 1x1")
+        return Role(KEEPS, doubt="pooling of 1x1", since="1.4")
     return Role(why="pooling cannot be inside")
 
 
@@ -193,5 +212,5 @@ _RULES = {
     "CONV_2D": _convolution, "DEPTHWISE_CONV_2D": _depthwise, "ADD": _sum_or_product,
     "MUL": _sum_or_product, "MEAN": _mean, "SUM": _mean, "DEPTH_TO_SPACE": _depth_to_space,
     "RESIZE_BILINEAR": _resize, "FULLY_CONNECTED": _dense, "MAX_POOL_2D": _pooling,
-    "AVERAGE_POOL_2D": _pooling,
+    "AVERAGE_POOL_2D": _pooling, "MINIMUM": _limit, "MAXIMUM": _limit,
 }

@@ -15,20 +15,54 @@ __all__ = ["Verdict", "verdict"]
 
 # So many kinds of operators on which releases differ are tried in every combination.
 _MOST_DOUBTS = 4
+# Of LiteRT, whose first ones and tflite-runtime are "": what was measured changed with these.
+_RELEASES = ("", "1.4", "2.1")
+# Were seen to return wrong values when they read what sparse inference left channel by channel.
+# Others may be executed outside XNNPACK, where what they read is put right first.
+_SEEN_WRONG = frozenset({
+    "ADD", "AVERAGE_POOL_2D", "CONCATENATION", "CONV_2D", "DEPTHWISE_CONV_2D", "DIV",
+    "FULLY_CONNECTED", "MAXIMUM", "MAX_POOL_2D", "MINIMUM", "MUL", "PRELU", "RESHAPE", "SOFTMAX",
+    "SQUARED_DIFFERENCE", "SUB", "TRANSPOSE_CONV",
+})
 
 
 @dataclass(frozen=True)
 class Verdict:
     """`state`: "engages" = sparse inference runs, and correctly; "off" = it does not run, for the
-    `reason`; "unsafe" = it would run and return wrong values, or crash. `operator` is the one at
-    fault, kind and name."""
+    `reason`; "unsafe" = it would run and return wrong values, or crash, or, where `known` is
+    False, it may. `operator` is the one at fault, kind and name. `since` = the release of LiteRT
+    from which on the state is known, where it is not of all; `reason` is then the fault before."""
 
     state: str
     reason: str = ""
     operator: str = ""
+    since: str = ""
+    known: bool = True
 
     def __str__(self) -> str:
         return f"{self.operator}: {self.reason}" if self.operator else self.reason
+
+    @property
+    def fault(self) -> str:
+        """What is wrong with an "unsafe" file."""
+        does = "would return wrong" if self.known else "is not known to return right"
+        return f"XNNPACK's sparse inference {does} values on Arm ({self})"
+
+    @property
+    def caution(self) -> str:
+        """What is to be said of a file that is right in later releases only."""
+        return self.since and (
+            f"ship it with LiteRT {self.since} or later: earlier releases are not known to return "
+            f"right values ({self})"
+        )
+
+    @property
+    def everywhere(self) -> Verdict:
+        """The verdict for an app of any release."""
+        if not self.since:
+            return self
+        reason = f"{self.reason}; LiteRT {self.since} and later are right"
+        return replace(self, state="unsafe", since="", reason=reason)
 
 
 def verdict(graph: Graph, *, pruned: bool = False) -> Verdict:
@@ -41,10 +75,19 @@ def verdict(graph: Graph, *, pruned: bool = False) -> Verdict:
         graph: the file, dense.
         pruned: judge it as if the 1x1 convolutions had zeros enough.
     Returns:
-        The worst `Verdict` over its subgraphs and over the releases of XNNPACK.
+        The worst `Verdict` over its subgraphs and over the releases of XNNPACK; where that is
+        "unsafe", the worst over the releases since the first from which on it is not.
     """
     parts = [part for n in range(len(graph.model.subgraphs)) for part in View.parts(graph, n)]
-    found = [_of_part(part, pruned) for part in parts]
+    found = [_worst(parts, pruned, release) for release in _RELEASES]
+    for release, judged in zip(_RELEASES[1:], found[1:], strict=True):
+        if found[0].state == "unsafe" != judged.state:
+            return replace(found[0], state=judged.state, since=release)
+    return found[-1] if found[0].state == "unsafe" else found[0]
+
+
+def _worst(parts: list[View], pruned: bool, release: str) -> Verdict:
+    found = [_of_part(part, pruned, release) for part in parts]
     for state in ("unsafe", "engages"):
         worst = [result for result in found if result.state == state]
         if worst:
@@ -52,13 +95,14 @@ def verdict(graph: Graph, *, pruned: bool = False) -> Verdict:
     return found[0]
 
 
-def _of_part(view: View, pruned: bool) -> Verdict:
+def _of_part(view: View, pruned: bool, release: str) -> Verdict:
     roles = [role(view, operator) for operator in view.operators]
+    roles = [replace(r, doubt="") if r.since and r.since <= release else r for r in roles]
     doubts = sorted({r.doubt for r in roles if r.doubt})
     if len(doubts) > _MOST_DOUBTS:
         first = next(n for n, r in enumerate(roles) if r.doubt)
         return Verdict("unsafe", "releases of XNNPACK differ in too many of the operators",
-                       view.label(view.operators[first]))
+                       view.label(view.operators[first]), known=False)
     found = []
     for outside in itertools.product((False, True), repeat=len(doubts)):
         gone = {kind for kind, is_outside in zip(doubts, outside, strict=True) if is_outside}
@@ -68,7 +112,9 @@ def _of_part(view: View, pruned: bool) -> Verdict:
         ]
         found.append(_judged(view, taken, find(view, taken, pruned=pruned)))
     order = ("unsafe", "off", "engages")
-    return min(found, key=lambda result: order.index(result.state))
+    worst = min(found, key=lambda result: order.index(result.state))
+    agree = all(result.state == worst.state for result in found)
+    return replace(worst, known=worst.known and agree)
 
 
 def _judged(view: View, roles: list[Role], found: Clusters) -> Verdict:
@@ -82,7 +128,7 @@ def _judged(view: View, roles: list[Role], found: Clusters) -> Verdict:
         produced = {int(tensor) for tensor in operators[n].outputs}
         if not roles[n].right:
             return Verdict("unsafe", f"is not known to compute correctly: {roles[n].why}",
-                           view.label(operators[n]))
+                           view.label(operators[n]), known=False)
         if not produced & found.sparse and not roles[n].flags & CLOSES:
             return _leak(view, roles, n)
     if found.active:
@@ -117,6 +163,7 @@ def _leak(view: View, roles: list[Role], n: int) -> Verdict:
     return Verdict(
         "unsafe", f"reads {label} out of sparse inference, where only the mean over height and "
         f"width or DEPTH_TO_SPACE may end it ({why})", view.label(view.operators[behind[0]]),
+        known=view.kind(view.operators[behind[0]]) in _SEEN_WRONG,
     )
 
 

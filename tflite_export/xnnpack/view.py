@@ -11,7 +11,7 @@ __all__ = ["View"]
 
 # Executed by LiteRT itself in all releases that were looked at. What is not listed is taken as
 # executed by XNNPACK: then less is cut, and more can go wrong.
-_NOT_EXECUTED = ("RESIZE_NEAREST_NEIGHBOR",)
+_NOT_EXECUTED = ("POW", "RESIZE_NEAREST_NEIGHBOR", "TILE")
 
 
 class View:
