@@ -101,8 +101,8 @@ class PruningCallback(Hooks):
                     raise ValueError(f"{name}={value}: expected at least 1.")
         run = Run(total_steps or self.total_steps, steps_per_epoch)
         self.driver = Driver(model, self.method, run, feed=self._feed())
-        _warn(self.driver.cautions())
-        self.driver.start(step)
+        self.driver.check()
+        _warn(self.driver.start(step))
 
     def open(self) -> None:
         """Show the forward pass what the gate wants it to see; once before every step.
@@ -153,13 +153,13 @@ class PruningCallback(Hooks):
         total = self.total_steps or (steps * epochs if steps and epochs else None)
         driver = Driver(self.model, self.method, Run(total, steps), feed=self._feed())
         _warn(cautions.of_siblings(siblings(self)))
-        _warn(driver.cautions())
+        driver.check()
         self._patch(driver)
 
     def on_epoch_begin(self, epoch, logs=None):
         if self.driver is not None and self._first_epoch:
             self._first_epoch = False
-            self.driver.start(self._finished_steps(epoch))
+            _warn(self.driver.start(self._finished_steps(epoch)))
             self.driver.watch(None, "the beginning")
 
     def on_train_batch_end(self, batch, logs=None):

@@ -9,9 +9,7 @@ from typing import Any, Iterable
 import numpy as np
 
 from tfprune.couplings import Coupled, is_coupled
-from tfprune.timetable import Timetable
-
-_LONGEST_CHECK = 20_000
+from tfprune.foreign import name_of
 
 
 def of_siblings(callbacks: Iterable[Any]) -> list[str]:
@@ -33,42 +31,36 @@ def of_siblings(callbacks: Iterable[Any]) -> list[str]:
     return said
 
 
-def of_length(timetable: Any, final: float, steps: int, *, ended: bool) -> list[str]:
-    """A schedule that does not fire, or does not end, within a run of so many steps."""
-    if not isinstance(timetable, Timetable):
-        return _of_foreign(timetable, steps) if not ended else []
-    first, last = int(timetable.updates[0]), int(timetable.updates[-1])
-    if steps >= last:
+def of_length(timetable: Any, schedule: Any, steps: int, when: str) -> list[str]:
+    """A schedule that does not fire, or does not end, within a run.
+
+    Args:
+        timetable: what the schedule is in this run.
+        schedule: named in the text.
+        steps: finished steps at the end of the run, those before it included.
+        when: the end of the run in words.
+    """
+    what = timetable.shortfall(steps)
+    if what is None:
         return []
-    what = "never fires" if steps < first else "is cut short"
-    when = f"training ended after {steps} steps" if ended else f"the run has {steps} steps"
+    first, last = timetable.span
+    runs = "" if first is None else f"it begins at step {first}, but "
+    if last is not None:
+        runs = f"it runs from step {first} to step {last} (sparsity {timetable.final:.4g}), but "
     return [
-        f"The pruning schedule {what}: it runs from step {first} to step {last} (sparsity "
-        f"{final:.4g}), but {when}. Give its times as fractions of the run, or train longer."
+        f"The pruning schedule {name_of(schedule)} {what}: {runs}{when}. Train longer, or give it "
+        "times within the run; those of tfprune's schedules may be fractions of it."
     ]
 
 
-def _of_foreign(schedule: Any, steps: int) -> list[str]:
-    if steps > _LONGEST_CHECK:
-        return []
-    import tensorflow as tf
+def of_masks(settle: Any, begin: int, steps: int) -> list[str]:
+    """A run after which masks are still full, or weights are not what masks say.
 
-    with tf.init_scope():
-        due = tf.function(
-            lambda: tf.map_fn(lambda s: schedule(s)[0], tf.range(1, steps + 1, dtype=tf.int64),
-                              fn_output_signature=tf.bool),
-            autograph=False,
-        )()
-    if bool(tf.reduce_any(due)):
-        return []
-    return [
-        f"The pruning schedule never fires in the {steps} steps of this run: check its begin_step "
-        "and frequency."
-    ]
-
-
-def of_masks(settle: Any) -> list[str]:
-    """A run after which masks are still full, or weights are not what masks say."""
+    Args:
+        settle: its sites.
+        begin: finished steps before the run.
+        steps: finished steps after it.
+    """
     said, full = [], []
     for target in settle.targets:
         kernel, mask = (np.asarray(variable.read_value())  # without a copy
@@ -80,16 +72,27 @@ def of_masks(settle: Any) -> list[str]:
             said.append(f"{target.site.name} has non-zero weights that its mask removes.")
     if settle.final > 0 and all(full):
         names = ", ".join(target.site.name for target in settle.targets)
+        reached = settle.timetable.reached(begin or -1, steps)
         said.insert(0, f"Nothing was pruned in {names}: asked was a sparsity of "
-                       f"{settle.final:.4g}, but the schedule chose no mask in this run.")
+                       f"{settle.final:.4g}{_why_full(settle, reached)}.")
     return said
+
+
+def _why_full(settle: Any, reached: float | None) -> str:
+    if reached is None:
+        return f", but the schedule {name_of(settle.method.schedule)} chose no mask in this run"
+    if reached == 0:
+        return (f", but in this run the schedule {name_of(settle.method.schedule)} came to a "
+                "sparsity of 0 only")
+    if reached > 0:
+        return (f", but at {reached:.4g} {settle.method.rule.allocation} keeps every group that "
+                f"{settle.method.rule.structure} makes of them")
+    return ""
 
 
 def of_channels(settle: Any) -> list[str]:
     """Masked channels of which something is left, since they might return until the very end."""
-    timetable = settle.timetable
-    ends = isinstance(timetable, Timetable) and timetable.repeat is None
-    if settle.following is None or not settle.method.gate.hides or ends:
+    if settle.following is None or not settle.method.gate.hides or settle.timetable.ends:
         return []
     names = [target.site.name for target in settle.targets
              if np.count_nonzero(np.asarray(target.mask.read_value())) < target.site.size]
@@ -103,7 +106,7 @@ def of_floors(settle: Any) -> list[str]:
     was to be kept."""
     rule, sites = settle.method.rule, [target.site for target in settle.targets]
     floors = _floors(rule.allocation)
-    if rule.structure.fixed is not None or not settle.final or not any(floors):
+    if rule.structure.fixed is not None or not settle.final > 0 or not any(floors):
         return []
     masks = (target.mask.numpy().astype("float32") for target in settle.targets)
     kept = [rule.structure.compete(rule.structure.reduce(mask, site.layout)) > 0

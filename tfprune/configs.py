@@ -47,12 +47,12 @@ def to_config(value: Any) -> Any:
     if hasattr(type(value), "get_config") and not isinstance(value, type):
         config = value.get_config()
         if isinstance(config, dict) and set(config) == {"class_name", "config"}:
-            return config
-        return {"class_name": type(value).__name__, "config": config}
+            return to_config(config)
+        return {"class_name": type(value).__name__, "config": to_config(config)}
     if dataclasses.is_dataclass(value):
         fields = {f.name: to_config(getattr(value, f.name)) for f in dataclasses.fields(value)}
         return {"class_name": type(value).__name__, "config": fields}
-    if isinstance(value, np.generic):
+    if isinstance(value, (np.generic, np.ndarray)) and value.ndim == 0:
         return value.item()
     if isinstance(value, (list, tuple)):
         return [to_config(item) for item in value]

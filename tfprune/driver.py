@@ -78,32 +78,52 @@ class Driver:
         return int(self.step.numpy())  # int() alone does not take what is mirrored on replicas
 
     @property
+    def begin(self) -> int:
+        """Finished steps before this run."""
+        return self._begin
+
+    @property
     def targets(self) -> list[Target]:
         return [target for settle in self.settles for target in settle.targets]
 
-    def cautions(self) -> list[str]:
-        """What will go wrong with the schedule, as far as it is known before the run.
+    def check(self) -> None:
+        """Look at the schedules before anything changes.
 
         Raises:
-            ValueError: the schedule needs a length that is not known.
+            ValueError: one needs a length that is not known, or is none.
         """
-        said = []
-        for method in self._methods():
-            if getattr(method.schedule, "counts_groups", False):
-                continue  # known when the model is; the report says at the end what went wrong
-            timetable, final = resolve(method.schedule, self.run)
-            if self.run.total_steps is not None:
-                said += cautions.of_length(timetable, final, self.run.total_steps, ended=False)
-        return _unique_texts(said)
+        for method in self._early():
+            resolve(method.schedule, self.run)
 
-    def start(self, step: int = 0) -> None:
-        """Begin after `step` finished steps; the zeros of a resumed model are its masks."""
+    def start(self, step: int = 0) -> list[str]:
+        """Begin after `step` finished steps; the zeros of a resumed model are its masks.
+
+        Returns:
+            What will go wrong with the schedules, as far as it is known.
+        """
         self._begin = step
         self.step.assign(step)
         self._drive(True)
         if self._has_weights():
             self.find_sites()
             self.update()
+        return self._cautions(step)
+
+    def _cautions(self, step: int) -> list[str]:
+        if self.run.total_steps is None:
+            return []
+        # The steps of wrapped layers go on in a second run.
+        last = self.run.total_steps - step + self._begin
+        when = f"the run ends at step {last}" if self._begin else f"the run has {last} steps"
+        pairs = [(one.timetable, one.method.schedule) for one in self.settles] or [
+            (resolve(one.schedule, self.run)[0], one.schedule) for one in self._early()]
+        return _unique_texts(
+            text for pair in pairs for text in cautions.of_length(*pair, last, when))
+
+    def _early(self) -> list[Method]:
+        """The methods whose schedules mean something before the sites are known."""
+        return [one for one in self._methods()
+                if not getattr(one.schedule, "counts_groups", False)]
 
     def prepare(self, data: Any) -> None:
         """Before the first step of an unbuilt model is traced: build it, if that can be done.

@@ -7,7 +7,8 @@ imported because a file names it.
 
 from __future__ import annotations
 
-from typing import Any, Callable
+import dataclasses
+from typing import Any
 
 
 def _schedule_base() -> type:
@@ -57,34 +58,19 @@ def is_foreign(schedule: Any) -> bool:
     return accepts(schedule) and not isinstance(schedule, Schedule)
 
 
-def landing(schedule: Any) -> Callable:
-    """A TF-MOT schedule whose last update also reaches its last sparsity.
+def name_of(schedule: Any) -> str:
+    """A schedule with its settings, for messages.
 
-    A PolynomialDecay whose span is no multiple of its frequency never fires at `end_step` and so
-    stops short of `final_sparsity`. This adds one update at `end_step`, only where the sparsity
-    there differs from the sparsity of the schedule's own last update.
-
-    Args:
-        schedule: a `PruningSchedule`: `step -> (should_prune, sparsity)`.
-
-    Returns:
-        A callable of the same kind.
+    >>> from tfprune.schedules import OneShot
+    >>> name_of(OneShot(0.5))
+    'OneShot(sparsity=0.5, at=0)'
     """
-    begin, end, every = (
-        getattr(schedule, name, None) for name in ("begin_step", "end_step", "frequency")
-    )
-    if not all(isinstance(value, int) for value in (begin, end, every)) or end <= begin:
-        return schedule
-    import tensorflow as tf
-
-    with tf.init_scope():
-        due, at_end = schedule(tf.constant(end, tf.int64))
-        _, at_last = schedule(tf.constant(end - (end - begin) % every, tf.int64))
-        if bool(due) or float(at_end) == float(at_last):
-            return schedule
-
-    def landed(step):
-        due, sparsity = schedule(step)
-        return tf.logical_or(due, tf.equal(step, end)), sparsity
-
-    return landed
+    if dataclasses.is_dataclass(schedule):
+        return repr(schedule)
+    try:
+        config = schedule.get_config()
+        config = config.get("config", config)
+        settings = ", ".join(f"{name}={value}" for name, value in config.items())
+    except Exception:  # a message must not fail for want of a name
+        settings = "..."
+    return f"{type(schedule).__name__}({settings})"

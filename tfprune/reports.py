@@ -222,8 +222,9 @@ def _array(variable: Any, dtype: Any = None) -> np.ndarray:
 def _warnings(driver: Any) -> list[str]:
     found = []
     for settle in driver.settles:
-        found += cautions.of_length(settle.timetable, settle.final, driver.finished, ended=True)
-        found += cautions.of_masks(settle)
+        found += cautions.of_length(settle.timetable, settle.method.schedule, driver.finished,
+                                    f"training ended after {driver.finished} steps")
+        found += cautions.of_masks(settle, driver.begin, driver.finished)
         found += cautions.of_channels(settle)
         found += cautions.of_floors(settle)
     return found + [text for updates in driver.updates for text in updates.cautions]

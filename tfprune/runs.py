@@ -4,11 +4,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Callable
+from typing import Any
 
 import tensorflow as tf
 
-from tfprune.foreign import is_foreign, landing
+from tfprune.foreign import is_foreign
+from tfprune.foreign_timetable import ForeignTimetable
 from tfprune.schedules import Schedule
 from tfprune.timetable import Timetable
 
@@ -28,21 +29,20 @@ class Run:
     groups: int | None = None
 
 
-def resolve(schedule: Any, run: Run) -> tuple[Callable, float]:
+def resolve(schedule: Any, run: Run) -> tuple[Timetable | ForeignTimetable, float]:
     """A schedule as `(timetable, final sparsity)` for a run.
 
     Raises:
-        ValueError: the schedule needs a length that is not known.
+        ValueError: the schedule needs a length that is not known; one of another library prunes to
+            what is no sparsity.
         TypeError: not a schedule.
     """
     if isinstance(schedule, Schedule):
         timetable = schedule.of_groups(run.groups).resolve(run.total_steps, run.steps_per_epoch)
         return timetable, timetable.final
     if is_foreign(schedule):
-        with tf.init_scope():
-            last = run.total_steps if run.total_steps is not None else 2**31 - 1
-            final = float(schedule(tf.constant(last, tf.int64))[1])
-        return landing(schedule), final
+        timetable = ForeignTimetable(schedule, run.total_steps)
+        return timetable, timetable.final
     raise TypeError(
         f"Expected a schedule (tfprune.Polynomial(0.8), ...) or a TF-MOT PruningSchedule, got "
         f"{type(schedule).__name__}: {schedule!r}."

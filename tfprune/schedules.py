@@ -42,7 +42,8 @@ class Epochs:
     number: float
 
     def __post_init__(self):
-        if not isinstance(self.number, Real) or not 0 <= self.number < math.inf:
+        object.__setattr__(self, "number", _plain(self.number))
+        if not _is_real(self.number) or not 0 <= self.number < math.inf:
             raise ValueError(f"Epochs({self.number!r}): expected a number of at least 0.")
 
 
@@ -94,6 +95,7 @@ class Schedule(abc.ABC):
         """Sparsity at each progress, 0 at `begin` to 1 at `end`."""
 
     def _validate(self):
+        self._take_plain_numbers()
         for name in ("sparsity", "initial"):
             check_sparsity(name, getattr(self, name, 0.0))
         if getattr(self, "initial", 0.0) > self.sparsity:
@@ -108,6 +110,12 @@ class Schedule(abc.ABC):
         if frequency is not None and (not _is_integer(frequency) or frequency < 1):
             raise ValueError(f"frequency={frequency!r}: expected a number of steps, an integer of "
                              "at least 1, or None.")
+
+    def _take_plain_numbers(self):
+        """NumPy's numbers become Python's: their arithmetic overflows, and files cannot hold them.
+        """
+        for field in dataclasses.fields(self):
+            object.__setattr__(self, field.name, _plain(getattr(self, field.name)))
 
 
 @register
@@ -130,6 +138,7 @@ class OneShot(Schedule):
     at: Time = 0
 
     def __post_init__(self):
+        self._take_plain_numbers()
         _check_time("at", self.at)
         self._validate()
 
@@ -206,7 +215,7 @@ class Polynomial(Schedule):
 
     def __post_init__(self):
         self._validate()
-        if not isinstance(self.power, Real) or not 0 < self.power < math.inf:
+        if not _is_real(self.power) or not 0 < self.power < math.inf:
             raise ValueError(f"power={self.power!r}: expected a number above 0.")
 
     def _course(self, progress):
@@ -360,7 +369,7 @@ def check_sparsity(name: str, value: float) -> None:
     ...
     ValueError: sparsity=1.0: expected a fraction to remove in [0, 1); 0.8 removes 80 %.
     """
-    if isinstance(value, (bool, np.bool_)) or not isinstance(value, Real) or not 0 <= value < 1:
+    if not _is_real(value) or not 0 <= value < 1:
         raise ValueError(f"{name}={value!r}: expected a fraction to remove in [0, 1); 0.8 removes "
                          "80 %.")
 
@@ -369,13 +378,23 @@ def _is_integer(value):
     return isinstance(value, Integral) and not isinstance(value, bool)
 
 
+def _is_real(value):
+    return isinstance(value, Real) and not isinstance(value, bool)
+
+
+def _plain(value):
+    """A number of NumPy, or an array that is one, as Python's; anything else as it is."""
+    is_scalar = isinstance(value, (np.generic, np.ndarray)) and value.ndim == 0
+    return value.item() if is_scalar else value
+
+
 def _number(time):
     return time.number if isinstance(time, Epochs) else time
 
 
 def _check_time(name, time):
     valid = isinstance(time, Epochs) or (_is_integer(time) and time >= 0)
-    if not valid and isinstance(time, Real) and not isinstance(time, (Integral, np.bool_)):
+    if not valid and isinstance(time, Real) and not isinstance(time, Integral):
         valid = 0 <= time <= 1
     if not valid:
         raise ValueError(f"{name}={time!r}: expected a step (an integer of at least 0), a fraction "

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The update steps of one run with their sparsities: what a schedule resolves to."""
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,6 +47,41 @@ class Timetable:
         """The last sparsity."""
         return float(self.sparsities[-1])
 
+    @property
+    def span(self) -> tuple[int, int]:
+        """The steps of the first and of the last update."""
+        return int(self.updates[0]), int(self.updates[-1])
+
+    @property
+    def ends(self) -> bool:
+        """Whether there is a last update."""
+        return self.repeat is None
+
+    def shortfall(self, steps: int) -> str | None:
+        """What is wrong with it in a run of so many steps, in words; None: nothing.
+
+        >>> timetable = Timetable([10, 20], [0.4, 0.8])
+        >>> timetable.shortfall(5), timetable.shortfall(15), timetable.shortfall(20)
+        ('never fires', 'is cut short', None)
+        """
+        first, last = self.span
+        if steps >= last:
+            return None
+        return "never fires" if steps < first else "is cut short"
+
+    def reached(self, after: int, until: int) -> float | None:
+        """The sparsity of the last update after one step, up to another one; None: there is none.
+
+        >>> timetable = Timetable([10, 20], [0.4, 0.8], repeat=10)
+        >>> timetable.reached(-1, 15), timetable.reached(15, 19), timetable.reached(20, 30)
+        (0.4, None, 0.8)
+        """
+        steps = self.updates[self.updates <= until]
+        last = int(steps[-1]) if len(steps) else -math.inf
+        if self.repeat is not None and until >= self.updates[-1]:
+            last = until - (until - last) % self.repeat
+        return self.sparsity(until) if last > after else None
+
     def progress(self, step: Any) -> Any:
         """How far the updates have come at a step: 0 at the first, 1 at the last; 0 throughout if
         there is no last one.
@@ -58,7 +94,7 @@ class Timetable:
         """
         import tensorflow as tf
 
-        first, last = int(self.updates[0]), int(self.updates[-1])
+        first, last = self.span
         span = np.inf if self.repeat is not None else max(last - first, 1)
         done = tf.cast(tf.cast(step, tf.int64) - first, tf.float64)
         return tf.clip_by_value(done / span, 0.0, 1.0)

@@ -2,6 +2,7 @@
 """Bad input: a clear error or a named skip, and nothing lost."""
 
 import math
+import re
 
 import keras
 import numpy as np
@@ -63,6 +64,16 @@ def test_a_schedule_that_is_cut_short(family):
     assert sum("is cut short" in text for text in texts) == 2
 
 
+@everywhere
+def test_the_second_fit_of_a_wrapped_model_goes_on_with_its_steps(family):
+    schedule = tfprune.OneShot(0.5, at=2 * STEPS + 2)
+    model, callback = prepared(cnn(family), True, schedule=schedule)
+    texts = said(lambda: fit(compiled(model, family), callback))
+    assert sum("OneShot(sparsity=0.5, at=8) never fires" in text for text in texts) == 2
+    assert not said(lambda: fit(model, callback))
+    assert callback.report.sparsity == pytest.approx(0.5, abs=0.02)
+
+
 def test_a_schedule_that_never_fires_in_a_loop_of_ones_own():
     callback = tfprune.PruningCallback("magnitude", schedule=tfprune.OneShot(0.5, at=9))
     texts = said(lambda: callback.start(cnn("keras"), total_steps=6))
@@ -74,11 +85,48 @@ def test_a_schedule_that_never_fires_in_a_loop_of_ones_own():
 def test_a_tfmot_schedule_that_never_fires(family, wrap):
     from tensorflow_model_optimization.sparsity.keras import ConstantSparsity
 
-    schedule = ConstantSparsity(0.5, begin_step=100)
+    model, callback = prepared(cnn(family), wrap, schedule=ConstantSparsity(0.5, begin_step=100))
+    texts = said(lambda: fit(compiled(model, family), callback))
+    name = r"ConstantSparsity\(target_sparsity=0.5, begin_step=100, end_step=-1, frequency=100\)"
+    for when in ("the run has 6 steps", "training ended after 6 steps"):
+        wanted = f"{name} never fires: it begins at step 100, but {when}"
+        assert sum(bool(re.search(wanted, text)) for text in texts) == 1
+    assert any("Nothing was pruned" in text for text in callback.report.warnings)
+
+
+@everywhere
+def test_tfmots_schedules_that_fire_early_and_that_do_not_end(family):
+    from tensorflow_model_optimization.sparsity.keras import ConstantSparsity, PolynomialDecay
+
+    wrap = family == "keras"  # each way in one Keras
+    schedule = PolynomialDecay(0.0, 0.5, np.int32(0), np.int32(40), frequency=2)
     model, callback = prepared(cnn(family), wrap, schedule=schedule)
     texts = said(lambda: fit(compiled(model, family), callback))
-    assert sum("never fires in the 6 steps" in text for text in texts) == 1
-    assert any("Nothing was pruned" in text for text in callback.report.warnings)
+    assert sum("is cut short: it runs from step 0 to step 40" in text for text in texts) == 2
+
+    model, callback = prepared(cnn(family), not wrap, schedule=ConstantSparsity(0.5, 0))
+    assert not said(lambda: fit(compiled(model, family), callback))
+    assert callback.report.sparsity == pytest.approx(0.5, abs=0.02)
+
+
+@everywhere
+@ways
+def test_a_schedule_that_is_none_changes_nothing(family, wrap):
+    from tensorflow_model_optimization.sparsity.keras import PolynomialDecay
+
+    model, callback = prepared(cnn(family), wrap, schedule=PolynomialDecay(0.0, 0.8, 5, 5))
+    before = [weight.copy() for weight in model.get_weights()]
+    with pytest.raises(ValueError, match=r"PolynomialDecay\(.* yields as sparsity nan at step 5"):
+        fit(compiled(model, family), callback)
+    for weight, old in zip(model.get_weights(), before):
+        np.testing.assert_array_equal(weight, old)
+
+
+def test_masks_that_stay_full_are_blamed_on_what_fills_them():
+    allocation = tfprune.PerSite({"conv": 0.0, "hidden": 0.0, "logits": 0.0})
+    model, callback = prepared(cnn("keras"), False, sparsity=0.5, allocation=allocation)
+    text, = said(lambda: fit(compiled(model, "keras"), callback))
+    assert "Nothing was pruned" in text and "PerSite(" in text and "schedule" not in text
 
 
 @everywhere

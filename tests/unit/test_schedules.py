@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Schedules and timetables: when, how sparse, and that the end is reached."""
 
+import json
 import math
 
 import numpy as np
@@ -10,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tfprune.configs import from_config, to_config
-from tfprune.schedules import Constant, Epochs, Exponential, OneShot, Polynomial, accepts
+from tfprune.schedules import (Constant, Epochs, Exponential, OneShot, Polynomial, Removal,
+                               accepts)
 from tfprune.timetable import Timetable
 
 
@@ -40,6 +42,25 @@ def test_times_in_three_units():
         np.testing.assert_array_equal(timetable.sparsities, steps.sparsities)
     assert OneShot(0.5, at=1).resolve().updates.tolist() == [1]
     assert OneShot(0.5, at=1.0).resolve(total_steps=70).updates.tolist() == [70]
+
+
+@pytest.mark.parametrize("kind", [np.int8, np.uint8, np.int32, np.uint64, np.array])
+def test_integers_of_numpy_are_integers(kind):
+    """Their own arithmetic would overflow, and a configuration file cannot hold them."""
+    fraction = np.array(0.75) if kind is np.array else np.float32(0.75)
+    for numpy, python in [
+        (Polynomial(fraction, begin=kind(3), end=kind(100), frequency=kind(7)),
+         Polynomial(0.75, begin=3, end=100, frequency=7)),
+        (OneShot(fraction, at=kind(100)), OneShot(0.75, at=100)),
+        (Constant(fraction, end=Epochs(kind(100))), Constant(0.75, end=Epochs(100))),
+        (Removal(fraction, count=kind(2), frequency=kind(100), groups=kind(100)),
+         Removal(0.75, count=2, frequency=100, groups=100)),
+    ]:
+        assert repr(numpy) == repr(python)
+        assert json.loads(json.dumps(to_config(numpy))) == to_config(python)
+        one, other = (schedule.resolve(10_000, 30) for schedule in (numpy, python))
+        np.testing.assert_array_equal(one.updates, other.updates)
+        assert one.final == 0.75
 
 
 def test_about_a_hundred_updates_without_a_frequency():
@@ -74,6 +95,16 @@ def test_nothing_is_sparse_before_the_first_update():
     (lambda: Exponential(0.5, frequency=0), "frequency=0"),
     (lambda: Exponential(0.5, frequency=2.5), "frequency=2.5"),
     (lambda: OneShot(0.5, at=True), "at=True"),
+    (lambda: OneShot(True), "sparsity=True"),
+    (lambda: Constant(math.inf), "sparsity=inf"),
+    (lambda: Constant(np.float32(math.nan)), "sparsity=nan"),
+    (lambda: Polynomial(0.5, initial=np.float32(-0.25)), "initial=-0.25"),
+    (lambda: Polynomial(0.5, begin=np.int32(10), end=np.uint8(5)), "begin=10 is after end=5"),
+    (lambda: Polynomial(0.5, end=np.bool_(True)), "end=True: expected a step"),
+    (lambda: Polynomial(0.5, end=10.0), "end=10.0: expected a step"),
+    (lambda: Polynomial(0.5, power=True), "power=True"),
+    (lambda: Exponential(0.5, frequency=np.bool_(True)), "frequency=True"),
+    (lambda: Epochs(True), "Epochs"),
     (lambda: Epochs(-1), "Epochs"),
     (lambda: Timetable([], []), "at least one"),
     (lambda: Timetable([5, 5], [0.1, 0.2]), "ascend"),

@@ -62,6 +62,7 @@ class PerSite(Allocation):
                 raise ValueError(f"{key!r} is no key of PerSite: expected a layer, the name of a "
                                  "layer or the name of a site.")
             check_sparsity(f"PerSite({{{key!r}: ...}})", value)
+        pairs = tuple((key, float(value)) for key, value in pairs)
         object.__setattr__(self, "sparsities", pairs)
 
     def among(self, sites, left):
@@ -84,9 +85,9 @@ class PerSite(Allocation):
     def __call__(self, scores, sites, sparsity, final):
         self.check(sites)
         xp, sparsity = level_of(sparsity, *scores)
-        if final == 0 and self.sparsities:
+        if not final > 0 and self.sparsities:
             raise ValueError("PerSite follows the course of the schedule, but this one ends at a "
-                             "sparsity of 0: give it one above 0.")
+                             f"sparsity of {final:g}: give it a known one above 0.")
         targets = [self._target(site) for site in sites]
         rest = [index for index, target in enumerate(targets) if target is None]
         shared = iter(())
