@@ -3,10 +3,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 from numbers import Integral
-from typing import Any
+from typing import Any, Iterator
 
 import tensorflow as tf
 
@@ -15,7 +16,8 @@ from tfprune.batches import Data, Feed
 from tfprune.caller_warning import warn
 from tfprune.checks import check_kind
 from tfprune.driver import Driver
-from tfprune.hooks import Hooks, siblings
+from tfprune.fits import Fit
+from tfprune.hooks import Hooks, listed
 from tfprune.methods import Method, get
 from tfprune.runs import Run
 from tfprune.schedules import Constant, Polynomial, accepts
@@ -29,6 +31,10 @@ class PruningCallback(Hooks):
     For any compiled model, of keras or tf_keras, functional or subclassed:
 
         model.fit(x, y, epochs=10, callbacks=[tfprune.PruningCallback("magnitude", 0.8)])
+
+    Several in one `fit` prune together: each weight takes one, so all but one leave it dense, by
+    `allocation=PerSite({layer: 0.0})` or since their structure cannot take it. One without
+    arguments takes the wrapped layers, one beside it the others. All give one report.
 
     For a model wrapped by `tfprune.prune` or `tfprune.prune_low_magnitude` (or by TF-MOT), whose
     layers know their settings: `PruningCallback()`.
@@ -56,7 +62,8 @@ class PruningCallback(Hooks):
 
     Raises:
         ValueError: sparsity out of range; neither sparsity nor schedule; a model without a weight
-            to prune; a schedule that needs a length nobody knows.
+            to prune; a schedule that needs a length nobody knows; at the beginning of a run, a
+            weight that another callback prunes, too.
         TypeError: something else than a method, a schedule or a Keras model.
 
     Example:
@@ -75,6 +82,10 @@ class PruningCallback(Hooks):
         self.total_steps: int | None = None
         self.report = None
         self.driver: Driver | None = None
+        self._fit: Fit | None = None
+        self._followers: list[PruningCallback] = []  # that prune in the fit which this one leads
+        self._leads = True
+        self._first_epoch = False
 
     # A training loop of the user's own.
 
@@ -100,24 +111,24 @@ class PruningCallback(Hooks):
                 if value < 1:
                     raise ValueError(f"{name}={value}: expected at least 1.")
         run = Run(total_steps or self.total_steps, steps_per_epoch)
-        self.driver = Driver(model, self.method, run, feed=self._feed())
-        self.driver.check()
-        _warn(self.driver.start(step))
+        self.driver = self._driver(run)
+        self._fit, self._leads, self._followers = Fit(self.driver), True, []
+        _warn(self._fit.start(step))
 
     def open(self) -> None:
         """Show the forward pass what the gate wants it to see; once before every step.
 
         Gates that do not act around a step need no call of this.
         """
-        if self.driver is None:
+        if self._fit is None:
             raise RuntimeError("PruningCallback.open() before start(model): call start first.")
-        self.driver.open()
+        self._fit.open()
 
     def settle(self) -> None:
         """Settle the masks; once after every optimizer step."""
-        if self.driver is None:
+        if self._fit is None:
             raise RuntimeError("PruningCallback.settle() before start(model): call start first.")
-        self.driver.settle()
+        self._fit.settle()
 
     def update(self) -> None:
         """Choose masks from scores that are measured on the model or on data, where that is due.
@@ -131,19 +142,22 @@ class PruningCallback(Hooks):
 
     def finish(self):
         """End the run: apply the masks a last time, and report. Returns the report."""
-        if self.driver is None:
+        if self._fit is None:
             raise RuntimeError("PruningCallback.finish() before start(model): call start first.")
         from tfprune.reports import of_run
 
-        self.driver.finish()
-        self.report = of_run(self.driver)
-        _warn(self.report.warnings)
-        return self.report
+        self._fit.finish()
+        report = of_run(self._fit.drivers)
+        for callback in (self, *self._followers):
+            callback.report = report
+        _warn(report.warnings)
+        return report
 
     # What Keras calls.
 
     def on_train_begin(self, logs=None):
-        self.driver = None
+        self.driver = self._fit = None
+        self._first_epoch = False
         steps = self.params.get("steps")
         epochs = self.params.get("epochs")
         if steps == 0 or epochs == 0:
@@ -151,38 +165,54 @@ class PruningCallback(Hooks):
             raise ValueError(f"fit would train no step, so that nothing is pruned: {what}. "
                              "To prune without training take tfprune.sparsify(model, ...).")
         total = self.total_steps or (steps * epochs if steps and epochs else None)
-        driver = Driver(self.model, self.method, Run(total, steps), feed=self._feed())
-        _warn(cautions.of_siblings(siblings(self)))
-        driver.check()
-        self._patch(driver)
+        others = listed(self)
+        leader = next(one for one in others if isinstance(one, PruningCallback))
+        self._leads = leader is self or leader._fit is None
+        if self._leads:
+            _warn(cautions.of_siblings(others))
+            self._unpatch()  # what a run left that an exception ended
+            self._followers = []
+        with (self if self._leads else leader)._unpatched_after_errors():
+            self.driver = self._driver(Run(total, steps))
+            if self._leads:
+                self._fit = Fit(self.driver)
+                self._patch(self._fit)
+            else:
+                self._fit = leader._fit
+                self._fit.drivers.append(self.driver)
+                leader._followers.append(self)
 
     def on_epoch_begin(self, epoch, logs=None):
-        if self.driver is not None and self._first_epoch:
-            self._first_epoch = False
-            _warn(self.driver.start(self._finished_steps(epoch)))
-            self.driver.watch(None, "the beginning")
+        if self._fit is None or not self._first_epoch:
+            return
+        self._first_epoch = False
+        with self._unpatched_after_errors():
+            self._refuse_displaced()
+            _warn(self._fit.start(self._finished_steps(epoch)))
+        self._fit.watch(None, "the beginning")
 
     def on_train_batch_end(self, batch, logs=None):
         if self.driver is not None:
             self.driver.update()
 
     def on_epoch_end(self, epoch, logs=None):
-        if self.driver is None or not self.driver.found:
+        if not self._leads or self._fit is None or not self._fit.found:
             return
-        self.driver.note_thresholds()
-        diverged = self.driver.watch(logs, f"the end of epoch {epoch + 1}")
+        self._fit.note_thresholds()
+        diverged = self._fit.watch(logs, f"the end of epoch {epoch + 1}")
         if diverged:
             _warn([diverged])
             self.model.stop_training = True
         if logs is not None:
             from tfprune.reports import sparsity
 
-            logs["sparsity"] = sparsity(self.driver)
+            logs["sparsity"] = sparsity(self._fit.drivers)
 
     def on_train_end(self, logs=None):
-        self._unpatch()
-        if self.driver is not None:
-            self.finish()
+        if self._leads:
+            self._unpatch()
+            if self._fit is not None:
+                self.finish()
 
     def _implements_train_batch_hooks(self) -> bool:
         """Asked by tf_keras, which spares itself the call where nobody needs it."""
@@ -190,6 +220,11 @@ class PruningCallback(Hooks):
 
     def _feed(self) -> Feed | None:
         return None if self.data is None else Feed(self.data)
+
+    def _driver(self, run: Run) -> Driver:
+        driver = Driver(self.model, self.method, run, feed=self._feed())
+        driver.check()
+        return driver
 
     def _finished_steps(self, epoch: int) -> int:
         if not epoch:
@@ -199,11 +234,9 @@ class PruningCallback(Hooks):
             return epoch * steps
         return int(self.model.optimizer.iterations.numpy())
 
-    def _patch(self, driver: Driver) -> None:
-        """Put the driver's `settle` behind the model's own train_step."""
-        self._unpatch()
-        driver.detach()
-        self.driver = driver
+    def _patch(self, fit: Fit) -> None:
+        """Put `settle` behind the model's own train_step."""
+        fit.detach()
         self._first_epoch = True
         model = self.model
         own = vars(model).get("train_step")
@@ -212,16 +245,35 @@ class PruningCallback(Hooks):
         @tf.autograph.experimental.do_not_convert
         @functools.wraps(step)
         def train_step(data):
-            driver.prepare(data)
-            driver.open()
-            result = step(data)
-            driver.settle()
+            with self._unpatched_after_errors():
+                fit.prepare(data)
+                fit.open()
+                result = step(data)
+                fit.settle()
             return result
 
         train_step.tfprune_own = own
-        driver.adapter.build_optimizer(model)
+        train_step.tfprune_fit = fit
+        fit.adapter.build_optimizer(model)
         model.train_step = train_step
         model.make_train_function(force=True)
+
+    def _refuse_displaced(self) -> None:
+        """Callbacks that are not in the list that Keras calls cannot find each other."""
+        patched = vars(self.model).get("train_step")
+        if getattr(patched, "tfprune_fit", self._fit) is not self._fit:
+            raise ValueError(
+                "Two PruningCallbacks in one fit, of which one is not in its list: pass both "
+                "themselves, model.fit(..., callbacks=[first, second])."
+            )
+
+    @contextlib.contextmanager
+    def _unpatched_after_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except BaseException:
+            self._unpatch()
+            raise
 
     def _unpatch(self) -> None:
         """Give the model its own train_step back; also after a run that an exception ended."""
@@ -232,7 +284,8 @@ class PruningCallback(Hooks):
             del self.model.train_step
         else:
             self.model.train_step = patched.tfprune_own
-        self.model.make_train_function(force=True)
+        with tf.init_scope():
+            self.model.make_train_function(force=True)
 
 
 def settings(method: str | Method | None, sparsity: float | None, *, schedule: Any = None,

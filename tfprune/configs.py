@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, TypeVar
 
-import numpy as np
+from tfprune.plain_numbers import plain
 
 from tfprune.checks import check_fields
 
@@ -52,13 +52,11 @@ def to_config(value: Any) -> Any:
     if dataclasses.is_dataclass(value):
         fields = {f.name: to_config(getattr(value, f.name)) for f in dataclasses.fields(value)}
         return {"class_name": type(value).__name__, "config": fields}
-    if isinstance(value, (np.generic, np.ndarray)) and value.ndim == 0:
-        return value.item()
     if isinstance(value, (list, tuple)):
         return [to_config(item) for item in value]
     if isinstance(value, dict):
         return {key: to_config(item) for key, item in value.items()}
-    return value
+    return plain(value)
 
 
 def from_config(config: Any) -> Any:

@@ -1,22 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Drives pruning through one training run: finds the sites, settles after every step, reports."""
+"""Drives one method through one training run: finds its sites and settles them after every step."""
 
 from __future__ import annotations
 
 import contextlib
 from dataclasses import replace
-from typing import Any
+from typing import Any, Collection
 
 import tensorflow as tf
 
-from tfprune import cautions, standing
+from tfprune import cautions
 from tfprune.adapters import adapter_of_model
 from tfprune.adapters.walk import Found, find, wrappers
 from tfprune.batches import Feed
-from tfprune.gates import Gate
-from tfprune.guard import Guard
 from tfprune.methods.base import Method
-from tfprune.optimizer_hook import OptimizerHook
 from tfprune.plans import plan
 from tfprune.quantized.notes import refuse as refuse_quantized
 from tfprune.runs import Run, resolve
@@ -48,8 +45,7 @@ class Driver:
         self.wrappers: tuple = ()
         self._begin = 0
         self._noted: list[Target] = []
-        self._hook: OptimizerHook | None = None
-        self._guard: Guard | None = None
+        self._found: list[Found] = []
         with self._scope():
             self.step = tf.Variable(
                 0, dtype=tf.int64, trainable=False,
@@ -78,6 +74,11 @@ class Driver:
         return int(self.step.numpy())  # int() alone does not take what is mirrored on replicas
 
     @property
+    def name(self) -> str:
+        """The callback whose run this is, for messages."""
+        return f"PruningCallback({'' if self.method is None else repr(self.method.name)})"
+
+    @property
     def begin(self) -> int:
         """Finished steps before this run."""
         return self._begin
@@ -95,25 +96,19 @@ class Driver:
         for method in self._early():
             resolve(method.schedule, self.run)
 
-    def start(self, step: int = 0) -> list[str]:
-        """Begin after `step` finished steps; the zeros of a resumed model are its masks.
-
-        Returns:
-            What will go wrong with the schedules, as far as it is known.
-        """
-        self._begin = step
+    def start(self, step: int = 0) -> None:
+        """Begin after `step` finished steps."""
+        self._begin = self._started = step
         self.step.assign(step)
-        self._drive(True)
-        if self._has_weights():
-            self.find_sites()
-            self.update()
-        return self._cautions(step)
+        self.drive(True)
 
-    def _cautions(self, step: int) -> list[str]:
+    def cautions(self) -> list[str]:
+        """What will go wrong with the schedules in the run that was started, as far as it is known.
+        """
         if self.run.total_steps is None:
             return []
         # The steps of wrapped layers go on in a second run.
-        last = self.run.total_steps - step + self._begin
+        last = self.run.total_steps - self._started + self._begin
         when = f"the run ends at step {last}" if self._begin else f"the run has {last} steps"
         pairs = [(one.timetable, one.method.schedule) for one in self.settles] or [
             (resolve(one.schedule, self.run)[0], one.schedule) for one in self._early()]
@@ -122,104 +117,47 @@ class Driver:
 
     def _early(self) -> list[Method]:
         """The methods whose schedules mean something before the sites are known."""
-        return [one for one in self._methods()
+        return [one for one in self.methods()
                 if not getattr(one.schedule, "counts_groups", False)]
 
-    def prepare(self, data: Any) -> None:
-        """Before the first step of an unbuilt model is traced: build it, if that can be done.
+    def find_sites(self, *, beside_wrapped: bool = False,
+                   without: Collection[str] = frozenset()) -> None:
+        """Find the sites, and plan what is settled; nothing changes yet.
 
         Args:
-            data: what `train_step` is given.
-        """
-        if not self.found:
-            self._drive(True)
-            self.adapter.build(self.model, data)
-            if self._has_weights():
-                self.find_sites()
-
-    def find_sites(self) -> None:
-        """Find the sites, prepare their masks and make the refresh that is due before training.
+            beside_wrapped: another driver of the run prunes the wrapped layers.
+            without: sites that another driver of the run prunes.
 
         Raises:
             ValueError: the model has no prunable weight, or is quantization-aware; a key of an
                 allocation matches nothing.
         """
         refuse_quantized(self.model, self.adapter)
-        with tf.init_scope():
-            found, skipped = find(self.model, self.adapter)
-            found = self._chosen(found)
-            self.skipped = tuple(skipped)
-            self.wrappers = self._built_wrappers() if self.method is None else ()
-            if not found:
-                raise ValueError(self._nothing_to_prune())
-            standing.begin(self.model, self.adapter, self.method)
-            if self.wrappers:
-                self._go_on_from_wrappers()
-            with self._scope():
-                made = plan(found, self.method, self.model, self.run)
-            self.settles, self._noted = tuple(made.settles), made.noted
-            self.skipped += tuple(made.skipped)
-            if not self.settles:
-                raise ValueError(self._nothing_to_prune())
-            self._check_values()
-            if self._adopters():
-                self._once(self._adopt)
-            self._once(self._refresh)
-            self._prepare_updates(found)
+        found, skipped = find(self.model, self.adapter)
+        self._found = self._chosen(found, beside_wrapped)
+        self.skipped = tuple(skipped)
+        self.wrappers = self._built_wrappers() if self.method is None else ()
+        if not self._found:
+            raise ValueError(self._nothing_to_prune())
+        with self._scope():
+            made = plan(self._found, self.method, self.model, self.run, without=without)
+        self.settles, self._noted = tuple(made.settles), made.noted
+        self.skipped += tuple(made.skipped)
+        if not self.settles:
+            raise ValueError(self._nothing_to_prune())
 
-    def watch(self, logs: dict[str, Any] | None, when: str) -> str | None:
-        """Keep the weights of this moment; if the run has diverged, give the last good ones back.
-
-        Only where a gate learns beside the optimizer, hides weights from the user, who could not
-        save them, or stands in the model.
-
-        Args:
-            logs: of Keras; None: before the first step.
-            when: the moment in words.
-
-        Returns:
-            What to say of a run that diverged, and is to be stopped; None: all is well.
-        """
-        gates = [one.gate for one in self._methods()]
-        if not self.found or not any(
-                one.acts or one.hides or isinstance(one, standing.Standing) for one in gates):
-            return None
-        if self._guard is None:
-            kept = [value for target in self.targets for value in tf.nest.flatten(target.variables)]
-            weights = [self.adapter.raw(one) for one in self.model.weights]
-            self._guard = Guard([one for one in (*weights, *kept) if one is not None])
-        loss = self._guard.diverged(logs)
-        if loss is not None:
-            return self._guard.restore(f"The loss is {loss}")
-        if not self._guard.keep(when) and logs is not None:  # ReLU turns NaN into 0
-            return self._guard.restore("Weights are not finite, though the loss is")
-        return None
-
-    def _acting(self) -> list[Gate]:
-        return [one.gate for one in self._methods() if one.gate.acts]
-
-    def detach(self) -> None:
-        """Give the optimizer its own updates back; also after a run that an exception ended."""
-        optimizer = self.adapter.innermost_optimizer(self.model)
-        if optimizer is not None:
-            self.adapter.release_updates(optimizer)
+    def begin_sites(self) -> None:
+        """Prepare the masks and make the refresh that is due before training."""
+        if self.wrappers:
+            self._go_on_from_wrappers()
+        self._check_values()
+        if self._adopters():
+            self._once(self._adopt)
+        self._once(self._refresh)
+        self._prepare_updates(self._found)
 
     def open(self) -> None:
-        """Run before every step: the gates show the forward pass what it is to see.
-
-        Raises:
-            ValueError: the model is not built, so nothing can be shown.
-        """
-        acting = self._acting()
-        if acting and not self.found:
-            raise ValueError(
-                f"{acting[0]} acts around the first training step already, but the model "
-                f"{self.model.name!r} is not built: call it on a batch before."
-            )
-        if acting and self._hook is None:
-            self._hook = OptimizerHook(
-                [one for one in self.settles if one.method.gate.acts], self.adapter, self.step)
-            self._hook.attach(self.model)
+        """Before every step: the gates show the forward pass what it is to see."""
         for settle in self.settles:
             settle.open(self.step.read_value())
 
@@ -244,14 +182,6 @@ class Driver:
 
     def settle(self) -> None:
         """Run after every optimizer step, inside or outside a compiled function."""
-        if not self.found:
-            self.find_sites()
-        if self._acting() and not (self._hook and self._hook.has_run):
-            raise ValueError(
-                f"{self._acting()[0]} acts on the optimizer's updates of pruned weights, but the "
-                "training step made none with the optimizer that the model was compiled with: "
-                "use that one, and in a loop of your own call open() before every step."
-            )
         self.step.assign_add(1)
         step = self.step.read_value()
         for settle in self.settles:
@@ -268,23 +198,22 @@ class Driver:
     def finish(self) -> None:
         """Apply the masks once more: averaged or restored weights come back dense."""
         if self.found:
-            standing.finish(self.model, self.adapter)
             self._once(self._apply)
             self.note_thresholds()
-        self.detach()
-        self._drive(False)
+        self.drive(False)
 
-    def _drive(self, driven: bool) -> None:
+    def drive(self, driven: bool) -> None:
         """Tell the wrapped layers, built or not, whether this run prunes them."""
         if self.method is None:
             for wrapper in wrappers(self.model, self.adapter):
                 self.adapter.drive(wrapper, driven)
 
-    def _has_weights(self) -> bool:
+    def has_weights(self) -> bool:
+        """Whether the sites can be found."""
         layers = wrappers(self.model, self.adapter)
         return self.adapter.is_built(self.model) and all(layer.built for layer in layers)
 
-    def _methods(self) -> list[Method]:
+    def methods(self) -> list[Method]:
         """The methods of this run, known before the model is built."""
         if self.method is not None:
             return [self.method]
@@ -294,11 +223,17 @@ class Driver:
             methods.setdefault(repr(method), method)
         return list(methods.values())
 
-    def _chosen(self, found: list[Found]) -> list[Found]:
+    def _chosen(self, found: list[Found], beside_wrapped: bool) -> list[Found]:
         """With a method every site; without, the sites of the wrapped layers."""
         wrapped = [item for item in found if item.wrapper is not None]
         if self.method is None:
             return wrapped
+        if beside_wrapped:
+            free = [item for item in found if item.wrapper is None]
+            if not free:
+                raise ValueError(f"{self.name} beside a PruningCallback() takes the layers that "
+                                 "are not wrapped for pruning, and there is none: leave it out.")
+            return free
         if wrapped:
             raise ValueError(
                 f"The layer {wrapped[0].site.layer!r} is wrapped for pruning already: use "

@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfprune.foreign import name_of
+from tfprune.plain_numbers import plain
 
 _PART = 1_000_000  # steps that are looked at in one call
 _MOST_SINGLY = 20_000  # steps that are looked at where a schedule takes one at a time
@@ -218,10 +219,9 @@ def _with_plain_numbers(schedule: Any) -> Any:
     """The schedule, its NumPy numbers as Python's: TensorFlow would keep their types, which do not
     mix with those that TF-MOT computes in."""
     held = getattr(schedule, "__dict__", {})
-    numbers = {name: value.item() for name, value in held.items()
-               if isinstance(value, (np.generic, np.ndarray)) and value.ndim == 0}
+    numbers = {name: plain(value) for name, value in held.items() if plain(value) is not value}
     if not numbers:
         return schedule
-    plain = copy.copy(schedule)
-    vars(plain).update(numbers)
-    return plain
+    changed = copy.copy(schedule)
+    vars(changed).update(numbers)
+    return changed

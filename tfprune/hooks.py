@@ -50,8 +50,8 @@ def _nothing(*args: Any, **kwargs: Any) -> None:
     return None
 
 
-def siblings(callback: Hooks) -> list[Any]:
-    """The callbacks of the same `fit`; only while one of this callback's hooks runs.
+def listed(callback: Hooks) -> list[Any]:
+    """All callbacks of the same `fit`, this one included; only while one of its hooks runs.
 
     Keras tells a callback its model, but not its siblings: they are read from the callback list
     that is calling.
@@ -59,8 +59,8 @@ def siblings(callback: Hooks) -> list[Any]:
     frame = sys._getframe(1)
     while frame is not None:
         owner = frame.f_locals.get("self")
-        listed = getattr(owner, "callbacks", None)
-        if isinstance(listed, list) and any(one is callback for one in listed):
-            return [one for one in listed if one is not callback]
+        found = getattr(owner, "callbacks", None)
+        if isinstance(found, list) and any(one is callback for one in found):
+            return list({id(one): one for one in found}.values())
         frame = frame.f_back
-    return []
+    return [callback]

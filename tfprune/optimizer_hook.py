@@ -15,17 +15,15 @@ class OptimizerHook:
     """Lets gates change gradients and learn from them, in the compiled step.
 
     Args:
-        settles: those whose gates act.
+        settles: those whose gates act, each with its counter of finished steps.
         adapter: of the model's Keras.
-        step: the run's counter of finished steps.
     """
 
-    def __init__(self, settles: Sequence[Settle], adapter: ModuleType, step: tf.Variable):
+    def __init__(self, settles: Sequence[tuple[Settle, tf.Variable]], adapter: ModuleType):
         self._settles = settles
         self._adapter = adapter
-        self._step = step
         self._optimizer: Any = None
-        self._acting: dict[Any, tuple[Settle, Target]] = {}
+        self._acting: dict[Any, tuple[Settle, Target, tf.Variable]] = {}
         self.has_run = False
 
     def attach(self, model: Any) -> None:
@@ -37,25 +35,31 @@ class OptimizerHook:
         """
         self._optimizer = self._adapter.innermost_optimizer(model)
         if self._optimizer is None:
-            gates = ", ".join(dict.fromkeys(str(one.method.gate) for one in self._settles))
+            gates = ", ".join(dict.fromkeys(str(one.method.gate) for one, _ in self._settles))
             raise ValueError(
                 f"{gates} acts on the optimizer's updates, but the model {model.name!r} has no "
                 "optimizer: compile it first. In a loop of your own use the optimizer that the "
                 "model was compiled with."
             )
         self._adapter.around_updates(self._optimizer, self._update)
+        self._standing = vars(self._optimizer).get("update_step")
         key = self._optimizer._var_key
-        self._acting = {key(target.kernel): (settle, target)
-                        for settle in self._settles for target in settle.targets}
+        self._acting = {key(target.kernel): (settle, target, step)
+                        for settle, step in self._settles for target in settle.targets}
+
+    @property
+    def is_attached(self) -> bool:
+        """Whether nothing else has taken its place around the optimizer's updates."""
+        return vars(self._optimizer).get("update_step") is self._standing
 
     def _update(self, update: Callable, gradient: Any, variable: tf.Variable) -> None:
         acting = self._acting.get(self._optimizer._var_key(variable))
         if acting is None:
             return update(gradient)
         self.has_run = True
-        settle, target = acting
+        settle, target, step = acting
         gate = settle.method.gate
-        now = settle.moment(target.site, (variable, *target.variables[1:]), self._step.read_value())
+        now = settle.moment(target.site, (variable, *target.variables[1:]), step.read_value())
         gradient, changes = gate.learn(now, tf.convert_to_tensor(gradient))
         momenta = self._adapter.momenta(self._optimizer, variable)
         fresh, moves = gate.fresh(now), gate.moves(now)

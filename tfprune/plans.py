@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from types import ModuleType
-from typing import Any, Sequence
+from typing import Any, Collection, Sequence
 
 import tensorflow as tf
 
@@ -37,7 +37,8 @@ class Plan:
     noted: list[Target] = field(default_factory=list)
 
 
-def plan(found: Sequence[Found], method: Method | None, model: Any, run: Run) -> Plan:
+def plan(found: Sequence[Found], method: Method | None, model: Any, run: Run, *,
+         without: Collection[str] = frozenset()) -> Plan:
     """Group the sites by method, and give each the variables that it needs.
 
     Args:
@@ -45,6 +46,7 @@ def plan(found: Sequence[Found], method: Method | None, model: Any, run: Run) ->
         method: of all sites; None: each wrapper's own.
         model: the model that they are in.
         run: its length.
+        without: names of sites that something else prunes in this run.
 
     Raises:
         ValueError: a schedule needs a length that is not known; channels are to be chosen across
@@ -57,7 +59,8 @@ def plan(found: Sequence[Found], method: Method | None, model: Any, run: Run) ->
         items = _coupled(survey, every, made) if survey is not None else every
         items = _placed(model, items, one, made)
         targets = [
-            _target(item, one, adapter, made) for item in items if _takes(one, item, made)
+            _target(item, one, adapter, made) for item in items
+            if _takes(one, item, made) and not _yields(item, without, made)
         ]
         if targets:
             one = _priced(_among(one, targets, every), survey)
@@ -128,6 +131,12 @@ def _takes(method: Method, item: Found, made: Plan) -> bool:
     if reason is not None:
         made.skipped.append(Skip(item.site.name, reason))
     return reason is None
+
+
+def _yields(item: Found, without: Collection[str], made: Plan) -> bool:
+    if item.site.name in without:
+        made.skipped.append(Skip(item.site.name, "another callback of this run prunes it"))
+    return item.site.name in without
 
 
 def unserved(method: Method, site: Site) -> str | None:

@@ -143,19 +143,26 @@ def of_sites(rows: Iterable[tuple[Site, Any, Any, float | None]], skipped: Itera
                   remarks=tuple(notes.get("", ())))
 
 
-def of_run(driver: Any) -> Report:
+def of_run(drivers: Sequence[Any]) -> Report:
     """The report of a finished run, with what did not go as asked."""
+    settles = [settle for driver in drivers for settle in driver.settles]
     rows = (  # one at a time: together they would take the memory of the weights once more
         (target.site, _array(target.kernel), settle.method.rule.structure,
          1 - int(np.count_nonzero(_array(target.mask))) / target.site.size)
-        for settle in driver.settles for target in settle.targets
+        for settle in settles for target in settle.targets
     )
-    notes = {name: texts for updates in driver.updates for name, texts in updates.notes.items()}
-    notes.update(standing.notes(driver.model, driver.adapter))
-    for settle in driver.settles:
+    notes = {name: texts for driver in drivers for updates in driver.updates
+             for name, texts in updates.notes.items()}
+    notes.update(standing.notes(drivers[0].model, drivers[0].adapter))
+    pruned = set()
+    for settle in settles:
         for target in settle.targets:
+            pruned.add(target.site.name)
             notes.setdefault(target.site.name, _kept_notes(settle.method, target))
-    return of_sites(rows, driver.skipped, warnings=_warnings(driver), notes=notes)
+    skipped = dict.fromkeys(skip for driver in drivers for skip in driver.skipped
+                            if skip.name not in pruned)
+    warnings = [text for driver in drivers for text in _warnings(driver)]
+    return of_sites(rows, skipped, warnings=warnings, notes=notes)
 
 
 def of_model(model: Any, adapter: Any) -> Report:
@@ -207,11 +214,11 @@ def _with_paths(report: Report, left: Paths | str) -> Report:
     return replace(report, sites=sites, paths=text)
 
 
-def sparsity(driver: Any) -> float:
-    """Fraction of zeros in all the weights that a driver prunes."""
-    kernels = [target.kernel for target in driver.targets]
-    kept = sum(int(np.count_nonzero(_array(kernel))) for kernel in kernels)
-    return 1 - kept / sum(target.site.size for target in driver.targets)
+def sparsity(drivers: Sequence[Any]) -> float:
+    """Fraction of zeros in all the weights that drivers prune."""
+    targets = [target for driver in drivers for target in driver.targets]
+    kept = sum(int(np.count_nonzero(_array(target.kernel))) for target in targets)
+    return 1 - kept / sum(target.site.size for target in targets)
 
 
 def _array(variable: Any, dtype: Any = None) -> np.ndarray:

@@ -15,12 +15,12 @@ import abc
 import dataclasses
 import math
 from dataclasses import dataclass
-from numbers import Integral, Real
 
 import numpy as np
 
 from tfprune.caller_warning import warn
 from tfprune.configs import register
+from tfprune.plain_numbers import is_integer, is_real, plain
 from tfprune.timetable import Timetable
 
 _UPDATES = 100  # how many updates a schedule makes that states no frequency
@@ -42,8 +42,8 @@ class Epochs:
     number: float
 
     def __post_init__(self):
-        object.__setattr__(self, "number", _plain(self.number))
-        if not _is_real(self.number) or not 0 <= self.number < math.inf:
+        object.__setattr__(self, "number", plain(self.number))
+        if not is_real(self.number) or not 0 <= self.number < math.inf:
             raise ValueError(f"Epochs({self.number!r}): expected a number of at least 0.")
 
 
@@ -107,15 +107,13 @@ class Schedule(abc.ABC):
         if len({type(time) for time in known}) == 1 and _number(known[0]) > _number(known[-1]):
             raise ValueError(f"begin={self.begin!r} is after end={self.end!r}.")
         frequency = self.frequency
-        if frequency is not None and (not _is_integer(frequency) or frequency < 1):
+        if frequency is not None and (not is_integer(frequency) or frequency < 1):
             raise ValueError(f"frequency={frequency!r}: expected a number of steps, an integer of "
                              "at least 1, or None.")
 
     def _take_plain_numbers(self):
-        """NumPy's numbers become Python's: their arithmetic overflows, and files cannot hold them.
-        """
         for field in dataclasses.fields(self):
-            object.__setattr__(self, field.name, _plain(getattr(self, field.name)))
+            object.__setattr__(self, field.name, plain(getattr(self, field.name)))
 
 
 @register
@@ -215,7 +213,7 @@ class Polynomial(Schedule):
 
     def __post_init__(self):
         self._validate()
-        if not _is_real(self.power) or not 0 < self.power < math.inf:
+        if not is_real(self.power) or not 0 < self.power < math.inf:
             raise ValueError(f"power={self.power!r}: expected a number above 0.")
 
     def _course(self, progress):
@@ -298,7 +296,7 @@ class Removal(Schedule):
         self._validate()
         for name in ("count", "frequency", "groups"):
             value = getattr(self, name)
-            if (not _is_integer(value) or value < 1) and not (name == "groups" and value is None):
+            if (not is_integer(value) or value < 1) and not (name == "groups" and value is None):
                 raise ValueError(f"{name}={value!r}: expected an integer of at least 1.")
 
     def of_groups(self, groups):
@@ -369,23 +367,9 @@ def check_sparsity(name: str, value: float) -> None:
     ...
     ValueError: sparsity=1.0: expected a fraction to remove in [0, 1); 0.8 removes 80 %.
     """
-    if not _is_real(value) or not 0 <= value < 1:
+    if not is_real(value) or not 0 <= value < 1:
         raise ValueError(f"{name}={value!r}: expected a fraction to remove in [0, 1); 0.8 removes "
                          "80 %.")
-
-
-def _is_integer(value):
-    return isinstance(value, Integral) and not isinstance(value, bool)
-
-
-def _is_real(value):
-    return isinstance(value, Real) and not isinstance(value, bool)
-
-
-def _plain(value):
-    """A number of NumPy, or an array that is one, as Python's; anything else as it is."""
-    is_scalar = isinstance(value, (np.generic, np.ndarray)) and value.ndim == 0
-    return value.item() if is_scalar else value
 
 
 def _number(time):
@@ -393,8 +377,8 @@ def _number(time):
 
 
 def _check_time(name, time):
-    valid = isinstance(time, Epochs) or (_is_integer(time) and time >= 0)
-    if not valid and isinstance(time, Real) and not isinstance(time, Integral):
+    valid = isinstance(time, Epochs) or (is_integer(time) and time >= 0)
+    if not valid and is_real(time) and not is_integer(time):
         valid = 0 <= time <= 1
     if not valid:
         raise ValueError(f"{name}={time!r}: expected a step (an integer of at least 0), a fraction "
@@ -402,7 +386,7 @@ def _check_time(name, time):
 
 
 def _steps(name, time, total_steps, steps_per_epoch):
-    if _is_integer(time):
+    if is_integer(time):
         return int(time)
     unit, number = (("epochs", steps_per_epoch) if isinstance(time, Epochs)
                     else ("a fraction of the run", total_steps))

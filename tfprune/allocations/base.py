@@ -84,6 +84,10 @@ class Allocation(abc.ABC):
         """The allocation for these sites, where others have been left dense."""
         return self
 
+    def leaves_dense(self, site: Any) -> bool:
+        """Whether it keeps the whole site, whatever the sparsity is."""
+        return False
+
     def total(self, groups: Any, sites: Sequence[Any], sparsity: float, final: float) -> int:
         """How many groups stay in all sites together; that depends on no score.
 

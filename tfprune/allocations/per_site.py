@@ -75,6 +75,10 @@ class PerSite(Allocation):
             return self
         return PerSite(pairs, others, self.floor) if pairs else others
 
+    def leaves_dense(self, site):
+        target = self._target(site)
+        return self.others.leaves_dense(site) if target is None else target == 0
+
     def check(self, sites):
         for key, _ in self.sparsities:
             if not any(site.matches(key) for site in sites):
