@@ -155,6 +155,10 @@ class PruningCallback(Hooks):
 
     # What Keras calls.
 
+    def set_model(self, model):
+        super().set_model(model)
+        cautions.refuse_siblings(listed(self), model)
+
     def on_train_begin(self, logs=None):
         self.driver = self._fit = None
         self._first_epoch = False

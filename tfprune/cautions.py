@@ -8,6 +8,7 @@ from typing import Any, Iterable
 
 import numpy as np
 
+from tfprune.adapters import KERAS3, adapter_of
 from tfprune.couplings import Coupled, is_coupled
 from tfprune.foreign import name_of
 
@@ -29,6 +30,21 @@ def of_siblings(callbacks: Iterable[Any]) -> list[str]:
                 "before the model was pruned. Save every epoch, or look at `sparsity` in the logs."
             )
     return said
+
+
+def refuse_siblings(callbacks: Iterable[Any], model: Any) -> None:
+    """Refuses callbacks of the same run that take no model of Keras 3.
+
+    Raises:
+        TypeError: TF-MOT's PruningSummaries is to read one.
+    """
+    kinds = {cls.__name__ for callback in callbacks for cls in type(callback).__mro__}
+    if "PruningSummaries" in kinds and adapter_of(model).NAME == KERAS3:
+        raise TypeError(
+            "TF-MOT's PruningSummaries reads tf_keras models only. For a keras model put "
+            "tfprune.SparsityLog(log_dir) behind PruningCallback(): it writes the sparsity of each "
+            "weight to TensorBoard."
+        )
 
 
 def of_length(timetable: Any, schedule: Any, steps: int, when: str) -> list[str]:

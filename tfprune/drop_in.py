@@ -9,6 +9,7 @@ from typing import Any
 from tfprune import layouts
 from tfprune.adapters import KERAS3, adapter_of, adapter_of_model
 from tfprune.kernels import matrix_layout, may_hold_kernels
+from tfprune.latency_policy import policy_for
 from tfprune.layouts import Layout
 from tfprune.methods import Method, get
 from tfprune.schedules import Constant, OneShot, accepts
@@ -111,12 +112,28 @@ def _prune_keras3(to_prune: Any, home: Any, policy: Any, options: dict[str, Any]
     if not accepts(schedule):
         raise ValueError(f"pruning_schedule={schedule!r} is not a pruning schedule.")
 
+    allowed, given = [], policy
+    if policy is not None:
+        policy = policy_for(policy, home)
+        if home.is_model(to_prune) and home.has_graph(to_prune):
+            policy.ensure_model_supports_pruning(to_prune)
+
     def wrap(layer: Any) -> Any:
-        if policy is not None and not policy.allow_pruning(layer):
-            return layer
+        if policy is not None:
+            if not policy.allow_pruning(layer):
+                return layer
+            allowed.append(layer.name)
         method = method_of_tfmot(schedule, *options.values(), layout=matrix_layout(layer))
         return home.wrap(layer, method, f"prune_low_magnitude_{layer.name}")
 
     if not isinstance(to_prune, (list, tuple)) and not may_hold_kernels(to_prune, home):
         return wrap(to_prune)
-    return _wrap(to_prune, home, wrap)
+    wrapped = _wrap(to_prune, home, wrap)
+    if policy is not None and not allowed:
+        hint = "" if policy is not given else (
+            " Its allow_pruning(layer) is asked about keras layers: a test for tf_keras' classes "
+            "finds none."
+        )
+        raise ValueError(f"The pruning policy {type(given).__name__} allows no layer of what is "
+                         f"passed, so nothing would be pruned.{hint}")
+    return wrapped

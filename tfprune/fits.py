@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One training run of a model, with all that prunes in it: each weight has one driver."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A schedule of TF-MOT's kind as the timetable of a run, which reaches its end."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """NumPy's numbers as Python's, whose arithmetic does not overflow and which files can hold."""
 
 from numbers import Integral, Real

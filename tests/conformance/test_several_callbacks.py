@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Several callbacks prune in one run: each weight takes one, and all of them act."""
 
 import numpy as np

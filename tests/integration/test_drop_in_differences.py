@@ -8,6 +8,7 @@ import tf_keras
 from drop_in_models import EVERY_STEP, KERAS, LAYERS, LIBRARIES, masks, one_step, small, train
 
 import tfprune
+from tfprune.runs import Run, resolve
 
 INPUTS = np.random.default_rng(2).normal(size=(4, 6)).astype("float32")
 TFMOT, OURS = LIBRARIES["tfmot"], LIBRARIES["tfprune"]
@@ -39,6 +40,17 @@ def _reloaded(prune, path, **settings):
     train(prune(small(), **settings), steps=1).save(path)
     with KERAS.prune_scope():
         return tf_keras.models.load_model(path)
+
+
+def test_schedules_with_numpys_floats_work_and_those_without_a_span_are_refused():
+    mixed = KERAS.PolynomialDecay(np.float32(0.0), np.float64(0.75), 0, 10)
+    with pytest.raises(TypeError, match="float64"):
+        tf.function(mixed, autograph=False)(tf.constant(5, tf.int64))
+    assert resolve(mixed, Run(10))[1] == 0.75
+    at_once = KERAS.PolynomialDecay(0.0, 0.75, 5, 5)
+    assert np.isnan(at_once(tf.constant(5, tf.int64))[1])
+    with pytest.raises(ValueError, match=r"PolynomialDecay\(.* yields as sparsity nan at step 5"):
+        resolve(at_once, Run(10))
 
 
 def test_m_zeros_in_n_survives_saving(tmp_path):

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every layer, block and m-by-n setting that TF-MOT prunes, and what it refuses: same answers."""
 
+import keras
 import numpy as np
 import pytest
 import tf_keras
@@ -226,6 +227,73 @@ def test_a_policy_chooses_the_layers():
             LAYERS.Dense(8, name="wide", input_shape=(4,)), LAYERS.Dense(2, name="slim")])
         pruned = prune(model, pruning_policy=OnlyWide())
         assert [layer.name for layer in pruned.layers] == ["prune_low_magnitude_wide", "slim"]
+
+
+def _mobile(library, kind):
+    """A network that XNNPACK's sparse inference can run, or one with a fault."""
+    layers = library.layers
+    inputs = x = library.Input((8, 8, 3))
+    if kind != "no beginning":
+        x = layers.ZeroPadding2D(1)(x)
+    x = layers.Conv2D(4, 3, strides=2, padding="valid")(x)
+    x = layers.ReLU(6.0)(layers.BatchNormalization(axis=3)(x))
+    y = layers.DepthwiseConv2D(3, padding="same")(layers.Conv2D(8, 1, name="wide")(x))
+    x = layers.Add()([x, layers.Conv2D(4, 1, name="slim")(layers.Activation("relu")(y))])
+    between = {"pooling": layers.MaxPooling2D(), "tanh": layers.Activation("tanh"),
+               "big": layers.Conv2D(4, 3), "depthwise": layers.DepthwiseConv2D(3, padding="valid"),
+               "padded": layers.ZeroPadding2D(1)}
+    if kind in between:
+        x = between[kind](x)
+    if kind == "padded":
+        x = layers.DepthwiseConv2D(3, strides=2, padding="valid")(x)
+    if kind == "raw":
+        x = x * 2.0 + x
+    x = layers.Flatten()(x) if kind == "no end" else layers.GlobalAveragePooling2D()(x)
+    return library.Model(inputs, layers.Dense(3)(x))
+
+
+@pytest.mark.parametrize("kind, words", [
+    ("right", None), ("padded", None), ("raw", None),
+    ("pooling", "MaxPooling2D.* not supported"), ("tanh", "Activation.* not supported"),
+    ("big", "Conv2D.* not supported"), ("depthwise", "DepthwiseConv2D.* not supported"),
+    ("no beginning", "Could not find .*ZeroPadding2D"),
+    ("no end", "Could not find .*GlobalAveragePooling2D"),
+])
+def test_the_latency_policy_takes_and_refuses_the_same_in_both_kerases(kind, words):
+    policy = KERAS.PruneForLatencyOnXNNPack()
+    for library in (tf_keras, keras):
+        if words is not None:
+            with pytest.raises(ValueError, match=words):
+                tfprune.prune_low_magnitude(_mobile(library, kind), pruning_policy=policy)
+            continue
+        model = tfprune.prune_low_magnitude(_mobile(library, kind), pruning_policy=policy)
+        pruned = [layer.name for layer in model.layers if "prune" in layer.name]
+        assert pruned == ["prune_low_magnitude_wide", "prune_low_magnitude_slim"]
+
+
+def test_a_policy_that_allows_nothing_of_a_keras_3_model_is_refused():
+    class Own(KERAS.PruningPolicy):
+        def allow_pruning(self, layer):
+            return isinstance(layer, LAYERS.Dense)
+
+        def ensure_model_supports_pruning(self, model):
+            pass
+
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
+    with pytest.raises(ValueError, match="Own allows no layer .* a test for tf_keras' classes"):
+        tfprune.prune_low_magnitude(model, pruning_policy=Own())
+    with pytest.raises(ValueError, match="PruneForLatencyOnXNNPack allows no layer"):
+        tfprune.prune_low_magnitude(model.layers[0],
+                                    pruning_policy=KERAS.PruneForLatencyOnXNNPack())
+
+
+def test_summaries_of_a_keras_3_model_are_refused_with_what_to_use(tmp_path):
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
+    model.compile("sgd", "mse")
+    summaries = KERAS.PruningSummaries(str(tmp_path))
+    with pytest.raises(TypeError, match=r"tfprune.SparsityLog\(log_dir\) behind"):
+        model.fit(np.zeros((2, 4)), np.zeros((2, 2)), verbose=0,
+                  callbacks=[tfprune.PruningCallback("magnitude", 0.5), summaries])
 
 
 def test_the_default_schedule_is_tfmots():

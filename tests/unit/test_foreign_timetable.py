@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Schedules of TF-MOT's kind: they reach their end, and what is no sparsity is refused by name."""
 
 import json
