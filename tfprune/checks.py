@@ -105,7 +105,7 @@ def _kind(cls: type, name: str) -> tuple[Any, str] | None:
     if name in _KINDS:
         return _KINDS[name]
     for one in cls.__mro__:  # a field may come from a class of another module
-        found = getattr(sys.modules[one.__module__], name, None)
+        found = getattr(sys.modules.get(one.__module__), name, None)
         if isinstance(found, type) and found is not Any:
             return found, f"a {name}"
     return None
