@@ -195,6 +195,9 @@ row(BY_RULE, "cosine", "engages", "COS")(around(operation(tf.cos)))
 row(BY_RULE, "pooling of 1x1", "engages", "MAX_POOL_2D")(around(L.MaxPooling2D(1)))
 row(BY_RULE, "relu of at most 4", "engages", "MINIMUM")(
     around(lambda x: L.ReLU(4)(L.Conv2D(18, 1)(x))))
+row(BY_RULE, "relu of at most 4 everywhere", "engages", "do not run it sparsely.*MINIMUM|joined")(
+    lambda image: head(L.ReLU(4)(L.Conv2D(18, 1)(L.ReLU(4)(
+        L.Conv2D(12, 3, strides=2)(L.ZeroPadding2D(1)(image)))))))
 row(BY_RULE, "relu of a sum, of little at most", "engages", "MINIMUM")(
     around(lambda x: L.ReLU(0.05)(L.Add()([x, point(deep(x))]))))
 row(BY_RULE, "reciprocal square root", "engages", "RSQRT")(

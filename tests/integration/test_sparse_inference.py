@@ -22,7 +22,8 @@ CHOSEN = [
     "concatenation with a fan-out", "60 % zeros", "second output inside", "segmentation",
     "nearest neighbour", "depthwise same stride 2", "max pooling inside", "1x1 classifier",
     "prelu", "product with a constant vector", "exactly two thirds", "hard sigmoid in the gate",
-    "grouped 1x1", "tanh", "mean of the channels", "relu of at most 4", "maximum with a number",
+    "grouped 1x1", "tanh", "mean of the channels", "relu of at most 4 everywhere",
+    "relu of at most 4", "maximum with a number",
     "minimum with a vector", "sum with a number", "power", "minimum with a number",
     "quotient of a number", "tiled pixels",
 ]

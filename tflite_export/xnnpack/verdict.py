@@ -17,6 +17,7 @@ __all__ = ["Verdict", "verdict"]
 _MOST_DOUBTS = 4
 # Of LiteRT, whose first ones and tflite-runtime are "": what was measured changed with these.
 _RELEASES = ("", "1.4", "2.1")
+_ORDER = ("unsafe", "off", "engages")
 # Were seen to return wrong values when they read what sparse inference left channel by channel.
 # Others may be executed outside XNNPACK, where what they read is put right first.
 _SEEN_WRONG = frozenset({
@@ -31,16 +32,18 @@ class Verdict:
     """`state`: "engages" = sparse inference runs, and correctly; "off" = it does not run, for the
     `reason`; "unsafe" = it would run and return wrong values, or crash, or, where `known` is
     False, it may. `operator` is the one at fault, kind and name. `since` = the release of LiteRT
-    from which on the state is known, where it is not of all; `reason` is then the fault before."""
+    from which on the state is so, where it is not of all, and `earlier` the verdict before."""
 
     state: str
     reason: str = ""
     operator: str = ""
-    since: str = ""
     known: bool = True
+    since: str = ""
+    earlier: Verdict | None = None
 
     def __str__(self) -> str:
-        return f"{self.operator}: {self.reason}" if self.operator else self.reason
+        text = f"{self.operator}: {self.reason}" if self.operator else self.reason
+        return text or self.caution
 
     @property
     def fault(self) -> str:
@@ -51,18 +54,22 @@ class Verdict:
     @property
     def caution(self) -> str:
         """What is to be said of a file that is right in later releases only."""
-        return self.since and (
-            f"ship it with LiteRT {self.since} or later: earlier releases are not known to return "
-            f"right values ({self})"
-        )
+        if self.earlier is None:
+            return ""
+        if self.earlier.state == "unsafe":
+            does = "are not known to return right values"
+        else:
+            does = "do not run it sparsely"
+        return (f"ship it with LiteRT {self.since} or later: earlier releases {does} "
+                f"({self.earlier})")
 
     @property
     def everywhere(self) -> Verdict:
         """The verdict for an app of any release."""
-        if not self.since:
+        if self.earlier is None or self.earlier.state != "unsafe":
             return self
-        reason = f"{self.reason}; LiteRT {self.since} and later are right"
-        return replace(self, state="unsafe", since="", reason=reason)
+        reason = f"{self.earlier.reason}; LiteRT {self.since} and later are right"
+        return replace(self.earlier, reason=reason)
 
 
 def verdict(graph: Graph, *, pruned: bool = False) -> Verdict:
@@ -75,15 +82,17 @@ def verdict(graph: Graph, *, pruned: bool = False) -> Verdict:
         graph: the file, dense.
         pruned: judge it as if the 1x1 convolutions had zeros enough.
     Returns:
-        The worst `Verdict` over its subgraphs and over the releases of XNNPACK; where that is
-        "unsafe", the worst over the releases since the first from which on it is not.
+        The worst `Verdict` over its subgraphs and over the releases of XNNPACK; where later ones do
+        better, the worst over those since the first that does.
     """
     parts = [part for n in range(len(graph.model.subgraphs)) for part in View.parts(graph, n)]
     found = [_worst(parts, pruned, release) for release in _RELEASES]
-    for release, judged in zip(_RELEASES[1:], found[1:], strict=True):
-        if found[0].state == "unsafe" != judged.state:
-            return replace(found[0], state=judged.state, since=release)
-    return found[-1] if found[0].state == "unsafe" else found[0]
+    ranks = [_ORDER.index(judged.state) for judged in found]
+    first = ranks.index(max(ranks))
+    if not first:
+        return found[-1] if found[0].state == "unsafe" else found[0]
+    earlier = found[ranks.index(min(ranks[:first]))]
+    return replace(found[first], since=_RELEASES[first], earlier=earlier)
 
 
 def _worst(parts: list[View], pruned: bool, release: str) -> Verdict:
@@ -111,8 +120,7 @@ def _of_part(view: View, pruned: bool, release: str) -> Verdict:
             for r in roles
         ]
         found.append(_judged(view, taken, find(view, taken, pruned=pruned)))
-    order = ("unsafe", "off", "engages")
-    worst = min(found, key=lambda result: order.index(result.state))
+    worst = min(found, key=lambda result: _ORDER.index(result.state))
     agree = all(result.state == worst.state for result in found)
     return replace(worst, known=worst.known and agree)
 
