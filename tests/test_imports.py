@@ -64,8 +64,8 @@ LAYERS = {
         "surgery.slots", "surgery.survey", "surgery.tensors", "surgery.ties", "surgery.trace",
         "surgery.trading", "surgery.tuning", "updates"},
     6: {"adapters.keras3_joint", "adapters.keras3_quantized", "adapters.keras3_wrapper",
-        "adapters.tf_keras_joint", "adapters.tf_keras_quantized", "adapters.tf_keras_wrapper",
-        "callbacks", "sparsity_log"},
+        "adapters.tf_keras_joint", "adapters.tf_keras_quantized", "adapters.tf_keras_saved",
+        "adapters.tf_keras_wrapper", "callbacks", "sparsity_log"},
     7: {"api", "data", "quantized.wrapping", "rewinding"},
     8: {""},
 }

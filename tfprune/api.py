@@ -180,6 +180,8 @@ def strip_pruning(model: Any, *, activations: bool = False) -> Any:
 def load_model(path: str | Path, **kwargs: Any) -> Any:
     """Load a saved model, wrapped or not, with the Keras that saved it.
 
+    Models that TF-MOT wrapped and saved are loaded, too, without its `prune_scope`.
+
     Args:
         path: a `.keras` or `.h5` file, or the folder of a tf_keras SavedModel.
         **kwargs: passed to that Keras' `load_model`.

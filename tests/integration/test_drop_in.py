@@ -172,6 +172,27 @@ def test_a_saved_model_folder_goes_on(tmp_path):
     assert_same(ours, theirs, ONE_ULP)
 
 
+@pytest.mark.parametrize("ending", [".keras", ".h5", ""])
+def test_what_tfmot_saved_goes_on_under_our_callback(ending, tmp_path):
+    path, model = tmp_path / f"theirs{ending}", pruned("tfmot")
+    # A SavedModel comes back without the state of its optimizer.
+    model.compile(tf_keras.optimizers.SGD(0.1),
+                  tf_keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    train(model, steps=4).save(path)
+    loaded = tfprune.load_model(path)
+    assert_same(loaded, model)
+    for one in (model, loaded):
+        train(one, tfprune.PruningCallback(), steps=4)
+    assert_same(loaded, model)
+
+
+def test_what_tfmot_did_not_save_of_its_settings_is_said(tmp_path):
+    model = LIBRARIES["tfmot"](small(), EVERY_STEP, sparsity_m_by_n=(2, 4))
+    train(model, steps=4).save(tmp_path / "theirs.h5")
+    with pytest.warns(UserWarning, match="does not save sparsity_m_by_n.* Wrap the model again"):
+        tfprune.load_model(tmp_path / "theirs.h5")
+
+
 def _saved(library, build, path):
     """The file of a model that was trained for four steps."""
     train(LIBRARIES[library](build(), DECAY), steps=4).save(path)

@@ -18,7 +18,8 @@ Layer = tf_keras.layers.Layer
 Model = tf_keras.Model
 
 
-def _wrapper_class() -> type:
+def tfmot_wrapper() -> type:
+    """TF-MOT's class."""
     import_tfmot()
     from tensorflow_model_optimization.python.core.sparsity.keras import pruning_wrapper
 
@@ -35,7 +36,7 @@ def is_built(model: Any) -> bool:
 
 def is_wrapper(layer: Any) -> bool:
     """Whether TF-MOT or this library wrapped it."""
-    return isinstance(layer, _wrapper_class())
+    return isinstance(layer, tfmot_wrapper())
 
 
 def is_own_wrapper(layer: Any) -> bool:
@@ -300,7 +301,10 @@ def build_slots(optimizer: Any, variables: Any) -> None:
 
 
 def load_model(path: str, **kwargs: Any) -> Any:
-    return tf_keras.models.load_model(path, **kwargs)
+    """A saved model, of TF-MOT's, too: see `tfprune.adapters.tf_keras_saved`."""
+    from tfprune.adapters.tf_keras_saved import load
+
+    return load(path, **kwargs)
 
 
 def operations(model: Any) -> list[Any]:
