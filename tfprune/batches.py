@@ -91,11 +91,34 @@ class Feed:
 
     Args:
         data: the data.
+
+    Attributes:
+        taken: how many batches were handed out.
     """
 
     def __init__(self, data: Data):
         self.data = data
+        self.taken = 0
         self._stream: Iterator | None = None
+
+    def go_on_from(self, taken: int) -> None:
+        """Begin the next pass where that of another feed would, of the same data.
+
+        Args:
+            taken: how many batches that one has handed out.
+        """
+        self.taken = taken
+        if self.data.batches is None:
+            return  # every pass begins at the beginning
+        stream, left, passed = self._batches(), taken, 0
+        while left:
+            if next(stream, None) is not None:
+                left, passed = left - 1, passed + 1
+            elif not passed:
+                return
+            else:
+                stream, left, passed = self._batches(), left % passed, 0
+        self._stream = stream
 
     def take(self) -> Iterator[tuple[Any, Any, Any]]:
         """(x, y or None, sample_weight or None) for each batch of the next pass.
@@ -113,6 +136,7 @@ class Feed:
             for batch in stream:
                 yield _checked(batch)
                 taken += 1
+                self.taken += 1
                 if taken == limit:
                     self._stream = stream
                     return

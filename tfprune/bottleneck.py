@@ -78,9 +78,9 @@ def mean_factors(mu: Any, log_variance: Any, threshold: float = THRESHOLD) -> tf
     return mu * kept(mu, log_variance, threshold)
 
 
-def drawn_factors(mu: Any, log_variance: Any, examples: Any,
-                  threshold: float = THRESHOLD) -> tf.Tensor:
-    """Factors for training, [examples, channels], new at every call.
+def drawn_factors(mu: Any, log_variance: Any, examples: Any, threshold: float = THRESHOLD, *,
+                  seed: Any) -> tf.Tensor:
+    """Factors for training, [examples, channels], the same for the same seed.
 
     Dropped channels are zero here, too, so that averages of normalizations above are those of
     evaluation; their gradients are those of the noisy factor, so that they may return.
@@ -88,7 +88,11 @@ def drawn_factors(mu: Any, log_variance: Any, examples: Any,
     Args:
         mu, log_variance: [channels].
         examples: number of examples, an integer or a scalar tensor.
+        seed: of stateless draws, two integers. Each replica draws other numbers.
     """
-    noise = tf.random.normal([examples, mu.shape[0]])
+    replica = tf.distribute.get_replica_context()
+    if replica is not None and replica.num_replicas_in_sync > 1:
+        seed = tf.random.experimental.stateless_fold_in(seed, replica.replica_id_in_sync_group)
+    noise = tf.random.stateless_normal([examples, mu.shape[0]], seed)
     drawn = mu + tf.exp(0.5 * log_variance) * noise
     return straight_through(drawn, drawn * kept(mu, log_variance, threshold))

@@ -69,6 +69,22 @@ def of_length(timetable: Any, schedule: Any, steps: int, when: str) -> list[str]
     ]
 
 
+def of_resumed(settles: Iterable[Any], step: int) -> list[str]:
+    """Methods that keep more than the zeros, in a sparse model that holds no more than these."""
+    said = []
+    for settle in settles:
+        method = settle.method
+        keeps = method.gate.hides or method.gate.acts or (
+            method.rule.is_measured and method.rule.momentum)
+        if keeps and any(not np.asarray(one.mask.read_value()).all() for one in settle.targets):
+            said.append(
+                f"The run goes on after step {step} without what {method.name!r} had kept beside "
+                "the weights, which nobody saved: only a wrapped model, tfprune.prune(model, "
+                f"{method.name!r}, ...), resumes exactly."
+            )
+    return said
+
+
 def of_masks(settle: Any, begin: int, steps: int) -> list[str]:
     """A run after which masks are still full, or weights are not what masks say.
 

@@ -102,6 +102,10 @@ class Driver:
         self.step.assign(step)
         self.drive(True)
 
+    def lost(self) -> list[str]:
+        """What a run that goes on does not find in the model, in words."""
+        return cautions.of_resumed(self.settles, self._begin) if self._resume() else []
+
     def cautions(self) -> list[str]:
         """What will go wrong with the schedules in the run that was started, as far as it is known.
         """
@@ -179,6 +183,8 @@ class Driver:
             )), self.feed, step=self._begin)
             for settle in self.settles if settle.is_measured
         )
+        if self.feed is not None and self.updates:
+            self.feed.go_on_from(max(updates.memory.batches for updates in self.updates))
 
     def settle(self) -> None:
         """Run after every optimizer step, inside or outside a compiled function."""
@@ -288,8 +294,8 @@ class Driver:
     def _adopters(self) -> list[Settle]:
         """Those whose masks are the zeros there are: where a run goes on, or the schedule says so.
         """
-        return [settle for settle in self.settles
-                if self._resume() or getattr(settle.method.schedule, "adopts", False)]
+        return [settle for settle in self.settles if self._resume() or (
+            not self._begin and getattr(settle.method.schedule, "adopts", False))]
 
     def _adopt(self):
         for settle in self._adopters():

@@ -45,7 +45,8 @@ class Fit:
         """Begin after `step` finished steps; the zeros of a resumed model are its masks.
 
         Returns:
-            What will go wrong with the schedules, as far as it is known.
+            What will go wrong with the schedules, and what a run that goes on has lost, as far as
+            it is known.
         """
         for driver in self.drivers:
             driver.start(step)
@@ -53,7 +54,8 @@ class Fit:
             self._find_sites()
             for driver in self.drivers:
                 driver.update()
-        return [text for driver in self.drivers for text in driver.cautions()]
+        return [text for driver in self.drivers
+                for text in (*driver.lost(), *driver.cautions())]
 
     def prepare(self, data: Any) -> None:
         """Before the first step of an unbuilt model is traced: build it, if that can be done.

@@ -150,7 +150,9 @@ def _target(item: Found, method: Method, adapter: ModuleType, made: Plan) -> Tar
     if item.wrapper is not None:
         target = adapter.target(item)
         made.noted.append(target)
-        return replace(target, threshold=None)
+        # What a wrapper of an earlier version does not hold is kept for this run only.
+        state = {**_state(method, target.site, but=target.state), **target.state}
+        return replace(target, threshold=None, state=state)
     kernel = item.variable
     mask = tf.Variable(
         tf.ones(kernel.shape, kernel.dtype), trainable=False,
@@ -159,9 +161,13 @@ def _target(item: Found, method: Method, adapter: ModuleType, made: Plan) -> Tar
     hidden = None
     if method.gate.hides:
         hidden = tf.Variable(tf.zeros(kernel.shape, kernel.dtype), trainable=False)
-    state = {
+    return Target(item.site, adapter.raw(kernel), mask, hidden, state=_state(method, item.site))
+
+
+def _state(method: Method, site: Site, but: Any = ()) -> dict[str, tf.Variable]:
+    """Variables for what the method keeps for a site, but for the names that there are."""
+    return {
         name: tf.Variable(value, trainable=False,
                           aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA)
-        for name, value in method.state(item.site).items()
+        for name, value in method.state(site).items() if name not in but
     }
-    return Target(item.site, adapter.raw(kernel), mask, hidden, state=state)

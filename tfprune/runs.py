@@ -49,8 +49,8 @@ def resolve(schedule: Any, run: Run) -> tuple[Timetable | ForeignTimetable, floa
     )
 
 
-def updates_between(timetable: Any, after: int, step: int) -> list[float]:
-    """The sparsities of the updates that fall due after one step, up to another one.
+def last_update(timetable: Any, after: int, step: int) -> tuple[int, float] | None:
+    """The last update that falls due after one step, up to another one: (its step, sparsity).
 
     Args:
         timetable: what `resolve` gave: a Timetable or a function like it.
@@ -59,15 +59,14 @@ def updates_between(timetable: Any, after: int, step: int) -> list[float]:
     Example:
         >>> from tfprune.schedules import Polynomial
         >>> timetable, _ = resolve(Polynomial(0.5, end=8, power=1, frequency=4), Run(10))
-        >>> updates_between(timetable, -1, 5)
-        [0.0, 0.25]
+        >>> last_update(timetable, -1, 5), last_update(timetable, 4, 7)
+        ((4, 0.25), None)
     """
-    due = []
-    for one in range(after + 1, step + 1):
-        if isinstance(timetable, Timetable):
-            if timetable.is_update(one):
-                due.append(timetable.sparsity(one))
-        else:
-            is_due, sparsity = timetable(tf.constant(one, tf.int64))
-            due += [float(sparsity)] if bool(is_due) else []
-    return due
+    if isinstance(timetable, Timetable):
+        at = timetable.last(step)
+        return None if at is None or at <= after else (at, timetable.sparsity(at))
+    for one in range(step, after, -1):
+        is_due, sparsity = timetable(tf.constant(one, tf.int64))
+        if bool(is_due):
+            return one, float(sparsity)
+    return None

@@ -118,6 +118,20 @@ class Timetable:
         index = int(np.searchsorted(self.updates, step, side="right")) - 1
         return float(self.sparsities[index]) if index >= 0 else 0.0
 
+    def last(self, step: int) -> int | None:
+        """The last update step up to `step`; None if there is none yet.
+
+        >>> Timetable([0, 50], [0.0, 0.8], repeat=20).last(99)
+        90
+        """
+        index = int(np.searchsorted(self.updates, step, side="right")) - 1
+        if index < 0:
+            return None
+        past = step - int(self.updates[-1])
+        if self.repeat is None or past < 0:
+            return int(self.updates[index])
+        return step - past % self.repeat
+
     def is_update(self, step: int) -> bool:
         """Whether masks are chosen anew after `step` steps."""
         index = int(np.searchsorted(self.updates, step))

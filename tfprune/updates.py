@@ -9,9 +9,10 @@ import numpy as np
 import tensorflow as tf
 
 from tfprune.batches import Feed
+from tfprune.memory import Memory
 from tfprune.methods.base import Solution
 from tfprune.reweighting import Reweighting
-from tfprune.runs import updates_between
+from tfprune.runs import last_update
 from tfprune.settle import Settle
 from tfprune.statistics import is_traceable
 from tfprune.statistics.measuring import measuring
@@ -32,8 +33,12 @@ class Updates:
         self.settle = settle
         self.subject = subject
         self.feed = feed
-        self._step = step - 1
-        self._reached = 0.0
+        self.memory = Memory(settle.targets)
+        known = self.memory.step
+        self._step, self._reached = step - 1, 0.0
+        if known >= 0:
+            self._step = known
+            self._reached = float(settle.timetable(tf.constant(known, tf.int64))[1])
         self._averages: list[Any] | None = None
         self._factors: list[Any] = []
         self._reweighting: Reweighting | None = None
@@ -43,7 +48,8 @@ class Updates:
         self._apply = tf.function(self._masked, autograph=False)
 
     def update(self, step: int) -> None:
-        """Make the last update that fell due since the last call, if any.
+        """Make the last update that fell due since the last call, if any; the first call since
+        the last update that is remembered. If that is interrupted, nothing has changed.
 
         Args:
             step: finished steps.
@@ -51,21 +57,19 @@ class Updates:
         Raises:
             ValueError: data is needed and there is none, or it does not fit the model.
         """
-        due = updates_between(self.settle.timetable, self._step, step)
+        due = last_update(self.settle.timetable, self._step, step)
         self._step = step
-        if due:
-            self.to(due[-1])
-
-    def to(self, sparsity: float) -> None:
-        """Prune to a sparsity now. If that is interrupted, nothing has changed.
-
-        Args:
-            sparsity: fraction of groups to remove.
-        """
-        rule = self.settle.method.rule
-        if rule.solves:
-            self._solve(sparsity)
+        if due is None:
             return
+        at, sparsity = due
+        (self._solve if self.settle.method.rule.solves else self._measure)(sparsity)
+        self._reached = sparsity
+        self.memory.note(at, self.feed.taken if self.feed else 0, self._averages)
+
+    def _measure(self, sparsity: float) -> None:
+        """Choose masks from measured scores, and apply them."""
+        rule = self.settle.method.rule
+        self._averages = self.memory.averages
         kernels = [target.kernel for target in self.settle.targets]
         dense = [kernel.read_value() for kernel in kernels]
         begin = min(self._reached, sparsity)
@@ -87,7 +91,6 @@ class Updates:
         for target, mask in zip(self.settle.targets, masks):
             target.mask.assign(tf.cast(mask, target.mask.dtype), read_value=False)
         self.settle.note_masks()
-        self._reached = sparsity
         self.settle.apply(self._step)
 
     def _solve(self, sparsity: float) -> None:
@@ -113,7 +116,6 @@ class Updates:
                 variable.assign(value)
             raise
         self.notes, self._cautions = found.notes, list(found.cautions)
-        self._reached = sparsity
 
     def _rounds(self, measure: Callable) -> Callable:
         """A function of the sparsity that measures once and returns masks.
@@ -150,7 +152,7 @@ class Updates:
         scores = rule.scores(weights, sites, measured)
         if rule.momentum:
             scores = scores if averages is None else [
-                rule.momentum * old + (1 - rule.momentum) * new
+                rule.momentum * tf.cast(old, new.dtype) + (1 - rule.momentum) * new
                 for old, new in zip(averages, scores)
             ]
             averages = scores

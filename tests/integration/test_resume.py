@@ -5,7 +5,8 @@ import functools
 
 import numpy as np
 import pytest
-from tiny_models import KERASES, STEPS, check_run, cnn, compiled, fit, masks, zeros
+from tiny_models import (KERASES, STEPS, check_run, cnn, compiled, examples, fit, masks, said,
+                         zeros)
 
 import tfprune
 
@@ -140,6 +141,54 @@ def test_callback_alone_goes_on_with_the_zeros_as_masks(family, tmp_path):
     whole = tfprune.PruningCallback(method(GATES[0]))
     fit(compiled(cnn(family), family), whole, epochs=4)
     assert_same_end(again, whole)
+
+
+def as_of_an_earlier_version(model):
+    """What is made of a file that was written before wrappers remembered anything."""
+
+    def without(value):
+        if isinstance(value, dict):
+            return {key: without(one) for key, one in value.items() if key != "memory"}
+        return type(value)(map(without, value)) if isinstance(value, (list, tuple)) else value
+
+    return type(model).from_config(without(model.get_config()))
+
+
+@pytest.mark.parametrize("name", ["taylor", "djpq"])
+@pytest.mark.parametrize("family", KERASES)
+def test_files_of_an_earlier_version_load_and_go_on(family, name, tmp_path):
+    settings = {"schedule": SCHEDULE} if name == "taylor" else {}
+    KERASES[family].utils.set_random_seed(3)
+    new, model = (tfprune.prune(cnn(family), name, **settings) for _ in range(2))
+    model, data = as_of_an_earlier_version(model), examples(family)
+    assert len(model.weights) < len(new.weights)
+    fit(compiled(model, family, run_eagerly=True), tfprune.PruningCallback(data=data))
+    predicted = model(data.source[0])
+    model.save_weights(tmp_path / "model.weights.h5")
+    new.load_weights(tmp_path / "model.weights.h5")
+    np.testing.assert_array_equal(new(data.source[0]), predicted)
+    # tf_keras gives variables of a model made from a configuration one name, which h5 refuses.
+    for ending in (".keras", ".h5")[:1 + (family == "keras")]:
+        model.save(tmp_path / f"model{ending}")
+        loaded = tfprune.load_model(tmp_path / f"model{ending}")
+        np.testing.assert_array_equal(loaded(data.source[0]), predicted)
+    for one in (new, loaded):
+        callback = tfprune.PruningCallback(data=data)
+        fit(compiled(one, family, run_eagerly=True), callback, epochs=3, initial_epoch=2)
+        assert callback.driver.finished == 3 * STEPS and np.isfinite(one(data.source[0])).all()
+
+
+@pytest.mark.parametrize("name, keeps", [("dpf", True), ("rigl", True), ("magnitude", False)])
+def test_it_is_said_where_only_a_wrapped_model_resumes_exactly(name, keeps):
+    def texts(model, callback):
+        said_of_start = said(lambda: callback.start(model, total_steps=6, step=3))
+        return [text for text in said_of_start if "resumes exactly" in text]
+
+    sparse = cnn("keras")
+    tfprune.sparsify(sparse, "magnitude", 0.5)
+    assert len(texts(sparse, tfprune.PruningCallback(name, 0.6))) == keeps
+    assert not texts(cnn("keras"), tfprune.PruningCallback(name, 0.6))  # nothing was pruned before
+    assert not texts(tfprune.prune(sparse, name, 0.6), tfprune.PruningCallback())
 
 
 @pytest.mark.parametrize("family", KERASES)

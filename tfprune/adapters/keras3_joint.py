@@ -8,6 +8,7 @@ import inspect
 from typing import Any
 
 import keras
+import numpy as np
 
 from tfprune.adapters import keras3 as adapter
 from tfprune.adapters.keras3_wrapper import NOT_DRIVEN, PrunedLayer
@@ -43,9 +44,15 @@ class JointLayer(PrunedLayer):
 
     def build(self, *args, **kwargs):
         super().build(*args, **kwargs)
-        self.core.build(self._make)
+        self.core.build(self._make, self.memory)
         if self.core.weights is not None:
             self.core.scale = self.core_variables()[2]["scale"]
+
+    def remembered(self) -> dict[int, Any]:
+        """What an earlier version did not save: {id of a variable: its first value}."""
+        before = {id(one): np.zeros(one.shape) for one in self._non_trainable_variables
+                  if any(adapter.raw(one) is kept for kept in self.core.before.values())}
+        return {**super().remembered(), **before}
 
     def core_variables(self) -> tuple:
         """(kernel, mask, state) of the quantized kernel."""

@@ -11,16 +11,17 @@ from typing import Any
 import keras
 
 from tfprune.adapters import keras3 as adapter
+from tfprune.adapters.common import OWN_LOOP, remembered, with_memory
 from tfprune.adapters.walk import find
 from tfprune.methods.base import Method
 from tfprune.registration import register_real
 
 NOT_DRIVEN = (
     "The layer {name!r} is wrapped for pruning, but nothing prunes it: add PruningCallback() to "
-    "the callbacks of model.fit, or call PruningCallback.start(model) before a training loop of "
-    "your own. If that is done, the layer was wrapped after its model had been built and is no "
-    "part of it: wrap it in the model's __init__, or leave it unwrapped and use "
-    "PruningCallback('magnitude', 0.8). A model out of tfprune.strip_pruning trains unpruned."
+    f"the callbacks of model.fit; {OWN_LOOP}. If that is done, the layer was wrapped after its "
+    "model had been built and is no part of it: wrap it in the model's __init__, or leave it "
+    "unwrapped and use PruningCallback('magnitude', 0.8). A model out of tfprune.strip_pruning "
+    "trains unpruned."
 )
 
 
@@ -45,6 +46,8 @@ class PrunedLayer(keras.layers.Wrapper):
     Args:
         layer: the layer to prune, built or not.
         method: what to prune, how much and when.
+        memory: whether to hold what the method remembers of its measurements; files that were
+            written by an earlier version hold none.
 
     Attributes:
         pruning_vars: one (weight, mask, threshold) for each pruned kernel.
@@ -61,7 +64,8 @@ class PrunedLayer(keras.layers.Wrapper):
         )
         return self
 
-    def __init__(self, layer, method: Method, *, name: str | None = None, **kwargs: Any):
+    def __init__(self, layer, method: Method, *, name: str | None = None, memory: bool = True,
+                 **kwargs: Any):
         if not isinstance(method, Method):
             raise TypeError(f"Expected a tfprune Method, got {type(method).__name__}: {method!r}.")
         kwargs.setdefault("dtype", layer.dtype_policy)
@@ -69,6 +73,7 @@ class PrunedLayer(keras.layers.Wrapper):
         kwargs.setdefault("trainable", layer.trainable)
         super().__init__(layer, name=name or f"prune_{method.name}_{layer.name}", **kwargs)
         self.method = method
+        self.memory = memory
         self._held = _Held()
         self.supports_masking = layer.supports_masking
         self._convert_input_args = layer._convert_input_args
@@ -110,14 +115,26 @@ class PrunedLayer(keras.layers.Wrapper):
                 self._add("hidden", weight.shape, weight.dtype, "zeros") for weight in weights
             )
         self._held.state = tuple(
-            {name: self._add(name, value.shape, value.dtype.name,
-                             keras.initializers.Constant(value))
-             for name, value in self.method.state(found.site).items()}
-            for found in sites
-        )
+            self._keep(self.method.state(found.site, memory=False)) for found in sites)
         self.pruning_step = self._add(
             "pruning_step", (), "int64", keras.initializers.Constant(-1)
         )
+        if self.memory:
+            for found, state in zip(sites, self._held.state):
+                state.update(self._keep(self.method.memory(found.site)))
+
+    def load_own_variables(self, store):
+        own = self._trainable_variables + self._non_trainable_variables
+        super().load_own_variables(with_memory(store, own, self.remembered()))
+
+    def remembered(self) -> dict[int, Any]:
+        """What an earlier version did not save: {id of a variable: its first value}."""
+        return remembered(self.state_vars)
+
+    def _keep(self, values):
+        return {name: self._add(name, value.shape, value.dtype.name,
+                                keras.initializers.Constant(value))
+                for name, value in values.items()}
 
     def _add(self, name, shape, dtype, initializer):
         return self.add_weight(
@@ -135,11 +152,11 @@ class PrunedLayer(keras.layers.Wrapper):
         return self.layer.compute_mask(inputs, previous_mask)
 
     def get_config(self):
-        return {**super().get_config(), "method": self.method.get_config()}
+        return {**super().get_config(), "method": self.method.get_config(), "memory": self.memory}
 
     @classmethod
     def from_config(cls, config, custom_objects=None):
-        config = dict(config)
+        config = {"memory": False, **config}
         layer = keras.saving.deserialize_keras_object(
             config.pop("layer"), custom_objects=custom_objects
         )

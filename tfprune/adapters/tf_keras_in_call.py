@@ -10,12 +10,13 @@ from typing import Any
 import tensorflow as tf
 
 from tfprune.adapters import tf_keras as adapter
+from tfprune.adapters.common import OWN_LOOP
 from tfprune.runs import Run, resolve
 from tfprune.settle import Settle
 
 NOT_DRIVEN = (
-    "A layer is wrapped for pruning, but nothing prunes it: add tfprune.PruningCallback() or "
-    "TF-MOT's UpdatePruningStep() to the callbacks of model.fit."
+    "A layer is wrapped for pruning, but nothing prunes it: to the callbacks of model.fit add "
+    f"TF-MOT's UpdatePruningStep() or tfprune.PruningCallback(); {OWN_LOOP}."
 )
 
 

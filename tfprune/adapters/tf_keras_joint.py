@@ -6,6 +6,7 @@ from __future__ import annotations
 import functools
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 import tf_keras
 
@@ -47,9 +48,14 @@ class JointLayer(PrunedLayer):
 
     def build(self, input_shape):
         super().build(input_shape)
-        self.core.build(self._make)
+        self.core.build(self._make, self.memory)
         if self.core.weights is not None:
             self.core.scale = self.core_variables()[2]["scale"]
+
+    def remembered(self) -> dict[int, Any]:
+        """What an earlier version did not save: {id of a variable: its first value}."""
+        before = {id(one): np.zeros(one.shape) for one in self.core.before.values()}
+        return {**super().remembered(), **before}
 
     def core_variables(self) -> tuple:
         """(kernel, mask, state) of the quantized kernel."""

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Models that tf_keras saved, with layers that TF-MOT wrapped among them: no `prune_scope`."""
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ import tf_keras
 
 from tfprune.adapters import import_tfmot
 from tfprune.adapters import tf_keras as adapter
+from tfprune.adapters.common import remembered, with_memory
 from tfprune.adapters.tf_keras_in_call import InCallClock, InCallPruning
 from tfprune.adapters.walk import find
 from tfprune.configs import to_config
@@ -41,6 +42,8 @@ class PrunedLayer(pruning_wrapper.PruneLowMagnitude):
         pruning_schedule, block_size, block_pooling_type, sparsity_m_by_n: as in TF-MOT's
             PruneLowMagnitude. `sparsity_m_by_n=(m, n)` counts zeros: m zeros in every n.
         method: a tfprune Method, instead of these four.
+        memory: whether to hold what the method remembers of its measurements; files that were
+            written by an earlier version hold none.
 
     Attributes:
         pruning_vars: one (weight, mask, threshold) for each pruned kernel.
@@ -52,7 +55,8 @@ class PrunedLayer(pruning_wrapper.PruneLowMagnitude):
     """
 
     def __init__(self, layer, pruning_schedule=None, block_size=(1, 1), block_pooling_type="AVG",
-                 sparsity_m_by_n=None, method: Method | None = None, **kwargs: Any):
+                 sparsity_m_by_n=None, method: Method | None = None, memory: bool = True,
+                 **kwargs: Any):
         _refuse(layer, block_pooling_type, method)
         if method is None:
             layer = _with_prunable_weights(layer)
@@ -72,6 +76,7 @@ class PrunedLayer(pruning_wrapper.PruneLowMagnitude):
         self.block_pooling_type = block_pooling_type
         self.sparsity_m_by_n = sparsity_m_by_n or None
         self.method = method
+        self.memory = memory
         self.pruning_obj = None
         self.pruning_vars: list = []
         self.hidden_vars: tuple = ()
@@ -116,15 +121,28 @@ class PrunedLayer(pruning_wrapper.PruneLowMagnitude):
             )
         if self.method is not None:
             self.state_vars = tuple(
-                {name: self._keep(name + suffix, value)
-                 for name, value in self.method.state(item.site).items()}
+                self._keep(self.method.state(item.site, memory=False), suffix)
                 for item, suffix in zip(sites, suffixes)
             )
         self.pruning_step = self.add_weight(
             "pruning_step", shape=[], initializer=tf_keras.initializers.Constant(-1),
             dtype=tf.int64, trainable=False,
         )
+        if self.method is not None and self.memory:
+            # A dictionary that is tracked already would not track what is added to it.
+            self.state_vars = tuple(
+                {**state, **self._keep(self.method.memory(item.site), suffix)}
+                for state, item, suffix in zip(self.state_vars, sites, suffixes)
+            )
         self.pruning_obj = InCallPruning(self)
+
+    def load_own_variables(self, store):
+        own = self._trainable_weights + self._non_trainable_weights
+        super().load_own_variables(with_memory(store, own, self.remembered()))
+
+    def remembered(self) -> dict[int, Any]:
+        """What an earlier version did not save: {id of a variable: its first value}."""
+        return remembered(self.state_vars)
 
     def _add(self, name, weight, initializer, shape=None):
         return self.add_weight(
@@ -133,12 +151,15 @@ class PrunedLayer(pruning_wrapper.PruneLowMagnitude):
             experimental_autocast=False, aggregation=tf.VariableAggregation.MEAN,
         )
 
-    def _keep(self, name, value):
-        return self.add_weight(
-            name, shape=value.shape, initializer=tf_keras.initializers.Constant(value),
-            dtype=value.dtype, trainable=False, experimental_autocast=False,
-            aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
-        )
+    def _keep(self, values, suffix):
+        return {
+            name: self.add_weight(
+                name + suffix, shape=value.shape,
+                initializer=tf_keras.initializers.Constant(value), dtype=value.dtype,
+                trainable=False, experimental_autocast=False,
+                aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
+            ) for name, value in values.items()
+        }
 
     def _validate_block(self):
         if tuple(self.block_size) != (1, 1):
@@ -167,7 +188,7 @@ class PrunedLayer(pruning_wrapper.PruneLowMagnitude):
     def get_config(self):
         config = Wrapper.get_config(self)
         if self.method is not None:
-            return {**config, "method": self.method.get_config()}
+            return {**config, "method": self.method.get_config(), "memory": self.memory}
         return {
             **config,
             "pruning_schedule": to_config(self.pruning_schedule),
@@ -181,7 +202,7 @@ class PrunedLayer(pruning_wrapper.PruneLowMagnitude):
         config = dict(config)
         layer = tf_keras.layers.deserialize(config.pop("layer"), custom_objects=custom_objects)
         if "method" in config:
-            config["method"] = Method.from_config(config["method"])
+            config = {"memory": False, **config, "method": Method.from_config(config["method"])}
         else:
             config["pruning_schedule"] = saved_schedule(config["pruning_schedule"], custom_objects)
             config["block_size"] = tuple(config["block_size"])

@@ -48,8 +48,19 @@ class Moment:
 
     def draws(self, seed: int) -> Any:
         """The seed [2] of stateless draws for this site in this step."""
-        own = tf.constant(seed ^ zlib.crc32(self.site.name.encode()), tf.int64)
-        return tf.stack([own, tf.cast(self.step, tf.int64)])
+        return seed_of_step(seed, self.site.name, self.step)
+
+
+def seed_of_step(seed: int, name: str, step: Any) -> Any:
+    """The seed [2] of stateless draws for a place of this name after so many finished steps, so
+    that a run that goes on draws what it would have drawn.
+
+    Example:
+        >>> seed_of_step(0, "dense/kernel", 7).numpy().tolist()[1]
+        7
+    """
+    own = tf.constant(seed ^ zlib.crc32(name.encode()), tf.int64)
+    return tf.stack([own, tf.cast(step, tf.int64)])
 
 
 class Gate(abc.ABC):

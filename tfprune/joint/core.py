@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from tfprune.adapters.replace import replaced, shown_as
 from tfprune.bottleneck import divergence, drawn_factors, kept, kept_ratio, mean_factors
+from tfprune.gates.base import seed_of_step
 from tfprune.joint.settings import Joint, Part
 from tfprune.quantizers import bits, bounded, quantize, restricted, step_for
 
@@ -96,12 +97,15 @@ class Bottleneck:
         gate = self.gate
         return kept_ratio(*self.values(), gate.threshold, temperature=gate.temperature)
 
-    def factors(self, examples: Any) -> tf.Tensor:
-        """Of training, [examples, channels]; of evaluation, [1, channels], if `examples` is None.
-        """
-        if examples is None:
-            return mean_factors(*self.values(), self.gate.threshold)[tf.newaxis]
-        return drawn_factors(*self.values(), examples, self.gate.threshold)
+    def means(self) -> tf.Tensor:
+        """The factors of evaluation, [1, channels]."""
+        return mean_factors(*self.values(), self.gate.threshold)[tf.newaxis]
+
+    def drawn(self, examples: Any, name: str, step: Any) -> tf.Tensor:
+        """The factors of training, [examples, channels], behind the layer of this name after so
+        many finished steps."""
+        seed = seed_of_step(self.gate.seed, name, step)
+        return drawn_factors(*self.values(), examples, self.gate.threshold, seed=seed)
 
     def read(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """(mu, log sigma^2, kept as booleans) as arrays."""
@@ -133,6 +137,11 @@ class Core:
         self.range: Any = None
         self.hard: Any = None
         self.scale: Any = None
+        self.before: dict[str, Any] = {}
+        """What the end of a run overwrites, see `tfprune.joint.before`: `check` [2], of the weights
+        that it left, and whether the mask was full; with a bottleneck `factors` [channels, 4].
+        Empty in models of an earlier version.
+        """
         self.price: Callable[[], tf.Tensor] | None = None
         """The price of the whole model, in one of its wrappers and during a run only."""
         self.is_running = False
@@ -145,10 +154,11 @@ class Core:
         if self.bottleneck is not None:
             self.bottleneck.copies = (self.bottleneck,)
 
-    def build(self, make: Callable[..., Any]) -> None:
+    def build(self, make: Callable[..., Any], memory: bool) -> None:
         """Create the variables.
 
         Args:
+            memory: whether to keep what the end of a run overwrites.
             make: `make(name, value, trainable=True, smallest=None)` -> tf.Variable in float32,
                 never below `smallest` after an optimizer's step.
         """
@@ -166,6 +176,12 @@ class Core:
                 "mu": make("gate_mu", ones, smallest=_SMALLEST / gate.rate),
                 "log_variance": make("gate_log_variance", ones * FIRST_LOG_VARIANCE),
             })
+        if memory:
+            firsts = {"check": np.zeros(2, np.float32)}
+            if part.channels:
+                firsts["factors"] = np.zeros((part.channels, 4), np.float32)
+            self.before = {name: make(f"before_{name}", value, trainable=False)
+                           for name, value in firsts.items()}
 
     def _noting(self, make: Callable) -> Callable:
         def noted(*args: Any, **settings: Any) -> Any:
@@ -201,7 +217,8 @@ class Core:
             outputs = call(inputs)
         if self.bottleneck is None:
             return outputs
-        factors = self.bottleneck.factors(tf.shape(outputs)[0] if training else None)
+        factors = (self.bottleneck.drawn(tf.shape(outputs)[0], self.layer.name, step)
+                   if training else self.bottleneck.means())
         shape = tf.concat([tf.shape(factors)[:1], tf.ones([len(outputs.shape) - 2], tf.int32),
                            tf.shape(factors)[1:]], 0)
         return outputs * tf.cast(tf.reshape(factors, shape), outputs.dtype)

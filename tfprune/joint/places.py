@@ -41,6 +41,17 @@ class Maker:
     end: Any
     fold: Any
 
+    @property
+    def is_norm(self) -> bool:
+        """Whether a normalization takes the factors."""
+        return hasattr(self.fold, "moving_mean")
+
+    def vectors(self, home: ModuleType) -> list[Any]:
+        """The variables beside a kernel that are multiplied by the factors."""
+        names = ("gamma", "beta") if self.is_norm else ("bias",)
+        found = [home.attribute(self.fold, name) for name in names]
+        return [home.raw(variable) for variable in found if variable is not None]
+
 
 @dataclass(frozen=True, eq=False)
 class Gated:

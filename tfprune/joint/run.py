@@ -11,6 +11,7 @@ import numpy as np
 
 from tfprune.adapters.common import spare_decay
 from tfprune.adapters.walk import wrappers
+from tfprune.joint import before
 from tfprune.joint.insertion import wrapper_class
 from tfprune.joint.nodes import nodes
 from tfprune.joint.places import Maker, Places, places
@@ -55,10 +56,14 @@ def begin(model: Any, home: ModuleType) -> None:
     price = price_of(model, home)
     price.tie()
     held = joint_wrappers(model, home)
+    if not before.restore(held, price.places, home):
+        for one in held:
+            if one.core.weights is not None:
+                _soften(one)
     for one in held:
         one.core.is_running = True
         if one.core.weights is not None:
-            _soften(one)
+            _scale(one)
         one.core.hard.assign(0.0)
     optimizer = home.innermost_optimizer(model)
     if optimizer is not None:
@@ -78,6 +83,7 @@ def finish(model: Any, home: ModuleType) -> None:
         return
     found = price_of(model, home).places
     by_layer = {id(one.layer): one for one in held}
+    kept = before.take(held, found, home)
     for one in held:
         if one.core.weights is not None:
             _quantize(one, home)
@@ -85,6 +91,7 @@ def finish(model: Any, home: ModuleType) -> None:
     _mask(found, by_layer, folded, home)
     for one in held:
         one.core.hard.assign(1.0)
+    before.keep(kept, held, found, home)
 
 
 def before_strip(model: Any, home: ModuleType) -> None:
@@ -107,14 +114,18 @@ def before_strip(model: Any, home: ModuleType) -> None:
 
 
 def _soften(wrapper: Any) -> None:
-    """What rounding took comes back; the scale of weights that have none yet is their largest."""
+    """What rounding took comes back."""
     kernel, mask, state = wrapper.core_variables()
-    value = kernel.numpy() + state["rest"].numpy() * mask.numpy()
-    kernel.assign(value)
-    state["rest"].assign(np.zeros_like(value))
+    kernel.assign(kernel.numpy() + state["rest"].numpy() * mask.numpy())
+    state["rest"].assign(np.zeros(kernel.shape, np.float32))
+
+
+def _scale(wrapper: Any) -> None:
+    """The scale of weights that have none yet is their largest."""
+    kernel, _, state = wrapper.core_variables()
     scale = state["scale"].numpy()
     if not scale.any():
-        largest = float(np.abs(value).max())
+        largest = float(np.abs(kernel.numpy()).max())
         state["scale"].assign(np.full_like(scale, largest if largest > 0 else 1.0))
 
 
@@ -151,19 +162,14 @@ def _fold(found: Places, by_layer: dict[int, Any], home: ModuleType) -> dict[str
 
 def _multiply(maker: Maker, factors: np.ndarray, by_layer: dict[int, Any],
               home: ModuleType) -> None:
-    is_norm = hasattr(maker.fold, "moving_mean")
-    if not is_norm:
+    if not maker.is_norm:
         kernel, _, state = by_layer[id(maker.fold)].core_variables()
         wide = _along(factors, state["scale"].shape)
         for variable in (kernel, state["rest"]):
             variable.assign(variable.numpy() * wide)
         state["scale"].assign(state["scale"].numpy() * np.where(wide > 0, wide, 1.0))
-    names = ("gamma", "beta") if is_norm else ("bias",)
-    for name in names:
-        variable = home.attribute(maker.fold, name)
-        if variable is not None:
-            variable = home.raw(variable)
-            variable.assign(variable.numpy() * factors)
+    for variable in maker.vectors(home):
+        variable.assign(variable.numpy() * factors)
 
 
 def _along(values: np.ndarray, shape: Any) -> np.ndarray:

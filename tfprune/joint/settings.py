@@ -40,6 +40,7 @@ class Joint(Standing):
             weights and activations are what integer kernels compute.
         rate: learning rate of gates and quantizers, as a multiple of the optimizer's own.
         ramp: steps over which the price rises from zero.
+        seed: of the noise of the gates.
 
     Raises:
         ValueError: a setting out of its range.
@@ -65,6 +66,7 @@ class Joint(Standing):
     learn_power: bool = False
     rate: float = 10.0
     ramp: int = 100
+    seed: int = 0
 
     def __post_init__(self):
         if self.form not in FORMS:
@@ -83,8 +85,9 @@ class Joint(Standing):
         return False
 
     def state(self, site, structure):
-        """`rest`: what rounding took from the weights, so that training can go on from them;
-        `scale`: per filter, what the kernel is divided by before it is quantized; 0: not yet."""
+        """`rest`: after a run the weights before rounding, so that training can go on from them (in
+        models of an earlier version: what rounding took from them); `scale`: per filter, what the
+        kernel is divided by before it is quantized; 0: not yet."""
         axes = site.layout.outputs
         scale = [size if axis in axes else 1 for axis, size in enumerate(site.shape)]
         return {"rest": np.zeros(site.shape, np.float32), "scale": np.zeros(scale, np.float32)}

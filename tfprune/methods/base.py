@@ -18,6 +18,7 @@ from tfprune.configs import class_named, from_config, register, to_config
 from tfprune.couplings import Coupled, is_coupled
 from tfprune.gates import Fixed, Gate
 from tfprune.layouts import Layout
+from tfprune.methods.memory import first_memory
 from tfprune.select import select
 from tfprune.sites import Site
 from tfprune.structures import Element, Structure
@@ -344,11 +345,22 @@ class Method:
                 f"{self.gate} keeps could come back: leave `gate` out."
             )
 
-    def state(self, site: Site) -> dict[str, np.ndarray]:
-        """What the rule and the gate keep for a site beside the weights: name -> first value."""
+    def state(self, site: Site, *, memory: bool = True) -> dict[str, np.ndarray]:
+        """What the rule and the gate keep for a site beside the weights: name -> first value.
+
+        Args:
+            site: the site.
+            memory: with what the rule remembers of its measurements, at the end.
+        """
         if self.rule.structure.supports(site.shape, site.layout) is not None:
             return {}  # the site stays dense
-        return {**self.rule.state(site), **self.gate.state(site, self.rule.structure)}
+        kept = {**self.rule.state(site), **self.gate.state(site, self.rule.structure)}
+        return {**kept, **self.memory(site)} if memory else kept
+
+    def memory(self, site: Site) -> dict[str, np.ndarray]:
+        """The part of `state` that the rule remembers of its measurements."""
+        served = self.rule.structure.supports(site.shape, site.layout) is None
+        return first_memory(self.rule, site) if served and self.rule.is_measured else {}
 
     def get_config(self) -> dict[str, Any]:
         """Every field as JSON types; the score by its name."""
