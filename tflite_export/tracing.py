@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from tflite_export.keras_models import layers_of
 from tflite_export.stand_ins import stand_in
@@ -46,24 +46,35 @@ def _set_policy(layer, policy) -> None:
 def unrolled(model) -> Iterator[None]:
     """Let recurrent layers be traced step by step instead of as a loop while the block runs."""
     looping = [layer for layer in layers_of(model) if getattr(layer, "unroll", None) is False]
+    # In tf_keras this alone decides whether `unroll` is read.
+    fast = [layer for layer in looping if getattr(layer, "_could_use_gpu_kernel", False)]
     try:
         for layer in looping:
             layer.unroll = True
+        for layer in fast:
+            layer._could_use_gpu_kernel = False
         yield
     finally:
         for layer in looping:
             layer.unroll = False
+        for layer in fast:
+            layer._could_use_gpu_kernel = True
 
 
 @contextlib.contextmanager
-def standing_in(model) -> Iterator[None]:
-    """Let stand-ins be traced in place of layers that have one while the block runs."""
+def standing_in(model, *further: Callable) -> Iterator[None]:
+    """Let stand-ins be traced in place of layers that have one while the block runs.
+
+    Args:
+        model: of either Keras.
+        further: functions like `stand_in`, asked for layers that have none.
+    """
     import tensorflow as tf
 
     replaced = []
     try:
         for layer in layers_of(model):
-            instead = stand_in(layer)
+            instead = next(filter(None, (find(layer) for find in (stand_in, *further))), None)
             if instead is not None and "call" not in vars(layer):
                 # Neither Keras is to track it as a part of the layer.
                 vars(layer)["call"] = tf.autograph.experimental.do_not_convert(instead)
