@@ -9,14 +9,14 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from tflite_export import four_bits
-from tflite_export.borders import signed, unsigned
+from tflite_export import four_bits, steps
+from tflite_export.borders import Borders, signed, unsigned
 from tflite_export.device import Target
 from tflite_export.fine_grids import widened
-from tflite_export.fused_lstm import fused
 from tflite_export.graph import Graph
 from tflite_export.inputs import spread
 from tflite_export.keras_models import Signature, family, flattened, keys_of, layers_of
+from tflite_export.loops import joined
 from tflite_export.order import in_order
 from tflite_export.origins import Origins, origins, with_layers
 from tflite_export.quiet import quiet
@@ -127,12 +127,15 @@ def _converted(
                                origins=_origins(model, traced))
             except Exception:
                 pass  # If that fails as well, its error is the one to show.
-    # Float32 files keep a loop, which has no state between calls.
-    ways = (fused,) if quantize in CALIBRATED else ()
-    with quiet(), standing_in(model, *ways):
+    with quiet(), standing_in(model):
         traced = _trace(call, signature, inputs)
     try:
         if quantize in CALIBRATED and _has_loop(traced) and _keeps_loop(traced, target):
+            if target.loops and quantize != "int4":
+                made = _looped(model, call, signature, target=target, quantize=quantize,
+                               inputs=inputs)
+                if made is not None:
+                    return replace(made, batch="1", origins=_origins(model, traced))
             with quiet(), standing_in(model), unrolled(model):
                 traced = _trace(call, signature, inputs)
             if _has_loop(traced):
@@ -172,8 +175,50 @@ def _refused_layers(error: Exception, model, traced, target: Target) -> str:
     return "".join(f"; {text}" for text in found)
 
 
+def _looped(
+    model, call, signature: Signature, *, target: Target, quantize: str, inputs: dict
+) -> Converted | None:
+    """The file with loops of integers: the model without its recurrent layers, and one step of
+    each, are calibrated and converted by themselves. None where a layer cannot be cut out."""
+    import tensorflow as tf
+
+    specs = _specs(signature, inputs)
+    rows = spread(inputs, _CALIBRATION)
+    try:
+        with quiet():
+            cuts, watched = steps.recorded(model, call, specs)
+            main = steps.cut_out(model, call, specs, cuts)
+            if _has_loop(main):
+                return None
+            seen = [
+                {name: y.numpy() for name, y in watched(**{
+                    name: tf.constant(array[row : row + 1]) for name, array in rows.items()
+                }).items()} for row in range(len(next(iter(rows.values()))))
+            ]
+    except steps.Uncut:
+        return None
+    seen = {name: np.concatenate([found[name] for found in seen]) for name in seen[0]}
+    given = {name: array for name, array in seen.items() if name.startswith("given")}
+    made = _run(main, target, quantize, {**rows, **given})
+    integers = replace(target, integer_io=True, borders=Borders())
+    files = [
+        _run(steps.step_of(cut), integers, quantize, steps.visited(cut, seen[f"taken_{n}"])).content
+        for n, cut in enumerate(cuts)
+    ]
+    names = tuple(name for name in made.outputs if not name.startswith("taken"))
+    content = joined(made.content, files, [cut.name for cut in cuts])
+    return replace(made, content=content, outputs=names)
+
+
 def _trace(call: Callable[[dict], dict], signature: Signature, inputs: dict | None):
     """A concrete function: open batch without `inputs`, else batch 1 and the inputs' shape."""
+    import tensorflow as tf
+
+    specs = _specs(signature, inputs)
+    return tf.function(lambda **tensors: call(tensors)).get_concrete_function(**specs)
+
+
+def _specs(signature: Signature, inputs: dict | None) -> dict:
     import tensorflow as tf
 
     specs = {}
@@ -184,7 +229,7 @@ def _trace(call: Callable[[dict], dict], signature: Signature, inputs: dict | No
             shape = (1, *inputs[name].shape[1:])
         half = dtype in ("float16", "bfloat16")
         specs[name] = tf.TensorSpec(shape, "float32" if half else dtype, name=name)
-    return tf.function(lambda **tensors: call(tensors)).get_concrete_function(**specs)
+    return specs
 
 
 def _nodes(traced) -> list:

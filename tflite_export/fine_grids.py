@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Grids of integers that are finer than kernels can compute with, made coarser."""
+"""Grids of integers that kernels cannot compute with, replaced by others."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tflite_export.graph import Graph, read, schema
 
 __all__ = ["widened"]
 
-_CELL_STATE = 19  # input of UNIDIRECTIONAL_SEQUENCE_LSTM
+_HIDDEN_STATE, _CELL_STATE = 18, 19  # inputs of UNIDIRECTIONAL_SEQUENCE_LSTM
 _FINEST_STATE = 2.0**-15
 # The softmax of such values is even: the largest of them, 127 * 2 ** -24, is 1.00001 after exp().
 # Below 2 ** -26 a check in TFLite Micro's ends the process.
@@ -20,12 +20,15 @@ _BITS = {1: 20, 2: 15}  # {bytes of a number: bits}
 
 
 def widened(content: bytes) -> bytes:
-    """A file whose grids are all coarse enough; where values have vanished, they stay zeros.
+    """A file whose grids are all such that kernels compute with them.
 
     - int16 cell states of LSTMs reach at least from -1 to 1. The converter takes the next power of
       two over what it has seen. LiteRT's tanh of a cell state has no case for ranges below 1
       (scales below 2 ** -15), and leaves what was in memory: wrong outputs, without an error,
       wherever an LSTM's states are small. TFLite Micro computes both.
+    - The results of an LSTM, and its hidden state, are in the grid in which it computes them, since
+      kernels copy the numbers. The converter gives them others, most where the results are joined
+      with others, as in Bidirectional: wrong outputs, without an error.
     - The int8 values of a softmax, and the sums of other integers, pass through a coarser grid
       where they are next to nothing, as in networks that are not trained.
     """
@@ -61,7 +64,35 @@ def _rules() -> dict:
 
 
 def _cell_state(graph: Graph, number: int, operator):
-    return _finer(graph, number, operator, _CELL_STATE, _FINEST_STATE, (2,))
+    found = _finer(graph, number, operator, _CELL_STATE, _FINEST_STATE, (2,))
+    if found or not _copied(graph, number, operator):
+        return found
+    return _HIDDEN_STATE, 0.0
+
+
+def _copied(graph: Graph, number: int, operator) -> bool:
+    """Whether an LSTM of integers has other grids for its results or its hidden state than for
+    the values that it computes."""
+    state, result = int(operator.inputs[_HIDDEN_STATE]), int(operator.outputs[0])
+    if not _size(graph, number, result) or not len(graph.scales(number, state)):
+        return False
+    want = _computed(graph, number, operator)
+    return not all(_equal(graph.tensor(number, index).quantization, want)
+                   for index in (state, result))
+
+
+def _computed(graph: Graph, number: int, operator):
+    """The grid of an LSTM's values: of its last intermediate tensor, else of its hidden state."""
+    last = operator.intermediates
+    index = operator.inputs[_HIDDEN_STATE] if last is None or not len(last) else last[-1]
+    grid = graph.tensor(number, int(index)).quantization
+    known = grid is not None and grid.scale is not None and len(grid.scale)
+    return grid if known else graph.tensor(
+        number, int(operator.inputs[_HIDDEN_STATE])).quantization
+
+
+def _equal(one, other) -> bool:
+    return one.scale[0] == other.scale[0] and int(one.zeroPoint[0]) == int(other.zeroPoint[0])
 
 
 def _logits(graph: Graph, number: int, operator):
@@ -96,15 +127,20 @@ def _widened(graph: Graph, number: int, operator, found: tuple[int, float]) -> l
     place, scale = found
     if place == _CELL_STATE:
         graph.tensor(number, int(operator.inputs[place])).quantization.scale = [scale]
-        return [operator]
-    index = int(operator.outputs[0] if place < 0 else operator.inputs[place])
+    index = int(operator.inputs[place] if place == 0 else operator.outputs[0])
     tensor, grid = graph.tensor(number, index), schema().QuantizationParametersT()
-    grid.scale, grid.zeroPoint = [scale], list(tensor.quantization.zeroPoint)
+    if place > 0:
+        grid = _computed(graph, number, operator)
+        graph.tensor(number, int(operator.inputs[_HIDDEN_STATE])).quantization = grid
+        if _equal(grid, tensor.quantization):
+            return [operator]
+    else:
+        grid.scale, grid.zeroPoint = [scale], list(tensor.quantization.zeroPoint)
     coarse = graph.new_tensor(number, tensor.shape, tensor.type, quantization=grid)
     graph.tensor(number, coarse).name = graph.tensor(number, int(operator.outputs[0])).name
     between = schema().OperatorT()
     between.opcodeIndex = graph.operator_code(schema().BuiltinOperator.QUANTIZE, 2)
-    if place < 0:
+    if place != 0:
         operator.outputs, between.inputs, between.outputs = [coarse], [coarse], [index]
         return [operator, between]
     between.inputs, between.outputs = [index], [coarse]

@@ -10,6 +10,7 @@ import functools
 import importlib.util
 import math
 import re
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -124,9 +125,12 @@ def arena_bytes(content: bytes) -> int:
     loading = functools.partial(fits, content)
     sizes = range(rounded(found.head + found.tail), most + 1, _STEP)
     least = _least(loading, sizes, step // _STEP)
-    running = functools.partial(fits, content, run=True)
+    start = time.monotonic()
     # What no arena makes run fails for another reason, on zeros for example.
-    if running(most):
+    if fits(content, most, run=True):
+        # In an arena that is too small loops may have no end.
+        seconds = min(_TRIAL_SECONDS, 1 + 20 * (time.monotonic() - start))
+        running = functools.partial(fits, content, run=True, seconds=seconds)
         return _least(running, range(least, most + 1, _STEP), step // _STEP)
     return least
 
@@ -153,7 +157,9 @@ def _least(fitting: Callable[[int], bool], sizes: range, ahead: int) -> int:
     return sizes[high]
 
 
-def fits(content: bytes, room: int, *, run: bool = False) -> bool:
+def fits(
+    content: bytes, room: int, *, run: bool = False, seconds: float = _TRIAL_SECONDS
+) -> bool:
     """Whether a file loads in an arena. Too small ones are not always refused: some end the
     process.
 
@@ -161,9 +167,10 @@ def fits(content: bytes, room: int, *, run: bool = False) -> bool:
         content: bytes of a .tflite file.
         room: bytes of the arena.
         run: whether it also has to run, on zeros.
+        seconds: how long that may take.
     """
     try:
-        _asked(content, None, room=room, run=run, seconds=_TRIAL_SECONDS)
+        _asked(content, None, room=room, run=run, seconds=seconds)
     except RuntimeError:
         return False
     return True

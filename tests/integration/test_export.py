@@ -59,9 +59,8 @@ def test_recurrent_model_has_a_fixed_batch(family, quantize, tmp_path):
     assert report.error < (1e-5 if quantize == "none" else 0.3)
     kernels = sum(tensor.zeros for tensor in report.tensors)
     assert kernels >= sum(models.zeros_in(model).values())
-    # Keras 3's loop cannot be calibrated and is unrolled for int8; tf_keras' LSTM is one operator.
-    unrolled = any("unrolled" in remark for remark in report.remarks)
-    assert unrolled == (family == "keras" and quantize == "int8")
+    # Keras 3's LSTM is a loop; tf_keras' is one operator.
+    assert not any("unrolled" in remark for remark in report.remarks)
     layer = model.layers[0]
     assert layer.unroll is False
 
