@@ -188,7 +188,7 @@ def _looped(
         with quiet():
             cuts, watched = steps.recorded(model, call, specs)
             main = steps.cut_out(model, call, specs, cuts)
-            if _has_loop(main):
+            if _has_loop(main) or len(cuts) > target.loops:
                 return None
             seen = [
                 {name: y.numpy() for name, y in watched(**{

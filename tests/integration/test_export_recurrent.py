@@ -5,7 +5,7 @@ import export_models as models
 import numpy as np
 import pytest
 
-from tflite_export import export, inspect, micro
+from tflite_export import export, inspect
 from tflite_export.runtime import predict
 
 BOTH = pytest.mark.parametrize("family", ["keras", "tf_keras"])
@@ -18,18 +18,15 @@ def network(library, *layers):
 
 
 @BOTH
-@pytest.mark.parametrize("target", ["mobile", "tflm"])
-def test_no_integer_file_is_larger_than_its_float_file(family, target, tmp_path):
+def test_no_integer_file_is_larger_than_its_float_file(family, tmp_path):
     library = models.KERASES[family]
     layers = library.layers
-    if target == "tflm" and not micro.installed():
-        pytest.skip("tflite-micro has wheels for Linux on x86-64 only")
     model = network(
         library, layers.Bidirectional(layers.GRU(8, return_sequences=True)),
         layers.GRU(8, reset_after=False, go_backwards=True), layers.Dense(3))
     data, path = models.examples(10, STEPS, 6), tmp_path / "m.tflite"
-    floats = export(model, path, target=target, data=data)
-    integers = export(model, path, target=target, quantize="int8", data=data)
+    floats = export(model, path, data=data)
+    integers = export(model, path, quantize="int8", data=data)
     assert integers.bytes < floats.bytes and integers.error < 0.2
     assert inspect(path).operators["WHILE"] == 3
     # Nothing is left from one sequence to the next.
