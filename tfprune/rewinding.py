@@ -38,9 +38,9 @@ class Level:
     """
 
     number: int
-    masks: Masks = field(repr=False)
-    report: Report = field(repr=False)
-    result: Any = field(repr=False)
+    masks: Masks
+    report: Report
+    result: Any
 
     @property
     def density(self) -> float:
@@ -60,6 +60,9 @@ class Level:
         yield from self.report.parts()
 
     __str__, __rich_console__, to_markdown = plain_text, rich_parts, markdown
+
+    def __repr__(self) -> str:
+        return f"<level {self.number}: {self.density:.2%} of the weights kept>"
 
 
 def lottery(model: Any, train: Mapping[str, Any] | Callable[[Any, list], Any], *, levels: int = 5,

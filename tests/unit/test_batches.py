@@ -38,13 +38,13 @@ class Items:
     (DATASET.repeat(3).filter(lambda *_: True), None, 3), (DATASET.repeat(), 5, 5),
     (itertools.cycle([BATCH]), 5, 5), (iter([BATCH] * 2), None, 2), (Flow(), None, 3),
     (Flow(), 7, 7), (Items(), None, 2),
-], ids=str)
+])
 def test_how_much_one_pass_takes(source, batches, count):
     assert len(list(Feed(tfprune.Data(source, batches=batches)).take())) == count
 
 
 @pytest.mark.parametrize("source", [DATASET.repeat(), itertools.cycle([BATCH]),
-                                    itertools.repeat(BATCH)], ids=str)
+                                    itertools.repeat(BATCH)])
 def test_data_that_never_ends(source):
     with pytest.raises(ValueError, match=r"never ends.*pass tfprune.Data\(data, batches=n\)"):
         tfprune.PruningCallback("snip", 0.5, data=source)
@@ -54,7 +54,7 @@ def test_data_that_never_ends(source):
     (lambda: BATCH, "call the function and pass what it returns"), (3, "got int"),
     ("train", "data='train': expected arrays"), (None, "got NoneType"),
     (tfprune.Data, "call the function"), (object(), "got object"),
-], ids=str)
+])
 def test_what_is_no_data(source, words):
     with pytest.raises(TypeError, match=f"expected arrays .x, y., a tf.data.Dataset.*{words}|"
                                         f"{words}"):

@@ -123,6 +123,12 @@ def test_rows_of_markdown_tables_have_as_many_cells_as_their_head(report, words)
         widths.append(cells)
 
 
+def test_lists_of_reports_read_well():
+    shown = repr([report for report, _ in REPORTS if type(report) in (Level, Relative)])
+    assert "\n" not in shown and len(shown) < 200 and "array" not in shown
+    assert "% of the weights kept>" in shown and "parameters" in shown
+
+
 def test_every_class_with_one_form_has_all_and_is_drawn_here():
     found = set()
     for package in ("tfprune", "tflite_export"):

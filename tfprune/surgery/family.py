@@ -53,6 +53,9 @@ class Relative:
 
     __str__, __rich_console__, to_markdown = plain_text, rich_parts, markdown
 
+    def __repr__(self) -> str:
+        return f"<{plain_text(self)}>"
+
 
 def family(model: Any, record: Record, sizes: Sequence[float | Budget]) -> list[Relative]:
     """Scale the architecture that one pruning run has found: several models, no other run.

@@ -33,7 +33,8 @@ class GroupChange:
     def __str__(self) -> str:
         text = f"{self.name}: {self.before} -> {self.after} channels"
         if self.dead > self.before - self.after:
-            text += f", {self.dead - self.before + self.after} dead ones stayed"
+            stayed = self.dead - self.before + self.after
+            text += f", {stayed} dead {'one' if stayed == 1 else 'ones'} stayed"
         return f"{text} ({'; '.join(self.reasons)})" if self.reasons else text
 
 
