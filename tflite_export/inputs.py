@@ -83,9 +83,11 @@ def _numpy(dtype: str) -> np.dtype:
 def _named(data, signature: Signature) -> dict:
     names = signature.names
     if isinstance(data, dict):
-        if set(data) != set(names):
-            raise ValueError(f"data has the inputs {sorted(data)}, expected {sorted(names)}")
-        return {name: data[name] for name in names}
+        given = {str(key): array for key, array in data.items()}
+        for known in (names, signature.keys):
+            if set(given) == set(known):
+                return {name: given[key] for name, key in zip(names, known, strict=True)}
+        raise ValueError(f"data has the inputs {sorted(given)}, expected {sorted(names)}")
     if isinstance(data, (list, tuple)):
         if len(data) != len(names):
             raise ValueError(

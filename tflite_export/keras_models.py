@@ -8,6 +8,8 @@ import sys
 from dataclasses import dataclass
 from typing import Any
 
+from tflite_export.ports import identifier
+
 __all__ = [
     "Signature", "family", "flattened", "is_own", "keys_of", "layers_of", "signature",
 ]
@@ -17,12 +19,13 @@ __all__ = [
 class Signature:
     """The inputs of a model, in the order of `flattened`: one name, shape (batch axis first, None =
     open) and dtype each; `structure` is what the model is called with, positions in place of
-    tensors."""
+    tensors; `keys` are the names as the model has them, by which data may go as well."""
 
     names: tuple[str, ...]
     shapes: tuple[tuple[int | None, ...], ...]
     dtypes: tuple[str, ...]
     structure: Any
+    keys: tuple[str, ...] = ()
 
     def pack(self, tensors: dict) -> Any:
         """Arrange named tensors the way the model wants its first argument."""
@@ -180,14 +183,15 @@ def _flattened(model, tensors) -> Signature:
     # The batch axis is always open here; whether the file keeps it open is decided later.
     shapes = tuple((None, *tuple(tensor.shape)[1:]) for tensor in flat)
     dtypes = tuple(tf.as_dtype(tensor.dtype).name for tensor in flat)
-    names = _unique(keys_of(structure) or [getattr(tensor, "name", None) for tensor in flat])
-    return Signature(names, shapes, dtypes, structure)
+    keys = keys_of(structure) or [getattr(tensor, "name", None) or "" for tensor in flat]
+    return Signature(_unique(keys), shapes, dtypes, structure, tuple(keys))
 
 
-def _unique(names: list) -> tuple[str, ...]:
-    """Input names as identifiers. Names that Keras made up change from run to run: numbered."""
-    cleaned = [re.sub(r"\W", "_", (name or "").split(":")[0]) for name in names]
+def _unique(names: list[str]) -> tuple[str, ...]:
+    """Input names as identifiers. Names that Keras made up change from run to run: numbered, unless
+    they are those numbers in another order, which somebody chose."""
+    cleaned = [identifier(name) for name in names]
+    numbered = ["input" if len(names) == 1 else f"input_{i}" for i in range(len(names))]
     made_up = re.compile(r"(keras_tensor|input)?(_\d+)*")
-    if any(made_up.fullmatch(name) for name in cleaned) or len(set(cleaned)) < len(cleaned):
-        cleaned = ["input" if len(names) == 1 else f"input_{i}" for i in range(len(names))]
-    return tuple(cleaned)
+    doubtful = any(map(made_up.fullmatch, cleaned)) or len(set(cleaned)) < len(cleaned)
+    return tuple(numbered if doubtful and set(cleaned) != set(numbered) else cleaned)

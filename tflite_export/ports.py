@@ -4,13 +4,14 @@
 from __future__ import annotations
 
 import functools
+import re
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from tflite_export.graph import Graph, read, text, type_name
 
-__all__ = ["Port", "by_name", "dequantised", "ports", "quantised"]
+__all__ = ["Port", "by_name", "dequantised", "identifier", "ports", "quantised"]
 
 
 @dataclass(frozen=True)
@@ -94,12 +95,22 @@ def _port(graph: Graph, index: int, named: Port) -> Port:
     return replace(known, scale=float(scales[0]), zero_point=int(zero))
 
 
+def identifier(name: str) -> str:
+    """The name that an input of Keras has in a file.
+
+    Example:
+        >>> identifier("mid-dle"), identifier("a b:0")
+        ('mid_dle', 'a_b')
+    """
+    return re.sub(r"\W", "_", name.split(":")[0])
+
+
 def by_name(inputs, taken: tuple[Port, ...]) -> dict[str, np.ndarray]:
     """Examples for each input by its name.
 
     Args:
-        inputs: {input name: array}; a list or tuple of arrays, one for each input, by position; or
-            an array for the only input.
+        inputs: {input name, of the file or of Keras: array}; a list or tuple of arrays, one for
+            each input, by position; or an array for the only input.
         taken: the inputs of the file.
     Raises:
         ValueError: other names than the file's, or another number of arrays.
@@ -115,9 +126,13 @@ def by_name(inputs, taken: tuple[Port, ...]) -> dict[str, np.ndarray]:
                 f"{len(names)}, one for each input: {', '.join(names)}"
             )
         inputs = dict(zip(names, given, strict=True))
-    if inputs.keys() != set(names):
-        raise ValueError(f"inputs are for {sorted(inputs)}, expected {sorted(names)}")
-    return inputs
+    if inputs.keys() == set(names):
+        return inputs
+    cleaned = {identifier(str(key)): array for key, array in inputs.items()}
+    if cleaned.keys() != set(names) or len(cleaned) < len(inputs):
+        given = sorted(map(str, inputs))
+        raise ValueError(f"inputs are for {given}, expected {sorted(names)}")
+    return cleaned
 
 
 def quantised(array: np.ndarray, port: Port) -> np.ndarray:

@@ -120,6 +120,32 @@ def test_two_inputs_in_every_form(family, tmp_path):
 
 
 @BOTH
+def test_data_goes_by_the_names_that_the_model_has(family, tmp_path):
+    """Whatever the file calls them; names that nobody chose are numbered by position."""
+    library = models.KERASES[family]
+    for names, wanted, as_dict in (
+        (("input_1", "input_0"), ["input_1", "input_0"], False),
+        (("mid-dle", "a b"), ["mid_dle", "a_b"], False),
+        (("mid-dle", "a b"), ["a_b", "mid_dle"], True),
+        (("input_2", "input_1"), ["input_0", "input_1"], False),
+        ((None, None), ["input_0", "input_1"], False),
+    ):
+        ends = [library.Input((2,), name=name) for name in names]
+        model = library.Model(dict(zip(names, ends)) if as_dict else ends,
+                              library.layers.Subtract()(ends))
+        arrays = [np.full((4, 2), 3.0), np.full((4, 2), 1.0)]
+        data = dict(zip(names, arrays)) if names[0] else arrays
+        report = export(model, tmp_path / "m.tflite", data=data)
+        assert [port.name for port in report.ports][:2] == wanted
+        by_position = arrays[::-1] if as_dict else arrays
+        assert np.all(predict(tmp_path / "m.tflite", by_position)["output"] == 2)
+    streamed = tf.data.Dataset.from_tensor_slices({"mid-dle": arrays[0], "a b": arrays[1]})
+    model = library.Model(ends := [library.Input((2,), name=name) for name in ("mid-dle", "a b")],
+                          library.layers.Subtract()(ends))
+    assert export(model, tmp_path / "m.tflite", data=streamed.batch(3)).examples == 4
+
+
+@BOTH
 def test_subclassed_model(family, tmp_path):
     library = models.KERASES[family]
 

@@ -14,13 +14,14 @@ from tflite_export.device import Quantity
 from tflite_export.inputs import examples, spread
 from tflite_export.keras_models import Signature
 from tflite_export.latency import Timing, cores
+from tflite_export.ports import Port, by_name
 from tflite_export.quiet import quiet
 from tflite_export.report import ExportReport, TensorReport
 from tflite_export.targets import TARGETS, executing, target
 from tflite_export.verify import compare
 
 IMAGE = Signature(("x",), ((None, 4, 3),), ("float32",), 0)
-PAIR = Signature(("a", "b"), ((None, 2), (None, None)), ("float32", "int32"), [0, 1])
+PAIR = Signature(("a", "b"), ((None, 2), (None, None)), ("float32", "int32"), [0, 1], ("a", "b x"))
 
 
 class Dataset:
@@ -59,6 +60,7 @@ def test_dataset_is_not_read_further_than_needed():
 
 @pytest.mark.parametrize("data", [
     [np.ones((3, 2)), np.ones((3, 5))], {"b": np.ones((3, 5)), "a": np.ones((3, 2))},
+    {"b x": np.ones((3, 5)), "a": np.ones((3, 2))},
     Dataset((np.ones((3, 2)), np.ones((3, 5)))),
     Dataset(((np.ones((3, 2)), np.ones((3, 5))), np.ones(3))),
 ])
@@ -66,6 +68,14 @@ def test_two_inputs(data):
     found = examples(data, PAIR, 10)
     assert found["a"].shape == (3, 2) and found["b"].shape == (3, 5)
     assert found["a"].dtype == "float32" and found["b"].dtype == "int32"
+
+
+def test_inputs_of_a_file_go_by_their_names_in_keras_as_well():
+    taken = tuple(Port("input", n, name, (1,), "int8") for n, name in enumerate(["b_x", "a_y"]))
+    assert by_name({"a-y": 1, "b x": 2}, taken) == by_name([2, 1], taken) == {"b_x": 2, "a_y": 1}
+    for wrong in ({"a-y": 1, "a y": 1, "b_x": 2}, {"a-y": 1, 3: 2}):
+        with pytest.raises(ValueError, match=r"inputs are for .*, expected \['a_y', 'b_x'\]"):
+            by_name(wrong, taken)
 
 
 @pytest.mark.parametrize("data, message", [
