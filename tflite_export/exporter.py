@@ -13,6 +13,7 @@ from tflite_export.borders import check_borders
 from tflite_export.convert import CALIBRATED, convert, forward
 from tflite_export.device import Case, Packed, Target
 from tflite_export.graph import read
+from tflite_export.indices import check_indices
 from tflite_export.inputs import examples, random_examples, spread
 from tflite_export.keras_models import family, signature
 from tflite_export.ports import ports
@@ -136,6 +137,7 @@ def _verified(
     dense = convert(plain, known, target=device, quantize=quantize, inputs=inputs)
     names, remarks = zeros.check(plain, dense.content)
     remarks += check_borders(dense.content, device.borders)
+    check_indices(dense.content, dense.origins)
     remarks += _fixed_axes(known, dense, inputs, data)
     case = Case(quantize, names, checked, sparse is not False, device.options,
                 dense.origins)

@@ -138,6 +138,33 @@ def test_indices_stay_what_they_are(family, tmp_path):
 
 
 @pytest.mark.parametrize("family", KERASES)
+def test_indices_are_not_rounded(family, tmp_path, monkeypatch):
+    """Keras' inputs are real numbers where nothing else is said."""
+    monkeypatch.setattr(vela, "installed", lambda: False)
+    layers = KERASES[family].layers
+    tokens = KERASES[family].Input((9,), name="tokens")
+    model = KERASES[family].Model(tokens, layers.Embedding(256, 2, name="table")(tokens))
+    ids = np.random.default_rng(0).integers(0, 20, (60, 9))
+    for name, quantize in (("tflm", "int8"), ("ethos-u55-128", "int8"), ("tflm", "int4")):
+        with pytest.raises(ValueError, match=r"'tokens' holds indices of layer 'table' \(Embed.*or "
+                                             "input_type='float32'"):
+            export(model, tmp_path / "a.tflite", target=name, quantize=quantize, data=ids)
+    assert not list(tmp_path.iterdir())
+    wanted = target("tflm", input_type="float32")
+    assert export(model, tmp_path / "a.tflite", target=wanted, quantize="int8",
+                  data=ids).error < 0.01
+    # Steps of 1 are exact.
+    ids[0, :2] = 0, 255
+    assert export(model, tmp_path / "a.tflite", target="tflm", quantize="int8",
+                  data=ids).error < 0.01
+    columns = KERASES[family].Input((3,), name="columns")
+    looked_up = layers.Flatten()(layers.Embedding(20, 2, name="table")(columns[:, :1]))
+    mixed = KERASES[family].Model(columns, layers.Concatenate()([looked_up, columns[:, 1:] * 2.0]))
+    with pytest.raises(ValueError, match="'columns' holds indices of layer 'table' .*an input of"):
+        export(mixed, tmp_path / "b.tflite", quantize="int8", data=ids[:, :3] % 20)
+
+
+@pytest.mark.parametrize("family", KERASES)
 def test_bytes_that_keras_casts_have_a_way_out(family, tmp_path):
     layers = KERASES[family].layers
     camera = KERASES[family].Input((4, 4, 1), dtype="uint8", name="camera")
