@@ -12,6 +12,7 @@ from tflite_export import vela
 from tflite_export.dense import plain
 from tflite_export.device import Case, Found, Measured, Opinion, Packed, Quantity, Target
 from tflite_export.graph import Graph, read, schema
+from tflite_export.micro_operators import unknown
 from tflite_export.origins import with_layers
 from tflite_export.remarks import listed
 from tflite_export.runtime import predict
@@ -91,9 +92,10 @@ def pack(accelerator: str, dense: bytes, case: Case) -> Packed:
             for name, (reason, tensors) in found.on_cpu.items()
         ]
         if reasons and not found.on_npu:
+            others = "" if unknown(read(dense)) else ", or choose target='tflm'"
             raise ValueError(
                 f"{accelerator} executes no operator of this model: {listed(reasons)}; replace "
-                "these layers, or choose target='tflm'"
+                f"these layers{others}"
             )
         if reasons:
             remarks.append(f"left to the CPU by Vela: {listed(reasons)}")

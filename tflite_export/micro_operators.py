@@ -43,25 +43,29 @@ _METHODS = {
 }
 
 
-# What a layer that needs one of the others can be replaced by.
+# What a layer that needs one of the others, or one of these with types that it does not take, can
+# be replaced by.
 _INSTEAD = {
+    "ARG_MAX": "output_type=tf.int32", "ARG_MIN": "output_type=tf.int32",
     "CONV_3D": "TimeDistributed(Conv2D)", "CONV_3D_TRANSPOSE": "TimeDistributed(Conv2DTranspose)",
     "GELU": "silu or relu as the activation", "LOCAL_RESPONSE_NORMALIZATION": "BatchNormalization",
     "ONE_HOT": "Embedding", "RELU_0_TO_1": "ReLU(max_value=6)",
-    "RELU_N1_TO_1": "ReLU(max_value=6)", "REVERSE_SEQUENCE": "a fixed length without a mask",
+    "RELU_N1_TO_1": "ReLU(max_value=6)",
+    "RESIZE_BILINEAR": 'interpolation="nearest" or quantize="int8"',
+    "REVERSE_SEQUENCE": "a fixed length without a mask",
     "UNIDIRECTIONAL_SEQUENCE_RNN": "LSTM",
 }
 
 
-def instead(operators: Iterable[str]) -> str:
-    """What to do about layers that need operators which TFLite Micro does not have.
+def instead(operators: Iterable[str], otherwise: str = "replace the layers that need it") -> str:
+    """What to do about layers that need operators which TFLite Micro does not have, or refuses.
 
     Example:
         >>> instead(["GELU"])
         'use silu or relu as the activation'
     """
     known = [_INSTEAD[name] for name in operators if name in _INSTEAD]
-    return f"use {', '.join(known)}" if known else "replace the layers that need it"
+    return f"use {', '.join(known)}" if known else otherwise
 
 
 def used(graph: Graph) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from tflite_export.graph import Graph, text
 
-__all__ = ["Origins", "origins", "with_layers"]
+__all__ = ["Origins", "failed", "origins", "with_layers"]
 
 # "Node CONCATENATION (number 4) failed" of TFLite Micro, "Node number 9 (DIV) failed" of LiteRT.
 _MICRO = re.compile(r"Node (?P<name>\w+) \(number (?P<number>\d+)\w? ?\)")
@@ -73,10 +73,9 @@ class Origins:
 
     def explained(self, message: str, graph: Graph) -> str:
         """What an interpreter says, with the layer of the operator that it names."""
-        found = _MICRO.search(message) or _LITERT.search(message)
-        if found is None:
+        if (found := failed(message)) is None:
             return message
-        name, position = found["name"], int(found["number"])
+        name, position = found
         # Loops have graphs of their own, and some runtimes number anew what they have rewritten.
         layers = [
             self.of(graph, graph.operators(number)[position], number)
@@ -103,6 +102,17 @@ def origins(layers: Iterable, ends: dict[str, str], *, numbered: bool) -> Origin
         name: kind.__name__ for name, kind in kinds.items()
         if not kind.__name__.endswith("Cell") and not hasattr(kind, "train_step")
     }, ends, numbered)
+
+
+def failed(message: str) -> tuple[str, int] | None:
+    """Name and position of the operator that an interpreter's message is about, if it says so.
+
+    Example:
+        >>> failed("Node ARG_MAX (number 4) failed to invoke"), failed("out of memory")
+        (('ARG_MAX', 4), None)
+    """
+    found = _MICRO.search(message) or _LITERT.search(message)
+    return found and (found["name"], int(found["number"]))
 
 
 def with_layers(name: str, layers: Iterable[str | None]) -> str:

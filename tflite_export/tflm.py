@@ -18,7 +18,7 @@ from tflite_export.graph import Graph, read, schema
 from tflite_export.micro_faults import explained
 from tflite_export.micro_operators import instead, unknown
 from tflite_export.micro_rewrites import rewritten
-from tflite_export.origins import Origins
+from tflite_export.origins import failed
 from tflite_export.ports import ports
 from tflite_export.pruned import attach, candidates, decodable, expanded
 from tflite_export.remarks import listed
@@ -87,7 +87,7 @@ def pack(dense: bytes, case: Case) -> Packed:
         )
     named = rewritten(plain(dense))
     prepared = _prepared(named)
-    least = _refused(prepared, named, case.origins)
+    least = _refused(prepared, named, case)
     ram_bytes = options.ram_bytes
     if ram_bytes is not None and least is None:
         raise ValueError(f"ram_bytes={ram_bytes:,} cannot be checked: {micro.MISSING}")
@@ -193,20 +193,19 @@ def _prepared(dense: bytes) -> bytes:
     return aligned(graph)
 
 
-def _refused(content: bytes, named: bytes, origins: Origins) -> int | None:
+def _refused(content: bytes, named: bytes, case: Case) -> int | None:
     """The arena of a dense file, None if it cannot be measured here.
 
     Args:
         content, named: the file, and the same with the names of its tensors.
-        origins: of the model.
-
+        case: its first example is run, since some operators look at types only then.
     Raises:
         ValueError: TFLite Micro does not execute the file.
     """
     missing = unknown(read(content))
     if missing:
         raise ValueError(
-            f"TFLite Micro has no operator {origins.blamed(read(named), missing)}; "
+            f"TFLite Micro has no operator {case.origins.blamed(read(named), missing)}; "
             f"{instead(missing)}"
         )
     graph = read(content)
@@ -221,10 +220,14 @@ def _refused(content: bytes, named: bytes, origins: Origins) -> int | None:
     if not micro.installed():
         return None
     try:
-        return micro.arena_bytes(content)
+        least = micro.arena_bytes(content)
+        if case.inputs:
+            micro.predict(content, {name: array[:1] for name, array in case.inputs.items()})
+        return least
     except RuntimeError as error:
-        why = explained(str(error), content, named, origins)
-        raise ValueError(f"{why}; change the model, or quantize=") from error
+        why = explained(str(error), content, named, case.origins)
+        names = [name for name, _ in filter(None, [failed(str(error))])]
+        raise ValueError(f"{why}; {instead(names, 'change the model, or quantize=')}") from error
 
 
 # Its reference kernels take a second for four inferences of a MobileNet, hence the few examples.

@@ -69,12 +69,31 @@ def test_a_missing_operator_names_its_layer(family, tmp_path):
 
 
 @BOTH
+@MICRO
+def test_what_is_refused_only_when_it_runs_names_its_layer_and_a_way_out(family, tmp_path):
+    library = models.KERASES[family]
+    inputs = library.Input((4, 4, 2))
+    larger = library.layers.UpSampling2D(2, interpolation="bilinear", name="larger")(inputs)
+    best = layer_of(library, "Best", lambda x: tf.argmax(x, -1))(inputs)
+    for outputs, quantize, operator, do in (
+        (larger, "int16x8", r"RESIZE_BILINEAR \(layer 'larger' \(UpSampling2D\)\)",
+         'use interpolation="nearest" or quantize="int8"'),
+        (best, "none", r"ARG_MAX \(layer 'best' \(Best\)\)", "use output_type=tf.int32"),
+    ):
+        with pytest.raises(ValueError, match=f"{operator}.*; {do}$"):
+            export(library.Model(inputs, outputs), tmp_path / "m.tflite", target="tflm",
+                   quantize=quantize, data=models.examples(4, 4, 4, 2))
+    assert not list(tmp_path.iterdir())
+
+
+@BOTH
 @VELA
 def test_what_the_accelerator_leaves_to_the_cpu_names_its_layer(family, tmp_path):
     library = models.KERASES[family]
     inputs = library.Input((4, 4, 4, 2))
     model = library.Model(inputs, library.layers.Conv3D(2, 2, name="volumes")(inputs))
-    with pytest.raises(ValueError, match=r"CONV_3D \(layer 'volumes' \(Conv3D\)\): Unsupported"):
+    with pytest.raises(ValueError, match=r"CONV_3D \(layer 'volumes' \(Conv3D\)\): Unsupported"
+                                         r".*; replace these layers$"):  # tflm has none either
         export(model, tmp_path / "m.tflite", target="ethos-u55-128", quantize="int8",
                data=models.examples(4, 4, 4, 4, 2))
 
