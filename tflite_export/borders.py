@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields
 from tflite_export.graph import Graph, read, schema
 from tflite_export.ports import ports
 
-__all__ = ["BORDER_TYPES", "Borders", "check_borders", "signed", "unsigned"]
+__all__ = ["BORDER_TYPES", "Borders", "check_borders", "integers_outside", "signed", "unsigned"]
 
 BORDER_TYPES = ("float32", "int8", "uint8", "int16")
 _EIGHT = ("float32", "int8", "uint8")
@@ -75,6 +75,41 @@ class Borders:
 def signed(kind: str) -> str:
     """The type that converters make: of uint8, int8, which `unsigned` shifts afterwards."""
     return "int8" if kind == "uint8" else kind
+
+
+def integers_outside(content: bytes, borders: Borders) -> bytes:
+    """A file of integers that takes and returns float32, with integers where they are asked for:
+    what its inputs are quantized to, and what its outputs are dequantized from.
+
+    Args:
+        content: bytes of a .tflite file.
+        borders: the types of both sides; uint8 counts as int8.
+    """
+    graph = Graph(content)
+    operators, subgraph = graph.operators(), graph.model.subgraphs[0]
+    if borders.input_type != "float32":
+        inner: dict[int, int] = {}
+        for index in map(int, subgraph.inputs):
+            readers = [operator for operator, _ in graph.readers(index)]
+            if index in subgraph.outputs or {graph.operator_name(o) for o in readers} != {
+                    "QUANTIZE"}:
+                continue
+            first, *others = readers
+            inner[index] = int(first.outputs[0])
+            operators.remove(first)
+            for other in others:  # into another grid
+                other.inputs = [inner[index]]
+        _exchange(graph, "inputs", inner)
+    if borders.output_type != "float32":
+        inner = {int(operator.outputs[0]): int(operator.inputs[0]) for operator in operators
+                 if graph.operator_name(operator) == "DEQUANTIZE"
+                 and operator.outputs[0] in subgraph.outputs}
+        subgraph.operators = [o for o in operators if not graph.operator_name(o) == "DEQUANTIZE"
+                              or o.outputs[0] not in inner or graph.readers(int(o.outputs[0]))]
+        _exchange(graph, "outputs", inner)
+    else:
+        subgraph.operators = operators
+    return graph.content()
 
 
 def unsigned(content: bytes, borders: Borders) -> bytes:
@@ -146,10 +181,17 @@ def _exchanged(graph: Graph, side: str) -> dict[int, int]:
         twin = graph.tensor(0, found[index])
         twin.shapeSignature = tensor.shapeSignature
         twin.name, tensor.name = graph.name(0, index), f"{graph.name(0, index)}_int8"
-    setattr(subgraph, side, [found.get(index, index) for index in indices])
+    _exchange(graph, side, found)
+    return found
+
+
+def _exchange(graph: Graph, side: str, found: dict[int, int]) -> None:
+    """Other tensors as inputs or outputs."""
+    subgraph = graph.model.subgraphs[0]
+    setattr(subgraph, side, [found.get(int(index), int(index))
+                             for index in getattr(subgraph, side)])
     for entry in getattr(graph.model.signatureDefs[0], side):
         entry.tensorIndex = found.get(entry.tensorIndex, entry.tensorIndex)
-    return found
 
 
 def _quantize(graph: Graph, taken: int, given: int):

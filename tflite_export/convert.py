@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from tflite_export import four_bits, steps
-from tflite_export.borders import Borders, signed, unsigned
+from tflite_export.borders import Borders, integers_outside, signed, unsigned
 from tflite_export.device import Target
 from tflite_export.fine_grids import widened
 from tflite_export.graph import Graph
@@ -131,7 +131,7 @@ def _converted(
         traced = _trace(call, signature, inputs)
     try:
         if quantize in CALIBRATED and _has_loop(traced) and _keeps_loop(traced, target):
-            if target.loops and quantize != "int4":
+            if target.loops and quantize == "int8":  # TFLite Micro gathers no rows of int16
                 made = _looped(model, call, signature, target=target, quantize=quantize,
                                inputs=inputs)
                 if made is not None:
@@ -199,7 +199,9 @@ def _looped(
         return None
     seen = {name: np.concatenate([found[name] for found in seen]) for name in seen[0]}
     given = {name: array for name, array in seen.items() if name.startswith("given")}
-    made = _run(main, target, quantize, {**rows, **given})
+    # What only passes to a loop, or comes from one, the converter leaves in float32.
+    floats = replace(target, borders=Borders("float32", "float32"))
+    made = _run(main, floats, quantize, {**rows, **given})
     integers = replace(target, integer_io=True, borders=Borders())
     files = [
         _run(steps.step_of(cut), integers, quantize, steps.visited(cut, seen[f"taken_{n}"])).content
@@ -207,7 +209,8 @@ def _looped(
     ]
     names = tuple(name for name in made.outputs if not name.startswith("taken"))
     content = joined(made.content, files, [cut.name for cut in cuts])
-    return replace(made, content=content, outputs=names)
+    borders = target.borders.resolved(quantize, integer=target.integer_io)
+    return replace(made, content=integers_outside(content, borders), outputs=names)
 
 
 def _trace(call: Callable[[dict], dict], signature: Signature, inputs: dict | None):

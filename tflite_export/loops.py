@@ -91,13 +91,15 @@ class _Loop:
         self._given(made, given)
 
     def _as_integers(self, taken: int) -> int:
-        """The sequence before it is made float32, or after it is made integers."""
+        """The sequence before it is made float32, or after it is made integers, here or there."""
         graph = self.graph
         if len(graph.scales(0, taken)) and _is_integer(graph.tensor(0, taken)):
             return taken
         for operator in graph.operators():
             if taken in operator.outputs and graph.operator_name(operator) == "DEQUANTIZE":
                 return int(operator.inputs[0])
+            if taken in operator.inputs and graph.operator_name(operator) == "QUANTIZE":
+                return int(operator.outputs[0])
         x = self.step.tensor(0, _port(self.step, "inputs", "x"))
         stored = graph.new_tensor(0, graph.tensor(0, taken).shape, x.type,
                                   quantization=x.quantization)

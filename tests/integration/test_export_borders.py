@@ -176,6 +176,27 @@ def test_bytes_that_keras_casts_have_a_way_out(family, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_loops_of_recurrent_layers_take_and_give_integers(tmp_path):
+    data = np.random.default_rng(0).normal(size=(40, 5, 3)).astype("float32")
+
+    def written(family, ends, **more):
+        layers = KERASES[family].layers
+        inputs = KERASES[family].Input((5, 3))
+        hidden = layers.GRU(4, return_sequences=True)(inputs)
+        outputs = [hidden, layers.Dense(2)(inputs)] if ends == "loop" else layers.Dense(2)(hidden)
+        report = export(KERASES[family].Model(inputs, outputs), tmp_path / "a.tflite", data=data,
+                        **more)
+        assert report.error < 0.15
+        return [port.dtype for port in report.ports]
+
+    tflm = target("tflm", input_type="uint8", output_type="float32")
+    assert written("keras", "loop", quantize="int8", target="tflm") == ["int8"] * 3
+    assert written("tf_keras", "dense", quantize="int8", target=tflm) == ["uint8", "float32"]
+    mobile = target("mobile", output_type="int8")
+    assert written("keras", "loop", quantize="int8", target=mobile) == ["float32", "int8", "int8"]
+    assert written("keras", "dense", quantize="int16x8", target="tflm") == ["int16"] * 2
+
+
 def test_the_command_line_offers_them(model, data, tmp_path, capsys):
     model.save(tmp_path / "model.keras")
     np.savez(tmp_path / "x.npz", image=data[0], a=data[1])
