@@ -98,6 +98,17 @@ def test_training_without_the_callback_is_refused():
             train(pruned(library), tf_keras.callbacks.History(), steps=1)
 
 
+@pytest.mark.parametrize("method, structure, words", [
+    ("magnitude", tfprune.Filter(coupled=True), "chooses channels across the layers of a model"),
+    ("synflow", None, "scores of synflow are measured on the model between two steps"),
+])
+def test_methods_that_prune_no_layer_by_itself_are_refused(method, structure, words):
+    model = tfprune.prune(small(), method, structure=structure, schedule=EVERY_STEP,
+                          allocation=tfprune.Uniform())
+    with pytest.raises(tf.errors.InvalidArgumentError, match=words + r".*PruningCallback\(\)"):
+        train(model, steps=1)
+
+
 def test_inference_needs_no_callback():
     inputs, _ = data(1)
     outputs = [pruned(library).predict(inputs, verbose=0) for library in LIBRARIES]

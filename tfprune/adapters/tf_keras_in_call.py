@@ -39,6 +39,16 @@ class InCallPruning:
                 f"{method.rule.allocation} compares the layers of a model, but UpdatePruningStep "
                 "prunes each layer by itself: use tfprune.PruningCallback()."
             )
+        if method.rule.structure.coupled:
+            raise ValueError(
+                f"{method.rule.structure} chooses channels across the layers of a model, but "
+                "UpdatePruningStep prunes each layer by itself: use tfprune.PruningCallback()."
+            )
+        if method.rule.is_measured:
+            raise ValueError(
+                f"The scores of {method.name} are measured on the model between two steps, but "
+                "UpdatePruningStep does not: use tfprune.PruningCallback()."
+            )
         if method.gate.acts:
             raise ValueError(
                 f"{method.gate} acts around a training step, but UpdatePruningStep does not: use "
@@ -58,6 +68,7 @@ class InCallPruning:
         """
         self._refuse_ranks()
         try:
+            self._resolved  # what is refused there, a measured method would not ask for
             self._settle.refresh_if_due(self._wrapper.pruning_step)
         except ValueError as error:
             # Saving traces a training step, too, and must not fail for a schedule in fractions
