@@ -62,7 +62,9 @@ def of_length(timetable: Any, schedule: Any, steps: int, when: str) -> list[str]
     first, last = timetable.span
     runs = "" if first is None else f"it begins at step {first}, but "
     if last is not None:
-        runs = f"it runs from step {first} to step {last} (sparsity {timetable.final:.4g}), but "
+        when_due = (f"its one update is at step {last}" if first == last else
+                    f"it runs from step {first} to step {last}")
+        runs = f"{when_due} (sparsity {timetable.final:.4g}), but "
     return [
         f"The pruning schedule {name_of(schedule)} {what}: {runs}{when}. Train longer, or give it "
         "times within the run; those of tfprune's schedules may be fractions of it."
@@ -78,9 +80,9 @@ def of_resumed(settles: Iterable[Any], step: int) -> list[str]:
             method.rule.is_measured and method.rule.momentum)
         if keeps and any(not np.asarray(one.mask.read_value()).all() for one in settle.targets):
             said.append(
-                f"The run goes on after step {step} without what {method.name!r} had kept beside "
-                "the weights, which nobody saved: only a wrapped model, tfprune.prune(model, "
-                f"{method.name!r}, ...), resumes exactly."
+                f"The run goes on after step {step} without what {method.name!r} may have kept "
+                "beside the weights, which nobody saved: only a wrapped model, "
+                f"tfprune.prune(model, {method.name!r}, ...), resumes exactly."
             )
     return said
 
@@ -122,9 +124,14 @@ def _why_full(settle: Any, reached: float | None) -> str:
     return ""
 
 
-def of_channels(settle: Any) -> list[str]:
-    """Masked channels of which something is left, since they might return until the very end."""
-    if settle.following is None or not settle.method.gate.hides or settle.timetable.ends:
+def of_channels(settle: Any, steps: int) -> list[str]:
+    """Masked channels of which something is left, since they might return until the very end.
+
+    Args:
+        settle: its sites.
+        steps: finished steps after the run.
+    """
+    if settle.following is None or bool(settle.is_final(np.int64(steps))):
         return []
     names = [target.site.name for target in settle.targets
              if np.count_nonzero(np.asarray(target.mask.read_value())) < target.site.size]

@@ -232,6 +232,6 @@ def _warnings(driver: Any) -> list[str]:
         found += cautions.of_length(settle.timetable, settle.method.schedule, driver.finished,
                                     f"training ended after {driver.finished} steps")
         found += cautions.of_masks(settle, driver.begin, driver.finished)
-        found += cautions.of_channels(settle)
+        found += cautions.of_channels(settle, driver.finished)
         found += cautions.of_floors(settle)
     return found + [text for updates in driver.updates for text in updates.cautions]
