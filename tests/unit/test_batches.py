@@ -51,13 +51,14 @@ def test_data_that_never_ends(source):
 
 
 @pytest.mark.parametrize("source, words", [
-    (lambda: BATCH, "call the function and pass what it returns"), (3, "got int"),
-    ("train", "data='train': expected arrays"), (None, "got NoneType"),
-    (tfprune.Data, "call the function"), (object(), "got object"),
+    (lambda: BATCH, "; call the function and pass what it returns"), (3, ", got int"),
+    ("train", ", got str"), (None, ", got NoneType"), (tfprune.Data, "; call the function"),
+    (object(), ", got object"),
 ])
 def test_what_is_no_data(source, words):
-    with pytest.raises(TypeError, match=f"expected arrays .x, y., a tf.data.Dataset.*{words}|"
-                                        f"{words}"):
+    text = (r"data=.*: expected arrays \(x, y\), a tf.data.Dataset or another iterable of such "
+            "batches")
+    with pytest.raises(TypeError, match=text + words):
         tfprune.Data(source)
 
 

@@ -40,7 +40,7 @@ def tuned(fine_tune: Callable[[Any], Any], model: Any) -> Any:
     try:
         difference = _difference(shapes, _shapes(new))
     except ValueError as error:
-        difference = str(error)
+        difference = str(error).rstrip(".")
     if adapter_of(new) is not adapter_of(model):
         difference = "it is of the other Keras"
     if difference:
