@@ -54,6 +54,12 @@ def forward(model, signature: Signature) -> Callable[[dict], dict]:
         flat, positions = flattened(model, result)
         names = keys_of(positions) or (
             ["output"] if len(flat) == 1 else [f"output_{i}" for i in range(len(flat))])
+        for name, y in zip(names, flat, strict=True):
+            if not hasattr(y, "dtype"):
+                raise ValueError(
+                    f"{name!r} of the model {model.name!r} is {y!r}, expected a tensor; leave it "
+                    "out of what the model returns"
+                )
         # Outputs of a mixed precision model are half precision even where it computes in float32.
         return {
             name: tf.identity(tf.cast(y, tf.float32) if y.dtype.is_floating else y)

@@ -117,8 +117,8 @@ class Target:
     `four_bits` = operators whose weights it reads in 4 bits; `why_not` = {number format: why it
     does not execute it}, where there is more to say than that;
     `no_sparse` = why weights are never encoded for it, or ""; `options` = a frozen dataclass of
-    its settings, or None; `examples` = how many inputs a file is verified with at most. The
-    functions:
+    its settings, or None; `examples` = how many inputs a file is verified with at most; `reset` =
+    what clears the state that a file keeps between calls, as the runtime calls it. The functions:
 
     - `pack(dense, case) -> Packed` encodes the dense file; a ValueError refuses the model and
       says what to do.
@@ -143,6 +143,7 @@ class Target:
     no_sparse: str = ""
     options: Any = None
     examples: int = 1000
+    reset: str = "Interpreter.reset_all_variables"
 
     @property
     def dense_per_channel(self) -> bool:

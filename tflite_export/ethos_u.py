@@ -12,6 +12,7 @@ from tflite_export import vela
 from tflite_export.dense import plain
 from tflite_export.device import Case, Found, Measured, Opinion, Packed, Quantity, Target
 from tflite_export.graph import Graph, read, schema
+from tflite_export.micro import RESET
 from tflite_export.micro_operators import unknown
 from tflite_export.origins import with_layers
 from tflite_export.remarks import listed
@@ -49,7 +50,7 @@ def ethos_u(accelerator: str) -> Target:
     """
     return Target(
         name=accelerator, runtime="Ethos-U through Vela", quantize=("int8", "int16x8"),
-        integer_io=True, loops=0, no_sparse=_NO_SPARSE,
+        integer_io=True, loops=0, no_sparse=_NO_SPARSE, reset=RESET,
         why_not={"int4": _FOUR_BITS}, options=vela.Memory(), run=predict,
         pack=functools.partial(pack, accelerator), measure=functools.partial(measure, accelerator),
         judge=functools.partial(judge, accelerator),

@@ -84,6 +84,7 @@ def export(
     device = executing(target, quantize)
     family(model)
     _check_options(device, path, quantize=quantize, sparse=sparse, data=data)
+    sparse = sparse if sparse == "auto" else bool(sparse)
     paths = [path] if device.compiled is None else [path, device.compiled]
     with reserved(*paths) as place:
         import tfprune
@@ -109,7 +110,7 @@ def _check_options(device: Target, path, *, quantize: str, sparse, data) -> None
         raise ValueError(f"compiled={device.compiled!r} is the path of the file it is made of")
     if sparse not in ("auto", True, False):
         raise ValueError(f"unknown sparse={sparse!r}; possible are 'auto', True and False")
-    if sparse is True and device.no_sparse:
+    if sparse != "auto" and sparse and device.no_sparse:
         raise ValueError(
             f"sparse=True is impossible for target {device.name!r}: {device.no_sparse}"
         )
@@ -156,7 +157,7 @@ def _verified(
     remarks += packed.remarks
     remarks += of_the_file(
         dense.content, names, quantised=quantize in CALIBRATED, unrolled=dense.unrolled,
-        fixed=device.dynamic_batch and dense.batch == "1",
+        reset=device.reset, fixed=device.dynamic_batch and dense.batch == "1",
     )
     if data is None:
         remarks.append(

@@ -10,7 +10,7 @@ from types import ModuleType
 
 import numpy as np
 
-__all__ = ["Graph", "number_type", "read", "schema", "text", "type_name"]
+__all__ = ["Graph", "number_type", "read", "schema", "text", "type_name", "used"]
 
 
 @functools.cache
@@ -202,6 +202,10 @@ class Graph:
         code = self.code(operator)
         return self.custom_name(operator) or _builtin_names().get(code, f"operator {code}")
 
+    def keeps_state(self) -> bool:
+        """Whether a tensor keeps its value from one call to the next."""
+        return any(tensor.isVariable for graph in self.model.subgraphs for tensor in graph.tensors)
+
     def custom_code(self, name: str) -> int:
         """Index of the table entry for a custom operator, added if it is not there."""
         fb = schema()
@@ -233,6 +237,14 @@ def read(content: bytes) -> Graph:
     """A `Graph` to look at: whoever asks for the same file gets the same one. What is to be edited
     is made by `Graph(content)`."""
     return Graph(content)
+
+
+def used(graph: Graph) -> tuple[str, ...]:
+    """Names of the operators of a file, each once, in alphabetical order."""
+    return tuple(sorted({
+        graph.operator_name(operator)
+        for number in range(len(graph.model.subgraphs)) for operator in graph.operators(number)
+    }))
 
 
 def _along_channels(numbers: np.ndarray, table, rank: int) -> np.ndarray:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 import sys
 from dataclasses import dataclass
@@ -108,7 +109,8 @@ def signature(model, data=None) -> Signature:
         model: a built model of either Keras.
         data: arrays as given to `export`, used only if the model does not know its inputs.
     Raises:
-        ValueError: the model is not built, has stateful layers, or its inputs cannot be known.
+        ValueError: the model is not built, has stateful layers, takes several arguments, or its
+            inputs cannot be known.
     """
     if not model.built:
         raise ValueError(
@@ -121,6 +123,12 @@ def signature(model, data=None) -> Signature:
             f"layer {stateful[0]!r} is a stateful recurrent layer, which cannot be exported; build "
             "the model with stateful=False and the same weights"
         )
+    several = _arguments(model)
+    if len(several) > 1:
+        raise ValueError(
+            f"the call of model {model.name!r} takes {', '.join(several)}, expected one argument; "
+            "let it take them as a list or dict"
+        )
     found = _declared(model)
     if found is None:
         found = _from_data(model, data)
@@ -130,6 +138,16 @@ def signature(model, data=None) -> Signature:
             "as data= (arrays)"
         )
     return found
+
+
+def _arguments(model) -> list[str]:
+    """The arguments without which a model cannot be called."""
+    known = inspect.signature(model.call).parameters.values()
+    return [
+        parameter.name for parameter in known if parameter.default is parameter.empty
+        and parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)
+        and parameter.name not in ("training", "mask")
+    ]
 
 
 def _is_stateful(layer) -> bool:

@@ -3,8 +3,7 @@
 
 from __future__ import annotations
 
-from tflite_export.graph import Graph
-from tflite_export.micro_operators import used
+from tflite_export.graph import Graph, used
 
 __all__ = ["unknown"]
 

@@ -21,8 +21,8 @@ from tflite_export.graph import Graph, read
 from tflite_export.ports import dequantised, ports, quantised
 
 __all__ = [
-    "Allocations", "EVAL_TENSORS", "MISSING", "allocations", "arena_bytes", "execute", "fits",
-    "installed", "predict", "rounded",
+    "Allocations", "EVAL_TENSORS", "MISSING", "RESET", "allocations", "arena_bytes", "execute",
+    "fits", "installed", "predict", "rounded",
 ]
 
 _CHILD = Child("micro", name="TFLite Micro")
@@ -31,6 +31,7 @@ _STEP, _PER_TENSOR = 16, 64
 _SECONDS, _TRIAL_SECONDS = 1800, 300
 EVAL_TENSORS = "TfLiteEvalTensor data"
 
+RESET = "MicroInterpreter::Reset()"
 MISSING = "TFLite Micro's interpreter is not installed; pip install 'tfprune[micro]'"
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from tflite_export.graph import Graph
+from tflite_export.graph import Graph, used
 from tflite_export.pruned import OPERATOR
 from tflite_export.vela_files import NPU
 
-__all__ = ["BUILTIN", "CUSTOM", "instead", "resolver_method", "unknown", "used"]
+__all__ = ["BUILTIN", "CUSTOM", "instead", "resolver_method", "unknown"]
 
 BUILTIN = frozenset("""
     ABS ADD ADD_N ARG_MAX ARG_MIN ASSIGN_VARIABLE AVERAGE_POOL_2D BATCH_MATMUL BATCH_TO_SPACE_ND
@@ -66,14 +66,6 @@ def instead(operators: Iterable[str], otherwise: str = "replace the layers that 
     """
     known = [_INSTEAD[name] for name in operators if name in _INSTEAD]
     return f"use {', '.join(known)}" if known else otherwise
-
-
-def used(graph: Graph) -> tuple[str, ...]:
-    """Names of the operators of a file, each once, in alphabetical order."""
-    return tuple(sorted({
-        graph.operator_name(operator)
-        for number in range(len(graph.model.subgraphs)) for operator in graph.operators(number)
-    }))
 
 
 def unknown(graph: Graph) -> tuple[str, ...]:

@@ -7,8 +7,7 @@ import importlib.metadata
 import re
 
 from tflite_export.dense_scales import scaled_by_channel
-from tflite_export.graph import Graph
-from tflite_export.micro_operators import used
+from tflite_export.graph import Graph, used
 from tflite_export.pruned import OPERATOR
 
 __all__ = ["installed_month", "needed"]

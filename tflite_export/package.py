@@ -14,8 +14,8 @@ import numpy as np
 from tflite_export import c_sources, micro, vector
 from tflite_export.aligned import aligned
 from tflite_export.dense import densified
-from tflite_export.graph import Graph, read
-from tflite_export.micro_operators import resolver_method, unknown, used
+from tflite_export.graph import Graph, read, used
+from tflite_export.micro_operators import resolver_method, unknown
 from tflite_export.micro_releases import installed_month, needed
 from tflite_export.package_arena import reserved_arena
 from tflite_export.ports import ports
@@ -148,6 +148,8 @@ def c_package(
         **kind,
     }
     told = [*map(str, (*taken, *given_back)), "", *(notes or [_RUN % installed_month()])]
+    if graph.keeps_state():
+        told.append("Keeps state between calls: interpreter.Reset() before each sequence.")
     if lately := needed(graph):
         told.append(f"Older TFLite Micro lacks what came in these months: {'; '.join(lately)}.")
     files = {

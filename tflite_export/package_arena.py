@@ -6,8 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tflite_export import cortex_m, micro, npu_plan
-from tflite_export.graph import read
-from tflite_export.micro_operators import used
+from tflite_export.graph import read, used
 from tflite_export.vela_files import NPU
 
 __all__ = ["Arena", "reserved_arena"]

@@ -19,7 +19,7 @@ NO_FASTER_ZEROS = (
 
 def of_the_file(
     content: bytes, names: dict[tuple[int, int], str], *, quantised: bool, fixed: bool,
-    unrolled: bool,
+    unrolled: bool, reset: str,
 ) -> list[str]:
     """Sentences on a dense file that hold whatever it is for.
 
@@ -29,6 +29,7 @@ def of_the_file(
         quantised: its activations were to be integers.
         fixed: its batch is 1 although the target would take an open one.
         unrolled: its recurrent loops were unrolled.
+        reset: what clears its state, as its runtime calls it.
     """
     remarks, graph = [], read(content)
     if fixed:
@@ -41,10 +42,10 @@ def of_the_file(
             "recurrent loops were unrolled, one copy of the operators for each step: the converter "
             "cannot calibrate a loop"
         )
-    if any(t.isVariable for g in graph.model.subgraphs for t in g.tensors):
+    if graph.keeps_state():
         remarks.append(
-            "the file keeps recurrent state between calls: reset its variables before each "
-            "sequence (Interpreter.reset_all_variables)"
+            "the file keeps recurrent state between calls: reset it before each sequence "
+            f"({reset})"
         )
     remarks += _four_bits(graph, names)
     left = graph.constants().values() if quantised else ()

@@ -233,7 +233,7 @@ def _refused(content: bytes, named: bytes, case: Case) -> int | None:
 # Its reference kernels take a second for four inferences of a MobileNet, hence the few examples.
 TFLM = Target(
     name="tflm", runtime="TFLite Micro", quantize=("none", "int8", "int16x8", "int4"),
-    integer_io=True, four_bits=("CONV_2D",), options=Micro(), examples=64,
+    integer_io=True, four_bits=("CONV_2D",), options=Micro(), examples=64, reset=micro.RESET,
     # Over files with three loops its invocation does not come back.
     loops=2, pack=pack, run=run, measure=measure, judge=judge,
 )

@@ -252,6 +252,16 @@ def test_a_float_model_of_two_inputs(tmp_path, monkeypatch):
                        cwd=tmp_path / "c", check=True)
 
 
+def test_state_between_calls_is_said(tmp_path):
+    library = models.tf_keras
+    model = library.Sequential([library.Input((4, 3)), library.layers.LSTM(2)])
+    report = export(model, tmp_path / "m.tflite", target="tflm")
+    assert any("(MicroInterpreter::Reset())" in remark for remark in report.remarks)
+    c_package(report, tmp_path / "c")
+    assert "// Keeps state between calls: interpreter.Reset() before each sequence.\n" in (
+        tmp_path / "c" / "model.h").read_text()
+
+
 def test_refusals(made, tmp_path, monkeypatch):
     _, folder, content = made
     with pytest.raises(ValueError, match="name='My model': expected small letters"):

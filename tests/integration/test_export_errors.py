@@ -118,6 +118,32 @@ def test_stateful_layers(family, old):
     assert untouched(old)
 
 
+@pytest.mark.parametrize("family", models.KERASES)
+def test_arguments_and_outputs_that_a_file_cannot_have(family, old):
+    library = models.KERASES[family]
+    two = type("Two", (library.Model,), {"call": lambda self, a, b: a + b})()
+    none = type("Part", (library.Model,), {"call": lambda self, x: (x, None)})()
+    pair = [np.ones((2, 3), "f4"), np.ones((2, 3), "f4")]
+    two(*pair), none(pair[0])
+    with pytest.raises(ValueError, match="call of model '.*' takes a, b, expected one argument"):
+        export(two, old, data=pair)
+    with pytest.raises(ValueError, match="'output_1' of the model '.*' is None, expected a tensor"):
+        export(none, old, data=pair[0])
+    assert untouched(old)
+
+
+@pytest.mark.parametrize("yes, no", [(1, 0), (np.True_, np.False_)])
+def test_truth_values_of_other_libraries(yes, no, tmp_path):
+    model = keras.Sequential([keras.Input((64,)), keras.layers.Dense(64)])
+    for sparse, found in ((no, False), ("auto", True)):
+        zeroed = models.with_zeros(model, 0.9)
+        assert export(zeroed, tmp_path / "m.tflite", sparse=sparse).sparse is found
+    with pytest.raises(ValueError, match="sparse=True, but no weight was encoded"):
+        export(models.with_zeros(model, 0.0), tmp_path / "m.tflite", sparse=yes)
+    with pytest.raises(ValueError, match="sparse=True is impossible for target 'ethos-u85-256'"):
+        export(model, tmp_path / "m.tflite", target="ethos-u85-256", quantize="int8", sparse=yes)
+
+
 def test_text_is_no_data(model, old):
     with pytest.raises(TypeError, match="no array of numbers"):
         export(model, old, data="x_test.npy")
