@@ -113,7 +113,7 @@ class Target:
     Fields: `runtime` = who executes the file; `quantize` = number formats it executes;
     `integer_io` = files of integers take and return integers, and compute in nothing else;
     `borders` = the types that are asked for instead; `dynamic_batch` = the batch may stay open;
-    `loops` = how many loops of integers a file may have at most;
+    `loops` = it executes loops of integers as it does other operators;
     `four_bits` = operators whose weights it reads in 4 bits; `why_not` = {number format: why it
     does not execute it}, where there is more to say than that;
     `no_sparse` = why weights are never encoded for it, or ""; `options` = a frozen dataclass of
@@ -137,7 +137,7 @@ class Target:
     integer_io: bool = False
     borders: Borders = Borders()
     dynamic_batch: bool = False
-    loops: int = 1000
+    loops: bool = True
     four_bits: tuple[str, ...] = ()
     why_not: dict[str, str] = field(default_factory=dict)
     no_sparse: str = ""

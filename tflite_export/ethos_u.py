@@ -50,7 +50,7 @@ def ethos_u(accelerator: str) -> Target:
     """
     return Target(
         name=accelerator, runtime="Ethos-U through Vela", quantize=("int8", "int16x8"),
-        integer_io=True, loops=0, no_sparse=_NO_SPARSE, reset=RESET,
+        integer_io=True, loops=False, no_sparse=_NO_SPARSE, reset=RESET,
         why_not={"int4": _FOUR_BITS}, options=vela.Memory(), run=predict,
         pack=functools.partial(pack, accelerator), measure=functools.partial(measure, accelerator),
         judge=functools.partial(judge, accelerator),

@@ -28,7 +28,7 @@ __all__ = [
 _CHILD = Child("micro", name="TFLite Micro")
 _MOST = 1 << 32
 _STEP, _PER_TENSOR = 16, 64
-_SECONDS, _TRIAL_SECONDS = 1800, 300
+_SECONDS, _TRIAL_SECONDS, _LATE = 1800, 120, "did not finish"
 EVAL_TENSORS = "TfLiteEvalTensor data"
 
 RESET = "MicroInterpreter::Reset()"
@@ -119,7 +119,8 @@ def arena_bytes(content: bytes) -> int:
     Args:
         content: bytes of a .tflite file.
     Raises:
-        RuntimeError: TFLite Micro cannot load the file; its message is in the error.
+        RuntimeError: TFLite Micro cannot load the file, or does not end within 120 seconds; its
+            message is in the error.
     """
     found, most = allocations(content), rounded(_enough(read(content)))
     step = rounded(_PER_TENSOR * found.counts.get(EVAL_TENSORS, 1))
@@ -127,8 +128,15 @@ def arena_bytes(content: bytes) -> int:
     sizes = range(rounded(found.head + found.tail), most + 1, _STEP)
     least = _least(loading, sizes, step // _STEP)
     start = time.monotonic()
-    # What no arena makes run fails for another reason, on zeros for example.
-    if fits(content, most, run=True):
+    try:
+        _asked(content, None, room=most, run=True, seconds=_TRIAL_SECONDS)
+        runs = True
+    except RuntimeError as error:
+        if _LATE in str(error):
+            raise
+        # What no arena makes run fails for another reason, on zeros for example.
+        runs = False
+    if runs:
         # In an arena that is too small loops may have no end.
         seconds = min(_TRIAL_SECONDS, 1 + 20 * (time.monotonic() - start))
         running = functools.partial(fits, content, run=True, seconds=seconds)

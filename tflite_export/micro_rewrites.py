@@ -8,6 +8,7 @@ from collections.abc import Callable
 import numpy as np
 
 from tflite_export.graph import Graph, schema
+from tflite_export.micro_lists import items_written
 
 __all__ = ["rewritten"]
 
@@ -16,11 +17,12 @@ _MOST_JOINED = 10
 
 
 def rewritten(content: bytes) -> bytes:
-    """A dense file with SELECT, TILE, REDUCE_ANY and long CONCATENATIONs as TFLite Micro computes
-    them; the argument itself where there is none."""
+    """A dense file with SELECT, TILE, REDUCE_ANY, long CONCATENATIONs, SPLIT_Vs with empty parts,
+    and results of loops as TFLite Micro computes them; the argument itself where there is none."""
     graph, changed = Graph(content), False
     rules = {_code(name): rule for name, rule in _RULES.items()}
     for number, subgraph in enumerate(graph.model.subgraphs):
+        changed |= items_written(graph, number)
         ordered = []
         for operator in graph.operators(number):
             rule = rules.get(graph.code(operator))
@@ -110,8 +112,22 @@ def _joined(graph: Graph, number: int, operator) -> list | None:
     return made
 
 
+def _split(graph: Graph, number: int, operator) -> list | None:
+    """SPLIT where the parts that are read are alike: TFLite Micro has no tensors of size zero."""
+    given = [int(index) for index in operator.outputs
+             if 0 not in _shape(graph, number, index) or graph.readers(index, number)]
+    if len(given) == len(operator.outputs) or len({_shape(graph, number, i) for i in given}) != 1:
+        return None
+    made = _operator(graph, "SPLIT", [operator.inputs[2], operator.inputs[0]], given)
+    made.builtinOptionsType = schema().BuiltinOptions.SplitOptions
+    made.builtinOptions = schema().SplitOptionsT()
+    made.builtinOptions.numSplits = len(given)
+    return [made]
+
+
 _RULES: dict[str, Callable[..., list | None]] = {
     "SELECT": _select, "TILE": _tile, "REDUCE_ANY": _any, "CONCATENATION": _joined,
+    "SPLIT_V": _split,
 }
 
 

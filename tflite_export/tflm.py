@@ -16,9 +16,10 @@ from tflite_export.device import (
 )
 from tflite_export.graph import Graph, read, schema
 from tflite_export.micro_faults import explained
+from tflite_export.micro_lists import unsized
 from tflite_export.micro_operators import instead, unknown
 from tflite_export.micro_rewrites import rewritten
-from tflite_export.origins import failed
+from tflite_export.origins import failed, with_layers
 from tflite_export.ports import ports
 from tflite_export.pruned import attach, candidates, decodable, expanded
 from tflite_export.remarks import listed
@@ -208,6 +209,15 @@ def _refused(content: bytes, named: bytes, case: Case) -> int | None:
             f"TFLite Micro has no operator {case.origins.blamed(read(named), missing)}; "
             f"{instead(missing)}"
         )
+    # It would write beyond their memory: wrong values, a dead process, or loops without an end.
+    open_parts = [case.origins.of(read(named), operator, number)
+                  for number, operator in unsized(read(named))]
+    if open_parts:
+        raise ValueError(
+            "TFLite Micro has memory for tensors of known sizes only, and the size of what "
+            f"{with_layers('SLICE', open_parts)} gives is known only when it runs; take parts of a "
+            "fixed size"
+        )
     graph = read(content)
     for port, index in zip(ports(content)[0], graph.model.subgraphs[0].inputs, strict=True):
         readers = {graph.operator_name(operator) for operator, _ in graph.readers(index)}
@@ -234,6 +244,5 @@ def _refused(content: bytes, named: bytes, case: Case) -> int | None:
 TFLM = Target(
     name="tflm", runtime="TFLite Micro", quantize=("none", "int8", "int16x8", "int4"),
     integer_io=True, four_bits=("CONV_2D",), options=Micro(), examples=64, reset=micro.RESET,
-    # Over files with three loops its invocation does not come back.
-    loops=2, pack=pack, run=run, measure=measure, judge=judge,
+    pack=pack, run=run, measure=measure, judge=judge,
 )

@@ -68,6 +68,19 @@ def test_a_missing_operator_names_its_layer(family, tmp_path):
     assert not path.exists()
 
 
+@MICRO
+def test_a_part_whose_size_is_known_only_at_run_time_is_refused_by_its_layer(tmp_path):
+    """TFLite Micro would write it beyond its memory."""
+    library = models.KERASES["keras"]
+    inputs = library.Input((4,))
+    part = layer_of(library, "Head", lambda x: tf.reduce_sum(
+        tf.slice(x, [0, 0], [1, tf.cast(x[0, 0], tf.int32)]), 1, keepdims=True))
+    model = library.Model(inputs, part(inputs))
+    with pytest.raises(ValueError, match=r"SLICE \(layer 'head' \(Head\)\) gives is known only"):
+        export(model, tmp_path / "m.tflite", target="tflm",
+               data=np.tile(np.arange(1, 5, dtype="float32"), (2, 1)))
+
+
 @BOTH
 @MICRO
 def test_what_is_refused_only_when_it_runs_names_its_layer_and_a_way_out(family, tmp_path):
