@@ -55,7 +55,10 @@ def check_kind(name: str, value: Any, kind: type | tuple[type, ...], expected: s
     """
     kinds = kind if isinstance(kind, tuple) else (kind,)
     if not isinstance(value, kinds) or isinstance(value, bool) and bool not in kinds:
-        raise TypeError(f"{name}={value!r}: expected {expected}, got {type(value).__name__}.")
+        got = type(value).__name__
+        if isinstance(value, type) and issubclass(value, kinds):
+            got = f"the class: write {value.__name__}(...)"
+        raise TypeError(f"{name}={value!r}: expected {expected}, got {got}.")
 
 
 def check_fields(cls: T) -> T:
@@ -107,5 +110,5 @@ def _kind(cls: type, name: str) -> tuple[Any, str] | None:
     for one in cls.__mro__:  # a field may come from a class of another module
         found = getattr(sys.modules.get(one.__module__), name, None)
         if isinstance(found, type) and found is not Any:
-            return found, f"a {name}"
+            return found, f"{'an' if name[0] in 'AEIOU' else 'a'} {name}"
     return None

@@ -64,6 +64,13 @@ def test_a_part_of_a_method_of_a_wrong_type(name, given):
 
 
 @pytest.mark.parametrize("call, words", [
+    (lambda: tfprune.PruningCallback("magnitude", 0.8, structure="filter"),
+     r"^structure='filter': expected a structure such as tfprune.Filter\(\), got str"),
+    (lambda: tfprune.PruningCallback("magnitude", 0.8, structure=tfprune.Filter),
+     r"^structure=.*expected a structure .*, got the class: write Filter\(...\)"),
+    (lambda: tfprune.PruningCallback("magnitude", 0.8, allocation="global"),
+     r"^allocation='global': expected an allocation such as tfprune.Global\(\), got str"),
+    (lambda: tfprune.PerSite({}, others="uniform"), "expected an Allocation, got str"),
     (lambda: tfprune.Pattern(0), "library=0: expected a list of patterns such as"),
     (lambda: tfprune.Pattern([None]), r"library=\[None\]: expected patterns such as"),
     *((lambda given=given: tfprune.PerSite(given), "expected a dictionary from layers, or their")

@@ -13,6 +13,7 @@ import sys
 import types
 from typing import Any
 
+from tfprune.allocations import Allocation
 from tfprune.checks import check_kind
 from tfprune.methods.admm import admm
 from tfprune.methods.base import Method, Rank, Score
@@ -44,6 +45,7 @@ from tfprune.methods.st3 import st3
 from tfprune.methods.synflow import synflow
 from tfprune.methods.taylor import taylor, taylor_second_order
 from tfprune.methods.thresholds import Threshold
+from tfprune.structures import Structure
 
 REGISTRY: dict[str, Method] = {
     "magnitude": magnitude,
@@ -119,6 +121,10 @@ def get(method: str | Method, **changes: Any) -> Method:
     of_score = {key: changes.pop(key) for key in [*changes] if key in known}
     if of_score:
         of_rule["score"] = own.with_settings(of_score)
+    for name, kind, example in (
+            ("structure", Structure, "a structure such as tfprune.Filter()"),
+            ("allocation", Allocation, "an allocation such as tfprune.Global()")):
+        check_kind(name, of_rule.get(name, getattr(method.rule, name)), kind, example)
     if of_rule:
         changes["rule"] = dataclasses.replace(method.rule, **of_rule)
     return dataclasses.replace(method, **changes)
