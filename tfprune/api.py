@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tfprune.adapters import adapter, adapter_of, adapter_of_model
+from tfprune.adapters.walk import wrappers
 from tfprune.callbacks import PruningCallback, settings
 from tfprune.checks import check_kind, check_path
 from tfprune.files import keras_of_file
@@ -43,7 +44,7 @@ def prune(to_prune: Any, method: str | Method = "magnitude", sparsity: float | N
     Raises:
         ValueError: nothing says how much to prune; a subclassed model, whose layers cannot be
             exchanged; a model whose own train_step would be lost; a layer that is listed twice;
-            a model without anything to prune, or one that is quantization-aware.
+            a model without anything to prune, or one that is wrapped already or quantization-aware.
         TypeError: not a Keras object, or objects of both Kerases.
 
     Example:
@@ -58,6 +59,7 @@ def prune(to_prune: Any, method: str | Method = "magnitude", sparsity: float | N
     home = adapter_of(to_prune)
     for one in to_prune if isinstance(to_prune, (list, tuple)) else [to_prune]:
         adapter_of_model(one, layers=True)
+        _refuse_wrapped(one, home)
     refuse_quantized(to_prune, home)
     if isinstance(method.gate, Standing):
         wrapped = method.gate.insert(to_prune, home, method)
@@ -256,6 +258,14 @@ def _exchange(layer: Any, home: Any, wrap: Any) -> Any:
             return layer
         return home.clone(layer, lambda inner: _exchange(inner, home, wrap))
     return wrap(layer)
+
+
+def _refuse_wrapped(to_prune: Any, home: Any) -> None:
+    for wrapper in wrappers(to_prune, home):
+        raise ValueError(
+            f"The layer {wrapper.layer.name!r} is wrapped for pruning already, with settings of "
+            "its own: take tfprune.strip_pruning(model) first, or train it as it is."
+        )
 
 
 def _refuse_twice(layers: Any) -> None:
