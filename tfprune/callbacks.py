@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import math
 from numbers import Integral
 from typing import Any, Iterator
 
@@ -17,8 +18,10 @@ from tfprune.caller_warning import warn
 from tfprune.checks import check_kind
 from tfprune.driver import Driver
 from tfprune.fits import Fit
+from tfprune.foreign import name_of
 from tfprune.hooks import Hooks, listed
 from tfprune.methods import Method, get
+from tfprune.plain_numbers import is_real, plain
 from tfprune.runs import Run
 from tfprune.schedules import Constant, Polynomial, accepts
 from tfprune.standing import Standing
@@ -84,7 +87,7 @@ class PruningCallback(Hooks):
         self.driver: Driver | None = None
         self._fit: Fit | None = None
         self._followers: list[PruningCallback] = []  # that prune in the fit which this one leads
-        self._leads = True
+        self._leader = self
         self._first_epoch = False
 
     # A training loop of the user's own.
@@ -112,7 +115,7 @@ class PruningCallback(Hooks):
                     raise ValueError(f"{name}={value}: expected at least 1.")
         run = Run(total_steps or self.total_steps, steps_per_epoch)
         self.driver = self._driver(run)
-        self._fit, self._leads, self._followers = Fit(self.driver), True, []
+        self._fit, self._leader, self._followers = Fit(self.driver), self, []
         _warn(self._fit.start(step))
 
     def open(self) -> None:
@@ -170,15 +173,15 @@ class PruningCallback(Hooks):
                              "To prune without training take tfprune.sparsify(model, ...).")
         total = self.total_steps or (steps * epochs if steps and epochs else None)
         others = listed(self)
-        leader = next(one for one in others if isinstance(one, PruningCallback))
-        self._leads = leader is self or leader._fit is None
-        if self._leads:
+        first = next(one for one in others if isinstance(one, PruningCallback))
+        self._leader = leader = self if first._fit is None else first
+        if leader is self:
             _warn(cautions.of_siblings(others))
             self._unpatch()  # what a run left that an exception ended
             self._followers = []
-        with (self if self._leads else leader)._unpatched_after_errors():
+        with leader._unpatched_after_errors():
             self.driver = self._driver(Run(total, steps))
-            if self._leads:
+            if leader is self:
                 self._fit = Fit(self.driver)
                 self._patch(self._fit)
             else:
@@ -200,7 +203,7 @@ class PruningCallback(Hooks):
             self.driver.update()
 
     def on_epoch_end(self, epoch, logs=None):
-        if not self._leads or self._fit is None or not self._fit.found:
+        if self._leader is not self or self._fit is None or not self._fit.found:
             return
         self._fit.note_thresholds()
         diverged = self._fit.watch(logs, f"the end of epoch {epoch + 1}")
@@ -213,10 +216,11 @@ class PruningCallback(Hooks):
             logs["sparsity"] = sparsity(self._fit.drivers)
 
     def on_train_end(self, logs=None):
-        if self._leads:
-            self._unpatch()
-            if self._fit is not None:
-                self.finish()
+        leader = self._leader
+        if self is [leader, *leader._followers][-1]:  # others may restore weights between them
+            leader._unpatch()
+            if leader._fit is not None:
+                leader.finish()
 
     def _implements_train_batch_hooks(self) -> bool:
         """Asked by tf_keras, which spares itself the call where nobody needs it."""
@@ -298,7 +302,7 @@ def settings(method: str | Method | None, sparsity: float | None, *, schedule: A
 
     Raises:
         ValueError: neither sparsity nor schedule, or both and they disagree.
-        TypeError: not a schedule.
+        TypeError: not a schedule, a structure or an allocation.
     """
     changes = {"structure": structure, "allocation": allocation}
     changes = {key: value for key, value in changes.items() if value is not None}
@@ -321,11 +325,20 @@ def settings(method: str | Method | None, sparsity: float | None, *, schedule: A
             f"schedule={schedule!r}: expected a tfprune schedule such as Polynomial(0.8) or a "
             "TF-MOT PruningSchedule."
         )
-    if sparsity is not None and getattr(schedule, "sparsity", sparsity) != sparsity:
+    if sparsity is not None and not _agree(sparsity, schedule):
         raise ValueError(
-            f"sparsity={sparsity} and schedule={schedule} disagree; pass one of them."
+            f"sparsity={sparsity} and schedule={name_of(schedule)} disagree; pass one of them."
         )
     return get(method, schedule=schedule)
+
+
+def _agree(sparsity: Any, schedule: Any) -> bool:
+    """Whether a schedule ends at a sparsity, or does not tell its end; TF-MOT's have other names.
+    """
+    names = ("sparsity", "final_sparsity", "target_sparsity")
+    ends = [plain(getattr(schedule, name)) for name in names if hasattr(schedule, name)]
+    return not ends or is_real(ends[0]) and is_real(sparsity) and math.isclose(
+        ends[0], sparsity, rel_tol=1e-6)
 
 
 def _default_schedule(method: Method, sparsity: float | None) -> Any:

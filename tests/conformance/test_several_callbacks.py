@@ -48,6 +48,21 @@ def test_all_act_and_all_give_the_report_of_the_run(family):
 
 
 @everywhere
+def test_weights_that_are_restored_between_them_are_masked_too(family):
+    class Restore(KERASES[family].callbacks.Callback):
+        def on_train_end(self, logs=None):
+            self.model.set_weights(dense)
+
+    model = compiled(cnn(family), family)
+    dense = model.get_weights()
+    callbacks = [only("conv", sparsity=0.5), only("hidden", sparsity=0.75)]
+    fit(model, callbacks[0], Restore(), callbacks[1])
+    assert kept(model) == {"conv/kernel": 36, "hidden/kernel": 128, "logits/kernel": 24}
+    assert callbacks[0].report.sparsity == callbacks[1].report.sparsity == 1 - 188 / 608
+    assert not callbacks[0].report.warnings and "train_step" not in vars(model)
+
+
+@everywhere
 @pytest.mark.parametrize("first", ["wrapped", "method"])
 def test_the_wrapped_layers_and_beside_them_the_others(family, first):
     def wrap(layer):

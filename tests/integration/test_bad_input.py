@@ -33,6 +33,13 @@ def test_settings_that_say_nothing_or_disagree():
         tfprune.PruningCallback("magnitude")
     with pytest.raises(ValueError, match="disagree"):
         tfprune.PruningCallback("magnitude", 0.5, schedule=tfprune.OneShot(0.6))
+    foreign = tfprune.adapters.import_tfmot().sparsity.keras
+    for schedule in (foreign.ConstantSparsity(0.75, 0), foreign.PolynomialDecay(0.0, 0.75, 0, 9)):
+        with pytest.raises(ValueError, match=r"sparsity=0.25 and schedule=.*=0.75.* disagree"):
+            tfprune.PruningCallback("magnitude", 0.25, schedule=schedule)
+        tfprune.PruningCallback("magnitude", 0.75, schedule=schedule)
+    single = foreign.ConstantSparsity(np.float32(0.8), 0)
+    assert tfprune.PruningCallback("magnitude", 0.8, schedule=single).method.schedule is single
     with pytest.raises(ValueError, match="No method 'magnitud'; there are magnitude, random"):
         tfprune.PruningCallback("magnitud", 0.5)
     with pytest.raises(TypeError, match="name of a method or a Method, got float"):
@@ -187,8 +194,9 @@ def test_a_layer_twice(family):
 @everywhere
 def test_a_wrapped_model_is_not_wrapped_twice(family):
     model = tfprune.prune(cnn(family), "magnitude", 0.5)
-    again = tfprune.prune(model, "magnitude", 0.5)
-    assert [layer.name for layer in again.layers] == [layer.name for layer in model.layers]
+    for wrapped in (model, model.layers[1], [model.layers[1]]):
+        with pytest.raises(ValueError, match="'conv' is wrapped.* already.*strip_pruning"):
+            tfprune.prune(wrapped, "magnitude", 0.75)
     with pytest.raises(ValueError, match="wrapped for pruning already"):
         fit(compiled(model, family), tfprune.PruningCallback("magnitude", 0.5))
 
