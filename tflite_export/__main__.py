@@ -8,6 +8,7 @@ import argparse
 import ast
 import json
 import sys
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -101,17 +102,24 @@ def _export(options):
     for name in ("input_type", "output_type"):
         settings += [f"{name}={kind}"] if (kind := getattr(options, name)) else []
     chosen = target(options.target, **dict(map(_setting, settings)))
-    data = None
-    if options.data is not None:
-        data = np.load(options.data)
-        # An archive stays open until it is closed; its arrays go by the inputs' names.
-        data = dict(data) if hasattr(data, "files") else data
+    data = None if options.data is None else _arrays(options.data)
     sparse = {"auto": "auto", "yes": True, "no": False}[options.sparse]
     path = options.path or Path(options.model).with_suffix(".tflite")
     return export(
         tfprune.load_model(options.model), path,
         target=chosen, quantize=options.quantize, sparse=sparse, data=data,
     )
+
+
+def _arrays(path: str) -> np.ndarray | dict[str, np.ndarray]:
+    try:
+        data = np.load(path)
+        # An archive stays open until it is closed; its arrays go by the inputs' names.
+        return dict(data) if hasattr(data, "files") else data
+    except (EOFError, OSError, ValueError, zipfile.BadZipFile) as error:
+        raise ValueError(
+            f"--data {path}: expected a .npy file of numbers, or an .npz of such ({error})"
+        ) from error
 
 
 def _setting(text: str) -> tuple[str, object]:

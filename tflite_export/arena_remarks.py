@@ -20,15 +20,17 @@ _MUCH = 1.05
 _IN_FILE, _IN_ARENA = 24, 16
 
 
-def arena_remarks(content: bytes, dense: bytes) -> tuple[str, ...]:
+def arena_remarks(content: bytes, dense: bytes, *, bounded: bool) -> tuple[str, ...]:
     """What the sizes of the arena in a report are, and what makes them larger.
 
     Args:
         content: the file, which TFLite Micro executes.
         dense: the same without bitmaps.
+        bounded: a largest arena was given, so what decoding takes of it is as asked.
     """
     before = micro.arena_bytes(dense)
-    return (_ARENA, *decoding(before, micro.arena_bytes(content)), *_by_channel(dense, before))
+    decoded = [] if bounded else decoding(before, micro.arena_bytes(content))
+    return (_ARENA, *decoded, *_by_channel(dense, before))
 
 
 def decoding(before: int, after: int) -> list[str]:
@@ -71,7 +73,7 @@ def _by_channel(content: bytes, arena: int) -> list[str]:
     return [
         f"dense layers have a scale for each channel: without bitmaps {len(content):,} bytes and "
         f"an arena of {arena:,}. With one for each layer it would be about {len(other):,} and "
-        f'{less:,}, at a larger error: target("tflm", dense_per_channel=False)'
+        f'{less:,}, usually at a larger error: target("tflm", dense_per_channel=False)'
     ]
 
 

@@ -38,7 +38,8 @@ class Borders:
 
     def __post_init__(self):
         for name, value in self.chosen().items():
-            if value not in BORDER_TYPES:
+            # TensorFlow's and NumPy's types are equal to their names, but no text.
+            if not isinstance(value, str) or value not in BORDER_TYPES:
                 raise ValueError(
                     f"{name}={value!r}: expected one of {', '.join(map(repr, BORDER_TYPES))}, or "
                     "None"

@@ -172,8 +172,7 @@ $outputs
 """)
 
 MAIN = Template("""\
-// Runs the test vector through the model. Returns 0 if every output is $passing; else a message
-// is printed and the number says which step failed.
+$does
 #include <cmath>
 #include <cstdint>
 #include <cstdio>

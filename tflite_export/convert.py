@@ -56,10 +56,12 @@ def forward(model, signature: Signature) -> Callable[[dict], dict]:
             ["output"] if len(flat) == 1 else [f"output_{i}" for i in range(len(flat))])
         for name, y in zip(names, flat, strict=True):
             if not hasattr(y, "dtype"):
-                raise ValueError(
+                error = ValueError(
                     f"{name!r} of the model {model.name!r} is {y!r}, expected a tensor; leave it "
                     "out of what the model returns"
                 )
+                error.ag_pass_through = True  # else AutoGraph writes lines of code before it
+                raise error
         # Outputs of a mixed precision model are half precision even where it computes in float32.
         return {
             name: tf.identity(tf.cast(y, tf.float32) if y.dtype.is_floating else y)

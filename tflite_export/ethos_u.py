@@ -103,7 +103,7 @@ def pack(accelerator: str, dense: bytes, case: Case) -> Packed:
         if memory.compiled is not None:
             made = found.content
             remarks.append(
-                f"{os.fspath(memory.compiled)}: what Vela made of it for TFLite Micro with this "
+                f"{os.fsdecode(memory.compiled)}: what Vela made of it for TFLite Micro with this "
                 f"accelerator, {len(made):,} bytes; c_package packs it"
             )
     return Packed(dense, {}, tuple(remarks), compiled=made)

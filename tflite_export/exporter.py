@@ -98,7 +98,7 @@ def export(
         if was_mixed:
             remarks.append("the mixed precision model was exported with float32 computation")
         report = replace(
-            report, path=os.fsdecode(path), compiled=os.fspath(device.compiled or ""),
+            report, path=os.fsdecode(path), compiled=os.fsdecode(device.compiled or ""),
             remarks=tuple(remarks),
         )
         place.commit(*[packed.content, packed.compiled][:len(paths)])

@@ -38,8 +38,7 @@ class Inspection:
     """What is in a .tflite file.
 
     Fields: `path`, `bytes`, `gzip_bytes`; `quantize` = number format; `tensors` = stored tensors
-    that an operator reads; `operators` = {name: how many}; `inputs` and `outputs`, a
-    `Port` each;
+    that an operator reads; `operators` = {name: how many}; `inputs` and `outputs`, a `Port` each;
     `targets` = {name: `Opinion`}; `notes` on what could not be understood.
 
     Example:

@@ -55,7 +55,7 @@ def inspect(path: str | os.PathLike) -> Inspection:
     content = Path(check_path(path, "a .tflite file")).read_bytes()
     graph = verified(content)
     try:
-        return _inspection(os.fspath(path), content, graph)
+        return _inspection(os.fsdecode(path), content, graph)
     except (ArithmeticError, AttributeError, LookupError, MemoryError, TypeError) as error:
         # Tables may contradict each other in more ways than are worth a check of their own.
         raise ValueError(

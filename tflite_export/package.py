@@ -40,7 +40,7 @@ _MEASURED = {
 }
 _COMPILED = {
     "expected": "no expected output: only the Ethos-U runs the model",
-    "passing": "there (none is expected: only the Ethos-U\n// runs the model)",
+    "passing": "there (none is expected: only the Ethos-U runs the model)",
     "passed": "ran; there is no expected output to compare with",
     "settings": " \\\n#     OPTIMIZED_KERNEL_DIR=cmsis_nn CO_PROCESSOR=ethos_u\n"
                 "# Your board's code starts the driver of the Ethos-U before main runs the model.",
@@ -168,10 +168,17 @@ def c_package(
             names, inputs=len(taken), outputs=len(given_back)
         ),
         f"{name}_test_vector.c": vector.written(names, given, given_back, expected),
-        "main.cc": c_sources.MAIN.substitute(names),
+        "main.cc": c_sources.MAIN.substitute(names, does=c_sources.comment([
+            "Runs the test vector through the model. Returns 0 if every output is "
+            f"{kind['passing']}; else a message is printed and the number says which step failed."
+        ])),
         "CMakeLists.txt": c_sources.CMAKE.substitute(names),
     }
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise type(error)(error.errno, f"cannot write {folder}: {error.strerror}; pass a folder "
+                                       "that can be made") from error
     with reserved(*(folder / file for file in files)) as place:
         place.commit(*(text.encode() for text in files.values()))
     return CPackage(os.fspath(folder), tuple(files), operators, arena.here, arena.measured,

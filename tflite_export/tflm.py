@@ -45,8 +45,8 @@ class Micro:
 
     Fields: `ram_bytes` = the largest tensor arena, as it is measured on this computer of 64 bits,
     or None where flash alone counts; `dense_per_channel` = whether integer weights of dense layers
-    have a scale for each channel, or one for each layer: less flash and a smaller arena, at a
-    larger error.
+    have a scale for each channel, or one for each layer: less flash and a smaller arena, usually
+    at a larger error.
 
     Example:
         >>> Micro(0)
@@ -108,7 +108,7 @@ def pack(dense: bytes, case: Case) -> Packed:
         content, chosen = prepared, ()
     remarks = _remarks(case, graph, set(chosen), found.keys() if ram_bytes else ())
     if least is not None:
-        remarks += arena_remarks(content, prepared)
+        remarks += arena_remarks(content, prepared, bounded=ram_bytes is not None)
     return Packed(content, dict.fromkeys(chosen, LABEL), remarks, prepared)
 
 

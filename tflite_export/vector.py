@@ -25,7 +25,8 @@ def example(content: bytes, inputs) -> list[np.ndarray]:
             or one array; the first example is taken. None: seeded random numbers over the whole
             range.
     Raises:
-        ValueError: other names or shapes than the file's, or NaN or infinite values.
+        ValueError: other names or shapes than the file's, or values that are no finite real
+            numbers.
     """
     taken, _ = ports(content)
     if inputs is None:
@@ -38,6 +39,9 @@ def example(content: bytes, inputs) -> list[np.ndarray]:
             raise ValueError(
                 f"input {port.name!r} has shape {array.shape}, expected {port.single}"
             )
+        if array.dtype.kind not in "biuf":
+            raise ValueError(
+                f"input {port.name!r} has numbers of type {array.dtype}, expected real ones")
         if not _finite(array[:1]):
             raise ValueError(f"input {port.name!r} has NaN or infinite values")
         stored.append(quantised(array[:1], port))

@@ -57,6 +57,8 @@ def test_what_decoding_and_scales_by_channel_cost_is_said(tmp_path):
     assert f"an arena of {measured['arena']:,} bytes, where the dense file takes " \
            f"{before['arena']:,}" in told
     bound = int(re.search(r"ram_bytes=(\d+)", told)[1])
+    bounded, kept = _exported(model, path, data, ram_bytes=bound + 64)
+    assert "ram_bytes=" not in " ".join(bounded.remarks)
     _, kept = _exported(model, path, data, ram_bytes=bound)
     assert kept["arena"] <= bound == before["arena"]
     said = re.search(r"([\d,]+) bytes and an arena of ([\d,]+)\. .* about ([\d,]+) and ([\d,]+),",

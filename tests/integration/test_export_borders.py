@@ -104,6 +104,7 @@ def test_each_side_has_a_type_of_its_own(model, data, name, quantize, given, typ
     ("mobile", "dynamic", {"output_type": "int16"}, "needs quantize='int16x8'; 'dynamic' has"),
     ("mobile", "int8", {"input_type": "uint16"},
      "input_type='uint16': expected one of 'float32', 'int8', 'uint8', 'int16', or None"),
+    ("tflm", "int8", {"input_type": np.dtype("uint8")}, r"input_type=dtype\('uint8'\): expected"),
 ])
 def test_what_cannot_be_is_refused_by_name(model, data, name, quantize, given, message, tmp_path):
     with pytest.raises(ValueError, match=message):

@@ -270,6 +270,11 @@ def test_refusals(made, tmp_path, monkeypatch):
         c_package(folder / "m.tflite", tmp_path, inputs=np.ones((1, 3)))
     with pytest.raises(ValueError, match="has NaN or infinite"):
         c_package(folder / "m.tflite", tmp_path, inputs=np.full((1, 12, 12, 2), np.inf))
+    for no_numbers in (np.ones((1, 12, 12, 2)) * 1j, np.full((1, 12, 12, 2), "1")):
+        with pytest.raises(ValueError, match=r"input '\w+' has numbers of type .*, expected real"):
+            c_package(folder / "m.tflite", tmp_path, inputs=no_numbers)
+    with pytest.raises(OSError, match="cannot write .*m.tflite/c: Not a directory; pass a folder"):
+        c_package(folder / "m.tflite", folder / "m.tflite" / "c")
     with pytest.raises(ValueError, match="inputs are for .'nix'., expected"):
         c_package(folder / "m.tflite", tmp_path, inputs={"nix": np.ones(3)})
     with pytest.raises(FileNotFoundError):

@@ -35,7 +35,8 @@ def test_archive_for_two_inputs(tmp_path, capsys):
 
 @pytest.mark.parametrize("options, message", [
     (["--quantize", "int8"], "needs representative data"),
-    (["--data", "missing.npy"], "missing.npy"),
+    (["--data", "missing.npy"], "--data missing.npy: expected a .npy file"),
+    (["--data", __file__], f"--data {__file__}: expected a .npy file of numbers"),
     (["--target", "tflm", "--latency"], "'tflm' has no option 'latency'; it has 'ram_bytes'"),
 ])
 def test_errors_are_one_line(options, message, tmp_path, capsys):

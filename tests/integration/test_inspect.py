@@ -39,7 +39,7 @@ def files(tmp_path_factory):
 ])
 def test_every_encoding(files, name, quantize, encodings):
     folder, made = files
-    found = inspect(folder / f"{name}.tflite")
+    found = inspect(os.fsencode(folder / f"{name}.tflite"))
     assert found.bytes == len(made[name]) and found.quantize == quantize
     if encodings is not None:
         assert {tensor.encoding for tensor in found.tensors if tensor.elements > 99} <= encodings
