@@ -89,6 +89,19 @@ def test_a_border_where_folding_is_not_exact_stays_unless_asked_for(family):
     assert report.to_dict()["agreement"]["examples"] == 4
 
 
+@pytest.mark.parametrize("make, error, words", [
+    (lambda x: (x, np.zeros(4)), ValueError, r"2 arrays, but .* 1 input: .*pass x, not \(x, y\)"),
+    (lambda x: tf.data.Dataset.from_tensors(x), TypeError, "expected arrays .*got _TensorDataset"),
+    (lambda x: tfprune.Data((x,)), TypeError, "expected arrays or tensors.*got Data"),
+    (lambda x: x.tolist(), TypeError, "expected arrays or tensors.*got float"),
+    (lambda x: x * np.nan, ValueError, "holds NaN or infinity"),
+])
+def test_data_that_is_no_inputs_is_refused(make, error, words):
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
+    with pytest.raises(error, match=words):
+        tfprune.shrink(model, data=make(np.ones((4, 3), "float32")))
+
+
 def test_a_channel_that_differs_between_places_stays():
     inputs = keras.Input((8, 8, 2))
     x = keras.layers.Conv2D(4, 1, activation="sigmoid", name="a")(inputs)

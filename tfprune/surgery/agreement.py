@@ -60,6 +60,31 @@ def _numbers(output: Any) -> np.ndarray:
     return np.asarray(output).astype(np.float64)
 
 
+def check_inputs(model: Any, data: Any) -> None:
+    """Refuse what is no inputs of a model; None is fine.
+
+    Raises:
+        TypeError: something else than arrays.
+        ValueError: more or less than the inputs; NaN or infinity in one.
+    """
+    if data is None:
+        return
+    wanted, given = (len(tf.nest.flatten(one))
+                     for one in (adapter_of(model).input_specs(model), data))
+    for one in tf.nest.flatten(data):
+        if not hasattr(one, "shape"):
+            raise TypeError("data: expected arrays or tensors, the inputs of the model alone, got "
+                            f"{type(one).__name__}.")
+    if given != wanted:
+        raise ValueError(f"data holds {given} arrays, but the model {model.name!r} has {wanted} "
+                         f"input{'s' * (wanted > 1)}: data is inputs only: pass x, not (x, y).")
+    for one in tf.nest.flatten(data):
+        dense = np.asarray(getattr(one, "flat_values", getattr(one, "values", one)))
+        if dense.dtype.kind not in "OSU" and not np.isfinite(dense).all():
+            raise ValueError("data holds NaN or infinity: outputs cannot be compared on it. Pass "
+                             "finite inputs.")
+
+
 def batches(model: Any, data: Any) -> Iterator[Any]:
     """A model's inputs in parts that fit into memory; whole where they cannot be cut.
 

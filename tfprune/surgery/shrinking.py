@@ -11,7 +11,7 @@ from tfprune.adapters import adapter_of_model, graphs
 from tfprune.adapters.walk import find
 from tfprune.costs import macs
 from tfprune.strip import strip
-from tfprune.surgery.agreement import agreement
+from tfprune.surgery.agreement import agreement, check_inputs
 from tfprune.surgery.constants import Constants, Folding
 from tfprune.surgery.dead import dead
 from tfprune.surgery.finite import check_finite
@@ -53,11 +53,11 @@ def shrink(model: Any, *, round_to: int = 1, min_channels: int = 1, data: Any = 
         smaller stays, with its reason in the report.
 
     Raises:
-        TypeError: not a Keras model.
+        TypeError: not a Keras model; `data` that is no arrays.
         ValueError: a subclassed model, which has no graph, or one that is not built; a layer
             that cannot be copied, or shares a variable so that its copy would not; `round_to` or
-            `min_channels` below 1; a model that does not run on random inputs; weights that are
-            NaN or infinite.
+            `min_channels` below 1; a model that does not run on random inputs; weights or `data`
+            that are NaN or infinite; `data` with labels.
 
     Example:
         >>> import keras, tfprune
@@ -77,6 +77,7 @@ def shrink(model: Any, *, round_to: int = 1, min_channels: int = 1, data: Any = 
     given, model = model, stripped(model, adapter)
     survey = Survey.of(model)
     check_finite(model, "shrink a model from before")
+    check_inputs(model, data)
     found = dead(survey)
     constants = Constants(model, survey, found, data)
     kept, reasons = _kept(survey, found, constants, (borders, round_to, min_channels))
