@@ -37,7 +37,8 @@ class PruningCallback(Hooks):
 
     Several in one `fit` prune together: each weight takes one, so all but one leave it dense, by
     `allocation=PerSite({layer: 0.0})` or since their structure cannot take it. One without
-    arguments takes the wrapped layers, one beside it the others. All give one report.
+    arguments takes the wrapped layers, one beside it the others: so with N:M, which leaves no
+    layer out. All give one report.
 
     For a model wrapped by `tfprune.prune` or `tfprune.prune_low_magnitude` (or by TF-MOT), whose
     layers know their settings: `PruningCallback()`.

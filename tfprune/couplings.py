@@ -68,7 +68,9 @@ class Coupled:
             for coupling in site.couplings or ():
                 parts.setdefault(coupling.name, []).append((index, coupling))
         units = tuple(
-            Unit(replace(sites[held[0][0]], name=name), len(held[0][1].filters), tuple(held))
+            Unit(replace(sites[held[0][0]], name=name,
+                         makers=tuple(sites[index].name for index, _ in held)),
+                 len(held[0][1].filters), tuple(held))
             for name, held in parts.items()
         )
         return cls(units, tuple(_places(units, site.couplings or (), count)

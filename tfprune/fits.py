@@ -180,12 +180,13 @@ class Fit:
     def _pruned(self) -> list[Target]:
         """The sites of this run but for those that it leaves dense, which another may prune."""
         return [target for driver in self.drivers for settle in driver.settles
-                for target in settle.targets
-                if not settle.method.rule.allocation.leaves_dense(target.site)]
+                for target in settle.pruned]
 
     def _share_out(self) -> None:
         """Each weight to the one driver that prunes it; a driver that leaves it dense yields."""
         takers: dict[int, list[tuple[Driver, Settle, Site]]] = {}
+        pruned = {(id(settle), target.site.name) for driver in self.drivers
+                  for settle in driver.settles for target in settle.pruned}
         for driver in self.drivers:
             for settle in driver.settles:
                 for target in settle.targets:
@@ -193,8 +194,7 @@ class Fit:
         yields: dict[int, set[str]] = {id(driver): set() for driver in self.drivers}
         disputed = []
         for several in (each for each in takers.values() if len(each) > 1):
-            pruning = [each for each in several
-                       if not each[1].method.rule.allocation.leaves_dense(each[2])]
+            pruning = [each for each in several if (id(each[1]), each[2].name) in pruned]
             if len(pruning) > 1:
                 disputed.append(pruning)
             keeper = (pruning or several)[0][0]
@@ -223,10 +223,14 @@ def _dispute(disputed: Sequence[Sequence[tuple[Driver, Settle, Site]]]) -> str:
     names = [each[0][2].name for each in disputed]
     more = f" and {len(names) - 5} more" if len(names) > 5 else ""
     callbacks = " and ".join(driver.name for driver, *_ in disputed[0])
+    apart = f"leave a layer dense in all but one, {_dense(site)}"
+    for structure in [settle.method.rule.structure for _, settle, _ in disputed[0]]:
+        if structure.fixed is not None:  # it leaves no layer out
+            apart = (f"wrap the layers of {structure} with tfprune.prune and pass "
+                     "PruningCallback() for them beside the other")
     return (
         f"{callbacks} of this fit prune the same weights: {', '.join(names[:5])}{more}. One weight "
-        "takes one: pass one callback only, or leave a layer dense in all but one, "
-        f"{_dense(site)}."
+        f"takes one: pass one callback only, or {apart}."
     )
 
 

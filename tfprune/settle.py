@@ -80,6 +80,12 @@ class Settle:
         self.refresh_if_due(step)
         self.apply(step)
 
+    @functools.cached_property
+    def pruned(self) -> list[Target]:
+        """The targets but for those that stay dense, which something else may prune."""
+        dense = self.method.rule.leaves_dense([target.site for target in self.targets])
+        return [target for target, whole in zip(self.targets, dense) if not whole]
+
     @property
     def is_measured(self) -> bool:
         """Whether masks are chosen from outside, between two steps: see `tfprune.updates`."""

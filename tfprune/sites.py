@@ -40,6 +40,8 @@ class Site:
             number of output pixels for a convolution); None where it cannot be told.
         couplings: the channel groups that its filters belong to, where channels are chosen
             across sites; None where each site is chosen for itself.
+        makers: names of the sites whose filters are chosen together, where it stands for a
+            channel group.
 
     Example:
         >>> from tfprune.layouts import DENSE
@@ -53,6 +55,7 @@ class Site:
     layer: str
     positions: int | None = None
     couplings: tuple[Coupling, ...] | None = field(default=None, compare=False, repr=False)
+    makers: tuple[str, ...] = field(default=(), compare=False, repr=False)
 
     @property
     def size(self) -> int:

@@ -62,6 +62,30 @@ def test_weights_that_are_restored_between_them_are_masked_too(family):
     assert not callbacks[0].report.warnings and "train_step" not in vars(model)
 
 
+def test_channels_that_are_left_dense_together_are_free_for_another():
+    layers = KERASES["keras"].layers
+    inputs = KERASES["keras"].Input((6, 6, 2))
+    x = layers.Dense(8, name="wide")(layers.Flatten()(inputs))
+    x = layers.Add()([layers.Dense(4, name="one")(x), layers.Dense(4, name="two")(x)])
+    model = KERASES["keras"].Model(inputs, layers.Dense(3, name="out")(x))
+
+    def coupled(name):
+        return tfprune.PruningCallback("magnitude", 0.5, structure=tfprune.Filter(coupled=True),
+                                       allocation=tfprune.PerSite({name: 0.0}))
+
+    text = r"filters of 'two' are chosen with those of one/kernel, two/kernel.*name the .* 'one'"
+    with pytest.raises(ValueError, match=text):
+        coupled("two").start(model, total_steps=4)
+    others = tfprune.PerSite({name: 0.0 for name in ("wide", "one", "out")})
+    fit(compiled(model, "keras"), coupled("one"),
+        tfprune.PruningCallback("magnitude", 0.5, allocation=others))
+    assert kept(model) == {"wide/kernel": 288, "one/kernel": 32, "two/kernel": 16,
+                           "out/kernel": 12}
+    exact = tfprune.PruningCallback("magnitude", structure=tfprune.NofM(2, 4))
+    with pytest.raises(ValueError, match=r"wrap the layers of NofM.* with tfprune.prune and pass"):
+        fit(model, exact, only("wide", sparsity=0.5))
+
+
 @everywhere
 @pytest.mark.parametrize("first", ["wrapped", "method"])
 def test_the_wrapped_layers_and_beside_them_the_others(family, first):

@@ -82,6 +82,12 @@ class PerSite(Allocation):
     def check(self, sites):
         for key, _ in self.sparsities:
             if not any(site.matches(key) for site in sites):
+                for site in sites:
+                    if any(key in (name, *name.split("/")) for name in site.makers):
+                        raise ValueError(
+                            f"PerSite: the filters of {key!r} are chosen with those of "
+                            f"{', '.join(site.makers)}, as one channel group: name the group, "
+                            f"{site.name!r}.")
                 raise ValueError(f"PerSite: {key!r} matches no layer and no weight. The weights "
                                  f"are {', '.join(site.name for site in sites)}.")
         self.others.check(sites)

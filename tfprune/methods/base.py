@@ -299,21 +299,35 @@ class Rank:
             return sum(unit.size for unit in Coupled.of(sites, counts).units)
         return sum(counts)
 
+    def leaves_dense(self, sites: Sequence[Site]) -> list[bool]:
+        """Which of these sites stay whole, whatever the sparsity is; channels that are chosen
+        across sites, by their groups."""
+        dense = self.allocation.leaves_dense
+        if not is_coupled(sites):
+            return [dense(site) for site in sites]
+        counts = [self.structure.groups(site.shape, site.layout) for site in sites]
+        units = Coupled.of(sites, counts).units
+        pruned = {index for unit in units if not dense(unit.site) for index, _ in unit.parts}
+        return [index not in pruned for index in range(len(sites))]
+
     def course(self, begin: float, end: float, groups: int) -> list[float]:
         """The sparsities of the rounds of one update: what is left falls by equal factors.
 
-        Round k of n removes int((1 - f) groups) groups, f = (1 - begin) ((1 - end) /
-        (1 - begin))^(k/n), as SynFlow's authors do; the last one ends at `end`.
+        Round k of n removes int((1 - f) groups) groups, but no fewer than there are removed, f =
+        (1 - begin) ((1 - end) / (1 - begin))^(k/n), as SynFlow's authors do; the last one ends at
+        `end`.
 
         >>> from tfprune.methods import get
         >>> get("magnitude", rounds=3).rule.course(0.0, 0.875, 8)
         [0.5, 0.75, 0.875]
         >>> get("magnitude", rounds=3).rule.course(0.0, 0.875, 5)
         [0.4, 0.6, 0.875]
+        >>> get("magnitude", rounds=3).rule.course(0.55, 0.56, 10)
+        [0.55, 0.55, 0.56]
         """
         left = (1 - end) / (1 - begin)
         steps = [1 - (1 - begin) * left ** (k / self.rounds) for k in range(1, self.rounds)]
-        return [*(int(step * groups) / groups for step in steps), end]
+        return [*(max(begin, int(step * groups) / groups) for step in steps), end]
 
 
 @register
