@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -12,6 +11,7 @@ from tflite_export.convert import convert
 from tflite_export.graph import Graph
 from tflite_export.inputs import examples, random_examples
 from tflite_export.keras_models import family, layers_of, signature
+from tflite_export.origins import Origins
 from tflite_export.recipes import recipe
 from tflite_export.sparse_inference import SPARSE_F32
 from tflite_export.tracing import in_float32
@@ -107,13 +107,13 @@ def advise(model, data=None) -> Advice:
     known = signature(plain, data)
     inputs = random_examples(plain, known, 1) if data is None else examples(data, known, 1)
     with in_float32(plain):
-        content = convert(plain, known, target=SPARSE_F32, quantize="none", inputs=inputs).content
-    graph = Graph(content)
-    names, _ = zeros.check(plain, content)
+        made = convert(plain, known, target=SPARSE_F32, quantize="none", inputs=inputs)
+    graph = Graph(made.content)
+    names, _ = zeros.check(plain, made.content)
     judged = verdict(graph, pruned=True)
     found = {}
     for fault in faults(graph):
-        layer = _layer(plain, fault, names)
+        layer = _layer(made.origins, fault, names)
         found.setdefault(layer, Change(layer, fault.why, recipe(fault)))
     changes = tuple(found.values())
     sites = tfprune.report(plain).sites
@@ -123,7 +123,8 @@ def advise(model, data=None) -> Advice:
         and site.name.rpartition("/")[0].rpartition("/")[2] not in deep
     )
     if judged.state != "engages" and not changes and prune:
-        changes = (Change(_named(plain, judged), judged.reason, recipe(None)),)
+        place = _named(judged, made.origins) or plain.name
+        changes = (Change(place, judged.reason, recipe(None)),)
     return Advice(
         changes, judged.state == "engages", prune,
         {site.name: 0.0 for site in sites if site.name not in prune},
@@ -131,22 +132,14 @@ def advise(model, data=None) -> Advice:
     )
 
 
-def _named(model, judged: Verdict) -> str:
+def _named(judged: Verdict, known: Origins) -> str | None:
     kind, _, name = judged.operator.partition(" ")
-    if not name:
-        return model.name
-    return _layer(model, Fault(kind, (name.strip("'"),), None, "", "end"), {})
+    return name and _layer(known, Fault(kind, (name.strip("'"),), None, "", "end"), {})
 
 
-def _layer(model, fault: Fault, names: dict[tuple[int, int], str]) -> str:
+def _layer(known: Origins, fault: Fault, names: dict[tuple[int, int], str]) -> str:
     """The Keras layer behind an operator: by its weight, else by the name of what it makes."""
     if fault.weight in names:
         return names[fault.weight].split("/")[-2:][0]
-    layers = {layer.name for layer in layers_of(model)}
-    for name in reversed(fault.names):
-        for part in reversed(re.split(r"[/.]", name)):
-            # Tracing a model again, Keras 3 numbers the names of its layers.
-            for candidate in (part, re.sub(r"_\d+$", "", part)):
-                if candidate in layers and candidate != model.name:
-                    return candidate
-    return f"{fault.kind} {fault.names[0]!r}"
+    found = filter(None, map(known.layer, reversed(fault.names)))
+    return next(found, f"{fault.kind} {fault.names[0]!r}")

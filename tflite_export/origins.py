@@ -29,20 +29,25 @@ class Origins:
     ends: dict[str, str] = field(default_factory=dict)
     numbered: bool = False
 
-    def named(self, name: str) -> str | None:
+    def layer(self, name: str) -> str | None:
         """The innermost layer in a name such as "model/block/conv_1/Relu;model/block/bn/add".
 
         Example:
-            >>> Origins({"conv": "Conv2D"}, numbered=True).named("functional_1/conv_1/Relu")
-            "'conv' (Conv2D)"
+            >>> Origins({"conv": "Conv2D"}, numbered=True).layer("functional_1/conv_1/Relu")
+            'conv'
         """
         for path in name.split(";"):
             for part in reversed(path.split("/")):
                 bare = re.sub(r"_\d+$", "", part)
                 for layer in (bare, part) if self.numbered else (part, bare):
                     if layer in self.layers:
-                        return f"{layer!r} ({self.layers[layer]})"
+                        return layer
         return None
+
+    def named(self, name: str) -> str | None:
+        """The same as it is printed: "'conv' (Conv2D)"."""
+        layer = self.layer(name)
+        return layer and f"{layer!r} ({self.layers[layer]})"
 
     def of(self, graph: Graph, operator, number: int = 0) -> str | None:
         """The layer of an operator: by its results, else by what it reads, last what is before."""

@@ -130,7 +130,8 @@ def c_package(
         raise ValueError(
             f"name={name!r}: expected small letters, digits and _, as a C identifier and file name"
         )
-    content = _checked(Path(check_path(_path(source), "a .tflite file")).read_bytes())
+    file = Path(check_path(_path(source), "a .tflite file")).read_bytes()
+    content = _checked(file)
     graph = read(content)
     taken, given_back = ports(content)
     given = vector.example(content, inputs)
@@ -142,9 +143,10 @@ def c_package(
         kind, expected, notes = _MEASURED, micro.execute(content, given), ()
     arena = reserved_arena(content)
     operators = used(graph)
+    before = "" if len(file) == len(content) else f" ({len(file):,} before buffers were aligned)"
     names = {
         "name": name, "guard": name.upper(), "camel": name.title().replace("_", ""),
-        "origin": f"A model of {len(content):,} bytes, written by tflite_export.c_package.",
+        "origin": f"A model of {len(content):,} bytes{before}, written by tflite_export.c_package.",
         **kind,
     }
     told = [*map(str, (*taken, *given_back)), "", *(notes or [_RUN % installed_month()])]

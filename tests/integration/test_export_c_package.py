@@ -220,6 +220,8 @@ def test_a_float_model_of_two_inputs(tmp_path, monkeypatch):
     assert "two_in.h" in package.files
     vector = (tmp_path / "c" / "two_in_test_vector.c").read_text()
     assert vector.count("static const float") == 4
+    header = (tmp_path / "c" / "two_in.h").read_text()
+    assert header.startswith(f"// A model of {path.stat().st_size:,} bytes, written by")
     taken, _ = ports(path.read_bytes())
     arrays = {"a": np.full((2, 4), 2.0), "b": np.full((2, 3), 3.0)}
     by_position = [arrays[port.name] for port in taken]
