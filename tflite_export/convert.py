@@ -13,6 +13,7 @@ from tflite_export import four_bits, steps
 from tflite_export.borders import Borders, integers_outside, signed, unsigned
 from tflite_export.device import Target
 from tflite_export.fine_grids import widened
+from tflite_export.fused_lstm import fused
 from tflite_export.graph import Graph
 from tflite_export.inputs import spread
 from tflite_export.keras_models import Signature, family, flattened, keys_of, layers_of
@@ -135,7 +136,9 @@ def _converted(
                                origins=_origins(model, traced))
             except Exception:
                 pass  # If that fails as well, its error is the one to show.
-    with quiet(), standing_in(model):
+    # Float32 files keep a loop, which has no state between calls; of int16 there is no fused LSTM.
+    ways = (fused,) if quantize == "int8" else ()
+    with quiet(), standing_in(model, *ways):
         traced = _trace(call, signature, inputs)
     try:
         if quantize in CALIBRATED and _has_loop(traced) and _keeps_loop(traced, target):

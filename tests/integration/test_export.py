@@ -13,7 +13,7 @@ import pytest
 import tensorflow as tf
 from rich.console import Console
 
-from tflite_export import ExportReport, export, target
+from tflite_export import ExportReport, export, inspect, target
 from tflite_export.graph import Graph
 from tflite_export.runtime import latency_ms, predict
 
@@ -59,8 +59,9 @@ def test_recurrent_model_has_a_fixed_batch(family, quantize, tmp_path):
     assert report.error < (1e-5 if quantize == "none" else 0.3)
     kernels = sum(tensor.zeros for tensor in report.tensors)
     assert kernels >= sum(models.zeros_in(model).values())
-    # Keras 3's LSTM is a loop; tf_keras' is one operator.
     assert not any("unrolled" in remark for remark in report.remarks)
+    fused = inspect(tmp_path / "m.tflite").operators.get("UNIDIRECTIONAL_SEQUENCE_LSTM", 0)
+    assert fused == (family == "tf_keras" or quantize == "int8")
     layer = model.layers[0]
     assert layer.unroll is False
 
