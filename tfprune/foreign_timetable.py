@@ -16,6 +16,7 @@ from tfprune.plain_numbers import plain
 
 _PART = 1_000_000  # steps that are looked at in one call
 _MOST_SINGLY = 20_000  # steps that are looked at where a schedule takes one at a time
+_FIRST = 1_000  # of more than these
 
 
 class ForeignTimetable:
@@ -42,6 +43,8 @@ class ForeignTimetable:
 
     def __init__(self, schedule: Any, total_steps: int | None = None):
         self.name = name_of(schedule)
+        self._given, self._total_steps = schedule, total_steps
+        self._known: dict[int, tuple[np.ndarray, np.ndarray] | None] = {}
         self._schedule = _with_plain_numbers(schedule)
         begin, end, self._every = (
             _step(getattr(schedule, name, None)) for name in ("begin_step", "end_step", "frequency")
@@ -69,6 +72,17 @@ class ForeignTimetable:
         wrong = f"{self._yields} what is none, {_WANTED}. Got"
         tf.debugging.Assert(valid | ~due, [wrong, sparsity])
         return due & valid, sparsity
+
+    def serves(self, schedule: Any, total_steps: int | None) -> bool:
+        """Whether it is the timetable of another schedule, too: of its class, with equal values."""
+        one, other = self._given, schedule
+        if one is other:
+            return total_steps == self._total_steps
+        try:
+            same = type(one) is type(other) and bool(vars(one) == vars(other))
+        except (TypeError, ValueError):  # no attributes, or arrays among them
+            return False
+        return same and total_steps == self._total_steps
 
     @property
     def ends(self) -> bool:
@@ -104,10 +118,16 @@ class ForeignTimetable:
     def _updates(self, until: int) -> tuple[np.ndarray, np.ndarray] | None:
         """The update steps up to one, and their sparsities; None if they are too many to look at.
         """
+        if until not in self._known:
+            self._known[until] = self._look(until)
+        return self._known[until]
+
+    def _look(self, until: int) -> tuple[np.ndarray, np.ndarray] | None:
         parts = []
         for begin in range(0, until + 1, _PART):
             steps = np.arange(begin, min(until + 1, begin + _PART), dtype=np.int64)
-            due, sparsities = self._at_once(steps) or self._singly(steps[:_MOST_SINGLY])
+            due, sparsities = self._at_once(steps) or self._singly(
+                steps if len(steps) <= _MOST_SINGLY else steps[:_FIRST])
             due = due | (steps[:len(due)] == self._lands_at)
             at = np.flatnonzero(due)
             for index in at[~((sparsities[at] >= 0) & (sparsities[at] < 1))][:1]:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import tensorflow as tf
@@ -27,6 +27,8 @@ class Run:
     total_steps: int | None = None
     steps_per_epoch: int | None = None
     groups: int | None = None
+    known: list[ForeignTimetable] = field(default_factory=list, compare=False, repr=False)
+    """Of this run already; to ask a schedule of another library for all its steps takes long."""
 
 
 def resolve(schedule: Any, run: Run) -> tuple[Timetable | ForeignTimetable, float]:
@@ -41,7 +43,10 @@ def resolve(schedule: Any, run: Run) -> tuple[Timetable | ForeignTimetable, floa
         timetable = schedule.of_groups(run.groups).resolve(run.total_steps, run.steps_per_epoch)
         return timetable, timetable.final
     if is_foreign(schedule):
-        timetable = ForeignTimetable(schedule, run.total_steps)
+        timetable = next((one for one in run.known if one.serves(schedule, run.total_steps)), None)
+        if timetable is None:
+            timetable = ForeignTimetable(schedule, run.total_steps)
+            run.known.append(timetable)
         return timetable, timetable.final
     raise TypeError(
         f"Expected a schedule (tfprune.Polynomial(0.8), ...) or a TF-MOT PruningSchedule, got "

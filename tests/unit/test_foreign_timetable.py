@@ -3,6 +3,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from tensorflow_model_optimization.sparsity.keras import ConstantSparsity, Polyn
 
 from tfprune.configs import to_config
 from tfprune.foreign_timetable import ForeignTimetable
+from tfprune.runs import Run, resolve
 
 
 class Own:
@@ -71,6 +73,24 @@ def test_what_a_run_misses_of_a_schedule(schedule, steps, found):
     timetable = ForeignTimetable(schedule, steps)
     assert (timetable.shortfall(steps), timetable.reached(-1, steps)) == found
     assert timetable.reached(steps, steps) is None
+
+
+def test_a_schedule_is_asked_for_its_steps_once():
+    calls = []
+
+    def singly(step):
+        calls.append(step)
+        return tf.equal(step, 3), tf.cond(step < 4, lambda: 0.5, lambda: 0.25)
+
+    run = Run(50)
+    timetable, _ = resolve(Own(singly), run)
+    asked = len(calls)
+    assert timetable.shortfall(50) is None and timetable.reached(-1, 50) == 0.5
+    assert resolve(Own(singly), replace(run, groups=7))[0] is timetable and len(calls) == asked
+    assert resolve(always(0.5), run)[0] is not timetable is not resolve(Own(singly), Run(50))[0]
+    assert resolve(PolynomialDecay(0.0, 0.5, 0, 8), run)[1] == 0.5
+    assert resolve(PolynomialDecay(0.0, 0.25, 0, 8), run)[1] == 0.25
+    assert math.isnan(ForeignTimetable(Own(singly), 30_000).reached(-1, 30_000))
 
 
 @pytest.mark.parametrize("schedule, words", [
