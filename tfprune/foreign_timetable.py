@@ -209,6 +209,10 @@ class ForeignTimetable:
         if floats:
             return (f"The pruning schedule {self.name} cannot be called with a step, since "
                     f"{' and '.join(floats)} is no integer: pass int(...).")
+        if isinstance(error, tf.errors.OperatorNotAllowedInGraphError):
+            return (f"The pruning schedule {self.name} cannot be called with a step, which is a "
+                    "tensor in a compiled training step: a Python `if` on it has to be tf.cond or "
+                    "tf.where.")
         return f"The pruning schedule {self.name} cannot be called with a step: {error}"
 
     @property

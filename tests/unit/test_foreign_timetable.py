@@ -102,6 +102,8 @@ def test_a_schedule_is_asked_for_its_steps_once():
     (Own(lambda step: (step, 0.5)), r"Own\(\) returned .* for whether"),
     (Own(lambda step: (step > 2,)), r"Own\(\) returned .* expected a pair"),
     (Own(lambda step: 1 / 0), r"Own\(\) cannot be called with a step: division by zero"),
+    (Own(lambda step: (tf.equal(step, 3), 0.5 if step > 2 else 0.25)),
+     r"Own\(\) cannot be called .* a Python `if` on it has to be tf.cond or tf.where"),
     (always(True), r"Own\(\) returned True for the sparsity"),
     (always("half"), r"Own\(\) returned 'half' for the sparsity"),
     (always(tf.constant([0.5])), r"Own\(\) returned .* for the sparsity"),
