@@ -21,7 +21,7 @@ from typing import Any, Callable, Sequence
 
 import tensorflow as tf
 
-from tfprune.couplings import Follower
+from tfprune.couplings import Coupled, Follower, is_coupled
 from tfprune.following import Following
 from tfprune.gates import Moment
 from tfprune.methods.base import Method
@@ -83,8 +83,14 @@ class Settle:
     @functools.cached_property
     def pruned(self) -> list[Target]:
         """The targets but for those that stay dense, which something else may prune."""
-        dense = self.method.rule.leaves_dense([target.site for target in self.targets])
-        return [target for target, whole in zip(self.targets, dense) if not whole]
+        rule, sites = self.method.rule, [target.site for target in self.targets]
+        dense = rule.allocation.leaves_dense
+        if not is_coupled(sites):
+            return [target for target in self.targets if not dense(target.site)]
+        filters = [rule.structure.groups(site.shape, site.layout) for site in sites]
+        units = Coupled.of(sites, filters).units
+        pruned = {index for unit in units if not dense(unit.site) for index, _ in unit.parts}
+        return [target for index, target in enumerate(self.targets) if index in pruned]
 
     @property
     def is_measured(self) -> bool:

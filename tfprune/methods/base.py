@@ -299,17 +299,6 @@ class Rank:
             return sum(unit.size for unit in Coupled.of(sites, counts).units)
         return sum(counts)
 
-    def leaves_dense(self, sites: Sequence[Site]) -> list[bool]:
-        """Which of these sites stay whole, whatever the sparsity is; channels that are chosen
-        across sites, by their groups."""
-        dense = self.allocation.leaves_dense
-        if not is_coupled(sites):
-            return [dense(site) for site in sites]
-        counts = [self.structure.groups(site.shape, site.layout) for site in sites]
-        units = Coupled.of(sites, counts).units
-        pruned = {index for unit in units if not dense(unit.site) for index, _ in unit.parts}
-        return [index not in pruned for index in range(len(sites))]
-
     def course(self, begin: float, end: float, groups: int) -> list[float]:
         """The sparsities of the rounds of one update: what is left falls by equal factors.
 
