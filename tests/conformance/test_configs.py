@@ -62,7 +62,7 @@ EXAMPLES = {
     gates.Growing: [gates.Growing(gradient=False)],
     gates.Moving: [gates.Moving(0.5, "sgd", 3.0)],
     FakeQuantization: [FakeQuantization(weights=4, activations=6, momentum=0.5)],
-    joint.Joint: [joint.Joint(kl=.5, bops=.5, form="log", width=4, restricted=True,
+    joint.Joint: [joint.Joint(kl=.5, bops=.5, form="log", width=4, restricted=True, seed=2,
                               activations=False, threshold=2.0, temperature=2.0,
                               learn_power=True, rate=2.0, ramp=7)],
     joint.Part: [joint.Part(True, "signed", 4)],
