@@ -44,7 +44,8 @@ def prune(to_prune: Any, method: str | Method = "magnitude", sparsity: float | N
     Raises:
         ValueError: nothing says how much to prune; a subclassed model, whose layers cannot be
             exchanged; a model whose own train_step would be lost; a layer that is listed twice;
-            a model without anything to prune, or one that is wrapped already or quantization-aware.
+            a model without anything to prune, or one that is quantization-aware; a layer, or all
+            layers of a model, that are wrapped already.
         TypeError: not a Keras object, or objects of both Kerases.
 
     Example:
@@ -57,15 +58,26 @@ def prune(to_prune: Any, method: str | Method = "magnitude", sparsity: float | N
         method, sparsity, schedule=schedule, structure=structure, allocation=allocation
     )
     home = adapter_of(to_prune)
-    for one in to_prune if isinstance(to_prune, (list, tuple)) else [to_prune]:
+    given = to_prune if isinstance(to_prune, (list, tuple)) else [to_prune]
+    for one in given:
         adapter_of_model(one, layers=True)
-        _refuse_wrapped(one, home)
+        if not home.is_model(one) or isinstance(method.gate, Standing):
+            _refuse_wrapped(one, home)
     refuse_quantized(to_prune, home)
     if isinstance(method.gate, Standing):
         wrapped = method.gate.insert(to_prune, home, method)
         _refuse_lost_training(to_prune, wrapped)
         return wrapped
-    return _wrap(to_prune, home, lambda layer: home.wrap(layer, method))
+    made: list[Any] = []
+
+    def wrap(layer: Any) -> Any:
+        made.append(home.wrap(layer, method))
+        return made[-1]
+
+    wrapped = _wrap(to_prune, home, wrap)
+    for one in given if not made else ():  # some layers of a model may be, with other settings
+        _refuse_wrapped(one, home)
+    return wrapped
 
 
 def sparsify(model: Any, method: str | Method = "magnitude", sparsity: float | None = None, *,

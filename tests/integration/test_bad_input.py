@@ -12,6 +12,7 @@ import tf_keras
 from tiny_models import KERASES, STEPS, cnn, compiled, data, fit, prepared, said, zeros
 
 import tfprune
+from tfprune.adapters import adapter_of
 
 everywhere = pytest.mark.parametrize("family", KERASES)
 ways = pytest.mark.parametrize("wrap", [False, True], ids=["callback", "wrapped"])
@@ -199,6 +200,12 @@ def test_a_wrapped_model_is_not_wrapped_twice(family):
             tfprune.prune(wrapped, "magnitude", 0.75)
     with pytest.raises(ValueError, match="wrapped for pruning already"):
         fit(compiled(model, family), tfprune.PruningCallback("magnitude", 0.5))
+    library = KERASES[family]
+    first = tfprune.prune(library.layers.Dense(4), "magnitude", 0.25)
+    rest = tfprune.prune(library.Sequential([library.Input((3,)), first, library.layers.Dense(4)]),
+                         "magnitude", 0.75)
+    methods = [adapter_of(rest).method_of(layer) for layer in rest.layers]
+    assert [method.schedule.sparsity for method in methods] == [0.25, 0.75]
 
 
 @everywhere
