@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
 """Handwritten digits: train a small CNN, prune 80 % of it, ship it as verified .tflite files."""
-
 from pathlib import Path
 
 import keras
