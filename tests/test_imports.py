@@ -68,7 +68,16 @@ LAYERS = {
         "adapters.tf_keras_joint", "adapters.tf_keras_quantized", "adapters.tf_keras_saved",
         "adapters.tf_keras_wrapper", "callbacks", "sparsity_log"},
     7: {"api", "data", "quantized.wrapping", "rewinding"},
-    8: {""},
+    8: {"", "evaluation", "evaluation.backselect", "evaluation.calibration",
+        "evaluation.comparison", "evaluation.conditions", "evaluation.corruption_blurs",
+        "evaluation.corruption_digital", "evaluation.corruption_noises",
+        "evaluation.corruption_weather", "evaluation.corruptions", "evaluation.costs",
+        "evaluation.curve", "evaluation.examples", "evaluation.excess_error",
+        "evaluation.exemplars", "evaluation.figures", "evaluation.functional_distance",
+        "evaluation.job", "evaluation.measures", "evaluation.page", "evaluation.page_parts",
+        "evaluation.potential", "evaluation.prediction_store", "evaluation.predictions",
+        "evaluation.predictors", "evaluation.processes", "evaluation.prune_potential",
+        "evaluation.settings"},
 }
 LAYER = {name: layer for layer, names in LAYERS.items() for name in names}
 
