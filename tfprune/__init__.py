@@ -20,6 +20,7 @@ _HOMES = {
                     "strip_pruning"),
     "tfprune.batches": ("Data",),
     "tfprune.callbacks": ("PruningCallback",),
+    "tfprune.evaluation.corruptions": ("corrupt",),
     "tfprune.gates": ("Course", "Decaying", "Drawn", "Fixed", "Gate", "Growing", "Moving",
                       "Sampled", "Soft"),
     "tfprune.joint.settings": ("Joint",),

@@ -21,6 +21,8 @@ TRAIN = 1437
 """Digits in the training split; the other 360 of the 1,797 are the test split."""
 
 _ORDER_SEED = 1797
+_PUBLISHED = {"glass_blur": "frosted_glass_blur", "elastic_transform": "elastic"}
+"""What tensorflow-datasets calls corruptions that have another name in ImageNet-C."""
 
 
 class HandwrittenDigits(tfds.core.GeneratorBasedBuilder):
@@ -141,6 +143,46 @@ def arrays(
     data = load(name, split, data_dir=data_dir, download=download)
     images, labels = next(data.batch(max(len(data), 1)).as_numpy_iterator())
     return images, labels.astype(np.int32)
+
+
+def corrupted(
+    name: str,
+    severity: int,
+    *,
+    data_dir: str | os.PathLike | None = None,
+    download: bool = False,
+) -> tuple[np.ndarray, np.ndarray]:
+    """The published CIFAR-10-C, ready-made: all 10,000 test images under one corruption.
+
+    Args:
+        name: one of `tfprune.evaluation.corruptions.CORRUPTIONS`.
+        severity: 1 (weak) to 5 (strong).
+        data_dir, download: those of `load`, for tensorflow-datasets' "cifar10_corrupted".
+
+    Returns:
+        images uint8 [10000, 32, 32, 3], and int32 labels [10000].
+
+    Raises:
+        FileNotFoundError: that part is not in `data_dir` and `download` is False.
+        ValueError: no such corruption or severity.
+
+    Paper: Hendrycks and Dietterich 2019, Benchmarking Neural Network Robustness to Common
+    Corruptions and Perturbations.
+
+    Example:
+        >>> import tempfile
+        >>> corrupted("fog", 3, data_dir=tempfile.mkdtemp())
+        Traceback (most recent call last):
+        ...
+        FileNotFoundError: 'cifar10_corrupted/fog_3' is not prepared in ...
+    """
+    part = f"{_PUBLISHED.get(name, name)}_{severity}"
+    known = {config.name for config in tfds.builder_cls("cifar10_corrupted").BUILDER_CONFIGS}
+    if part not in known:
+        names = sorted({one.rpartition("_")[0] for one in known})
+        raise ValueError(f"cifar10_corrupted has no {name!r} of severity {severity!r}: expected 1 "
+                         f"to 5 and one of {', '.join(names)}")
+    return arrays(f"cifar10_corrupted/{part}", "test", data_dir=data_dir, download=download)
 
 
 def _builder(name: str, data_dir: str | os.PathLike | None) -> tfds.core.DatasetBuilder:
