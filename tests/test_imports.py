@@ -78,7 +78,7 @@ LAYERS = {
         "evaluation.job", "evaluation.measures", "evaluation.page", "evaluation.page_parts",
         "evaluation.potential", "evaluation.prediction_store", "evaluation.predictions",
         "evaluation.predictors", "evaluation.processes", "evaluation.prune_potential",
-        "evaluation.settings"},
+        "evaluation.run_store", "evaluation.settings"},
 }
 LAYER = {name: layer for layer, names in LAYERS.items() for name in names}
 

@@ -21,6 +21,7 @@ _HOMES = {
     "tfprune.batches": ("Data",),
     "tfprune.callbacks": ("PruningCallback",),
     "tfprune.evaluation.corruptions": ("corrupt",),
+    "tfprune.evaluation.curve": ("Curve", "curve"),
     "tfprune.gates": ("Course", "Decaying", "Drawn", "Fixed", "Gate", "Growing", "Moving",
                       "Sampled", "Soft"),
     "tfprune.joint.settings": ("Joint",),

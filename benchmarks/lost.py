@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What pruning loses beyond accuracy: families of pruned ResNet-8 on CIFAR-10.
+
+    python benchmarks/lost.py train --folder DIR     # stop and start it at will
+
+Trains a dense network and, by five methods, one at each of eight ratios: two epochs of the
+reference recipe each, with one seed; magnitude and dense with three. `pfp` and `filter_threshold`
+remove whole filters, their ratio is the share of the filters; the others remove single weights.
+Every training has one process and one thread. The folder holds the networks, curve.jsonl and
+curve.csv.
+"""
+
+import argparse
+import os
+import sys
+
+RATIOS = (0.2, 0.35, 0.5, 0.65, 0.75, 0.85, 0.9, 0.95)
+SEEDS = (0, 1, 2)
+EPOCHS = 2
+EXAMPLES = 1280  # that scores look at
+
+
+def main() -> int:
+    options = _arguments()
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    return train(options)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    commands = parser.add_subparsers(dest="command", required=True)
+    training = commands.add_parser("train", help="train what is missing in the folder")
+    training.add_argument("--folder", required=True)
+    training.add_argument("--steps", type=int, help="of each epoch, fewer than all for a trial")
+    training.add_argument("--ratios", type=float, nargs="+", default=RATIOS, help="for a trial")
+    return parser.parse_args()
+
+
+def make(seed: int):
+    """The pretrained network, the same for each seed."""
+    import recipe
+
+    return recipe.pretrained()
+
+
+class Fit:
+    """Trains by the recipe.
+
+    Args:
+        steps: of each epoch; None: all.
+    """
+
+    def __init__(self, steps: int | None):
+        self.steps = steps
+
+    def __call__(self, model, callbacks, seed):
+        import recipe
+
+        recipe.fit(model, recipe.load(held_out=False), EPOCHS, callbacks=callbacks, seed=seed,
+                   steps=self.steps)
+
+
+def magnitude(ratio: float):
+    import tfprune
+
+    return tfprune.PruningCallback(
+        "magnitude", schedule=tfprune.Polynomial(ratio, end=0.5, frequency=10),
+        structure=tfprune.Element(), allocation=tfprune.Global())
+
+
+def st3(ratio: float):
+    import tfprune
+
+    return tfprune.PruningCallback(
+        "st3", schedule=tfprune.Polynomial(ratio, end=0.9, power=8, frequency=4),
+        structure=tfprune.Element(), allocation=tfprune.Global())
+
+
+def sipp(ratio: float):
+    import tfprune
+
+    return tfprune.PruningCallback("sipp", ratio, structure=tfprune.Element(),
+                                   allocation=tfprune.Global())
+
+
+def filter_threshold(ratio: float):
+    """The last layer, whose outputs are classes, stays whole."""
+    import tfprune
+
+    last = make(0).layers[-1].name
+    return tfprune.PruningCallback(
+        "filter_threshold", ratio,
+        allocation=tfprune.PerSite({last: 0.0}, others=tfprune.Uniform()))
+
+
+METHODS = {"magnitude": magnitude, "sipp": sipp, "pfp": "pfp",
+           "filter_threshold": filter_threshold, "st3": st3}
+
+
+def train(options: argparse.Namespace) -> int:
+    """Train what is missing; exit code 1 if something failed."""
+    import recipe
+    import tfprune
+
+    split = recipe.load(held_out=False)
+    data = tfprune.Data((split.images[:EXAMPLES].astype("float32"), split.labels[:EXAMPLES]),
+                        batch_size=64)
+    failed = 0
+    for methods, seeds in ((METHODS, SEEDS[:1]), ({"magnitude": magnitude}, SEEDS)):
+        done = tfprune.curve(make, methods, options.ratios, seeds, Fit(options.steps), data,
+                             folder=options.folder)
+        print(done, flush=True)
+        failed += len(done.failed)
+    return failed > 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
