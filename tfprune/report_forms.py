@@ -24,7 +24,7 @@ import numpy as np
 
 __all__ = ["Table", "as_dict", "markdown", "plain_text", "rich_parts"]
 
-_NUMBER = re.compile(r"[-\d]|$")
+_NUMBER = re.compile(r"[-+]?\d|-?$")
 
 
 @dataclass(frozen=True)
