@@ -20,6 +20,7 @@ _HOMES = {
                     "strip_pruning"),
     "tfprune.batches": ("Data",),
     "tfprune.callbacks": ("PruningCallback",),
+    "tfprune.evaluation.backselect": ("informative_features",),
     "tfprune.evaluation.corruptions": ("corrupt",),
     "tfprune.evaluation.curve": ("Curve", "curve"),
     "tfprune.gates": ("Course", "Decaying", "Drawn", "Fixed", "Gate", "Growing", "Moving",
