@@ -84,6 +84,12 @@ class Child:
             raise RuntimeError(f"{refusal}{answer}")
         return answer
 
+    def close(self) -> None:
+        """Let the process end, if there is one; the next request starts another."""
+        with self._lock:
+            if self._process is not None:
+                _close(self._process)
+
     def _running(self) -> subprocess.Popen:
         if self._process is None or self._process.poll() is not None:
             # -P: the folder of the program is no place to import from.

@@ -7,7 +7,7 @@ import numpy as np
 
 from tflite_export.keras_models import Signature, layers_of
 
-__all__ = ["examples", "random_examples", "spread"]
+__all__ = ["examples", "named", "random_examples", "spread"]
 
 _OPEN_AXIS = 16
 
@@ -28,7 +28,7 @@ def examples(data, signature: Signature, limit: int) -> dict[str, np.ndarray]:
     """
     if hasattr(data, "as_numpy_iterator"):
         return _from_dataset(data, signature, limit)
-    arrays = _checked(_named(data, signature), signature)
+    arrays = _checked(named(data, signature), signature)
     return spread(arrays, limit)
 
 
@@ -80,7 +80,12 @@ def _numpy(dtype: str) -> np.dtype:
     return np.dtype("float32" if dtype in ("float16", "bfloat16") else dtype)
 
 
-def _named(data, signature: Signature) -> dict:
+def named(data, signature: Signature) -> dict:
+    """{input name: array} of what a user passed as the inputs of a model.
+
+    Raises:
+        ValueError: another number of inputs, or other names.
+    """
     names = signature.names
     if isinstance(data, dict):
         given = {str(key): array for key, array in data.items()}
@@ -144,7 +149,7 @@ def _checked(arrays: dict, signature: Signature) -> dict[str, np.ndarray]:
 def _from_dataset(data, signature: Signature, limit: int) -> dict[str, np.ndarray]:
     parts, count = [], 0
     for element in data.as_numpy_iterator():
-        arrays = _named(_features(element, len(signature.names)), signature)
+        arrays = named(_features(element, len(signature.names)), signature)
         first, shape = np.asarray(arrays[signature.names[0]]), signature.shapes[0]
         if first.ndim == len(shape) - 1:
             arrays = {name: np.asarray(array)[None] for name, array in arrays.items()}

@@ -19,7 +19,8 @@ _CHILD = Child("litert", name="LiteRT")
 
 
 def predict(
-    model: str | os.PathLike | bytes, inputs: dict[str, np.ndarray] | np.ndarray, *, batch: int = 1
+    model: str | os.PathLike | bytes, inputs: dict[str, np.ndarray] | np.ndarray, *,
+    batch: int = 1, child: Child | None = None,
 ) -> dict[str, np.ndarray]:
     """Run examples through a .tflite file with an interpreter's usual settings, one thread.
 
@@ -30,6 +31,8 @@ def predict(
         model: a path, or the file's bytes.
         inputs: {input name: array [examples, ...]}, or one array for a model with one input.
         batch: examples per call; more than 1 needs a file with a dynamic batch.
+        child: a process of the kind "litert", so that several may work side by side; None: the one
+            that all share.
     Returns:
         {output name: array [examples, ...]}, in the order of their positions.
     Raises:
@@ -39,7 +42,8 @@ def predict(
     taken, given = ports(content)
     inputs = by_name(inputs, taken)
     ready = [quantised(inputs[port.name], port) for port in taken]
-    outputs = _CHILD.result({"content": content, "inputs": ready, "batch": batch, "threads": 1})
+    request = {"content": content, "inputs": ready, "batch": batch, "threads": 1}
+    outputs = (child or _CHILD).result(request)
     return {
         port.name: dequantised(array, port) for port, array in zip(given, outputs, strict=True)
     }

@@ -9,7 +9,7 @@ import os
 import re
 import secrets
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from tfprune.checks import check_path
@@ -31,11 +31,12 @@ class Reservation:
         self.paths = tuple(slot.path for slot in slots)
         self._slots = slots
 
-    def commit(self, *contents: bytes) -> None:
+    def commit(self, *contents: bytes | Iterable[bytes]) -> None:
         """Replace the files, all of them or none.
 
         Args:
-            contents: of each, in the order of `reserved`'s paths.
+            contents: of each, in the order of `reserved`'s paths; whole, or in parts that are taken
+                one by one.
         Raises:
             OSError: a file cannot be written, a full disk for example. All are as they were.
         """
@@ -111,14 +112,15 @@ class _Slot:
         self._backup: Path | None = None
         self._locks = [lock]  # open files
 
-    def fill(self, content: bytes) -> None:
-        with _named(self._asked):
-            with open(self._locks[0], "wb", closefd=False) as file:
-                file.write(content)
-                file.flush()
+    def fill(self, content: bytes | Iterable[bytes]) -> None:
+        with open(self._locks[0], "wb", buffering=0, closefd=False) as file:
+            for part in [content] if isinstance(content, bytes) else content:
+                with _named(self._asked):  # not around what makes the parts
+                    _write(file, part)
+            with _named(self._asked):
                 os.fsync(file.fileno())
-            if self._mode is not None:
-                os.chmod(self._temporary, self._mode)
+                if self._mode is not None:
+                    os.chmod(self._temporary, self._mode)
 
     def replace(self, *, keeping: bool) -> None:
         with _named(self._asked):
@@ -156,6 +158,12 @@ class _Slot:
     def _unlock(self) -> None:
         while self._locks:
             os.close(self._locks.pop())
+
+
+def _write(file, content: bytes) -> None:
+    left = memoryview(content)
+    while left:
+        left = left[file.write(left):]
 
 
 def _final(path) -> tuple[Path, int | None]:

@@ -77,7 +77,7 @@ def corrupt(images: np.ndarray, name: str, severity: int = 3, *, seed: int = 0,
     places = _checked_indices(indices, len(images))
     parameters = one.parameters(severity, min(images.shape[1:3]))
     result = np.empty(images.shape, np.uint8)
-    count = max(1, _BLOCK // images[:1].size)
+    count = max(1, _BLOCK // max(1, images[:1].size))
     for start in range(0, len(images), count):
         block = slice(start, start + count)
         draws = Draws(f"{seed} {name} {severity}", places[block])

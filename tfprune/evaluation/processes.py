@@ -18,6 +18,8 @@ from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Callable
 
+from tflite_export.latency import cores
+
 __all__ = ["ProcessDied", "Processes", "cores", "dumps"]
 
 _UNKNOWN = 2 << 30  # bytes that a task is taken to need before one has ended
@@ -109,13 +111,6 @@ class Processes(Executor):
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=printed)
             self._running.add(process)
             return process
-
-
-def cores() -> int:
-    """How many cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def dumps(value: Any) -> bytes:

@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Keras models that predict as LiteRT files, where that is faster and computes the same."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tfprune.evaluation.examples import Examples
+from tfprune.evaluation.file_predictor import FilePredictor
+from tfprune.evaluation.prediction_store import Store, file_name
+from tfprune.evaluation.settings import Evaluation
+
+MANY = 20_000
+"""From so many predictions on a conversion, of some seconds, is worth it."""
+_TOLERANCE = 1e-4
+_REFUSED = b"refused: "
+
+
+def converted(keras: Any, first: Examples, *, settings: Evaluation, predictions: int,
+              store: Store | None) -> Any:
+    """The predictor of the converted file, or the one of Keras with a note why.
+
+    Args:
+        keras: a `KerasPredictor`.
+        first: the examples on which they have to agree.
+        settings: the runtime asked for.
+        predictions: how many there will be.
+        store: keeps the file, or why there is none.
+
+    Raises:
+        ValueError: runtime "litert", and the file cannot be had.
+    """
+    asked = settings.runtime
+    if asked == "keras" or asked == "auto" and (predictions < MANY or _has_gpu()):
+        return keras
+    name = file_name("converted", keras.fingerprint, suffix=".tflite")
+    if store is not None and store.has(name):
+        content = store.content(name)
+    else:
+        content = _checked(keras, first, settings.batch_size)
+        if store is not None:
+            store.write(name, [content])
+    if not content.startswith(_REFUSED):
+        return FilePredictor(content, keras.network.name, keras.fingerprint, first=first,
+                             batch=settings.batch_size)
+    why = content[len(_REFUSED):].decode()
+    if asked == "litert":
+        raise ValueError(f"{keras.network.name!r} does not run in LiteRT: {why}; pass "
+                         "runtime=\"keras\" or \"auto\".")
+    keras.notes = (f"{keras.network.name} runs in Keras, not in LiteRT: {why}",)
+    return keras
+
+
+def _checked(keras: Any, first: Examples, batch: int) -> bytes:
+    """The file, or why it cannot stand for the model."""
+    from tfprune.evaluation.predictors import outputs_of
+
+    try:
+        content, is_open = _converted(keras.network.model, first)
+        if not is_open:
+            raise ValueError("the file takes one example at a time")
+        file = FilePredictor(content, keras.network.name, "", first=first, batch=batch)
+        error = _error(outputs_of(keras, first.inputs), outputs_of(file, first.inputs))
+        if not error <= _TOLERANCE:
+            raise ValueError(f"its outputs deviate by {error:.1e} of the largest")
+    except (RuntimeError, ValueError, TypeError, NotImplementedError) as error:
+        text = " ".join(str(error).split()) or type(error).__name__
+        return _REFUSED + text[:300].encode()
+    return content
+
+
+def _converted(model: Any, first: Examples) -> tuple[bytes, bool]:
+    from tflite_export.convert import convert
+    from tflite_export.inputs import examples
+    from tflite_export.keras_models import signature
+    from tflite_export.targets import executing
+    from tfprune.adapters import adapter_of_model
+    from tfprune.adapters.walk import wrappers
+    from tfprune.api import strip_pruning
+    from tfprune.surgery.fresh import fresh_weights
+
+    adapter = adapter_of_model(model)
+    if any(True for _ in wrappers(model, adapter)):
+        if not adapter.has_graph(model):
+            raise ValueError("a subclassed model cannot be stripped without changing it")
+        with fresh_weights(adapter, 0):  # which those of the model replace
+            model = strip_pruning(model)
+    known = signature(model, first.inputs)
+    made = convert(model, known, target=executing("mobile", "none"), quantize="none",
+                   inputs=examples(first.inputs, known, len(first)))
+    return made.content, made.batch == "dynamic"
+
+
+def _error(expected: tuple, got: tuple) -> float:
+    """The largest deviation of an output, by its own largest value."""
+    if [one.shape for one in expected] != [one.shape for one in got]:
+        return float("inf")
+    return max(abs(want - have).max(initial=0) / (abs(want).max(initial=0) or 1)
+               for want, have in zip(expected, got))
+
+
+def _has_gpu() -> bool:
+    import tensorflow as tf
+
+    return bool(tf.config.list_physical_devices("GPU"))

@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is compared: a Keras model of either Keras, a saved one, a .tflite file, or a function."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+_TFLITE = b"TFL3"  # behind the first four bytes of every file
+
+
+@dataclass(frozen=True, eq=False)
+class Network:
+    """One network under its name; a saved model is loaded when it is first needed.
+
+    Attributes:
+        name: that the user gave.
+        kind: "keras", "tflite" or "function".
+        given: the model, the path of a saved one, the bytes of a .tflite file, or the function.
+    """
+
+    name: str
+    kind: str
+    given: Any
+
+    @classmethod
+    def of(cls, given: Any, name: str = "network") -> "Network":
+        """What a user passed.
+
+        Raises:
+            TypeError: nothing of that.
+            FileNotFoundError: no file there.
+            ValueError: a file that is neither a saved Keras model nor a .tflite file.
+        """
+        if isinstance(given, cls):
+            return given
+        if isinstance(given, (bytes, bytearray)):
+            return cls(name, "tflite", _tflite(bytes(given), name))
+        if isinstance(given, (str, os.PathLike)):
+            path = Path(given)
+            if not path.exists():
+                raise FileNotFoundError(f"{name!r}: no file at {path}.")
+            if path.is_file() and (path.suffix == ".tflite" or _starts_as_tflite(path)):
+                return cls(name, "tflite", _tflite(path.read_bytes(), f"{name}: {path}"))
+            return cls(name, "keras", path)
+        if any(one.__name__ == "Model" and one.__module__.startswith(("keras.", "tf_keras."))
+               for one in type(given).__mro__):
+            return cls(name, "keras", given)
+        if callable(given):
+            return cls(name, "function", given)
+        raise TypeError(f"{name!r} is {type(given).__name__}; expected a Keras model, the path of "
+                        "a .keras, .h5 or .tflite file, bytes of a .tflite file, or a function "
+                        "batch -> outputs.")
+
+    @cached_property
+    def model(self) -> Any:
+        """The Keras model."""
+        if not isinstance(self.given, Path):
+            return self.given
+        from tfprune.adapters import adapter
+        from tfprune.files import keras_of_file
+        from tfprune.surgery.fresh import fresh_weights
+
+        home = adapter(keras_of_file(self.given))
+        with fresh_weights(home, 0):  # which the loaded ones replace
+            return home.load_model(str(self.given))
+
+    @cached_property
+    def fingerprint(self) -> str | None:
+        """A hash of a file's bytes, or of a model's weights and configuration; None where only its
+        outputs tell what it is: a function, a subclassed model."""
+        if self.kind == "tflite":
+            return hashlib.sha256(self.given).hexdigest()
+        if self.kind == "function":
+            return None
+        if isinstance(self.given, Path) and self.given.is_file():
+            return hashlib.sha256(self.given.read_bytes()).hexdigest()
+        return _of_model(self.model)
+
+    def identified(self, outputs: tuple[np.ndarray, ...]) -> str:
+        """A hash of what the network gives for some examples, its name, and its weights.
+
+        Args:
+            outputs: for the first examples.
+        """
+        found = hashlib.sha256(self.name.encode())
+        for array in outputs:
+            found.update(str(array.shape).encode() + np.ascontiguousarray(array).tobytes())
+        if self.kind == "keras":
+            _add_weights(found, self.model)
+        return found.hexdigest()
+
+
+def _tflite(content: bytes, name: str) -> bytes:
+    from tflite_export.verified import verified
+
+    try:
+        verified(content)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from error
+    return content
+
+
+def _starts_as_tflite(path: Path) -> bool:
+    with open(path, "rb") as file:
+        return file.read(8)[4:] == _TFLITE
+
+
+def _of_model(model: Any) -> str | None:
+    from tfprune.adapters import adapter_of_model
+
+    if not adapter_of_model(model).has_graph(model):
+        return None
+    found = hashlib.sha256(_configuration(model).encode())
+    _add_weights(found, model)
+    return found.hexdigest()
+
+
+def _configuration(model: Any) -> str:
+    """The configuration, without the names that Keras numbers through a process."""
+    from tflite_export.keras_models import layers_of
+
+    text = json.dumps(model.get_config(), default=repr)
+    for number, name in enumerate(dict.fromkeys(layer.name for layer in layers_of(model))):
+        text = text.replace(json.dumps(name), f'"#{number}"')
+    return re.sub(r" at 0x[0-9a-f]+", "", text)
+
+
+def _add_weights(found: Any, model: Any) -> None:
+    for variable in model.weights:
+        array = np.asarray(variable)
+        found.update(f"{array.dtype} {array.shape}".encode())
+        found.update(np.ascontiguousarray(array).tobytes())
