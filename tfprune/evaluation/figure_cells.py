@@ -110,7 +110,7 @@ def _cells(rows: Sequence[Any], columns: Sequence[Any], values: Any, *, label: s
                        clip_on=False)
     for (y, x), value in np.ndenumerate(values):
         one.text(x + 0.5, y + 0.5, texts[y][x], ha="center", va="center_baseline", fontsize=8,
-                 color=_ink(colors(norm(value))) if known[y, x] else "black")
+                 color=_ink(colors(norm(value))) if known[y, x] else "black", in_layout=False)
     one.set_xticks(np.arange(len(columns)) + 0.5, across,
                    **{"rotation": 60, "ha": "left", "rotation_mode": "anchor"} if upright else {})
     one.set_yticks(np.arange(len(rows)) + 0.5, down)

@@ -72,7 +72,8 @@ def potential(potentials: Mapping[str, Mapping[str, Any]], *, nominal: str = "no
     for row, one in enumerate(axes[:, 0]):
         part = labels[row * across:(row + 1) * across]
         one.set_xticks(range(len(part)), part, rotation=60, ha="right", rotation_mode="anchor")
-        one.set(xlim=(-0.6, across - 0.4), ylim=(-4, 104), ylabel="prune potential in %")
+        one.set(xlim=(-0.6, across - 0.4), ylim=(-4, 104), yticks=range(0, 101, 20),
+                ylabel="prune potential in %")
         one.vlines(np.arange(1, len(part)) - 0.5, 0, 100, color="#808080", alpha=0.25, linewidth=.5)
         one.grid(axis="y")
     add_legend(figure, handles, list(potentials))

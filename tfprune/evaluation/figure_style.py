@@ -5,23 +5,21 @@ from __future__ import annotations
 
 import functools
 import itertools
+import math
 import re
 import textwrap
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
-try:
-    import matplotlib.style
-    from matplotlib.figure import Figure
-except ImportError as error:
-    raise ImportError('Figures are drawn by matplotlib: pip install "tfprune[plots]".') from error
+import matplotlib.style
+from matplotlib.figure import Figure
 
 __all__ = ["COLORS", "add_legend", "canvas", "clean", "inches", "looks", "style", "styled",
            "wrapped"]
 
 # Told apart by color-blind eyes, with a contrast of at least 3 on white and on near black.
-COLORS = ("#0072b2", "#d55e00", "#009e73", "#c26a9c", "#8d7400", "#7a64c8", "#808080")
+COLORS = ("#0077bb", "#dd5500", "#11aa66", "#9900ff", "#cc77aa", "#666666")
 _MARKERS = "osD^vPX<>p"
 _LETTER = 0.078  # inches of one letter: DejaVu Sans, 9 points
 
@@ -82,13 +80,16 @@ def inches(names: Sequence[str]) -> float:
 
 
 def add_legend(figure: Figure, handles: Sequence[Any], names: Sequence[Any]) -> None:
-    """Above the axes, in as many columns as there is room for; none for nothing."""
+    """Above the axes, in as many columns as there is room for; for it the figure grows."""
     if not handles:
         return
     labels = wrapped(names, 40)
-    columns = max(1, int(figure.get_figwidth() / (inches(labels) + 0.6)))
+    columns = min(len(labels), max(1, int(figure.get_figwidth() / (inches(labels) + 0.6))))
+    lines = sum(label.count("\n") + 1 for label in labels)
+    figure.set_figheight(figure.get_figheight() + 0.19 * math.ceil(lines / columns))
+    length = 2.6 if any(one.get_linestyle() != "None" for one in handles) else 1
     # Matplotlib leaves out labels that begin with an underscore: they are set afterwards.
     legend = figure.legend(handles, ["-"] * len(labels), loc="outside upper left",
-                           ncols=min(columns, len(labels)), handlelength=2.6, columnspacing=1.4)
+                           ncols=columns, handlelength=length, columnspacing=1.4)
     for text, label in zip(legend.get_texts(), labels, strict=True):
         text.set_text(label)

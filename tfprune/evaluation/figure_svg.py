@@ -18,9 +18,10 @@ __all__ = ["svg"]
 
 _NAMESPACE = "http://www.w3.org/2000/svg"
 _SHOWN = 4 / 3  # pixels of a point
-# What is said once, at the root.
+# What is said once, at the root; and what can be said once in a group.
 _INHERITED = {"font-size": "9px", "stroke-linejoin": "round", "stroke-linecap": "butt",
               "text-anchor": "start"}
+_SHARED = ("fill", "stroke", "stroke-width", "stroke-dasharray", "clip-path")
 _LEFT_OUT = {"font-family", "preserveAspectRatio", "stroke-dashoffset", "type", "version"}
 
 
@@ -83,6 +84,13 @@ def _compact(node: ElementTree.Element, ids: dict[str, str]) -> None:
         elif len(child) or child.attrib or child.text:
             kept.append(child)
     node[:] = kept
+    if node.tag == "g" and len(node) > 1:
+        for name in _SHARED:
+            values = {child.attrib.get(name) for child in node}
+            if len(values) == 1 and None not in values and name not in node.attrib:
+                node.attrib[name] = values.pop()
+                for child in node:
+                    del child.attrib[name]
 
 
 def _attributes(name: str, text: str, ids: dict[str, str]):
@@ -103,9 +111,24 @@ def _attributes(name: str, text: str, ids: dict[str, str]):
     elif name in ("href", "clip-path"):
         yield name, re.sub("#(.+?)(?=[)]|$)", lambda found: f"#{ids[found[1]]}", text)
     elif name == "d":
-        yield name, re.sub(" ?([A-Za-z]) ?", r"\1", _rounded(text))
+        yield name, _path(_rounded(text))
     elif not (name in _LEFT_OUT or _INHERITED.get(name) == text or text.startswith("rotate(-0 ")):
         yield name, _rounded(text)
+
+
+def _path(text: str) -> str:
+    """A path with short commands for lines along an axis."""
+    shown, at = [], ["", ""]
+    for one in re.findall("[A-Za-z][^A-Za-z]*", text):
+        command, numbers = one[0], one[1:].split()
+        if command == "L" and numbers[1:] == at[1:]:
+            shown.append(f"H{numbers[0]}")
+        elif command == "L" and numbers[:1] == at[:1]:
+            shown.append(f"V{numbers[1]}")
+        else:
+            shown.append(command + " ".join(numbers))
+        at = numbers[-2:] or at
+    return "".join(shown)
 
 
 def _rounded(text: str) -> str:

@@ -6,6 +6,11 @@ None touches pyplot or the settings of matplotlib. Needs the extra `plots` or `e
 
 from __future__ import annotations
 
+try:
+    import matplotlib  # noqa: F401
+except ImportError as error:
+    raise ImportError('Figures are drawn by matplotlib: pip install "tfprune[plots]".') from error
+
 from tfprune.evaluation.figure_cells import confusion_change, heat_map, matrix
 from tfprune.evaluation.figure_images import exemplars
 from tfprune.evaluation.figure_lines import (accuracy_over_ratio, noise_distance, potential,

@@ -147,17 +147,20 @@ def _part(part: Any, title: str, left_out: Sequence[Figure]) -> str:
 
 
 def _table(table: Table, title: str) -> str:
-    right = "".join(f" r{column}" for column, right in enumerate(table.numeric) if right)
+    names = min(20, max(len(row[0]) for row in table.rows))
+    classes = f"w{names}" + "".join(f" r{column}" for column, right in enumerate(table.numeric)
+                                    if right)
     styles = "".join(f".r{column} tr>:nth-child({column + 1}){{text-align:right;"
                      f"white-space:nowrap}}"
                      for column, right in enumerate(table.numeric) if right)
+    styles += f".w{names} tbody th{{min-width:{names}ch}}"
     head = "".join(f'<th scope="col">{_text(cell)}</th>' for cell in table.head)
     rows = "".join(
         f'<tr><th scope="row"{_value(row[0])}>{_text(row[0])}</th>'
         + "".join(f"<td{_value(cell)}>{_text(cell)}</td>" for cell in row[1:]) + "</tr>"
         for row in table.rows)
     return (f'<div class="box table" tabindex="0" role="region" aria-label="{_text(title)}: table">'
-            f'<style>{styles}</style><table class="{right.strip()}"><thead><tr>{head}</tr></thead>'
+            f'<style>{styles}</style><table class="{classes}"><thead><tr>{head}</tr></thead>'
             f"<tbody>\n{rows}\n</tbody></table></div>")
 
 

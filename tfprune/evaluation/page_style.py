@@ -33,7 +33,6 @@ thead th{position:sticky;top:0;background:var(--band);border-bottom:1px solid va
 font-weight:600;vertical-align:bottom;overflow-wrap:normal}
 tbody tr+tr>*{border-top:1px solid var(--line)}
 tbody tr:hover>*{background:var(--band)}
-tbody th{min-width:6rem}
 th button{font:inherit;color:inherit;background:none;border:0;padding:0;margin:0;text-align:inherit;
 cursor:pointer}
 th button::after{content:"\\2195";margin-left:.3em;opacity:.35}
