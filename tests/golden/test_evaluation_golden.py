@@ -81,13 +81,13 @@ def test_single_rows_of_logits_that_look_like_probabilities_are_told_by_the_whol
 
 
 def test_a_row_with_nan_is_of_no_class_and_never_right():
-    given = np.array([[NAN, 0.9], [0.1, 0.9], [NAN, NAN]])
-    assert classes_of(given).tolist() == [-1, 1, -1]
-    assert wrong(np.array([1, 1, 0]), given).tolist() == [True, False, True]
-    assert recalls(np.array([1, 1, 0]), classes_of(given), 2).tolist() == [0, 0.5]
-    assert confusion(np.array([1, 1, 0]), classes_of(given), 2).tolist() == [[0, 0], [0, 1]]
-    assert agreement(given, given) == 1 / 3
-    assert math.isnan(distance(given, given))
+    values = np.array([[NAN, 0.9], [0.1, 0.9], [NAN, NAN]])
+    assert classes_of(values).tolist() == [-1, 1, -1]
+    assert wrong(np.array([1, 1, 0]), values).tolist() == [True, False, True]
+    assert recalls(np.array([1, 1, 0]), classes_of(values), 2).tolist() == [0, 0.5]
+    assert confusion(np.array([1, 1, 0]), classes_of(values), 2).tolist() == [[0, 0], [0, 1]]
+    assert agreement(values, values) == 1 / 3
+    assert math.isnan(distance(values, values))
 
 
 def test_rows_are_looked_at_in_blocks_and_none_is_lost(monkeypatch):
@@ -252,8 +252,8 @@ def test_distance_of_networks_is_a_distance(logits):
 
 def test_calibration_by_hand():
     #   confidence  0.6    0.6     0.9    1.0 ; bins (0.5, 0.75] and (0.75, 1] of four
-    given = np.array([[0.6, 0.4], [0.4, 0.6], [0.9, 0.1], [0.0, 1.0]])
-    found = calibrate(np.array([0, 0, 0, 0]), given, bins=4)
+    values = np.array([[0.6, 0.4], [0.4, 0.6], [0.9, 0.1], [0.0, 1.0]])
+    found = calibrate(np.array([0, 0, 0, 0]), values, bins=4)
     assert found.counts.tolist() == [0, 0, 2, 2]
     np.testing.assert_allclose(found.confidences, [NAN, NAN, 0.6, 0.95])
     np.testing.assert_allclose(found.accuracies, [NAN, NAN, 0.5, 0.5])
