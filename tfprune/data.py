@@ -179,7 +179,8 @@ def corrupted(
     part = f"{_PUBLISHED.get(name, name)}_{severity}"
     known = {config.name for config in tfds.builder_cls("cifar10_corrupted").BUILDER_CONFIGS}
     if part not in known:
-        names = sorted({one.rpartition("_")[0] for one in known})
+        ours = {theirs: name for name, theirs in _PUBLISHED.items()}
+        names = sorted({ours.get(one[:-2], one[:-2]) for one in known})
         raise ValueError(f"cifar10_corrupted has no {name!r} of severity {severity!r}: expected 1 "
                          f"to 5 and one of {', '.join(names)}")
     return arrays(f"cifar10_corrupted/{part}", "test", data_dir=data_dir, download=download)

@@ -12,6 +12,7 @@ import tensorflow_datasets as tfds
 from sklearn.datasets import load_digits
 
 from tfprune import data
+from tfprune.evaluation.corruptions import CORRUPTIONS
 
 CIFAR = Path(os.environ.get("TFPRUNE_DATA", Path(__file__).parents[3] / "shared" / "data")) / "tfds"
 
@@ -103,6 +104,28 @@ def test_an_unknown_data_set_is_named(tmp_path):
 def test_an_unknown_split_lists_those_there_are(prepared):
     with pytest.raises(ValueError, match=r"validation.*\['train', 'test'\]"):
         data.load(split="validation", data_dir=prepared)
+
+
+def test_published_corruptions_are_found_by_the_names_of_the_benchmark(tmp_path, monkeypatch):
+    for name in CORRUPTIONS:  # tensorflow-datasets has each, some by another name
+        with pytest.raises(FileNotFoundError, match=f"cifar10_corrupted/.*_5.*{tmp_path}"):
+            data.corrupted(name, 5, data_dir=tmp_path)
+    made = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), dtype=np.uint8)
+    examples = [(place, {"image": image, "label": place}) for place, image in enumerate(made)]
+    monkeypatch.setattr(tfds.builder_cls("cifar10_corrupted"), "_split_generators",
+                        lambda self, manager: {"test": iter(examples)})
+    tfds.builder("cifar10_corrupted/frosted_glass_blur_2", data_dir=tmp_path).download_and_prepare()
+    images, labels = data.corrupted("glass_blur", 2, data_dir=tmp_path)
+    assert {image.tobytes() for image in images} == {image.tobytes() for image in made}
+    assert all((made[label] == image).all() for image, label in zip(images, labels))
+    with pytest.raises(FileNotFoundError):
+        data.corrupted("glass_blur", 3, data_dir=tmp_path)
+
+
+@pytest.mark.parametrize("part", [("glas_blur", 2), ("fog", 0), ("fog", 6), ("fog", 2.0)])
+def test_an_unpublished_corruption_lists_those_there_are(tmp_path, part):
+    with pytest.raises(ValueError, match=f"no '{part[0]}' of severity {part[1]}.*1 to 5.*, glass_"):
+        data.corrupted(*part, data_dir=tmp_path)
 
 
 def test_importing_it_loads_no_keras_and_changes_no_environment():

@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Sequence
 from numbers import Integral
 
 import numpy as np
 
 from tfprune.checks import check_kind
+from tfprune.evaluation.corruption import Corruption
 from tfprune.evaluation.draws import Draws
 
 try:
@@ -77,7 +79,7 @@ def corrupt(images: np.ndarray, name: str, severity: int = 3, *, seed: int = 0,
     places = _checked_indices(indices, len(images))
     parameters = one.parameters(severity, min(images.shape[1:3]))
     result = np.empty(images.shape, np.uint8)
-    count = max(1, _BLOCK // max(1, images[:1].size))
+    count = max(1, _BLOCK // math.prod(images.shape[1:]))
     for start in range(0, len(images), count):
         block = slice(start, start + count)
         draws = Draws(f"{seed} {name} {severity}", places[block])
@@ -101,7 +103,7 @@ def _checked_images(images: np.ndarray) -> np.ndarray:
     return images
 
 
-def _checked_corruption(name: str, severity: int, shape: tuple[int, ...]):
+def _checked_corruption(name: str, severity: int, shape: tuple[int, ...]) -> Corruption:
     check_kind("name", name, str, "the name of a corruption, such as 'fog'")
     if name not in REGISTRY:
         near = difflib.get_close_matches(name, REGISTRY, n=3) or REGISTRY
