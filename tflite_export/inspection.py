@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ import numpy as np
 from tflite_export.dense import densified
 from tflite_export.device import Found, Opinion
 from tflite_export.findings import Inspection
-from tflite_export.graph import Graph
+from tflite_export.graph import Graph, read
 from tflite_export.ports import ports
 from tflite_export.pruned import OPERATOR, expanded
 from tflite_export.remarks import gzip_bytes
@@ -21,7 +22,7 @@ from tflite_export.targets import TARGETS
 from tflite_export.verified import verified
 from tfprune.checks import check_path
 
-__all__ = ["inspect"]
+__all__ = ["Opened", "inspect", "opened"]
 
 # Entries of a sparse weight for each byte of the file: expanding a damaged table must not take
 # all memory.
@@ -63,8 +64,23 @@ def inspect(path: str | os.PathLike) -> Inspection:
         ) from error
 
 
-def _inspection(path: str, content: bytes, graph: Graph) -> Inspection:
-    notes = []
+@dataclass(frozen=True)
+class Opened:
+    """A file as a graph with every weight dense; `encoded` = {(subgraph, tensor): label} of those
+    that were not, and `notes` on what could not be made dense."""
+
+    dense: Graph
+    encoded: dict[tuple[int, int], str]
+    notes: tuple[str, ...] = ()
+
+
+def opened(content: bytes) -> Opened:
+    """Make every weight of a verified file dense.
+
+    Raises:
+        ValueError: sparsity tables that contradict their tensors.
+    """
+    graph, notes = read(content), []
     encoded = _sparse(graph, len(content))
     dense = densified(content)[0] if encoded else content
     try:
@@ -72,10 +88,15 @@ def _inspection(path: str, content: bytes, graph: Graph) -> Inspection:
         encoded |= _decoded(graph)
     except ValueError as error:
         notes.append(f"weights that {OPERATOR} expands are counted as they are stored: {error}")
-    graph_dense = Graph(dense)
+    return Opened(Graph(dense), encoded, tuple(notes))
+
+
+def _inspection(path: str, content: bytes, graph: Graph) -> Inspection:
+    found = opened(content)
+    graph_dense, encoded = found.dense, found.encoded
     form = number_format(graph_dense)
     inputs, outputs = ports(content)
-    found = Found(graph_dense, form, encoded)
+    judged = Found(graph_dense, form, encoded)
     return Inspection(
         path=path, bytes=len(content), gzip_bytes=gzip_bytes(content), quantize=form,
         tensors=stored_tensors(graph, graph_dense, encoded),
@@ -84,8 +105,8 @@ def _inspection(path: str, content: bytes, graph: Graph) -> Inspection:
             for n in range(len(graph.model.subgraphs)) for o in graph.operators(n)
         ).most_common()),
         inputs=inputs, outputs=outputs,
-        targets={name: _opinion(device, found) for name, device in TARGETS.items()},
-        notes=tuple(notes),
+        targets={name: _opinion(device, judged) for name, device in TARGETS.items()},
+        notes=found.notes,
     )
 
 

@@ -60,22 +60,22 @@ def _litert(request: dict, printed):
         model_content=request["content"], num_threads=request["threads"])
     if request["inputs"] is None:
         return _times(interpreter, request["runs"])
-    taken, given = ([detail["index"] for detail in details] for details in (
+    taken, given = ([(detail["index"], detail["dtype"]) for detail in details] for details in (
         interpreter.get_input_details(), interpreter.get_output_details()))
     parts, shapes = [], None
     for start in range(0, len(request["inputs"][0]), request["batch"]):
         rows = [array[start : start + request["batch"]] for array in request["inputs"]]
         if shapes != (shapes := [row.shape for row in rows]):
-            for index, shape in zip(taken, shapes, strict=True):
+            for (index, _), shape in zip(taken, shapes, strict=True):
                 interpreter.resize_tensor_input(index, shape)
             interpreter.allocate_tensors()
         # Fused recurrent operators keep their state from call to call.
         interpreter.reset_all_variables()
-        for index, row in zip(taken, rows, strict=True):
-            interpreter.set_tensor(index, row)
+        for (index, dtype), row in zip(taken, rows, strict=True):
+            interpreter.set_tensor(index, np.asarray(row, dtype))
         interpreter.invoke()
         # get_tensor copies: the interpreter uses this memory again.
-        parts.append([interpreter.get_tensor(index) for index in given])
+        parts.append([interpreter.get_tensor(index) for index, _ in given])
     return [np.concatenate(arrays) for arrays in zip(*parts, strict=True)]
 
 

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from tflite_export.findings import Stored
@@ -10,7 +12,7 @@ from tflite_export.graph import Graph, read, schema, type_name
 from tflite_export.pruned import OPERATOR
 from tflite_export.report import TensorReport
 
-__all__ = ["number_format", "stored_tensors", "weights"]
+__all__ = ["number_format", "real_numbers", "stored_tensors", "weights"]
 
 
 def number_format(graph: Graph) -> str:
@@ -51,22 +53,45 @@ def number_format(graph: Graph) -> str:
 def stored_tensors(graph: Graph, dense: Graph, encoded: dict) -> tuple[Stored, ...]:
     """Constants that an operator reads, in the file's order."""
     found = []
+    for at, shape in _constants(dense):
+        found.append(Stored(
+            dense.name(*at) or f"tensor {at[1]}", shape, type_name(dense.tensor(*at).type),
+            _zeros(dense, at, shape), int(np.prod(shape, dtype=np.int64)),
+            encoded.get(at, "dense"), _stored_bytes(graph, at),
+        ))
+    return tuple(found)
+
+
+def _constants(dense: Graph) -> Iterator[tuple[tuple[int, int], tuple[int, ...]]]:
+    """(subgraph, tensor) and shape of each constant that an operator reads."""
     for number, subgraph in enumerate(dense.model.subgraphs):
         read = {
             int(index) for operator in dense.operators(number)
             for index in ([] if operator.inputs is None else operator.inputs)
         }
         for index in sorted(read - {-1}):
-            if not len(dense.bytes_of(number, index)):
-                continue
-            tensor = subgraph.tensors[index]
-            shape = () if tensor.shape is None else tuple(int(size) for size in tensor.shape)
-            found.append(Stored(
-                dense.name(number, index) or f"tensor {index}", shape, type_name(tensor.type),
-                _zeros(dense, (number, index), shape), int(np.prod(shape, dtype=np.int64)),
-                encoded.get((number, index), "dense"), _stored_bytes(graph, (number, index)),
-            ))
-    return tuple(found)
+            if len(dense.bytes_of(number, index)):
+                shape = subgraph.tensors[index].shape
+                yield (number, index), () if shape is None else tuple(int(n) for n in shape)
+
+
+def real_numbers(dense: Graph) -> tuple[int, int | None]:
+    """How many real numbers a file stores for its operators, and how many of them are not zero;
+    sizes and indices are no real numbers.
+
+    Args:
+        dense: without encoded weights.
+    """
+    kinds = schema().TensorType
+    whole = (kinds.INT8, kinds.UINT8, kinds.INT16, kinds.INT32, kinds.INT64, kinds.BOOL)
+    size, nonzeros = 0, 0
+    for at, shape in _constants(dense):
+        if dense.tensor(*at).type in whole and not len(dense.scales(*at)):
+            continue
+        count, zeros = int(np.prod(shape, dtype=np.int64)), _zeros(dense, at, shape)
+        size += count
+        nonzeros = None if zeros is None or nonzeros is None else nonzeros + count - zeros
+    return size, nonzeros
 
 
 def weights(dense: bytes, encodings: dict, names: dict) -> tuple[TensorReport, ...]:

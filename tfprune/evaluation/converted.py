@@ -7,6 +7,7 @@ from typing import Any
 
 from tfprune.evaluation.examples import Examples
 from tfprune.evaluation.file_predictor import FilePredictor
+from tfprune.evaluation.networks import Network
 from tfprune.evaluation.prediction_store import Store, file_name
 from tfprune.evaluation.settings import Evaluation
 
@@ -56,7 +57,7 @@ def _checked(keras: Any, first: Examples, batch: int) -> bytes:
     from tfprune.evaluation.predictors import outputs_of
 
     try:
-        content, is_open = _converted(keras.network.model, first)
+        content, is_open = _converted(keras.network, first)
         if not is_open:
             raise ValueError("the file takes one example at a time")
         file = FilePredictor(content, keras.network.name, "", first=first, batch=batch)
@@ -69,25 +70,30 @@ def _checked(keras: Any, first: Examples, batch: int) -> bytes:
     return content
 
 
-def _converted(model: Any, first: Examples) -> tuple[bytes, bool]:
-    from tflite_export.convert import convert
+def _converted(network: Network, first: Examples) -> tuple[bytes, bool]:
     from tflite_export.inputs import examples
     from tflite_export.keras_models import signature
-    from tflite_export.targets import executing
-    from tfprune.adapters import adapter_of_model
-    from tfprune.adapters.walk import wrappers
-    from tfprune.api import strip_pruning
-    from tfprune.surgery.fresh import fresh_weights
 
-    adapter = adapter_of_model(model)
-    if any(True for _ in wrappers(model, adapter)):
-        if not adapter.has_graph(model):
-            raise ValueError("a subclassed model cannot be stripped without changing it")
-        with fresh_weights(adapter, 0):  # which those of the model replace
-            model = strip_pruning(model)
+    model = network.plain
     known = signature(model, first.inputs)
-    made = convert(model, known, target=executing("mobile", "none"), quantize="none",
-                   inputs=examples(first.inputs, known, len(first)))
+    return file_of(model, known, examples(first.inputs, known, len(first)))
+
+
+def file_of(model: Any, known: Any, inputs: dict[str, Any]) -> tuple[bytes, bool]:
+    """A float32 file of a model without wrappers, and whether its batch is open.
+
+    Args:
+        model: built, of either Keras.
+        known: its signature.
+        inputs: {input name: some examples}.
+
+    Raises:
+        RuntimeError, ValueError: it cannot be converted.
+    """
+    from tflite_export.convert import convert
+    from tflite_export.targets import executing
+
+    made = convert(model, known, target=executing("mobile", "none"), quantize="none", inputs=inputs)
     return made.content, made.batch == "dynamic"
 
 

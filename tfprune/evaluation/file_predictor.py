@@ -16,7 +16,8 @@ from tflite_export.latency import cores
 from tfprune.evaluation.examples import Examples
 from tfprune.evaluation.keras_calls import fitting
 
-_CALL = 32  # examples in one call: more do not fit into a core's cache
+_CALL = 16  # examples in one call: with more, activations leave a core's cache
+_MOST = 1 << 24  # bytes of inputs on their way to a process
 _AHEAD = 2  # blocks that wait for each process
 _CHILDREN = [Child("litert", name="LiteRT") for _ in range(cores())]
 
@@ -35,7 +36,7 @@ class FilePredictor:
         name: for errors.
         fingerprint: of the network.
         first: some examples.
-        batch: examples in one block, where the file's own batch is open.
+        batch: the most examples in one call, where the file's own batch is open.
 
     Raises:
         ValueError: other inputs than the file takes; a file that only an accelerator runs.
@@ -64,7 +65,6 @@ class FilePredictor:
         sizes = {port.shape[0] for port in self._ports if port.shape}
         self._fixed = sizes.pop() if len(sizes) == 1 else 1
         self._call = self._fixed or min(_CALL, batch)
-        self._block = -(-batch // self._call) * self._call
         arrays = self._arrays(first.inputs)
         # Numbers of the file's own type are not scaled: nor is what becomes of them with noise.
         self._stored = {port.name: port.dtype for port in self._ports
@@ -76,9 +76,9 @@ class FilePredictor:
         arrays = self._arrays(inputs)
         for at, dtype in self._stored.items():
             arrays[at] = fitting(arrays[at], (None, *arrays[at].shape[1:]), dtype, self._name)
-        total = len(next(iter(arrays.values())))
-        rows = [{at: array[start:start + self._block] for at, array in arrays.items()}
-                for start in range(0, total, self._block)]
+        total, block = len(next(iter(arrays.values()))), self._block(arrays)
+        rows = [{at: array[start:start + block] for at, array in arrays.items()}
+                for start in range(0, total, block)]
         if self.runtime == "TFLite Micro":
             from tflite_export import micro
 
@@ -86,6 +86,14 @@ class FilePredictor:
                         for one in rows)
         else:
             yield from _side_by_side(self._litert, rows)
+
+    def _block(self, arrays: dict[str, np.ndarray]) -> int:
+        """How many examples a process gets at a time: whole calls, so that neither this number nor
+        that of the cores changes a bit of the result."""
+        total = len(next(iter(arrays.values())))
+        size = sum(array[:1].nbytes for array in arrays.values())
+        rows = min(-(-total // len(_CHILDREN)), max(_MOST // max(size, 1), 1))
+        return -(-rows // self._call) * self._call
 
     def _litert(self, rows: dict, child: Child) -> tuple[np.ndarray, ...]:
         from tflite_export.runtime import predict

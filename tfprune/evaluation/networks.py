@@ -73,6 +73,27 @@ class Network:
         with fresh_weights(home, 0):  # which the loaded ones replace
             return home.load_model(str(self.given))
 
+    @property
+    def plain(self) -> Any:
+        """The Keras model without wrappers, which shares its weights.
+
+        Raises:
+            ValueError: a wrapped subclassed model, which stripping would change; a run is on.
+        """
+        from tfprune.adapters import adapter_of_model
+        from tfprune.adapters.walk import wrappers
+        from tfprune.strip import strip
+        from tfprune.surgery.fresh import fresh_weights
+
+        home = adapter_of_model(self.model)
+        if not home.has_graph(self.model):
+            if any(True for _ in wrappers(self.model, home)):
+                raise ValueError("a wrapped subclassed model cannot be stripped without changing it"
+                                 ": call tfprune.strip_pruning(model) before")
+            return self.model
+        with fresh_weights(home, 0):  # which those of the model replace
+            return strip(self.model, home)
+
     @cached_property
     def fingerprint(self) -> str | None:
         """A hash of a file's bytes, or of a model's weights and configuration; None where only its
