@@ -212,6 +212,27 @@ def test_a_training_is_a_figure_and_a_table(tmp_path):
         Table(("method", "bytes"), (("sipp", "9"), ("pfp", "8"))),)
 
 
+def test_tensorboards_scalars_are_a_training(tmp_path):
+    import tensorflow as tf
+
+    for folder, times in (("", 1), ("validation", 2)):
+        with tf.summary.create_file_writer(str(tmp_path / "log" / folder)).as_default():
+            for step in range(3):
+                for name in range(14):
+                    tf.summary.scalar(f"sparsity/{name}", times * step / 4, step=step)
+                tf.summary.text("words", "none", step=step)
+    figure, table = section_of("log", tmp_path / "log").parts
+    assert "12 of 14 metrics are drawn" in figure.caption
+    assert table.head[:2] == ("step", "sparsity/0") and len(table.head) == 29
+    assert table.rows[1] == ("1", *["0.25"] * 14, *["0.5"] * 14)
+    with open(next((tmp_path / "log" / "validation").iterdir()), "r+b") as file:
+        file.truncate(file.seek(0, 2) - 5)
+    assert "cut off" in section_of("log", tmp_path / "log").parts[0][0]
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match="no events of TensorBoard"):
+        section_of("log", tmp_path / "empty")
+
+
 def test_what_no_section_can_be_made_of_is_refused(tmp_path):
     for thing in (3, object(), None, [1, 2], Report):
         with pytest.raises(TypeError, match="'mine': got .*; expected something with parts()"):
