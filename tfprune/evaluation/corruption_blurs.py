@@ -3,10 +3,8 @@
 
 from __future__ import annotations
 
-import functools
-
 import numpy as np
-from scipy import ndimage, signal, sparse
+from scipy import ndimage, signal
 
 from tfprune.evaluation.corruption import corruption
 from tfprune.evaluation.draws import Draws
@@ -115,33 +113,22 @@ def zoom_blur(images: np.ndarray, parameters: tuple, draws: Draws) -> np.ndarray
     They are centered to a fraction of a pixel; the published sets cut enlarged images of whole
     pixels, which sit up to half a pixel beside the center.
     """
-    count, height, width, channels = images.shape
-    mean = _mean_of_zooms(height, width, *parameters)
-    pixels = np.moveaxis(images, 0, 2).reshape(height * width, count * channels)
-    zoomed = (mean @ pixels).reshape(height, width, count, channels)
-    return np.ascontiguousarray(np.moveaxis(zoomed, 2, 0))
-
-
-@functools.lru_cache(maxsize=2)
-def _mean_of_zooms(height: int, width: int, largest: float, step: float) -> sparse.csr_array:
-    """The matrix [pixels, pixels] of that mean, float32."""
+    largest, step = parameters
     zooms = np.linspace(1, largest, round((largest - 1) / step) + 1)
-    total = sparse.eye_array(height * width, format="csr")  # the image itself counts once more
+    total = images.copy()  # the image itself counts once more
     for zoom in zooms:
-        total = total + sparse.kron(_enlarged(height, zoom), _enlarged(width, zoom), format="csr")
-    return (total / (len(zooms) + 1)).astype(np.float32)
+        total += _enlarged(_enlarged(images, 1, zoom), 2, zoom)
+    return total / np.float32(len(zooms) + 1)
 
 
-def _enlarged(size: int, zoom: float) -> sparse.csr_array:
-    """The matrix [size, size] that enlarges a line about its middle, by linear interpolation."""
-    middle = (size - 1) / 2
-    places = (np.arange(size) - middle) / zoom + middle
-    low = np.clip(np.floor(places).astype(int), 0, max(size - 2, 0))
-    part = places - low
-    rows = np.tile(np.arange(size), 2)
-    columns = np.concatenate([low, np.minimum(low + 1, size - 1)])
-    values = np.concatenate([1 - part, part])
-    return sparse.coo_array((values, (rows, columns)), shape=(size, size)).tocsr()
+def _enlarged(images: np.ndarray, axis: int, zoom: float) -> np.ndarray:
+    """The same size along that axis, enlarged about the middle by linear interpolation."""
+    last = images.shape[axis] - 1
+    places = (np.arange(last + 1) - last / 2) / zoom + last / 2
+    low = np.minimum(places.astype(int), max(last - 1, 0))
+    part = np.expand_dims((places - low).astype(np.float32), tuple(range(1, 4 - axis)))
+    high = images.take(np.minimum(low + 1, last), axis)
+    return images.take(low, axis) * (1 - part) + high * part
 
 
 @corruption(small=(0.4, 0.6, 0.7, 0.8, 1), large=(1, 2, 3, 4, 6))

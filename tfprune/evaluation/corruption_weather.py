@@ -12,6 +12,7 @@ from tfprune.evaluation.draws import Draws
 from tfprune.evaluation.frost_textures import COUNT, frost_textures
 
 _WATER, _MUD = (175, 238, 238), (63, 42, 20)
+_GLASS, _ICE = (45, 62, 80), (236, 246, 255)
 
 
 @corruption(small=((0.1, 0.2, 1, 0.6, 8, 3, 0.95), (0.1, 0.2, 1, 0.5, 10, 4, 0.9),
@@ -49,14 +50,13 @@ def frost(images: np.ndarray, parameters: tuple, draws: Draws) -> np.ndarray:
     kept, laid = map(np.float32, parameters)
     height, width, channels = images.shape[1:]
     textures = frost_textures(min(height, width))
-    if channels == 1:
-        textures = gray(textures)
     side = textures.shape[1]
     which, row, column = (draws.uniform(0, 1, 3) * [COUNT, side, side]).astype(int).T
     rows = (row[:, np.newaxis] + np.arange(height)) % side
     columns = (column[:, np.newaxis] + np.arange(width)) % side
-    ice = textures[which[:, None, None], rows[:, :, None], columns[:, None]]
-    return kept * images + laid * ice
+    ice = textures[which[:, None, None], rows[:, :, None], columns[:, None], np.newaxis]
+    glass, white = (paint(color, channels) for color in (_GLASS, _ICE))
+    return kept * images + laid * (glass + ice / np.float32(255) * (white - glass))
 
 
 @corruption(small=((0.2, 3), (0.5, 3), (0.75, 2.5), (1, 2), (1.5, 1.75)),

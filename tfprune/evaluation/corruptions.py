@@ -42,7 +42,9 @@ def corrupt(images: np.ndarray, name: str, severity: int = 3, *, seed: int = 0,
 
     Parameters are CIFAR-10-C's where the shorter side is at most 32 pixels, ImageNet-C's from 224
     on, and between them linear in the logarithm of the side. Results are rounded, where the
-    published sets were cut off (half a level darker). What else differs says each function.
+    published sets were cut off (half a level darker); the texture of frost is made, where those
+    cut photographs. What else differs is said in the docstring of each corruption, in
+    `tfprune.evaluation.corruption_noises`, `_blurs`, `_weather` and `_digital`.
     Gray images keep their one channel; "saturate" leaves them as they are.
 
     Args:

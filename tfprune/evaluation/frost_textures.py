@@ -12,25 +12,23 @@ from scipy import ndimage
 COUNT = 5
 _SIDE = 448
 """Pixels of a texture where an image has 224."""
-_DARK, _ICE = np.array([45, 62, 80], np.float32), np.array([236, 246, 255], np.float32)
 
 
 @functools.lru_cache(maxsize=2)
 def frost_textures(side: int) -> np.ndarray:
-    """The textures for images of that shorter side, float32 [5, 2 side, 2 side, 3] in 0..1.
+    """How much ice there is for images of that shorter side, uint8 [5, 2 side, 2 side].
 
-    They are the same everywhere and always: drawn from seeds of their own. Each continues at its
-    other edge where it ends.
+    The textures are the same everywhere and always: drawn from seeds of their own. Each continues
+    at its other edge where it ends.
     """
     sizes = 2 * side, 2 * side
-    ice = [Image.fromarray(one).resize(sizes, Image.Resampling.BICUBIC) for one in _drawn()]
-    parts = np.stack([np.asarray(one, np.float32) for one in ice])[..., np.newaxis] / 255
-    return (_DARK + parts * (_ICE - _DARK)) / 255
+    return np.stack([np.asarray(Image.fromarray(one).resize(sizes, Image.Resampling.BICUBIC))
+                     for one in _drawn()])
 
 
 @functools.cache
 def _drawn() -> list[np.ndarray]:
-    """How much ice there is, five times uint8 [448, 448]."""
+    """The same for images of 224 pixels, five times uint8 [448, 448]."""
     return [_texture(np.random.default_rng(seed)) for seed in range(COUNT)]
 
 
