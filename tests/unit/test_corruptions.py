@@ -129,6 +129,7 @@ GOOD = flat(7, 8, 2)
     ((GOOD[..., :2], "fog"), ValueError, "1 channel .gray. or 3"),
     ((flat(7, 8, 2, 4), "fog"), ValueError, "1 channel .gray. or 3"),
     ((GOOD, "gausian_noise"), ValueError, "'gausian_noise'.*there .*gaussian_noise"),
+    ((GOOD, "JPEG"), ValueError, "'JPEG'; there is jpeg_compression[.]$"),
     ((GOOD, "rain on mars"), ValueError, "there are gaussian_noise, .*saturate"),
     ((GOOD, 3), TypeError, "name=3"),
     ((GOOD, "fog", 0), ValueError, "severity=0 of 'fog': expected 1"),

@@ -108,7 +108,8 @@ def _checked_images(images: np.ndarray) -> np.ndarray:
 def _checked_corruption(name: str, severity: int, shape: tuple[int, ...]) -> Corruption:
     check_kind("name", name, str, "the name of a corruption, such as 'fog'")
     if name not in REGISTRY:
-        near = difflib.get_close_matches(name, REGISTRY, n=3) or REGISTRY
+        near = ([one for one in REGISTRY if name.lower() in one]
+                or difflib.get_close_matches(name, REGISTRY) or REGISTRY)
         raise ValueError(f"No corruption {name!r}; there {'is' if len(near) == 1 else 'are'} "
                          f"{', '.join(near)}.")
     check_kind("severity", severity, Integral, "an integer from 1 to 5")
