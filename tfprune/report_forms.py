@@ -12,12 +12,14 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import math
 import re
 import shutil
 import textwrap
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
+from pathlib import PurePath
 from typing import Any
 
 import numpy as np
@@ -112,7 +114,11 @@ def _plain(value: Any) -> Any:
     if isinstance(value, (tuple, list)):
         return [_plain(one) for one in value]
     if isinstance(value, (np.ndarray, np.generic)):
-        return value.tolist()
+        return _plain(value.tolist())
+    if isinstance(value, float) and not math.isfinite(value):
+        return None  # JSON has no other word for it
+    if isinstance(value, PurePath):
+        return str(value)
     return value.name if isinstance(value, Enum) else value
 
 

@@ -17,7 +17,14 @@ from tflite_export.device import Opinion, Quantity
 from tflite_export.findings import Stored
 from tflite_export.ports import Port
 from tflite_export.report import TensorReport
-from tfprune import ChannelGroup, Record, Report
+from tfprune import ChannelGroup, Comparison, Curve, PotentialReport, Record, Report
+from tfprune.evaluation.calibration import calibrate
+from tfprune.evaluation.costs import Costs
+from tfprune.evaluation.exemplars import class_changes, exemplars
+from tfprune.evaluation.network_result import NetworkResult, NoiseDistance
+from tfprune.evaluation.potential_report import FamilyPotential, Growth, PrunedRow
+from tfprune.evaluation.run_store import Run
+from tfprune.evaluation.shift_losses import ShiftLoss
 from tfprune.reports import SiteReport
 from tfprune.rewinding import Level
 from tfprune.sites import Skip
@@ -36,6 +43,23 @@ SITES = Report(
      SiteReport("head/kernel", (64, 10), None, None, 640, 640, 640, ())),
     (Skip("bn", "normalization"),), (LONG,), "every kept weight lies on one", ("rounded",))
 RECORD = Record({"conv1": 16, "conv2": 8}, ({"conv1": (0, 3)}, {"conv1": (5,)}))
+NOISE = (NoiseDistance(0.0, 0.95, 0.04), NoiseDistance(0.1, 0.9, 0.07))
+COMPARISON = Comparison((
+    NetworkResult("dense", 1, Costs(1000, 1000, 5000, 5000, 4000), 16.0, 0.0, 0.0,
+                  (ShiftLoss("fog", 20.0, 4.0, 0.0, 0.0),),
+                  calibration=calibrate(np.array([0, 1]), np.eye(2))),
+    NetworkResult("80 %", 3, Costs(1000, 200, 5000, 1000, 1200), 19.2, 3.2, 0.4,
+                  (ShiftLoss("fog", 28.4, 9.2, 5.2, 0.6),), noise=NOISE,
+                  classes=class_changes(np.array([[0.5, 0.9]]), np.array([[0.9, 0.9]])),
+                  exemplars=exemplars(np.array([[0, 1]]), np.array([[0, 0]]))),
+), "points", 10_000, 2000, class_names=("a|cat", "dog"), notes=(LONG,), skipped=("fog: none",))
+POTENTIAL = PotentialReport(
+    (PrunedRow("magnitude", 0, 0.8, 0.8001, "nominal", 16.4, agreement=0.9, distance=0.1),
+     PrunedRow("magnitude", 0, 0.8, 0.8001, "fog 3", 24.0, 7.6, 1.5)),
+    (FamilyPotential("magnitude", 0, "nominal", 0.8001, 0.9),
+     FamilyPotential("magnitude", 0, "fog 3", 0.0, 0.0)),
+    (Growth("magnitude", "fog 3", 3.5, 1.0, 5.0),), {0: {"nominal": 16.0, "fog 3": 22.0}}, NOISE,
+    "points", 0.5, 10_000, 2000, (LONG,))
 # Each with words that all of its forms have.
 REPORTS = [
     (SITES, ["block_12_expand[a]", "3x3x512x1024", "Block(2, 1)", "943,718", "80.00 %",
@@ -72,6 +96,17 @@ REPORTS = [
       "foreign"]),
     (Advice((Change("stem", "it has a kernel of 5x5", "Use 3x3"),), False, ("a/kernel",), {}),
      ["stem: it has a kernel of 5x5. Use 3x3.", "- a/kernel", "Block(2, 1)"]),
+    (Curve((Run("magnitude", 0.8, 0, Path("curve") / "magnitude-0.8-seed0.keras", 200, 1000, 12.5),
+            Run("magnitude", 0.9, 0, error="SIGKILL")), (LONG,)),
+     ["1 of 2 networks", "magnitude-0.8-seed0", "80.00%", "failed: magnitude-0.9-seed0: SIGKILL",
+      LONG]),
+    (COMPARISON, ["80 %: 3.2 +- 0.4 points lost (error 16.0 -> 19.2)",
+                  "1,200 bytes instead of 4,000",
+                  "worst class a|cat (recall -40.0 points)",
+                  "worst corruption fog (5.2 points more than it costs dense)", "mean of 3",
+                  "5.2 *", "95.0 %", LONG, "fog: none"]),
+    (POTENTIAL, ["magnitude: prune potential 80 % on clean data", "lower for 1", "80.0 / 90.0",
+                 "0.35 *", "95.0 %", LONG]),
     (CPackage(FOLDER, ("model.h", "main.cc"), ("ADD", "CONV_2D"), 2048, 1024),
      [FOLDER, "2,048", "main.cc", "ADD, CONV_2D"]),
 ]

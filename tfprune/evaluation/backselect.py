@@ -93,13 +93,14 @@ def informative_features(model: Any, images: np.ndarray, *, keep: float = 0.1, s
                              "most 1.")
     pixels = images.shape[1] * images.shape[2]
     left, at_once = (max(1, round(part * pixels)) for part in (keep, step))
-    outputs = _outputs(lambda batch: model(batch, training=False), images, batch_size, "the model")
+    call = _calling(model, images)
+    outputs = _outputs(call, images, batch_size, "the model")
     logits = not are_probabilities(outputs)
     classes = classes_of(probabilities(outputs, logits=logits))
     if (classes < 0).any():
         raise ValueError(f"The model's outputs are NaN or infinite on {(classes < 0).sum()} of "
                          f"{len(images)} images: it predicts no class there.")
-    slopes = _slopes(model, images.shape[1:], fill, outputs[:1].size, logits)
+    slopes = _slopes(call, images.shape[1:], fill, outputs[:1].size, logits)
     order = np.random.default_rng(0).permutation(pixels)
     masks = np.ones((len(images), pixels), bool)
     with Progress("BackSelect", len(images), label="pixels left: ") as progress:
@@ -231,7 +232,19 @@ def _outputs(network: Callable, images: np.ndarray, batch_size: int, name: str,
     return np.concatenate(parts) if parts else np.zeros((0, 2), np.float32)
 
 
-def _slopes(model: Any, shape: tuple[int, ...], fill: np.ndarray, columns: int,
+def _calling(model: Any, images: np.ndarray) -> Callable:
+    """The model in inference, as a function of its one input."""
+    from tflite_export.keras_models import signature
+
+    if not model.built:
+        model(np.asarray(images[:1], np.float32), training=False)
+    known = signature(model, images[:1])
+    if len(known.names) > 1:
+        raise ValueError(f"The model takes {', '.join(known.names)}: expected one input, images.")
+    return lambda batch: model(known.pack({known.names[0]: batch}), training=False)
+
+
+def _slopes(call: Callable, shape: tuple[int, ...], fill: np.ndarray, columns: int,
             logits: bool) -> Callable:
     """(images, masks, classes) -> dp/dm [n, height, width, 1], or None where there is no path."""
     import tensorflow as tf
@@ -243,7 +256,7 @@ def _slopes(model: Any, shape: tuple[int, ...], fill: np.ndarray, columns: int,
         masks = tf.cast(masks, tf.float32)
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(masks)
-            outputs = tf.nest.flatten(model(fill + masks * (images - fill), training=False))[0]
+            outputs = tf.nest.flatten(call(fill + masks * (images - fill)))[0]
             outputs = tf.cast(tf.reshape(outputs, (-1, columns)), tf.float32)
             if columns == 1:
                 outputs = tf.concat([tf.zeros_like(outputs) if logits else 1 - outputs, outputs], 1)

@@ -11,8 +11,8 @@ def mapped(function: Callable[[Any], Any], structure: Any) -> Any:
     """The same structure with what the function makes of each array.
 
     Example:
-        >>> mapped(len, {"a": [1, 2], "b": "xyz"} | {"b": "xy"})
-        {'a': [1, 1], 'b': 2}
+        >>> mapped(len, {"a": ["x", "xy"], "b": "xyz"})
+        {'a': [1, 2], 'b': 3}
     """
     if isinstance(structure, dict):
         return {key: mapped(function, value) for key, value in structure.items()}

@@ -63,6 +63,11 @@ class Predictions:
         array = self._inputs.store.array(self._keys[name, condition])
         return tuple(array[one] for one in array.dtype.names)
 
+    @property
+    def store(self) -> Store:
+        """Where they are kept."""
+        return self._inputs.store
+
     def labels(self, condition: Condition = NOMINAL) -> Any:
         """Of the examples under a condition; None where there are none."""
         return self._inputs.base(condition).labels

@@ -33,6 +33,9 @@ class Evaluation:
             compared on some examples) or "auto", the fastest that fits.
         cache_bytes: how much room corrupted inputs may take on the disk.
         latency: measure milliseconds for one example in LiteRT, with one thread.
+        class_names: what classes are called; None: by their numbers.
+        features: on how many of the first images `compare` asks which pixels inform the networks
+            (see `tfprune.informative_features`); for models of Keras.
 
     Raises:
         TypeError, ValueError: a value of another type, or out of range.
@@ -58,14 +61,18 @@ class Evaluation:
     runtime: str = "auto"
     cache_bytes: int = 1 << 30
     latency: bool = False
+    class_names: tuple[str, ...] | None = None
+    features: int = 0
 
     def __post_init__(self):
         severities = tuple(self.severities)
         if len(set(severities)) < len(severities) or not set(severities) <= set(range(1, 6)):
             self._refuse("severities", "whole numbers from 1 to 5, each once")
         object.__setattr__(self, "severities", severities)
+        if self.class_names is not None:
+            object.__setattr__(self, "class_names", tuple(map(str, self.class_names)))
         for name, least in (("examples", 1), ("bins", 1), ("resamples", 1), ("batch_size", 1),
-                            ("cache_bytes", 0), ("seed", 0), ("delta", 0)):
+                            ("cache_bytes", 0), ("seed", 0), ("delta", 0), ("features", 0)):
             value = getattr(self, name)
             if value is not None and not value >= least:
                 self._refuse(name, f"at least {least}")

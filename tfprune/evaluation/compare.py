@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`compare`: predictions of several networks, kept once, and every figure that follows from them.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+
+from tfprune.checks import check_kind
+from tfprune.evaluation.calibration import calibrate
+from tfprune.evaluation.comparison import Comparison
+from tfprune.evaluation.conditions import NOMINAL, conditions_of, sets_of
+from tfprune.evaluation.costs import costs
+from tfprune.evaluation.examples import Examples
+from tfprune.evaluation.exemplars import class_changes, exemplars
+from tfprune.evaluation.features import feature_matrix
+from tfprune.evaluation.judging import Judge, Names
+from tfprune.evaluation.measures import classes_of, confusion, recalls
+from tfprune.evaluation.network_result import Confusion, NetworkResult
+from tfprune.evaluation.predictions import Predictions, predict
+from tfprune.evaluation.settings import Evaluation
+from tfprune.evaluation.shift_losses import of_kinds, standard_error
+
+
+def compare(models: Mapping[str, Any], data: Any, *, corruptions: Any = None, noise: Any = None,
+            folder: str | os.PathLike | None = None,
+            settings: Evaluation = Evaluation()) -> Comparison:
+    """What each network has lost against the first one, on clean and on shifted data.
+
+    Networks are models of Keras 3 or tf_keras, paths of saved ones, .tflite files, or functions
+    from a batch to its outputs. Their predictions are kept, so that a call that was killed goes on
+    where it was, and a second one reads what is there.
+
+    Args:
+        models: {name: network}, the reference first; or {name: [networks]}, several of one kind
+            (trained with other seeds), whose figures are averaged and whose classes are tested.
+        data: (x, y) arrays, a `tf.data.Dataset` or another iterable of batches, read once. Without
+            labels, networks are only compared with each other.
+        corruptions: "all", a name, several names (see `tfprune.corrupt`), or {name: (x, y)} for
+            shifted data of your own; for images of 1 or 3 channels.
+        noise: sizes eps of uniform noise in [-eps, eps], in standard deviations of each channel.
+        folder: keeps predictions and corrupted images; None: a temporary one.
+        settings: how much data, which metric, seed, runtime.
+
+    Returns:
+        a `Comparison`: print it, `to_dict()` has every number, `page("report.html")` draws it.
+
+    Raises:
+        TypeError, ValueError: networks of different outputs; data that do not fit; unknown names.
+
+    Papers: L. Liebenwein et al., "Lost in Pruning", 2021, arXiv 2103.03014; D. Hendrycks,
+    T. Dietterich, "Benchmarking Neural Network Robustness to Common Corruptions and
+    Perturbations", 2019, arXiv 1903.12261; S. Hooker et al., "What Do Compressed Deep Neural
+    Networks Forget?", 2019, arXiv 1911.05248.
+
+    Example:
+        >>> x, y = np.random.default_rng(0).normal(size=(90, 4)), np.arange(90) % 3
+        >>> def dense(batch): return batch[:, :3] + 4 * np.eye(3)[np.argmax(batch[:, :3], 1)]
+        >>> def pruned(batch): return dense(batch) * [1, 1, 0]
+        >>> found = compare({"dense": dense, "pruned": pruned}, (x, y), noise=(0.1,))
+        >>> [one.name for one in found.networks]
+        ['dense', 'pruned']
+    """
+    check_kind("settings", settings, Evaluation, "a tfprune.Evaluation(...)")
+    groups = _grouped(models)
+    examples = Examples.of(data, scale=settings.scale)
+    conditions = conditions_of(corruptions, noise, settings.severities)
+    networks = {name: network for group in groups.values() for name, network in group.items()}
+    predictions = predict(networks, examples, conditions, folder=folder, settings=settings,
+                          sets=sets_of(corruptions, scale=settings.scale))
+    return compared(predictions, groups, settings)
+
+
+def compared(predictions: Predictions, groups: Mapping[str, Mapping[str, Any]],
+             settings: Evaluation) -> Comparison:
+    """The comparison of networks that have predicted.
+
+    Args:
+        groups: {name: {name of its copy: network}}, the reference first.
+    """
+    names = {name: tuple(group) for name, group in groups.items()}
+    firsts = {name: next(iter(group.values())) for name, group in groups.items()}
+    reference = next(iter(names.values()))
+    judge = Judge.of(predictions, settings, first=reference[0])
+    features, reason = None, ""
+    if settings.features and judge.task.classes:
+        features, reason = feature_matrix(firsts, predictions, settings)
+    elif settings.features:
+        reason = "outputs are no classes"
+    return Comparison(
+        tuple(NetworkResult(
+            name, len(copies),
+            costs(firsts[name], latency=settings.latency),
+            **_losses(judge, copies, reference),
+            noise=() if copies == reference else judge.apart(_pairs(copies, reference)),
+            **(_classes(judge, copies, reference, settings.bins) if judge.task.classes else {}),
+        ) for name, copies in names.items()),
+        unit=judge.task.unit, examples=len(predictions.examples),
+        shifted=len(predictions.examples.first(settings.examples)),
+        yardstick=judge.apart(tuple(combinations(reference, 2))),
+        class_names=settings.class_names or (), features=features,
+        notes=(judge.task.note, *predictions.notes),
+        skipped=(*(f"{what}: {why}" for what, why in predictions.skipped),
+                 *([f"informative features: {reason}"] if reason else ())),
+        predictions=predictions)
+
+
+def _pairs(copies: Names, reference: Names) -> tuple[tuple[str, str], ...]:
+    """Copies are paired by place where there are as many of the reference."""
+    if len(copies) == len(reference):
+        return tuple(zip(copies, reference))
+    return tuple((one, other) for one in copies for other in reference)
+
+
+def _losses(judge: Judge, copies: Names, reference: Names) -> dict[str, Any]:
+    values = judge.losses_of(copies)
+    if not values:
+        return {}
+    apart = values[NOMINAL] - judge.losses_of(reference)[NOMINAL]
+    shifts = judge.shifts(copies, reference)
+    return {
+        "loss": float(values[NOMINAL].mean()), "lost": float(apart.mean()),
+        "deviation": standard_error(apart),
+        "kinds": tuple(sorted((shifts[kind] for kind in of_kinds(shifts)),
+                              key=lambda one: -one.against)),
+        "shifts": tuple(shifts[one] for one in judge.predictions.conditions if one in shifts),
+    }
+
+
+def _classes(judge: Judge, copies: Names, reference: Names, bins: int) -> dict[str, Any]:
+    labels, count = judge.predictions.labels(NOMINAL), judge.task.classes
+
+    def chances(name: str) -> np.ndarray:
+        return judge.task.probabilities(judge.predictions.outputs(name, NOMINAL))
+
+    found: dict[str, Any] = {"calibration": calibrate(labels, chances(copies[0]), bins)}
+    if copies == reference:
+        return found
+    mine, theirs = (np.stack([classes_of(chances(name)) for name in names])
+                    for names in (copies, reference))
+    return found | {
+        "confusion": Confusion(confusion(labels, theirs[0], count),
+                               confusion(labels, mine[0], count)),
+        "classes": class_changes(*(np.stack([recalls(labels, row, count) for row in rows])
+                                   for rows in (mine, theirs))),
+        "exemplars": exemplars(mine, theirs),
+    }
+
+
+def _grouped(models: Any) -> dict[str, dict[str, Any]]:
+    """{name: {name of its copy: network}}."""
+    if not isinstance(models, Mapping) or not models:
+        raise TypeError(f"models={models!r}: expected {{name: network}}, the reference first, such "
+                        'as {"dense": dense, "80 %": pruned}.')
+    groups = {}
+    for name, given in models.items():
+        if not isinstance(given, (list, tuple)):
+            groups[str(name)] = {str(name): given}
+        elif given:
+            groups[str(name)] = {f"{name} #{n}": one for n, one in enumerate(given, 1)}
+        else:
+            raise ValueError(f"models[{name!r}]={given!r}: expected at least one network.")
+    return groups

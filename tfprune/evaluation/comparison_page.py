@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The page of a comparison."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tfprune.evaluation import comparison_tables as tables
+from tfprune.evaluation.comparison_figures import drawn
+from tfprune.evaluation.figures import svg
+from tfprune.evaluation.page import Figure, Section, page
+from tfprune.evaluation.page_parts import section_of
+
+if TYPE_CHECKING:
+    from tfprune.evaluation.comparison import Comparison
+
+
+def write_page(comparison: Comparison, path: str | os.PathLike, more: Sequence[Any]) -> Path:
+    """Write the page; for the arguments see `Comparison.page`."""
+    names = ", ".join(one.name for one in comparison.compared)
+    return page(path, f"{comparison.reference.name} and {names}", comparison.lead,
+                [*_sections(comparison), *others(more)])
+
+
+def others(more: Sequence[Any]) -> Iterator[Section]:
+    """Sections of what else a page is to show: things, or (title, thing)."""
+    for one in more:
+        title, thing = one if isinstance(one, tuple) and len(one) == 2 and isinstance(
+            one[0], str) else (_title(one), one)
+        yield section_of(title, thing)
+
+
+def _title(thing: Any) -> str:
+    return os.path.basename(thing) if isinstance(thing, (str, os.PathLike)) else (
+        type(thing).__name__)
+
+
+def _sections(comparison: Comparison) -> Iterator[Section]:
+    parts: dict[str, list[Any]] = {
+        "What was lost": list(tables.quality(comparison)),
+        "Costs": list(tables.costs(comparison)),
+    }
+    for section, figure, caption in drawn(comparison):
+        parts.setdefault(section, []).append(Figure(svg(figure), caption))
+    parts.setdefault("Shifted data", []).extend(tables.corruptions(comparison, everything=True))
+    parts.setdefault("Noise", []).extend(tables.noise(comparison))
+    for one in comparison.compared:
+        parts.setdefault(f"Classes: {one.name}", []).extend(
+            tables.classes(comparison, one, everything=True))
+    parts["Notes"] = [comparison.notes, tuple(f"left out: {one}" for one in comparison.skipped)]
+    for title, found in parts.items():
+        if any(found):
+            yield Section(title, tuple(found))

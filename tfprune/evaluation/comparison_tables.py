@@ -1,0 +1,207 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A comparison in words and tables."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from tfprune.evaluation.network_result import NetworkResult, NoiseDistance
+from tfprune.report_forms import Table
+
+if TYPE_CHECKING:
+    from tfprune.evaluation.comparison import Comparison
+
+_SHOWN = 5  # classes and corruptions of each network where not all are asked for
+
+
+def lead(comparison: Comparison, one: NetworkResult) -> str:
+    """Points lost, bytes, latency, the worst class and corruption of a network, in a sentence."""
+    said = [_lost(comparison, one), *_savings(comparison.reference, one)]
+    worst = next(iter(one.classes), None)
+    if worst is not None and worst.change < 0:
+        said.append(f"worst class {comparison.class_name(worst.label)} "
+                    f"(recall {100 * worst.change:+.1f} points)")
+    said += _shifts(comparison, one)
+    return f"{one.name}: {', '.join(filter(None, said))}."
+
+
+def _shifts(comparison: Comparison, one: NetworkResult) -> Iterator[str]:
+    """The corruptions that cost a network most more, and most less, than the reference."""
+    name, unit = comparison.reference.name, comparison.unit
+    worst, spared = one.worst_kind, one.spared_kind
+    if worst is not None:
+        yield (f"worst corruption {worst.condition} ({_value(worst.against, unit)} {unit} more "
+               f"than it costs {name})")
+    elif one.kinds:
+        yield f"no corruption costs it clearly more than {name}"
+    if spared is not None and (one.lost or 0) > 0:
+        dense = {kind.condition: kind.loss for kind in comparison.reference.kinds}
+        apart = spared.loss - dense[spared.condition]
+        side = "behind" if apart > 0 else "ahead of"
+        yield f"closest under {spared.condition} ({_value(abs(apart), unit)} {unit} {side} {name})"
+
+
+def _lost(comparison: Comparison, one: NetworkResult) -> str:
+    unit = comparison.unit
+    if one.lost is None:
+        first = next(iter(one.noise), None)
+        return "" if first is None else f"outputs {first.distance:.3g} away on average"
+    before, after = (_value(loss, unit) for loss in (comparison.reference.loss, one.loss))
+    word = "lost" if one.lost >= 0 else "gained"
+    what = "error" if unit == "points" else "loss"
+    number = _value(abs(one.lost), unit)
+    return (f"{number} +- {_value(one.deviation, unit)} {unit} {word} "
+            f"({what} {before} -> {after})")
+
+
+def _savings(reference: NetworkResult, one: NetworkResult) -> Iterator[str]:
+    mine, theirs = one.costs, reference.costs
+    if mine.bytes is not None:
+        yield f"{mine.bytes:,} bytes" + (
+            "" if theirs.bytes is None else " as before" if mine.bytes == theirs.bytes else
+            f" instead of {theirs.bytes:,}")
+    if mine.latency_ms is not None:
+        yield f"{mine.latency_ms:.3g} ms" + (
+            f" instead of {theirs.latency_ms:.3g}" if theirs.latency_ms is not None else "")
+
+
+def tables(comparison: Comparison, *, everything: bool = False) -> Iterator[str | Table]:
+    """All tables with what each shows before it.
+
+    Args:
+        everything: each condition and each class, not the worst alone.
+    """
+    yield from quality(comparison)
+    yield from costs(comparison)
+    yield from corruptions(comparison, everything=everything)
+    yield from noise(comparison)
+    for one in comparison.compared:
+        yield from classes(comparison, one, everything=everything)
+
+
+def quality(comparison: Comparison) -> Iterator[str | Table]:
+    """Losses and calibration of each network."""
+    unit = comparison.unit
+    rows = []
+    for one in comparison.networks:
+        first = next(iter(one.noise), None)
+        found = one.calibration
+        rows.append((
+            one.name + (f" (mean of {one.copies})" if one.copies > 1 else ""),
+            _or_dash(one.loss, lambda value: _value(value, unit)),
+            "" if one is comparison.reference else _or_dash(
+                one.lost, lambda value: _value(value, unit)),
+            "" if one is comparison.reference else _or_dash(
+                one.deviation, lambda value: _value(value, unit)),
+            "" if first is None else _or_dash(first.agreement, lambda x: f"{100 * x:.1f} %"),
+            "" if first is None else f"{first.distance:.4g}",
+            "-" if found is None else f"{100 * found.error:.2f} %",
+            "-" if found is None else f"{found.nll:.4f}",
+        ))
+    loss = "error in %" if unit == "points" else unit or "loss"
+    yield f"on {comparison.examples:,} examples:"
+    yield _without_empty(Table(("network", loss, "lost", "+-", "agrees", "distance", "ECE", "NLL"),
+                               tuple(rows)))
+
+
+def costs(comparison: Comparison) -> Iterator[Table]:
+    """What each network takes, in two tables: to store, and to compute."""
+    for columns in ((("parameters", "parameters"), ("non-zero", "nonzeros"), ("bytes", "bytes"),
+                     ("activation bytes", "activation_bytes")),
+                    (("MACs", "macs"), ("with non-zeros", "effective_macs"),
+                     ("milliseconds", "latency_ms"))):
+        table = _without_empty(Table(("network", *(head for head, _ in columns)), tuple(
+            (one.name, *(_count(getattr(one.costs, field)) for _, field in columns))
+            for one in comparison.networks)))
+        if len(table.head) > 1:
+            yield table
+
+
+def corruptions(comparison: Comparison, *, everything: bool = False) -> Iterator[str | Table]:
+    """What each corruption costs the reference, and how much more it costs the others."""
+    reference = comparison.reference
+    if not reference.kinds:
+        return
+    unit = comparison.unit
+    for title, field in (("the mean over severities", "kinds"), ("each severity", "shifts")):
+        if field == "shifts" and (not everything or len(reference.shifts) == len(reference.kinds)):
+            continue
+        found = [{shift.condition: shift for shift in getattr(one, field)}
+                 for one in comparison.networks]
+        names = [shift.condition for shift in getattr(reference, field)]
+        if field == "kinds":
+            names.sort(key=lambda name: -max((one[name].against for one in found[1:]), default=0))
+        shown = names if everything else names[:_SHOWN]
+        left = f"; the {len(shown)} worst of {len(names)}" if len(shown) < len(names) else ""
+        yield (f"by how much more shifted data cost than {reference.name}, in {unit}, "
+               f"{title}{left}:")
+        yield Table(
+            ("condition", f"{reference.name}: loss", "more than nominal",
+             *(one.name for one in comparison.compared)),
+            tuple((name, _value(found[0][name].loss, unit), _value(found[0][name].excess, unit),
+                   *(_against(one[name], unit) for one in found[1:])) for name in shown))
+
+
+def noise(comparison: Comparison) -> Iterator[str | Table]:
+    """How far networks are from the reference under noise."""
+    measured = [(one.name, one.noise) for one in comparison.compared if len(one.noise) > 1]
+    if comparison.yardstick:
+        name = f"{comparison.reference.name}, apart from each other"
+        measured.append((name, comparison.yardstick))
+    if not measured or len(measured[0][1]) < 2:
+        return
+    yield (f"distance of outputs from {comparison.reference.name} under uniform noise, in "
+           "standard deviations of each channel:")
+    yield Table(("noise", *(name for name, _ in measured)), tuple(
+        (f"{sizes[0].size:g}", *map(_apart, sizes))
+        for sizes in zip(*(found for _, found in measured))))
+
+
+def classes(comparison: Comparison, one: NetworkResult, *,
+            everything: bool = False) -> Iterator[str | Table]:
+    """How the recall of each class changed, the worst first."""
+    if not one.classes:
+        return
+    shown = one.classes if everything else one.classes[:_SHOWN]
+    left = f", the {len(shown)} worst of {len(one.classes)}" if len(
+        shown) < len(one.classes) else ""
+    found = len(one.exemplars.indices)
+    yield (f"{one.name}: {found:,} of {comparison.examples:,} examples are seen differently than "
+           f"by {comparison.reference.name}; recall of classes in points{left}:")
+    yield _without_empty(Table(
+        ("class", comparison.reference.name, one.name, "change", "against the mean", "t", "p"),
+        tuple((comparison.class_name(row.label), f"{100 * row.dense:.1f}",
+               f"{100 * row.pruned:.1f}", f"{100 * row.change:+.1f}",
+               f"{100 * row.against_mean:+.1f}", _or_dash(row.t, lambda x: f"{x:.2f}"),
+               _or_dash(row.p, lambda x: f"{x:.3f}")) for row in shown)))
+
+
+def _value(value: float, unit: str) -> str:
+    return f"{value:.1f}" if unit == "points" else f"{value:.4g}"
+
+
+def _against(shift: Any, unit: str) -> str:
+    """Marked where chance alone would hardly do it."""
+    return f"{_value(shift.against, unit)}{' *' if shift.stands_out else ''}"
+
+
+def _apart(one: NoiseDistance) -> str:
+    agreement = "" if one.agreement is None else f"; {100 * one.agreement:.1f} % agree"
+    return f"{one.distance:.4g}{agreement}"
+
+
+def _count(value: float | None) -> str:
+    return "-" if value is None else f"{value:,}" if isinstance(value, int) else f"{value:.3g}"
+
+
+def _or_dash(value: Any, form: Callable[[Any], str]) -> str:
+    return "-" if value is None else form(value)
+
+
+def _without_empty(table: Table) -> Table:
+    """Without columns that say nothing."""
+    columns: Iterable[tuple[str, ...]] = zip(table.head, *table.rows)
+    kept = [column for n, column in enumerate(columns) if not n or set(column[1:]) - {"", "-"}]
+    head, *rows = zip(*kept)
+    return Table(head, tuple(rows))

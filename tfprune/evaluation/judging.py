@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Predictions judged: losses, what shifts add to them, and distances between networks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from tfprune.evaluation.conditions import NOMINAL, Condition
+from tfprune.evaluation.functional_distance import agreement, distance
+from tfprune.evaluation.network_result import NoiseDistance
+from tfprune.evaluation.predictions import Predictions
+from tfprune.evaluation.settings import Evaluation
+from tfprune.evaluation.shift_losses import Losses, ShiftLoss, shift_losses, with_kinds
+from tfprune.evaluation.tasks import Task, flat
+
+Names = tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Judge:
+    """Looks at the predictions of networks, or of several that are averaged.
+
+    Attributes:
+        predictions: of all networks.
+        task: what they are judged by.
+    """
+
+    predictions: Predictions
+    task: Task
+    _losses: dict[Names, Losses] = field(default_factory=dict, repr=False)
+
+    @classmethod
+    def of(cls, predictions: Predictions, settings: Evaluation, *, first: str) -> Judge:
+        """Judges by what the labels and the outputs of one network are."""
+        return cls(predictions, Task.of(predictions.labels(NOMINAL),
+                                        predictions.outputs(first, NOMINAL), settings.metric))
+
+    def losses_of(self, names: Names) -> Losses:
+        """The loss of each example, the mean over networks; {} where nothing tells it."""
+        if names not in self._losses:
+            found = {} if self.task.loss is None else {
+                condition: np.mean([self.task.loss(self.predictions.labels(condition),
+                                                   self.predictions.outputs(name, condition))
+                                    for name in names], axis=0)
+                for condition in self.predictions.conditions}
+            self._losses[names] = found
+        return self._losses[names]
+
+    def shifts(self, names: Names, reference: Names) -> dict[Condition, ShiftLoss]:
+        """What every shift adds to the loss, beside what it adds to the reference's; of each
+        corruption also the mean over its severities."""
+        mine, theirs = (self.losses_of(one) for one in (names, reference))
+        return shift_losses(with_kinds(mine), with_kinds(theirs)) if mine else {}
+
+    def apart(self, pairs: Sequence[tuple[str, str]]) -> tuple[NoiseDistance, ...]:
+        """How far networks are from each other without noise and under each size of it, the mean
+        over the pairs; () without pairs."""
+        sizes = [condition for condition in self.predictions.conditions
+                 if condition == NOMINAL or condition.kind == "noise"]
+        return tuple(self.distance(pairs, condition) for condition in sizes if pairs)
+
+    def distance(self, pairs: Sequence[tuple[str, str]], condition: Condition) -> NoiseDistance:
+        """How far networks are from each other, the mean over the pairs."""
+        as_rows = self.task.probabilities if self.task.classes else flat
+        agreements, distances = [], []
+        for pair in pairs:
+            mine, theirs = (as_rows(self.predictions.outputs(name, condition)) for name in pair)
+            distances.append(distance(mine, theirs))
+            if self.task.classes:
+                agreements.append(agreement(mine, theirs))
+        return NoiseDistance(condition.level, float(np.mean(agreements)) if agreements else None,
+                             float(np.mean(distances)))

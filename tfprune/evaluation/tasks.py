@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What outputs are judged by: classes, a metric of the user's own, or distances alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tfprune.evaluation.measures import probabilities, wrong
+
+Outputs = Sequence[np.ndarray]
+
+
+@dataclass(frozen=True)
+class Task:
+    """How outputs are judged.
+
+    Attributes:
+        unit: of the losses that are shown: "points" of error, or the metric's name; "" without
+            labels.
+        note: what was assumed, in words.
+        classes: number of classes; 0: outputs are no classes.
+        loss: (labels, outputs) -> loss of each example, float64 [examples], in `unit`; None:
+            nothing to judge by.
+    """
+
+    unit: str
+    note: str
+    classes: int = 0
+    loss: Callable[[np.ndarray, Outputs], np.ndarray] | None = None
+
+    @classmethod
+    def of(cls, labels: np.ndarray | None, outputs: Outputs, metric: Callable | None) -> Task:
+        """Told from labels and outputs of some examples, and the user's metric.
+
+        Raises:
+            ValueError: a label that is no class of the outputs.
+
+        Example:
+            >>> task = Task.of(np.array([1, 0]), [np.array([[0.2, 0.8], [0.4, 0.6]])], None)
+            >>> task.classes, task.loss(np.array([1, 0]), [np.array([[0.2, 0.8], [0.4, 0.6]])])
+            (2, array([  0., 100.]))
+        """
+        classes = _classes(labels, outputs)
+        if classes and labels.size and not 0 <= labels.min() <= labels.max() < classes:
+            if metric is None:
+                raise ValueError(
+                    f"labels from {labels.min()} to {labels.max()}, but the networks have "
+                    f"{classes} outputs: expected classes from 0 to {classes - 1}.")
+            classes = 0
+        if metric is not None:
+            name = getattr(metric, "__name__", type(metric).__name__)
+            return cls(name, f"losses are {name}", classes, _Metric(metric, name))
+        if classes:
+            return cls("points", f"labels are {classes} classes", classes, _class_errors)
+        if labels is None:
+            return cls("", "no labels: outputs are only compared with each other")
+        if len(outputs) == 1:
+            shape = outputs[0].shape
+            if labels.dtype.kind in "iu" and labels.shape == shape[:-1] and labels.ndim > 1:
+                return cls("points", "labels are classes of each position", 0, _position_errors)
+            if labels.size == outputs[0].size:
+                return cls("squared error", "losses are the squared error", 0, _squares)
+        shapes = ", ".join(str(list(one.shape[1:])) for one in outputs)
+        return cls("", f"labels of shape {list(labels.shape[1:])} and outputs {shapes}: outputs "
+                       "are only compared with each other; pass metric= to judge them")
+
+    def probabilities(self, outputs: Outputs) -> np.ndarray:
+        """Of outputs that are classes, float64 [examples, classes]."""
+        return probabilities(outputs[0])
+
+
+@dataclass(frozen=True)
+class _Metric:
+    """The user's metric, one number for each example."""
+
+    function: Callable
+    name: str
+
+    def __call__(self, labels: np.ndarray, outputs: Outputs) -> np.ndarray:
+        given = outputs[0] if len(outputs) == 1 else list(outputs)
+        found = np.asarray(self.function(labels, given), np.float64)
+        if found.shape[:1] != (len(labels),):
+            raise ValueError(
+                f"metric {self.name} returned shape {list(found.shape)} for {len(labels)} "
+                f"examples: expected one loss for each example, [{len(labels)}] or "
+                f"[{len(labels)}, ...].")
+        return found.reshape(len(labels), -1).mean(axis=1) if found.size else found.ravel()
+
+
+def _classes(labels: np.ndarray | None, outputs: Outputs) -> int:
+    if labels is None or labels.ndim != 1 or labels.dtype.kind not in "iub" or len(outputs) != 1:
+        return 0
+    shape = outputs[0].shape[1:]
+    if shape in ((), (1,)):
+        return 2 if set(np.unique(labels)) <= {0, 1} else 0
+    return shape[0] if len(shape) == 1 else 0
+
+
+def _class_errors(labels: np.ndarray, outputs: Outputs) -> np.ndarray:
+    return 100.0 * wrong(labels, probabilities(outputs[0]))
+
+
+def _position_errors(labels: np.ndarray, outputs: Outputs) -> np.ndarray:
+    mistaken = outputs[0].argmax(-1) != labels
+    return 100.0 * mistaken.reshape(len(labels), -1).mean(axis=1)
+
+
+def _squares(labels: np.ndarray, outputs: Outputs) -> np.ndarray:
+    apart = outputs[0].reshape(len(labels), -1).astype(np.float64) - labels.reshape(len(labels), -1)
+    return np.square(apart).mean(axis=1)
+
+
+def flat(outputs: Any) -> np.ndarray:
+    """All outputs of each example in one row, float64 [examples, numbers]."""
+    return np.concatenate([np.asarray(one, np.float64).reshape(len(one), -1) for one in outputs],
+                          axis=1)
