@@ -253,4 +253,5 @@ def test_nothing_else_writes_files():
     assert {path: calls for path, calls in found.items() if calls} == {
         "tfprune/atomic_write.py": ["open", "os.replace"],
         "tflite_export/vela.py": ["path.write_bytes"],  # in a temporary folder
+        "tfprune/evaluation/figure_svg.py": ["figure.savefig"],  # into memory
     }

@@ -124,7 +124,7 @@ def test_noise_leaves_numbers_of_words_alone_and_corruptions_the_other_inputs():
     assert noisy["ids"] is nominal.inputs["ids"] and noisy["image"].dtype == np.float32
     assert (noisy["vector"] != nominal.inputs["vector"]).any()
     assert without(Condition("noise", 0.5), nominal) == (
-        "the input 'ids' holds int64 that are no images",)
+        "the input 'ids' holds whole numbers that are no images",)
     dark = examples_under(Condition("brightness", 5), nominal, sets={}).inputs
     assert dark["image"].mean() > X.mean() and (dark["vector"] == nominal.inputs["vector"]).all()
 

@@ -170,7 +170,7 @@ def without(condition: Condition, nominal: Examples) -> tuple[str, ...]:
     if condition.kind != "noise":
         return ()
     return tuple(
-        f"the input{f' {name!r}' if name else ''} holds {array.dtype} that are no images"
+        f"the input{f' {name!r}' if name else ''} holds whole numbers that are no images"
         for name, array in leaves(nominal.inputs) if not _takes_noise(name, array, nominal))
 
 

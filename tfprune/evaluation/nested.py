@@ -11,8 +11,8 @@ def mapped(function: Callable[[Any], Any], structure: Any) -> Any:
     """The same structure with what the function makes of each array.
 
     Example:
-        >>> mapped(len, {"a": ["x", "xy"], "b": "xyz"})
-        {'a': [1, 2], 'b': 3}
+        >>> mapped(len, {"image": "abc", "vectors": ("ab", "c")})
+        {'image': 3, 'vectors': [2, 1]}
     """
     if isinstance(structure, dict):
         return {key: mapped(function, value) for key, value in structure.items()}
@@ -22,7 +22,12 @@ def mapped(function: Callable[[Any], Any], structure: Any) -> Any:
 
 
 def leaves(structure: Any, name: str = "") -> Iterator[tuple[str, Any]]:
-    """(name, array) of each, in order."""
+    """(name, array) of each, in order.
+
+    Example:
+        >>> list(leaves({"image": 3, "vectors": [2, 1]})), list(leaves(5))
+        ([('image', 3), ('vectors/0', 2), ('vectors/1', 1)], [('', 5)])
+    """
     if isinstance(structure, (dict, list, tuple)):
         pairs = structure.items() if isinstance(structure, dict) else enumerate(structure)
         for key, value in pairs:

@@ -112,8 +112,9 @@ def predict(networks: Mapping[str, Any], examples: Examples, conditions: Iterabl
                  for name, one in networks.items()}
         shapes = _shapes(given, examples, store)
         count = sum(len(inputs.base(condition)) for condition in wanted)
-        found = {name: predictor(one, examples, settings=settings, predictions=count, store=store)
-                 for name, one in given.items()}
+        # Popped: a model that was loaded, and is converted, needs no memory any more.
+        found = {name: predictor(given.pop(name), examples, settings=settings, predictions=count,
+                                 store=store) for name in list(given)}
         keys = {(name, condition): file_name(one.fingerprint, one.runtime, *inputs.key(condition),
                                              suffix=".npy")
                 for condition in wanted for name, one in found.items()}
