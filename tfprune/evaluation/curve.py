@@ -3,17 +3,20 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Callable
 
 from tfprune.caller_warning import warn
-from tfprune.evaluation.job import DENSE, Job, Plan, callbacks_of, is_real, run, settings_of
-from tfprune.evaluation.processes import Processes, cores, dumps
+from tfprune.evaluation.job import DENSE, Job, Plan, run, settings_of
+from tfprune.evaluation.processes import Processes, apart, dumps
 from tfprune.evaluation.run_store import Run, RunStore, name_of
+from tfprune.plain_numbers import is_integer, is_real, plain
 from tfprune.progress import Progress
 from tfprune.report_forms import Table, as_dict, markdown, plain_text, rich_parts
+from tflite_export.latency import cores
 
 __all__ = ["Curve", "Run", "curve"]
 
@@ -44,8 +47,8 @@ class Curve:
         Raises:
             FileNotFoundError: no such folder, or one without a run.
         """
-        runs, notes = RunStore.existing(folder).all()
-        return cls(runs, notes)
+        store = RunStore.existing(folder)
+        return cls(store.all(), tuple(store.notes))
 
     def dense(self, seed: int) -> Run:
         """The dense network of a seed.
@@ -103,9 +106,9 @@ def curve(make: Callable[[int], Any], methods: Any, sparsities: Sequence[float],
 
         seed -> make(seed) -> fit(model, callbacks, seed) -> stripped -> <folder>/<run>.keras
 
-    Every training is a job of its own, with its random state set by the seed and one thread, so
-    that the same seed gives the same weights bit for bit, in whatever order jobs run. What is in
-    the folder already is read, not trained: a call that was ended, however, goes on where it
+    Every training is a process of its own, with its random state set by the seed and one thread:
+    the same seed gives the same weights bit for bit, in whatever order and wherever it runs. What
+    is in the folder already is read, not trained: a call that was ended, however, goes on where it
     was. A job that dies is tried again, reported, and never stops the others; the next call tries
     it once more. Beside the networks and their records (`<run>.json`) the folder holds all runs
     as `curve.jsonl` and `curve.csv`.
@@ -123,11 +126,10 @@ def curve(make: Callable[[int], Any], methods: Any, sparsities: Sequence[float],
             cloudpickle (extra `evaluation`).
         data: for scores that look at data: what `PruningCallback(data=...)` takes.
         folder: for the results; made if it is not there.
-        executor: any `concurrent.futures.Executor`, for example `client.get_executor()` of Dask;
-            files are written by this process alone. None: a process of its own for each job, as
-            many at once as cores and free memory allow. Jobs that share a process run one after
-            another, with the threads that it has. A pool that breaks is replaced by processes of
-            their own.
+        executor: any `concurrent.futures.Executor`, for example `client.get_executor()` of Dask: it
+            says where and when a training's process is started; files are written by this process
+            alone. A pool that breaks is replaced. None: as many processes at once as cores and
+            free memory allow.
         attempts: how often a job is begun at most in this call.
         threads: of TensorFlow in each process. With more than one, sums may be rounded otherwise.
 
@@ -149,13 +151,11 @@ def curve(make: Callable[[int], Any], methods: Any, sparsities: Sequence[float],
         ...     import numpy as np
         ...     x = np.ones((8, 4), "float32")
         ...     model.fit(x, x @ np.ones((4, 10)), callbacks=callbacks, verbose=0)
-        >>> from concurrent.futures import ThreadPoolExecutor
         >>> import tempfile
-        >>> with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor() as executor:
-        ...     done = curve(make, "magnitude", (0.5, 0.8), 0, fit, folder=folder,
-        ...                  executor=executor)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     done = curve(make, "magnitude", 0.8, seeds=0, fit=fit, folder=folder)
         >>> [(one.method, one.kept) for one in done.runs]
-        [('dense', 40), ('magnitude', 20), ('magnitude', 8)]
+        [('dense', 40), ('magnitude', 8)]
     """
     for name, function in (("make", make), ("fit", fit)):
         if not callable(function):
@@ -167,12 +167,13 @@ def curve(make: Callable[[int], Any], methods: Any, sparsities: Sequence[float],
     plan = Plan(make, fit, _named(methods), data)
     jobs = _jobs(plan, sparsities, seeds, threads)
     store = RunStore.made(folder)
-    settings = {job: settings_of([] if job.method == DENSE else callbacks_of(
-        plan.methods[job.method], job.sparsity, data)) for job in jobs}
+    settings = {job: settings_of(plan.callbacks(job)) for job in jobs}
     missing = [job for job in jobs if not store.has(job, settings[job])]
+    for note in store.notes:
+        warn(note, RuntimeWarning)
     if missing:
-        trainings = _Trainings(store, dumps(plan), settings, attempts)
-        trainings.run(missing, executor, max(cores() // threads, 1))
+        workers = max(cores() // threads, 1)
+        _Trainings(store, dumps(plan), settings, attempts, workers, missing).run(executor)
     store.write_tables()
     return Curve(tuple(store.run(job) for job in jobs), tuple(store.notes))
 
@@ -199,87 +200,131 @@ def _named(methods: Any) -> dict[str, Any]:
 
 def _jobs(plan: Plan, sparsities: Any, seeds: Any, threads: int) -> list[Job]:
     """All jobs, in their order: dense networks, then seed by seed."""
-    sparsities = [sparsities] if is_real(sparsities) else list(sparsities)
-    seeds = [seeds] if is_real(seeds) else list(seeds)
+    sparsities, seeds = _several(sparsities), _several(seeds)
     if not sparsities or len({*sparsities}) < len(sparsities) or not all(
             is_real(one) and 0 < one < 1 for one in sparsities):
         raise ValueError(f"sparsities={sparsities!r}: expected numbers above 0 and below 1, each "
                          "once; the dense network comes by itself.")
     if not seeds or len({*seeds}) < len(seeds) or not all(
-            is_real(one) and one == int(one) >= 0 for one in seeds):
+            is_integer(one) and one >= 0 for one in seeds):
         raise ValueError(f"seeds={seeds!r}: expected integers of at least 0, each once.")
-    seeds = [int(seed) for seed in seeds]
-    return [*(Job(DENSE, 0.0, seed, threads) for seed in seeds),
-            *(Job(method, float(sparsity), seed, threads) for seed in seeds
+    return [*(Job(DENSE, 0.0, int(seed), threads) for seed in seeds),
+            *(Job(method, float(sparsity), int(seed), threads) for seed in seeds
               for method in plan.methods for sparsity in sparsities)]
+
+
+def _several(value: Any) -> list[Any]:
+    value = plain(value)
+    return [value] if is_real(value) else [plain(one) for one in value]
+
+
+def _is_failed(done: Future) -> bool:
+    return done.cancelled() or done.exception() is not None
 
 
 @dataclass
 class _Trainings:
-    """The jobs of one call, and what becomes of them."""
+    """The jobs of one call, and what becomes of them.
+
+    Attributes:
+        store: where results go.
+        plan: the pickled Plan.
+        settings: of each job, for its record.
+        attempts: how often a job is begun at most.
+        workers: how many processes of their own there may be.
+        left: jobs to begin.
+        begun: how often each was.
+        pending: what runs, or waits in the executor.
+        own: the executor if it is made here.
+    """
 
     store: RunStore
     plan: bytes
     settings: dict[Job, Any]
     attempts: int
+    workers: int
+    left: list[Job]
+    begun: Counter[Job] = field(default_factory=Counter)
+    pending: dict[Future, Job] = field(default_factory=dict)
+    own: Processes | None = None
 
-    def run(self, jobs: Sequence[Job], executor: Executor | None, workers: int) -> None:
-        begun = dict.fromkeys(jobs, 0)
-        own = None
-        pending: dict[Future, Job] = {}
-        left = list(jobs)
+    def run(self, executor: Executor | None) -> None:
+        """Go through all jobs; end what runs if that fails."""
         try:
-            if executor is None:
-                executor = own = Processes(workers)
-            with Progress("curve", len(jobs), label="last: ") as progress:
-                while left or pending:
+            executor = executor or self._own_processes()
+            with Progress("curve", len(self.left), label="last: ") as progress:
+                while self.left or self.pending:
                     try:
-                        while left:
-                            pending[executor.submit(run, left[0], self.plan)] = left[0]
-                            begun[left.pop(0)] += 1
-                        done = next(iter(wait(pending, return_when=FIRST_COMPLETED).done))
-                        job = pending.pop(done)
-                        error = self._take(job, done)
-                    except BrokenExecutor as broken:
-                        job, error = None, broken
-                    if isinstance(error, BrokenExecutor) and executor is not own:
-                        # Nobody knows whose fault it was: each goes on in a process of its own.
-                        again = [one for one in (job, *pending.values()) if one is not None]
-                        for one in again:
-                            begun[one] -= 1
-                        self.store.note(f"the executor broke ({error}): {len(again) + len(left)} "
-                                        "jobs go on in processes of their own")
-                        warn(self.store.notes[-1], RuntimeWarning)
-                        left, pending = again + left, {}
-                        executor = own = Processes(workers)
-                    elif error is None:
-                        progress.advance(name_of(job), name=f"{len(pending)} left")
-                    elif self._again(job, error, begun[job]):
-                        left.append(job)
-                    else:
-                        progress.advance(f"{name_of(job)} failed", name=f"{len(pending)} left")
+                        self._submit(executor)
+                        job = self._next()
+                    except BrokenExecutor as error:
+                        if self.own is not None:
+                            raise
+                        executor = self._replace(error)
+                        continue
+                    if job is not None:
+                        progress.advance(name_of(job), name=f"{len(self.pending)} left")
         except BaseException:
-            for future in pending:
+            for future in self.pending:
                 future.cancel()
-            if own is not None:
-                own.kill()
+            if self.own is not None:
+                self.own.kill()
             raise
-        if own is not None:
-            own.shutdown()
+        if self.own is not None:
+            self.own.shutdown()
 
-    def _take(self, job: Job, done: Future) -> BaseException | None:
-        error = done.exception()
-        if error is None:
+    def _own_processes(self) -> Processes:
+        self.own = Processes(self.workers)
+        return self.own
+
+    def _submit(self, executor: Executor) -> None:
+        while self.left:
+            job = self.left[0]
+            # A worker of another executor has other threads, which take random numbers, too.
+            what = (run,) if executor is self.own else (apart, run)
+            attempt = self.begun[job] + 1
+            self.pending[executor.submit(*what, job, self.plan, attempt)] = job
+            self.begun[job] = attempt
+            del self.left[0]
+
+    def _next(self) -> Job | None:
+        """Wait for a job, and keep what it made; None: it goes on.
+
+        Raises:
+            BrokenExecutor: the executor has ended, whatever its jobs did.
+        """
+        done = min(wait(self.pending, return_when=FIRST_COMPLETED).done, key=_is_failed)
+        try:
             record, content = done.result()
-            self.store.put(job, {**record, "settings": self.settings[job]}, content)
-        return error
+        except (BrokenExecutor, KeyboardInterrupt):
+            raise
+        except BaseException as error:  # SystemExit of a job, too
+            return self._died(self.pending.pop(done), error)
+        job = self.pending.pop(done)
+        self.store.put(job, {**record, "settings": self.settings[job]}, content)
+        return job
 
-    def _again(self, job: Job, error: BaseException, begun: int) -> bool:
-        """Say why a job died; whether it is tried again."""
+    def _died(self, job: Job, error: BaseException) -> Job | None:
+        """Say why, and begin the job again; itself if that has been done often enough."""
         text = f"{type(error).__name__}: {error}"
-        again = begun < self.attempts
-        self.store.note(f"{name_of(job)}: attempt {begun} of {self.attempts}: {text}")
-        if not again:
+        more = "".join(f"\n{note}" for note in getattr(error, "__notes__", ()))
+        last = self.begun[job] >= self.attempts
+        said = f"{name_of(job)}, attempt {self.begun[job]} of {self.attempts}: {text}"
+        self.store.note(said)
+        warn(f"{said}{more}", RuntimeWarning)
+        if last:
             self.store.fail(job, text, self.settings[job])
-        warn(f"{name_of(job)}: {text}{': it is tried again' if again else ''}", RuntimeWarning)
-        return again
+            return job
+        self.left.append(job)
+        return None
+
+    def _replace(self, error: BrokenExecutor) -> Processes:
+        """Nobody knows whose fault it was: each job goes on in a process of its own."""
+        again = list(self.pending.values())
+        self.begun.subtract(again)
+        self.left, self.pending = again + self.left, {}
+        said = (f"the executor broke ({type(error).__name__}: {error}): {len(self.left)} jobs go "
+                "on in processes of their own")
+        self.store.note(said)
+        warn(said, RuntimeWarning)
+        return self._own_processes()

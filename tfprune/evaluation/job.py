@@ -1,24 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One training of a curve: what a worker does, wherever it is, and what it sends back."""
+"""One training of a curve: what its process does, wherever it is, and what it sends back."""
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
-import os
 import pickle
-import platform
 import tempfile
-import threading
 import time
+import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass
-from numbers import Real
 from pathlib import Path
 from typing import Any, Callable
 
 DENSE = "dense"
-_ALONE = threading.Lock()  # the random state that a seed sets is the whole process's
 
 
 @dataclass(frozen=True)
@@ -37,6 +33,12 @@ class Plan:
     methods: Mapping[str, Any]
     data: Any = None
 
+    def callbacks(self, job: Job) -> list[Any]:
+        """What prunes in a job; nothing where it is dense."""
+        if job.method == DENSE:
+            return []
+        return callbacks_of(self.methods[job.method], job.sparsity, self.data)
+
 
 @dataclass(frozen=True)
 class Job:
@@ -46,44 +48,40 @@ class Job:
         method: its name in the plan; "dense": nothing is pruned.
         sparsity: asked; 0.0 for "dense".
         seed: of the training.
-        threads: that an operation of TensorFlow may take.
-        home: of the process that asks: its own threads are left alone.
+        threads: that TensorFlow may take.
     """
 
     method: str
     sparsity: float
     seed: int
     threads: int = 1
-    home: tuple[str, int] = dataclasses.field(
-        default_factory=lambda: (platform.node(), os.getpid()), compare=False)
 
 
-def run(job: Job, plan: bytes) -> tuple[dict[str, Any], bytes]:
-    """Make, train and strip a network.
+def run(job: Job, plan: bytes, attempt: int) -> tuple[dict[str, Any], bytes]:
+    """Make, train and strip a network, in a process that does nothing else: the random state and
+    the threads of TensorFlow are the whole process's.
 
     Args:
         job: which.
         plan: a pickled Plan.
+        attempt: 1 for the first; Dask would take a second equal call for the same.
 
     Returns:
         Its record, in JSON types, and the bytes of its .keras file.
     """
-    with _ALONE:
-        threads = _fix_threads(job)
-        plan = pickle.loads(plan)
-        start = time.perf_counter()
-        _set_seed(job.seed)
-        model = plan.make(job.seed)
-        callbacks = [] if job.method == DENSE else callbacks_of(
-            plan.methods[job.method], job.sparsity, plan.data)
-        trained = plan.fit(model, callbacks, job.seed)
-        network, counts, content = _finished(model, trained, callbacks)
-        return {
-            "method": job.method, "sparsity": job.sparsity, "seed": job.seed, **counts,
-            "keras": network, "seconds": round(time.perf_counter() - start, 3),
-            "peak_bytes": _peak_bytes(), "threads": threads, "bytes": len(content),
-            "sha256": hashlib.sha256(content).hexdigest(),
-        }, content
+    start = time.perf_counter()
+    _fix_threads(job.threads)
+    try:
+        kept, size, content = _trained(job, pickle.loads(plan))
+    except Exception as error:  # whose traceback would not leave the process
+        error.add_note(traceback.format_exc())
+        raise
+    return {
+        "method": job.method, "sparsity": job.sparsity, "seed": job.seed,
+        "kept": kept, "size": size, "seconds": round(time.perf_counter() - start, 3),
+        "peak_bytes": _peak_bytes(), "threads": job.threads, "attempt": attempt,
+        "bytes": len(content), "sha256": hashlib.sha256(content).hexdigest(),
+    }, content
 
 
 def callbacks_of(said: Any, sparsity: float, data: Any) -> list[Any]:
@@ -131,18 +129,11 @@ def settings_of(callbacks: list[Any]) -> list[Any]:
             else f"{type(one).__module__}.{type(one).__qualname__}" for one in callbacks]
 
 
-def _fix_threads(job: Job) -> int:
-    """Fix the threads, unless that has been done, and return them; 0: one for each core."""
+def _fix_threads(threads: int) -> None:
     import tensorflow as tf
 
-    threading = tf.config.threading
-    if job.home != (platform.node(), os.getpid()):
-        try:
-            threading.set_intra_op_parallelism_threads(job.threads)
-            threading.set_inter_op_parallelism_threads(job.threads)
-        except RuntimeError:  # a worker that serves several jobs, or other work, too
-            pass
-    return int(threading.get_intra_op_parallelism_threads())
+    tf.config.threading.set_intra_op_parallelism_threads(threads)
+    tf.config.threading.set_inter_op_parallelism_threads(threads)
 
 
 def _set_seed(seed: int) -> None:
@@ -154,16 +145,25 @@ def _set_seed(seed: int) -> None:
     keras.utils.set_random_seed(seed)
 
 
-def _finished(model: Any, trained: Any, callbacks: list[Any]) -> tuple[str, dict, bytes]:
-    """(Keras, counted weights, file) of a trained network."""
+def _trained(job: Job, plan: Plan) -> tuple[int, int, bytes]:
+    """(Kept weights, all weights, file) of a network."""
+    _set_seed(job.seed)
+    model = plan.make(job.seed)
+    callbacks = plan.callbacks(job)
+    return _finished(model, plan.fit(model, callbacks, job.seed), callbacks)
+
+
+def _finished(model: Any, trained: Any, callbacks: list[Any]) -> tuple[int, int, bytes]:
+    """(Kept weights, all weights, file) of a trained network."""
     from tfprune.adapters import adapter_of_model
     from tfprune.api import report, strip_pruning
+    from tfprune.callbacks import PruningCallback
 
-    if hasattr(trained, "get_weights") and hasattr(trained, "layers"):
+    if hasattr(trained, "get_weights"):
         model = trained
     adapter_of_model(model)
-    seen = [one for one in callbacks if getattr(one, "report", None) is not None]
-    if callbacks and hasattr(callbacks[0], "report") and not seen:
+    ours = [one for one in callbacks if isinstance(one, PruningCallback)]
+    if ours and all(one.report is None for one in ours):
         raise ValueError("fit did not hand its callbacks on: it is called with (model, callbacks, "
                          "seed), and the callbacks belong into "
                          "model.fit(..., callbacks=callbacks).")
@@ -172,15 +172,7 @@ def _finished(model: Any, trained: Any, callbacks: list[Any]) -> tuple[str, dict
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "network.keras"
         network.save(path)
-        content = path.read_bytes()
-    package = next(cls.__module__.split(".")[0] for cls in type(network).__mro__
-                   if cls.__module__.split(".")[0] in ("keras", "tf_keras"))
-    counts = {"kept": found.kept, "size": found.size, "reached": found.sparsity}
-    return package, counts, content
-
-
-def is_real(value: Any) -> bool:
-    return isinstance(value, Real) and not isinstance(value, bool)
+        return found.kept, found.size, path.read_bytes()
 
 
 def _peak_bytes() -> int | None:

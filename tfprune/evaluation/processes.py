@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An executor whose tasks run in a fresh process each, as many as cores and memory allow."""
+"""Functions in fresh processes, and an executor of them: as many as cores and memory allow."""
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import os
 import pickle
@@ -14,13 +15,15 @@ import sys
 import tempfile
 import threading
 import time
+import weakref
+from collections.abc import Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Callable
 
 from tflite_export.latency import cores
 
-__all__ = ["ProcessDied", "Processes", "cores", "dumps"]
+__all__ = ["ProcessDied", "Processes", "apart", "dumps"]
 
 _UNKNOWN = 2 << 30  # bytes that a task is taken to need before one has ended
 _MARGIN = 1.2
@@ -32,15 +35,55 @@ class ProcessDied(RuntimeError):
     """A process ended without a result: by a signal, out of memory, or by os._exit."""
 
 
+def apart(fn: Callable, /, *args: Any,
+          begun: Callable[[subprocess.Popen], Any] | None = None) -> Any:
+    """Run a function in a fresh process, and wait for what it returns.
+
+    The process ends with this one, however this one ends. It imports what it needs: the script
+    that is being run needs no guard against being imported.
+
+    Args:
+        fn: the function; see `dumps` for what can be sent.
+        begun: is told the process.
+
+    Raises:
+        ProcessDied: the process ended without a result.
+        BaseException: what the function raised.
+
+    Example:
+        >>> apart(divmod, 7, 2)
+        (3, 1)
+    """
+    task = dumps((fn, args))
+    path = [os.path.abspath(one) for one in sys.path]
+    with tempfile.TemporaryFile() as printed:
+        process = subprocess.Popen(
+            [sys.executable, "-c", _CHILD.format(path=path, module=__name__)],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=printed)
+        try:
+            if begun is not None:
+                begun(process)
+            answer = _ask(process, task)
+        finally:
+            process.kill()
+            with contextlib.suppress(OSError):  # what it did not read
+                process.stdin.close()
+            process.wait()
+        if not answer:
+            raise ProcessDied(f"{_ending(process.returncode)}{_tail(printed)}")
+    value, error = pickle.loads(answer)
+    if error is not None:
+        raise error
+    return value
+
+
 class Processes(Executor):
     """Runs every task in a process of its own that ends with it.
 
     A task that dies is the exception of its own future, `ProcessDied`; the others go on. The
     first tasks start side by side if there are 2 GiB of free memory for each; as soon as one has
     ended, the largest peak so far (and a fifth more) is taken for what a task needs. One task
-    always runs. Processes end with the one that started them, however that one ends. The
-    processes import what they need: the script that is being run needs no guard against being
-    imported.
+    always runs.
 
     Args:
         workers: how many at once at most; None: one for each core.
@@ -62,12 +105,12 @@ class Processes(Executor):
                               '"tfprune[evaluation]"') from error
         self._memory = _Memory(psutil)
         self._threads = ThreadPoolExecutor(workers or cores())
-        self._running: set[subprocess.Popen] = set()
+        self._running: weakref.WeakSet[subprocess.Popen] = weakref.WeakSet()
         self._lock = threading.Lock()
         self._ended = False
 
     def submit(self, fn: Callable, /, *args: Any, **kwargs: Any) -> Future:
-        return self._threads.submit(self._run, fn, args, kwargs)
+        return self._threads.submit(self._run, functools.partial(fn, *args, **kwargs))
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         self._threads.shutdown(wait=wait, cancel_futures=cancel_futures)
@@ -80,37 +123,16 @@ class Processes(Executor):
                 process.kill()
         self.shutdown(cancel_futures=True)
 
-    def _run(self, fn: Callable, args: tuple, kwargs: dict) -> Any:
-        task = dumps((fn, args, kwargs))
-        with self._memory.room() as room, tempfile.TemporaryFile() as printed:
-            process = self._started(printed)
-            try:
-                room.pid = process.pid
-                answer = _ask(process, task)
-            finally:
-                with self._lock:
-                    self._running.discard(process)
-                process.kill()
-                with contextlib.suppress(OSError):  # what it did not read
-                    process.stdin.close()
-                process.wait()
-            if not answer:
-                raise ProcessDied(f"{_ending(process.returncode)}{_tail(printed)}")
-        value, error = pickle.loads(answer)
-        if error is not None:
-            raise error
-        return value
+    def _run(self, task: Callable) -> Any:
+        with self._memory.room() as room:
+            return apart(task, begun=functools.partial(self._begun, room))
 
-    def _started(self, printed: Any) -> subprocess.Popen:
+    def _begun(self, room: _Room, process: subprocess.Popen) -> None:
+        room.pid = process.pid
         with self._lock:
-            if self._ended:
-                raise ProcessDied("it was not started: the executor has ended")
-            path = [os.path.abspath(one) for one in sys.path]
-            process = subprocess.Popen(
-                [sys.executable, "-c", _CHILD.format(path=path, module=__name__)],
-                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=printed)
             self._running.add(process)
-            return process
+            if self._ended:
+                process.kill()
 
 
 def dumps(value: Any) -> bytes:
@@ -170,9 +192,9 @@ def _end_with(tasks: Any) -> None:
 
 def _answer(task: bytes) -> bytes:
     try:
-        fn, args, kwargs = pickle.loads(task)
-        return dumps((fn(*args, **kwargs), None))
-    except BaseException as error:
+        fn, args = pickle.loads(task)
+        return dumps((fn(*args), None))
+    except BaseException as error:  # SystemExit of the task is an answer, too
         text = f"{type(error).__name__}: {error}"
         try:
             answer = dumps((None, error))
@@ -233,8 +255,22 @@ class _Memory:
     largest: int = 0  # peak of a task that has ended
     changed: threading.Condition = field(default_factory=threading.Condition)
 
-    def room(self) -> "_Waiting":
-        return _Waiting(self)
+    @contextlib.contextmanager
+    def room(self) -> Iterator[_Room]:
+        """Wait until there is room."""
+        room = _Room()
+        with self.changed:
+            while not self.fits():
+                self.changed.wait(1.0)
+            self.rooms.add(room)
+        threading.Thread(target=self._watch, args=(room,), daemon=True).start()
+        try:
+            yield room
+        finally:
+            with self.changed:
+                self.rooms.discard(room)
+                self.largest = max(self.largest, room.peak)
+                self.changed.notify_all()
 
     def fits(self) -> bool:
         """Whether there is room for one more, when those that run have grown."""
@@ -248,35 +284,12 @@ class _Memory:
         """What a task holds now, in bytes."""
         try:
             held = self.psutil.Process(room.pid).memory_info().rss if room.pid else 0
-        except self.psutil.Error:
+        except self.psutil.Error:  # it has just ended
             held = 0
         room.peak = max(room.peak, held)
         return held
 
-
-@dataclass
-class _Waiting:
-    """A context manager that waits for room."""
-
-    memory: _Memory
-    room: _Room = field(default_factory=_Room)
-
-    def __enter__(self) -> _Room:
-        with self.memory.changed:
-            while not self.memory.fits():
-                self.memory.changed.wait(1.0)
-            self.memory.rooms.add(self.room)
-        self.watch = threading.Thread(target=self._watch, daemon=True)
-        self.watch.start()
-        return self.room
-
-    def __exit__(self, *exception: Any) -> None:
-        with self.memory.changed:
-            self.memory.rooms.discard(self.room)
-            self.memory.largest = max(self.memory.largest, self.room.peak)
-            self.memory.changed.notify_all()
-
-    def _watch(self) -> None:
-        while self.room in self.memory.rooms:
-            self.memory.held(self.room)
+    def _watch(self, room: _Room) -> None:
+        while room in self.rooms:
+            self.held(room)
             time.sleep(0.2)

@@ -33,7 +33,7 @@ class Run:
         kept, size: non-zero weights and all weights of the prunable layers, counted.
         seconds: of making, training and saving.
         peak_bytes: the most memory that its process had held; None where that is not known.
-        threads: of TensorFlow; 0: one for each core.
+        threads: of TensorFlow.
         version: of tfprune.
         error: why there is no network.
     """
@@ -117,11 +117,11 @@ class RunStore:
         if record["error"] is not None:
             self.note(f"{name} had failed ({record['error']}): trained again")
             return False
-        if record["settings"] != json.loads(json.dumps(settings)) or (
-                record["threads_asked"] != job.threads):
+        asked = [json.loads(json.dumps(settings)), job.threads]
+        if [record["settings"], record["threads"]] != asked:
             raise ValueError(
                 f"{self.folder}: {name} was trained with other settings: threads="
-                f"{record['threads_asked']}, {_short(record['settings'])}; asked are threads="
+                f"{record['threads']}, {_short(record['settings'])}; asked are threads="
                 f"{job.threads}, {_short(settings)}. Pass another folder, or another name of the "
                 "method: methods={name: ...}.")
         return self._is_whole(name, record)
@@ -130,24 +130,26 @@ class RunStore:
         """The run of a job that is done or has failed."""
         return self._run(self._record(name_of(job)))
 
-    def all(self) -> tuple[tuple[Run, ...], tuple[str, ...]]:
-        """(Every run, what is damaged), the dense ones first."""
+    def all(self, *, deep: bool = True) -> tuple[Run, ...]:
+        """Every run, the dense ones first, without what is damaged.
+
+        Args:
+            deep: whether files are read to find out, not only their sizes.
+        """
         found = []
         for path in self.folder.glob("*.json"):
             record = self._record(path.stem)
-            if record is not None and (record["error"] or self._is_whole(path.stem, record)):
+            if record is not None and (record["error"] or self._is_whole(path.stem, record, deep)):
                 found.append(self._run(record))
-        order = sorted(found, key=lambda one: (one.method != DENSE, one.method, one.seed,
-                                               one.sparsity))
-        return tuple(order), tuple(self.notes)
+        return tuple(sorted(found, key=lambda one: (one.method != DENSE, one.method, one.seed,
+                                                    one.sparsity)))
 
     def put(self, job: Job, record: dict[str, Any], content: bytes) -> None:
         """Write a network and its record, both or none."""
         name = name_of(job)
         path = self.folder / f"{name}.keras"
         with atomic_write.reserved(path, path.with_suffix(".json")) as place:
-            place.commit(content, _json({**_EMPTY, **record, "threads_asked": job.threads,
-                                         "version": tfprune.__version__}))
+            place.commit(content, _json({**_EMPTY, **record, "version": tfprune.__version__}))
         self.write_tables()
 
     def fail(self, job: Job, error: str, settings: Any) -> None:
@@ -155,13 +157,13 @@ class RunStore:
         name = name_of(job)
         atomic_write.write(self.folder / f"{name}.json", _json({
             **_EMPTY, "method": job.method, "sparsity": job.sparsity, "seed": job.seed,
-            "settings": settings, "threads_asked": job.threads, "error": error,
+            "settings": settings, "threads": job.threads, "error": error,
             "version": tfprune.__version__}))
         self.write_tables()
 
     def write_tables(self) -> None:
         """Write curve.jsonl and curve.csv of all runs."""
-        rows = [run.row() for run in RunStore(self.folder).all()[0]]
+        rows = [run.row() for run in RunStore(self.folder).all(deep=False)]
         lines = "".join(json.dumps(row) + "\n" for row in rows)
         text = io.StringIO()
         table = csv.DictWriter(text, list(Run("", 0.0, 0).row()), lineterminator="\n")
@@ -194,11 +196,11 @@ class RunStore:
             return None
         return record
 
-    def _is_whole(self, name: str, record: dict[str, Any]) -> bool:
+    def _is_whole(self, name: str, record: dict[str, Any], deep: bool = True) -> bool:
         path = self.folder / f"{name}.keras"
         try:
-            whole = os.path.getsize(path) == record["bytes"] and hashlib.sha256(
-                path.read_bytes()).hexdigest() == record["sha256"]
+            whole = os.path.getsize(path) == record["bytes"] and (not deep or hashlib.sha256(
+                path.read_bytes()).hexdigest() == record["sha256"])
         except OSError as error:
             self.note(f"{path.name} cannot be read ({error.strerror}): not taken for a network")
             return False
@@ -207,8 +209,8 @@ class RunStore:
         return whole
 
 
-_EMPTY = {name: None for name in (*Run.__dataclass_fields__, "settings", "threads_asked", "bytes",
-                                  "sha256") if name != "path"}
+_EMPTY = {name: None for name in (*Run.__dataclass_fields__, "settings", "bytes", "sha256")
+          if name != "path"}
 
 
 def name_of(one: Job | Run) -> str:
