@@ -2,28 +2,36 @@
 """What pruning loses beyond accuracy: families of pruned ResNet-8 on CIFAR-10.
 
     python benchmarks/lost.py train --folder DIR     # stop and start it at will
+    python benchmarks/lost.py evaluate --folder DIR  # the networks that are there so far
+    python benchmarks/lost.py speed --folder DIR --networks 4
 
 Trains a dense network and, by five methods, one at each of eight ratios: two epochs of the
 reference recipe each, with one seed; magnitude and dense with three. `pfp` and `filter_threshold`
 remove whole filters, their ratio is the share of the filters; the others remove single weights.
 Every training has one process and one thread. The folder holds the networks, curve.jsonl and
-curve.csv.
+curve.csv. `evaluate` predicts 10,000 test images with each network, and the first 2,000 of them
+under 19 corruptions of severity 3 and noise of 7 sizes: prune potentials in print, as DIR/page.html
+and in results/lost.jsonl. `speed` predicts under 15 corruptions of 5 severities and the same noise
+with some of the networks, without anything kept.
 """
 
 import argparse
 import os
 import sys
+import time
+from pathlib import Path
 
 RATIOS = (0.2, 0.35, 0.5, 0.65, 0.75, 0.85, 0.9, 0.95)
 SEEDS = (0, 1, 2)
 EPOCHS = 2
 EXAMPLES = 1280  # that scores look at
+NOISE = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6)  # standard deviations
 
 
 def main() -> int:
     options = _arguments()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    return train(options)
+    return {"train": train, "evaluate": evaluate, "speed": speed}[options.command](options)
 
 
 def _arguments() -> argparse.Namespace:
@@ -33,6 +41,11 @@ def _arguments() -> argparse.Namespace:
     training.add_argument("--folder", required=True)
     training.add_argument("--steps", type=int, help="of each epoch, fewer than all for a trial")
     training.add_argument("--ratios", type=float, nargs="+", default=RATIOS, help="for a trial")
+    for name, what in (("evaluate", "predict what is missing, and print prune potentials"),
+                       ("speed", "how long predictions take")):
+        command = commands.add_parser(name, help=what)
+        command.add_argument("--folder", required=True, help="of `train`")
+    command.add_argument("--networks", type=int, default=40)
     return parser.parse_args()
 
 
@@ -112,6 +125,54 @@ def train(options: argparse.Namespace) -> int:
         print(done, flush=True)
         failed += len(done.failed)
     return failed > 0
+
+
+def evaluate(options: argparse.Namespace) -> int:
+    """Prune potentials of what is trained."""
+    import recipe
+    import tfprune
+    from ledger import Ledger
+    from tfprune.evaluation.figures import svg
+    from tfprune.evaluation.potential_page import potential_figure
+
+    start, folder = time.perf_counter(), Path(options.folder)
+    split = recipe.load(held_out=False)
+    found = tfprune.potential(
+        tfprune.Curve.load(folder), (split.test_images, split.test_labels), noise=NOISE,
+        folder=folder / "predictions", settings=tfprune.Evaluation(severities=(3,)))
+    print(found)
+    page = found.page(folder / "page.html", ("The networks", tfprune.Curve.load(folder)))
+    (folder / "potential.svg").write_text(svg(potential_figure(found)))
+    ledger = Ledger("lost")
+    for one in found.potentials:
+        ledger.append({"kind": "potential", **vars(one)})
+    for one in found.growths:
+        ledger.append({"kind": "growth", **vars(one)})
+    print(f"{(time.perf_counter() - start) / 60:.1f} minutes; {page}")
+    return 0
+
+
+def speed(options: argparse.Namespace) -> int:
+    """The minutes of predictions by some networks, and what forty would take."""
+    import recipe
+    import tfprune
+    from ledger import Ledger
+    from tfprune.evaluation.corruptions import CORRUPTIONS
+
+    split = recipe.load(held_out=False)
+    runs = [run for run in tfprune.Curve.load(options.folder).runs if run.path is not None]
+    networks = {run.name: run.path for run in runs[:options.networks]}
+    start = time.perf_counter()
+    found = tfprune.compare(networks, (split.test_images, split.test_labels),
+                            corruptions=CORRUPTIONS[:15], noise=NOISE)
+    seconds = time.perf_counter() - start
+    predictions = len(networks) * (found.examples + (15 * 5 + len(NOISE)) * found.shifted)
+    print(found)
+    Ledger("lost").append({
+        "kind": "speed", "networks": len(networks), "predictions": predictions,
+        "minutes": round(seconds / 60, 2),
+        "predictions_per_second": round(predictions / seconds)})
+    return 0
 
 
 if __name__ == "__main__":
