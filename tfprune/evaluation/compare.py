@@ -134,14 +134,11 @@ def _losses(judge: Judge, copies: Names, reference: Names) -> dict[str, Any]:
 
 def _classes(judge: Judge, copies: Names, reference: Names, bins: int) -> dict[str, Any]:
     labels, count = judge.predictions.labels(NOMINAL), judge.task.classes
-
-    def chances(name: str) -> np.ndarray:
-        return judge.task.probabilities(judge.predictions.outputs(name, NOMINAL))
-
-    found: dict[str, Any] = {"calibration": calibrate(labels, chances(copies[0]), bins)}
+    found: dict[str, Any] = {
+        "calibration": calibrate(labels, judge.probabilities(copies[0]), bins)}
     if copies == reference:
         return found
-    mine, theirs = (np.stack([classes_of(chances(name)) for name in names])
+    mine, theirs = (np.stack([classes_of(judge.probabilities(name)) for name in names])
                     for names in (copies, reference))
     return found | {
         "confusion": Confusion(confusion(labels, theirs[0], count),

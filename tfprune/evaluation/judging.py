@@ -10,6 +10,7 @@ import numpy as np
 
 from tfprune.evaluation.conditions import NOMINAL, Condition
 from tfprune.evaluation.functional_distance import agreement, distance
+from tfprune.evaluation.measures import are_probabilities, probabilities
 from tfprune.evaluation.network_result import NoiseDistance
 from tfprune.evaluation.predictions import Predictions
 from tfprune.evaluation.settings import Evaluation
@@ -31,6 +32,7 @@ class Judge:
     predictions: Predictions
     task: Task
     _losses: dict[Names, Losses] = field(default_factory=dict, repr=False)
+    _logits: dict[str, bool] = field(default_factory=dict, repr=False)
 
     @classmethod
     def of(cls, predictions: Predictions, settings: Evaluation, *, first: str) -> Judge:
@@ -43,11 +45,24 @@ class Judge:
         if names not in self._losses:
             found = {} if self.task.loss is None else {
                 condition: np.mean([self.task.loss(self.predictions.labels(condition),
-                                                   self.predictions.outputs(name, condition))
+                                                   self._judged(name, condition))
                                     for name in names], axis=0)
                 for condition in self.predictions.conditions}
             self._losses[names] = found
         return self._losses[names]
+
+    def probabilities(self, name: str, condition: Condition = NOMINAL) -> np.ndarray:
+        """Of the classes, float64 [examples, classes]; that outputs are logits is told from the
+        nominal ones."""
+        if name not in self._logits:
+            self._logits[name] = not are_probabilities(self.predictions.outputs(name)[0])
+        return probabilities(self.predictions.outputs(name, condition)[0],
+                             logits=self._logits[name])
+
+    def _judged(self, name: str, condition: Condition) -> tuple[np.ndarray, ...]:
+        if self.task.of_probabilities:
+            return (self.probabilities(name, condition),)
+        return self.predictions.outputs(name, condition)
 
     def shifts(self, names: Names, reference: Names) -> dict[Condition, ShiftLoss]:
         """What every shift adds to the loss, beside what it adds to the reference's; of each
@@ -64,10 +79,10 @@ class Judge:
 
     def distance(self, pairs: Sequence[tuple[str, str]], condition: Condition) -> NoiseDistance:
         """How far networks are from each other, the mean over the pairs."""
-        as_rows = self.task.probabilities if self.task.classes else flat
         agreements, distances = [], []
         for pair in pairs:
-            mine, theirs = (as_rows(self.predictions.outputs(name, condition)) for name in pair)
+            mine, theirs = (self.probabilities(name, condition) if self.task.classes else
+                            flat(self.predictions.outputs(name, condition)) for name in pair)
             distances.append(distance(mine, theirs))
             if self.task.classes:
                 agreements.append(agreement(mine, theirs))

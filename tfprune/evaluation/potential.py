@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from itertools import combinations
 from typing import Any
 
+import numpy as np
+
 from tfprune.checks import check_kind
 from tfprune.evaluation.conditions import NOMINAL, conditions_of, sets_of
 from tfprune.evaluation.curve import Curve, Run
@@ -18,6 +20,7 @@ from tfprune.evaluation.potential_report import FamilyPotential, Growth, Potenti
 from tfprune.evaluation.predictions import predict
 from tfprune.evaluation.prune_potential import prune_potential
 from tfprune.evaluation.settings import Evaluation
+from tfprune.evaluation.shift_losses import standard_error
 
 _SETTINGS = Evaluation(severities=(3,))
 
@@ -89,11 +92,25 @@ def potential(curve: Curve, data: Any, *, corruptions: Any = "all", noise: Any =
         yardstick=judge.apart(tuple(combinations([run.name for run in dense.values()], 2))),
         unit=judge.task.unit, delta=float(settings.delta), examples=len(examples),
         shifted=len(examples.first(settings.examples)),
-        notes=(judge.task.note, *predictions.notes, *curve.notes),
+        notes=(judge.task.note, *_chance(families, dense, judge), *predictions.notes,
+               *curve.notes),
         skipped=tuple(f"{what}: {reason}" for what, reason in predictions.skipped))
     if folder is not None:
         report.save(folder)
     return report
+
+
+def _chance(families: dict, dense: dict[int, Run], judge: Judge) -> Iterator[str]:
+    """How far losses of networks that are equally good are apart, on that many examples."""
+    shifts = [condition for condition in judge.predictions.conditions if condition != NOMINAL]
+    for title, conditions in (("nominal", [NOMINAL]), ("shifted", shifts)):
+        found = [standard_error(judge.losses_of((run.name,))[condition]
+                                - judge.losses_of((dense[seed].name,))[condition])
+                 for (_, seed), runs in families.items() for run in runs
+                 for condition in conditions]
+        if found:
+            yield (f"the standard error of a pruned network's {title} loss beside the dense one's "
+                   f"is {np.median(found):.2g} {judge.task.unit} (median)")
 
 
 def _runs(families: dict) -> Iterator[Run]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from tfprune.evaluation.measures import probabilities, wrong
+from tfprune.evaluation.measures import wrong
 
 Outputs = Sequence[np.ndarray]
 
@@ -25,12 +25,14 @@ class Task:
         classes: number of classes; 0: outputs are no classes.
         loss: (labels, outputs) -> loss of each example, float64 [examples], in `unit`; None:
             nothing to judge by.
+        of_probabilities: whether `loss` takes probabilities of classes in place of outputs.
     """
 
     unit: str
     note: str
     classes: int = 0
     loss: Callable[[np.ndarray, Outputs], np.ndarray] | None = None
+    of_probabilities: bool = False
 
     @classmethod
     def of(cls, labels: np.ndarray | None, outputs: Outputs, metric: Callable | None) -> Task:
@@ -55,7 +57,7 @@ class Task:
             name = getattr(metric, "__name__", type(metric).__name__)
             return cls(name, f"losses are {name}", classes, _Metric(metric, name))
         if classes:
-            return cls("points", f"labels are {classes} classes", classes, _class_errors)
+            return cls("points", f"labels are {classes} classes", classes, _class_errors, True)
         if labels is None:
             return cls("", "no labels: outputs are only compared with each other")
         if len(outputs) == 1:
@@ -67,10 +69,6 @@ class Task:
         shapes = ", ".join(str(list(one.shape[1:])) for one in outputs)
         return cls("", f"labels of shape {list(labels.shape[1:])} and outputs {shapes}: outputs "
                        "are only compared with each other; pass metric= to judge them")
-
-    def probabilities(self, outputs: Outputs) -> np.ndarray:
-        """Of outputs that are classes, float64 [examples, classes]."""
-        return probabilities(outputs[0])
 
 
 @dataclass(frozen=True)
@@ -101,7 +99,7 @@ def _classes(labels: np.ndarray | None, outputs: Outputs) -> int:
 
 
 def _class_errors(labels: np.ndarray, outputs: Outputs) -> np.ndarray:
-    return 100.0 * wrong(labels, probabilities(outputs[0]))
+    return 100.0 * wrong(labels, outputs[0])
 
 
 def _position_errors(labels: np.ndarray, outputs: Outputs) -> np.ndarray:
