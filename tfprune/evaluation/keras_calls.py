@@ -45,12 +45,11 @@ class Call:
         sizes = {one.shape[0] for one in specs if one is not None and one.shape.rank}
         self.fixed = sizes.pop() if len(sizes) == 1 else None
 
-        @tf.function(reduce_retracing=True, autograph=False)
         def run(tensors):
             found, _ = flattened(model, model(self.signature.pack(tensors), training=False))
             return [tf.cast(one, tf.float32) for one in found]
 
-        self._run = run
+        self._run, self._traced = tf.function(run, autograph=False), {}
 
     def arrays(self, inputs: Any) -> dict[str, np.ndarray]:
         """{input name: array} in the types that the model takes.
@@ -81,8 +80,14 @@ class Call:
         if self.fixed and count < self.fixed:
             arrays = {name: np.concatenate([array, np.repeat(array[-1:], self.fixed - count, 0)])
                       for name, array in arrays.items()}
-        specs = {name: tf.constant(array) for name, array in arrays.items()}
-        return [one.numpy()[:count] for one in self._run(specs)]
+        tensors = {name: tf.constant(array) for name, array in arrays.items()}
+        shapes = tuple(array.shape[1:] for array in arrays.values())
+        if shapes not in self._traced:
+            # Traced by name: TensorFlow warns of functions that are traced for many models.
+            self._traced[shapes] = self._run.get_concrete_function({
+                name: tf.TensorSpec((self.fixed, *array.shape[1:]), array.dtype)
+                for name, array in arrays.items()})
+        return [one.numpy()[:count] for one in self._traced[shapes](tensors)]
 
 
 def fitting(array: np.ndarray, shape: tuple, dtype: str, name: str) -> np.ndarray:
