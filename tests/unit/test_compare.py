@@ -158,3 +158,12 @@ def test_a_metric_of_the_wrong_shape_is_named():
 def test_models_without_a_name_are_refused(models, data):
     with pytest.raises((TypeError, ValueError), match="models"):
         tfprune.compare(models, data)
+
+
+def test_a_page_of_many_networks_keeps_to_its_size(data, tmp_path):
+    networks = {"dense": _dense, **{f"network {n}": _without(n % CLASSES, 2 + n) for n in range(40)}}
+    found = tfprune.compare(networks, data, noise=(0.1,))
+    page = found.page(tmp_path / "a.html").read_text()
+    assert len(page.encode()) < 500_000
+    assert "the first 6 of 40 networks" in page and "Classes: network 5" in page
+    assert "Classes: network 6" not in page and len(found.to_dict()["networks"]) == 41

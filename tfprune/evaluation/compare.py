@@ -41,8 +41,9 @@ def compare(models: Mapping[str, Any], data: Any, *, corruptions: Any = None, no
             (trained with other seeds), whose figures are averaged and whose classes are tested.
         data: (x, y) arrays, a `tf.data.Dataset` or another iterable of batches, read once. Without
             labels, networks are only compared with each other.
-        corruptions: "all", a name, several names (see `tfprune.corrupt`), or {name: (x, y)} for
-            shifted data of your own; for images of 1 or 3 channels.
+        corruptions: "all", a name, several names (see `tfprune.corrupt`) of what is done to images
+            of 1 or 3 channels; or {name: (x, y)}, shifted data of your own, for example
+            {"fog, CIFAR-10-C": tfprune.data.corrupted("fog", 3)}, where tensorflow-datasets has it.
         noise: sizes eps of uniform noise in [-eps, eps], in standard deviations of each channel.
         folder: keeps predictions and corrupted images; None: a temporary one.
         settings: how much data, which metric, seed, runtime.

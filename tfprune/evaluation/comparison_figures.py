@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from tfprune.evaluation.comparison import Comparison
     from tfprune.evaluation.network_result import NetworkResult
 
+DETAILED = 6  # networks whose classes, images and calibration are drawn
 _EXEMPLARS = 12  # of each network
 _CLASSES = 40  # most whose confusion is drawn
 
@@ -24,7 +25,7 @@ def drawn(comparison: Comparison) -> Iterator[tuple[str, Any, str]]:
     """(section, matplotlib figure, caption) of everything that a look tells better."""
     yield from shifts(comparison)
     yield from noise(comparison)
-    for one in comparison.compared:
+    for one in comparison.compared[:DETAILED]:
         yield from classes(comparison, one)
     yield from calibration(comparison)
     if comparison.features is not None:
@@ -87,7 +88,7 @@ def calibration(comparison: Comparison) -> Iterator[tuple[str, Any, str]]:
     """Reliability diagrams."""
     found = {one.name: (one.calibration.confidences, one.calibration.accuracies,
                         one.calibration.counts)
-             for one in comparison.networks if one.calibration is not None}
+             for one in comparison.networks[:DETAILED + 1] if one.calibration is not None}
     if found:
         yield ("Calibration", figures.reliability(found),
                "Accuracy of predictions by their confidence: on the diagonal a network is right "

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tfprune.evaluation import comparison_tables as tables
-from tfprune.evaluation.comparison_figures import drawn
+from tfprune.evaluation.comparison_figures import DETAILED, drawn
 from tfprune.evaluation.figures import svg
 from tfprune.evaluation.page import Figure, Section, page
 from tfprune.evaluation.page_parts import section_of
@@ -17,11 +17,11 @@ from tfprune.evaluation.page_parts import section_of
 if TYPE_CHECKING:
     from tfprune.evaluation.comparison import Comparison
 
-
 def write_page(comparison: Comparison, path: str | os.PathLike, more: Sequence[Any]) -> Path:
     """Write the page; for the arguments see `Comparison.page`."""
-    names = ", ".join(one.name for one in comparison.compared)
-    return page(path, f"{comparison.reference.name} and {names}", comparison.lead,
+    names = [one.name for one in comparison.compared]
+    others_named = ", ".join(names) if len(names) <= DETAILED else f"{len(names)} others"
+    return page(path, f"{comparison.reference.name} and {others_named}", comparison.lead,
                 [*_sections(comparison), *others(more)])
 
 
@@ -47,10 +47,13 @@ def _sections(comparison: Comparison) -> Iterator[Section]:
         parts.setdefault(section, []).append(Figure(svg(figure), caption))
     parts.setdefault("Shifted data", []).extend(tables.corruptions(comparison, everything=True))
     parts.setdefault("Noise", []).extend(tables.noise(comparison))
-    for one in comparison.compared:
+    for one in comparison.compared[:DETAILED]:
         parts.setdefault(f"Classes: {one.name}", []).extend(
             tables.classes(comparison, one, everything=True))
-    parts["Notes"] = [comparison.notes, tuple(f"left out: {one}" for one in comparison.skipped)]
+    few = len(comparison.compared) > DETAILED
+    parts["Notes"] = [*([f"Classes, images and calibration are those of the first {DETAILED} of "
+                         f"{len(comparison.compared)} networks; to_dict() has all."] if few else []),
+                      comparison.notes, tuple(f"left out: {one}" for one in comparison.skipped)]
     for title, found in parts.items():
         if any(found):
             yield Section(title, tuple(found))

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from tfprune.evaluation.comparison import Comparison
 
 _SHOWN = 5  # classes and corruptions of each network where not all are asked for
+_MOST = 50  # classes where all are
 
 
 def lead(comparison: Comparison, one: NetworkResult) -> str:
@@ -163,7 +164,7 @@ def classes(comparison: Comparison, one: NetworkResult, *,
     """How the recall of each class changed, the worst first."""
     if not one.classes:
         return
-    shown = one.classes if everything else one.classes[:_SHOWN]
+    shown = one.classes[:_MOST if everything else _SHOWN]
     left = f", the {len(shown)} worst of {len(one.classes)}" if len(
         shown) < len(one.classes) else ""
     found = len(one.exemplars.indices)

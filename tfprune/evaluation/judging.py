@@ -47,7 +47,8 @@ class Judge:
                 condition: np.mean([self.task.loss(self.predictions.labels(condition),
                                                    self._judged(name, condition))
                                     for name in names], axis=0)
-                for condition in self.predictions.conditions}
+                for condition in self.predictions.conditions
+                if self.predictions.labels(condition) is not None}
             self._losses[names] = found
         return self._losses[names]
 

@@ -54,7 +54,7 @@ class Task:
                     f"{classes} outputs: expected classes from 0 to {classes - 1}.")
             classes = 0
         if metric is not None:
-            name = getattr(metric, "__name__", type(metric).__name__)
+            name = getattr(metric, "__name__", type(metric).__name__).replace("<lambda>", "loss")
             return cls(name, f"losses are {name}", classes, _Metric(metric, name))
         if classes:
             return cls("points", f"labels are {classes} classes", classes, _class_errors, True)
