@@ -17,10 +17,10 @@ import numpy as np
 import pytest
 
 import tfprune
+from tfprune.evaluation import curve as module
 from tfprune.evaluation import job
 from tfprune.evaluation.curve import Curve, Run, RunStore
 
-module = sys.modules[Curve.__module__]  # `tfprune.evaluation.curve` is the function, too
 SPARSITIES = (0.5, 0.9)
 MADE = []  # seeds of this process's trainings
 

@@ -251,7 +251,7 @@ class _Trainings:
     def run(self, executor: Executor | None) -> None:
         """Go through all jobs; end what runs if that fails."""
         try:
-            executor = executor or self._own_processes()
+            executor = self._own_processes() if executor is None else executor
             with Progress("curve", len(self.left), label="last: ") as progress:
                 while self.left or self.pending:
                     try:
