@@ -161,7 +161,8 @@ def test_models_without_a_name_are_refused(models, data):
 
 
 def test_a_page_of_many_networks_keeps_to_its_size(data, tmp_path):
-    networks = {"dense": _dense, **{f"network {n}": _without(n % CLASSES, 2 + n) for n in range(40)}}
+    networks = {"dense": _dense,
+                **{f"network {n}": _without(n % CLASSES, 2 + n) for n in range(40)}}
     found = tfprune.compare(networks, data, noise=(0.1,))
     page = found.page(tmp_path / "a.html").read_text()
     assert len(page.encode()) < 500_000

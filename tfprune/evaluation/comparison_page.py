@@ -17,6 +17,7 @@ from tfprune.evaluation.page_parts import section_of
 if TYPE_CHECKING:
     from tfprune.evaluation.comparison import Comparison
 
+
 def write_page(comparison: Comparison, path: str | os.PathLike, more: Sequence[Any]) -> Path:
     """Write the page; for the arguments see `Comparison.page`."""
     names = [one.name for one in comparison.compared]
@@ -50,10 +51,11 @@ def _sections(comparison: Comparison) -> Iterator[Section]:
     for one in comparison.compared[:DETAILED]:
         parts.setdefault(f"Classes: {one.name}", []).extend(
             tables.classes(comparison, one, everything=True))
-    few = len(comparison.compared) > DETAILED
-    parts["Notes"] = [*([f"Classes, images and calibration are those of the first {DETAILED} of "
-                         f"{len(comparison.compared)} networks; to_dict() has all."] if few else []),
-                      comparison.notes, tuple(f"left out: {one}" for one in comparison.skipped)]
+    count = len(comparison.compared)
+    few = (f"Classes, images and calibration are those of the first {DETAILED} of {count} "
+           "networks; to_dict() has all.")
+    parts["Notes"] = [few if count > DETAILED else "", comparison.notes,
+                      tuple(f"left out: {one}" for one in comparison.skipped)]
     for title, found in parts.items():
         if any(found):
             yield Section(title, tuple(found))
