@@ -35,17 +35,18 @@ def potential_figure(report: PotentialReport) -> Any:
 
 def loss_figure(report: PotentialReport) -> Any:
     """The nominal loss over the ratio, with the spread over seeds."""
-    lines = {}
+    points, lines = report.unit == "points", {}
+    scale = 0.01 if points else 1.0
     for method in report.methods:
         found = _by_asked([row for row in report.rows
                            if (row.method, row.condition) == (method, NOMINAL.name)])
-        losses = [[row.loss for row in rows] for rows in found]
+        losses = [[scale * row.loss for row in rows] for rows in found]
         lines[method] = ([float(np.mean([row.ratio for row in rows])) for rows in found],
                          [float(np.mean(one)) for one in losses],
                          [min(one) for one in losses], [max(one) for one in losses])
-    dense = float(np.mean([one[NOMINAL.name] for one in report.dense.values()]))
-    label = "error in %" if report.unit == "points" else report.unit
-    return figures.accuracy_over_ratio(lines, dense, label=label, percent=report.unit == "points")
+    dense = scale * float(np.mean([one[NOMINAL.name] for one in report.dense.values()]))
+    return figures.accuracy_over_ratio(
+        lines, dense, label="error in %" if points else report.unit, percent=points)
 
 
 def growth_figure(report: PotentialReport, method: str) -> Any:

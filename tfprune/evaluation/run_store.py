@@ -58,7 +58,7 @@ class Run:
     @property
     def reached(self) -> float | None:
         """Fraction of the weights that are zero."""
-        return None if self.size is None else 1 - self.kept / self.size if self.size else 0.0
+        return None if self.size is None else (self.size - self.kept) / max(self.size, 1)
 
     def row(self) -> dict[str, Any]:
         """What a table of runs says of it."""
