@@ -91,6 +91,8 @@ def test_conditions_have_an_order_and_names():
     assert len(conditions_of("all")) == 1 + 19 * 5 and conditions_of() == (NOMINAL,)
     assert conditions_of(("fog", "fog"), None, (2,))[1:] == (Condition("fog", 2),)
     assert list(sets_of({"fog": None, "mine": mine})) == ["mine"]
+    sizes = conditions_of(None, (1, 0.1234567, 0.1234568))[1:]
+    assert [one.name for one in sizes] == ["noise 1", "noise 0.1234567", "noise 0.1234568"]
 
 
 @pytest.mark.parametrize("asked, said", [

@@ -4,6 +4,7 @@
 import errno
 import os
 import random
+from functools import cached_property
 
 import numpy as np
 import pytest
@@ -134,6 +135,15 @@ def test_auto_converts_for_many_predictions_and_says_why_not(models, tmp_path, m
         in found.notes
     with pytest.raises(ValueError, match="does not run in LiteRT: its outputs deviate"):
         run({"a": models["keras"]}, tmp_path, Evaluation(runtime="litert"))
+
+
+def test_examples_are_hashed_once_whatever_is_done_to_them(monkeypatch):
+    hashed, hash_of = [], Examples.fingerprint.func
+    counting = cached_property(lambda one: hashed.append(len(one)) or hash_of(one))
+    counting.__set_name__(Examples, "fingerprint")
+    monkeypatch.setattr(Examples, "fingerprint", counting)
+    run({"f": Counted(), "g": Counted()}, examples=Examples.of((X, np.arange(40) % 3)))
+    assert sorted(set(hashed) - {9}) == [1, 20, 40] and len(set(hashed)) == len(hashed)
 
 
 def test_what_is_there_is_read_and_not_predicted_again(models, tmp_path):

@@ -39,7 +39,7 @@ class Condition:
 
     @property
     def name(self) -> str:
-        return f"{self.kind} {self.level:g}" if self.level else self.kind
+        return f"{self.kind} {str(self.level).removesuffix('.0')}" if self.level else self.kind
 
     @property
     def is_corruption(self) -> bool:

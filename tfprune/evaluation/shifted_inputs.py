@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -38,7 +39,11 @@ class ShiftedInputs:
         """The examples before anything is done to them."""
         if condition == NOMINAL:
             return self.nominal
-        return self.sets.get(condition.kind) or self.nominal.first(self.settings.examples)
+        return self.sets.get(condition.kind) or self._first
+
+    @cached_property
+    def _first(self) -> Examples:
+        return self.nominal.first(self.settings.examples)  # one object: it is hashed once
 
     def key(self, condition: Condition) -> tuple[str, ...]:
         """What the inputs depend on."""
