@@ -92,14 +92,17 @@ def test_a_set_of_the_users_own_and_noise_are_shifts(data):
 @pytest.mark.parametrize("metric, labels, outputs, unit", [
     (None, "float", "same", "squared error"), ("absolute", "float", "same", "absolute"),
     (None, "positions", "classes of each", "points"), (None, None, "same", ""),
-    ("absolute", "float", "two", "absolute"), (None, "strange", "same", ""),
-], ids=["regression", "metric", "segmentation", "no labels", "two outputs", "no fitting labels"])
+    ("absolute", "float", "two", "absolute"), ("absolute", "dict", "two", "absolute"),
+    (None, "dict", "two", ""), ("absolute", None, "same", ""), (None, "strange", "same", ""),
+], ids=["regression", "metric", "segmentation", "no labels", "two outputs", "two labels",
+        "no metric", "no labels for a metric", "no fitting labels"])
 def test_what_is_no_class_is_judged_by_a_metric_or_distance(metric, labels, outputs, unit,
                                                             tmp_path):
     draw = np.random.default_rng(0)
     inputs = draw.normal(size=(30, 6)).astype(np.float32)
     targets = {"float": inputs + 1, "positions": (inputs > 0).astype(int), None: None,
-               "strange": draw.normal(size=(30, 5, 5))}[labels]
+               "strange": draw.normal(size=(30, 5, 5)),
+               "dict": {"boxes": inputs + 1, "scores": inputs}}[labels]
 
     def network(scale):
         def call(batch):
@@ -111,7 +114,7 @@ def test_what_is_no_class_is_judged_by_a_metric_or_distance(metric, labels, outp
 
     def absolute(labels, given):
         given = given[0] if outputs == "two" else given
-        return np.abs(labels - given)
+        return np.abs((labels["boxes"] if isinstance(labels, dict) else labels) - given)
 
     found = tfprune.compare(
         {"dense": network(1.0), "scaled": network(-0.5)},

@@ -61,7 +61,9 @@ class Comparison:
         return self.networks[1:]
 
     def class_name(self, label: int) -> str:
-        return self.class_names[label] if label < len(self.class_names) else str(label)
+        """Its number where it has no name; -1: a network gave NaN."""
+        named = 0 <= label < len(self.class_names)
+        return self.class_names[label] if named else "none" if label < 0 else str(label)
 
     @property
     def lead(self) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from tfprune.evaluation.measures import wrong
+from tfprune.evaluation.nested import leaves
 
 Outputs = Sequence[np.ndarray]
 
@@ -24,7 +25,7 @@ class Task:
         note: what was assumed, in words.
         classes: number of classes; 0: outputs are no classes.
         loss: (labels, outputs) -> loss of each example, float64 [examples], in `unit`; None:
-            nothing to judge by.
+            nothing to judge by, as without labels.
         of_probabilities: whether `loss` takes probabilities of classes in place of outputs.
     """
 
@@ -35,7 +36,7 @@ class Task:
     of_probabilities: bool = False
 
     @classmethod
-    def of(cls, labels: np.ndarray | None, outputs: Outputs, metric: Callable | None) -> Task:
+    def of(cls, labels: Any, outputs: Outputs, metric: Callable | None) -> Task:
         """Told from labels and outputs of some examples, and the user's metric.
 
         Raises:
@@ -46,6 +47,8 @@ class Task:
             >>> task.classes, task.loss(np.array([1, 0]), [np.array([[0.2, 0.8], [0.4, 0.6]])])
             (2, array([  0., 100.]))
         """
+        if labels is None:
+            return cls("", "no labels: outputs are only compared with each other")
         classes = _classes(labels, outputs)
         if classes and labels.size and not 0 <= labels.min() <= labels.max() < classes:
             if metric is None:
@@ -58,17 +61,16 @@ class Task:
             return cls(name, f"losses are {name}", classes, _Metric(metric, name))
         if classes:
             return cls("points", f"labels are {classes} classes", classes, _class_errors, True)
-        if labels is None:
-            return cls("", "no labels: outputs are only compared with each other")
-        if len(outputs) == 1:
+        if len(outputs) == 1 and isinstance(labels, np.ndarray):
             shape = outputs[0].shape
             if labels.dtype.kind in "iu" and labels.shape == shape[:-1] and labels.ndim > 1:
                 return cls("points", "labels are classes of each position", 0, _position_errors)
             if labels.size == outputs[0].size:
                 return cls("squared error", "losses are the squared error", 0, _squares)
         shapes = ", ".join(str(list(one.shape[1:])) for one in outputs)
-        return cls("", f"labels of shape {list(labels.shape[1:])} and outputs {shapes}: outputs "
-                       "are only compared with each other; pass metric= to judge them")
+        given = ", ".join(str(list(one.shape[1:])) for _, one in leaves(labels))
+        return cls("", f"labels of shape {given} and outputs {shapes}: outputs are only compared "
+                       "with each other; pass metric= to judge them")
 
 
 @dataclass(frozen=True)
@@ -78,19 +80,19 @@ class _Metric:
     function: Callable
     name: str
 
-    def __call__(self, labels: np.ndarray, outputs: Outputs) -> np.ndarray:
-        given = outputs[0] if len(outputs) == 1 else list(outputs)
+    def __call__(self, labels: Any, outputs: Outputs) -> np.ndarray:
+        given, count = outputs[0] if len(outputs) == 1 else list(outputs), len(outputs[0])
         found = np.asarray(self.function(labels, given), np.float64)
-        if found.shape[:1] != (len(labels),):
+        if found.shape[:1] != (count,):
             raise ValueError(
-                f"metric {self.name} returned shape {list(found.shape)} for {len(labels)} "
-                f"examples: expected one loss for each example, [{len(labels)}] or "
-                f"[{len(labels)}, ...].")
-        return found.reshape(len(labels), -1).mean(axis=1) if found.size else found.ravel()
+                f"metric {self.name} returned shape {list(found.shape)} for {count} examples: "
+                f"expected one loss for each example, [{count}] or [{count}, ...].")
+        return found.reshape(count, -1).mean(axis=1) if found.size else found.ravel()
 
 
-def _classes(labels: np.ndarray | None, outputs: Outputs) -> int:
-    if labels is None or labels.ndim != 1 or labels.dtype.kind not in "iub" or len(outputs) != 1:
+def _classes(labels: Any, outputs: Outputs) -> int:
+    if not isinstance(labels, np.ndarray) or len(outputs) != 1 or (
+            labels.ndim != 1 or labels.dtype.kind not in "iub"):
         return 0
     shape = outputs[0].shape[1:]
     if shape in ((), (1,)):
