@@ -3,6 +3,7 @@
 
 import json
 
+import keras
 import numpy as np
 import pytest
 
@@ -127,6 +128,18 @@ def test_what_is_no_class_is_judged_by_a_metric_or_distance(metric, labels, outp
     assert found.networks[1].noise[0].distance > 0
     json.dumps(found.to_dict(), allow_nan=False)
     assert "scaled" in str(found) and found.page(tmp_path / "a.html").stat().st_size < 500_000
+
+
+def test_networks_without_gradients_leave_out_their_features_and_nothing_else():
+    images = np.random.default_rng(0).integers(0, 256, (8, 4, 4, 1)).astype(np.uint8)
+    layers = keras.layers
+    rounding, smooth = (keras.Sequential([
+        keras.Input((4, 4, 1)), layers.Lambda(keras.ops.round if rounded else keras.ops.square),
+        layers.Flatten(), layers.Dense(3)]) for rounded in (True, False))
+    found = tfprune.compare({"rounding": rounding, "smooth": smooth}, (images, np.arange(8) % 3),
+                            settings=tfprune.Evaluation(features=2))
+    assert (found.features.rows, found.features.columns) == (("smooth",), ("rounding", "smooth"))
+    assert "informative features: those of rounding: No gradient" in found.skipped[0]
 
 
 def test_a_second_call_predicts_nothing(data, tmp_path):

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from tfprune.evaluation import file_predictor
 from tfprune.evaluation.backselect import Matrix, confidence_matrix, informative_features
 from tfprune.evaluation.nested import leaves
 from tfprune.evaluation.networks import Network
@@ -27,7 +28,7 @@ def feature_matrix(networks: Mapping[str, Any], predictions: Predictions,
         settings: how many images.
 
     Returns:
-        The matrix, and "" or why there is none.
+        The matrix, and "" or what is left out and why.
     """
     examples = predictions.examples.first(settings.features)
     arrays = dict(leaves(examples.inputs))
@@ -36,16 +37,25 @@ def feature_matrix(networks: Mapping[str, Any], predictions: Predictions,
     images = np.asarray(arrays[examples.image])
     given = {name: as_given(Network.of(one, name), examples, settings)
              for name, one in networks.items()}
-    masks = {name: _mask(one, images, examples.fingerprint, predictions)
-             for name, one in given.items() if one.runtime == "Keras"}
+    masks, reasons = {}, []
+    for name, one in given.items():
+        if one.runtime == "Keras":
+            try:
+                masks[name] = _mask(one, images, examples.fingerprint, predictions)
+            except ValueError as error:  # the predictions are worth more than these pixels
+                reasons.append(f"those of {name}: {error}")
     if not masks:
-        return None, "no network is a Keras model: files and functions have no gradients"
+        return None, "; ".join(reasons) or (
+            "no network is a Keras model: files and functions have no gradients")
 
     def calling(one: Predictor) -> Any:
         return lambda batch: outputs_of(one, batch)
 
-    return confidence_matrix({name: calling(one) for name, one in given.items()}, images, masks,
-                             labels=examples.labels), ""
+    try:
+        return confidence_matrix({name: calling(one) for name, one in given.items()}, images,
+                                 masks, labels=examples.labels), "; ".join(reasons)
+    finally:
+        file_predictor.close()
 
 
 def _mask(one: Any, images: np.ndarray, data: str, predictions: Predictions) -> np.ndarray:
