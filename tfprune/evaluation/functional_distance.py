@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from tfprune.evaluation.measures import BLOCK, classes_of
+from tfprune.evaluation.measures import classes_of
+
+_TOGETHER = 1 << 20  # numbers looked at in one piece
 
 
 def agreement(a: np.ndarray, b: np.ndarray) -> float:
@@ -60,8 +62,9 @@ def distance(a: np.ndarray, b: np.ndarray) -> float:
     if not len(a):
         return float("nan")
     lengths = np.empty(len(a))
-    for start in range(0, len(a), BLOCK):
-        part = slice(start, start + BLOCK)
+    rows = max(1, _TOGETHER // max(a[0].size, 1))
+    for start in range(0, len(a), rows):
+        part = slice(start, start + rows)
         difference = np.asarray(a[part], np.float64) - b[part]
         lengths[part] = np.linalg.norm(difference.reshape(len(difference), -1), axis=1)
     return float(lengths.mean())

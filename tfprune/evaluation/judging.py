@@ -15,7 +15,7 @@ from tfprune.evaluation.network_result import NoiseDistance
 from tfprune.evaluation.predictions import Predictions
 from tfprune.evaluation.settings import Evaluation
 from tfprune.evaluation.shift_losses import Losses, ShiftLoss, shift_losses, with_kinds
-from tfprune.evaluation.tasks import Task, flat
+from tfprune.evaluation.tasks import Task
 
 Names = tuple[str, ...]
 
@@ -83,7 +83,7 @@ class Judge:
         agreements, distances = [], []
         for pair in pairs:
             mine, theirs = (self.probabilities(name, condition) if self.task.classes else
-                            flat(self.predictions.outputs(name, condition)) for name in pair)
+                            self.predictions.numbers(name, condition) for name in pair)
             distances.append(distance(mine, theirs))
             if self.task.classes:
                 agreements.append(agreement(mine, theirs))

@@ -56,12 +56,24 @@ class Predictions:
         Raises:
             KeyError: no network or condition of that name.
         """
+        array = self._array(name, condition)
+        return tuple(array[one] for one in array.dtype.names)
+
+    def numbers(self, name: str, condition: Condition = NOMINAL) -> np.ndarray:
+        """All outputs of each example in one row, float32 [examples, numbers], memory-mapped.
+
+        Raises:
+            KeyError: see `outputs`.
+        """
+        array = self._array(name, condition)
+        return array.view(np.float32).reshape(len(array), -1)
+
+    def _array(self, name: str, condition: Condition) -> np.ndarray:
         if (name, condition) not in self._keys:
             known = [one.name for one in self.conditions]
             raise KeyError(f"no predictions of {name!r} under {condition.name!r}; there are "
                            f"{list(self.names)} under {known}")
-        array = self._inputs.store.array(self._keys[name, condition])
-        return tuple(array[one] for one in array.dtype.names)
+        return self._inputs.store.array(self._keys[name, condition])
 
     @property
     def store(self) -> Store:

@@ -112,9 +112,3 @@ def _position_errors(labels: np.ndarray, outputs: Outputs) -> np.ndarray:
 def _squares(labels: np.ndarray, outputs: Outputs) -> np.ndarray:
     apart = outputs[0].reshape(len(labels), -1).astype(np.float64) - labels.reshape(len(labels), -1)
     return np.square(apart).mean(axis=1)
-
-
-def flat(outputs: Any) -> np.ndarray:
-    """All outputs of each example in one row, float64 [examples, numbers]."""
-    return np.concatenate([np.asarray(one, np.float64).reshape(len(one), -1) for one in outputs],
-                          axis=1)
