@@ -109,9 +109,10 @@ def curve(make: Callable[[int], Any], methods: Any, sparsities: Sequence[float],
     Every training is a process of its own, with its random state set by the seed and one thread:
     the same seed gives the same weights bit for bit, in whatever order and wherever it runs. What
     is in the folder already is read, not trained: a call that was ended, however, goes on where it
-    was. A job that dies is tried again, reported, and never stops the others; the next call tries
-    it once more. Beside the networks and their records (`<run>.json`) the folder holds all runs
-    as `curve.jsonl` and `curve.csv`.
+    was. Settings of methods and `threads` have to be the same; `make`, `fit` and `data` cannot be
+    compared: another training needs another folder. A job that dies is tried again, reported, and
+    never stops the others; the next call tries it once more. Beside the networks and their records
+    (`<run>.json`) the folder holds all runs as `curve.jsonl` and `curve.csv`.
 
     Args:
         make: seed -> a model of keras or tf_keras.

@@ -125,7 +125,7 @@ class FilePredictor:
             raise ValueError(f"{self._name!r}: {error}") from error
         for port in self._ports:
             array = arrays[port.name]
-            fitting(array[:0], port.shape, array.dtype.name, f"{self._name!r}")
+            fitting(array[:0], port.shape, array.dtype.name, self._name)
         return dict(arrays)
 
 

@@ -7,8 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from tfprune.evaluation.nested import leaves
-
 
 class Call:
     """A model as a function of arrays.
@@ -65,7 +63,7 @@ class Call:
         except ValueError as error:
             raise ValueError(f"{self._name!r}: {error}") from error
         for name, shape, dtype in zip(known.names, known.shapes, known.dtypes, strict=True):
-            found[name] = fitting(np.asarray(given[name]), shape, dtype, f"{self._name!r}")
+            found[name] = fitting(np.asarray(given[name]), shape, dtype, self._name)
         return found
 
     def __call__(self, inputs: Any, count: int) -> list[np.ndarray]:
@@ -106,15 +104,10 @@ def fitting(array: np.ndarray, shape: tuple, dtype: str, name: str) -> np.ndarra
         want in (None, got) for want, got in zip(shape[1:], array.shape[1:]))
     if not fits:
         wanted = ", ".join("any" if size is None else str(size) for size in shape[1:])
-        raise ValueError(f"{name} takes inputs of shape [{wanted}] for each example, but the data "
-                         f"has {list(array.shape[1:])}.")
+        raise ValueError(f"{name!r} takes inputs of shape [{wanted}] for each example, but the "
+                         f"data has {list(array.shape[1:])}.")
     wanted = np.dtype("float32" if dtype in ("float16", "bfloat16") else dtype)
     if wanted.kind in "iu" and array.dtype.kind == "f":
         limits = np.iinfo(wanted)
         array = np.clip(np.rint(array), limits.min, limits.max)
     return np.asarray(array, wanted)
-
-
-def count_of(inputs: Any) -> int:
-    """How many examples these are."""
-    return len(next(leaves(inputs))[1])

@@ -84,11 +84,11 @@ def potential(curve: Curve, data: Any, *, corruptions: Any = "all", noise: Any =
         raise ValueError(f"potential: {judge.task.note}; expected labels, or a metric that takes "
                          "them.")
     rows = tuple(_rows(families, dense, judge))
+    losses = {seed: {condition.name: float(values.mean())
+                     for condition, values in judge.losses_of((run.name,)).items()}
+              for seed, run in dense.items()}
     report = PotentialReport(
-        rows, tuple(_potentials(rows, judge, dense, settings)), tuple(_growths(rows, settings)),
-        dense={seed: {condition.name: float(values.mean())
-                      for condition, values in judge.losses_of((run.name,)).items()}
-               for seed, run in dense.items()},
+        rows, tuple(_potentials(rows, losses, settings)), tuple(_growths(rows, settings)), losses,
         yardstick=judge.apart(tuple(combinations([run.name for run in dense.values()], 2))),
         unit=judge.task.unit, delta=float(settings.delta), examples=len(examples),
         shifted=len(examples.first(settings.examples)),
@@ -136,21 +136,19 @@ def _rows(families: dict, dense: dict[int, Run], judge: Judge) -> Iterator[Prune
                     None if apart is None else apart.distance)
 
 
-def _potentials(rows: tuple[PrunedRow, ...], judge: Judge, dense: dict[int, Run],
+def _potentials(rows: tuple[PrunedRow, ...], dense: dict[int, dict[str, float]],
                 settings: Evaluation) -> Iterator[FamilyPotential]:
     for (method, seed, condition), family in _grouped(rows, "method", "seed", "condition"):
-        losses = {one.name: values for one, values in
-                  judge.losses_of((dense[seed].name,)).items()}
         by_ratio: dict[float, float] = {}
         for row in family:  # of networks that ended with equally many zeros the worse one
             by_ratio[row.ratio] = max(row.loss, by_ratio.get(row.ratio, row.loss))
-        found = prune_potential([*by_ratio], [*by_ratio.values()],
-                                float(losses[condition].mean()), settings.delta)
+        found = prune_potential([*by_ratio], [*by_ratio.values()], dense[seed][condition],
+                                settings.delta)
         yield FamilyPotential(method, seed, condition, found.first, found.largest)
 
 
 def _growths(rows: tuple[PrunedRow, ...], settings: Evaluation) -> Iterator[Growth]:
-    """A line for each method and shift, and for each method over all corruptions."""
+    """A line for each method and shift, through the networks of all seeds."""
     shifted = tuple(row for row in rows if row.against is not None)
     for (method, condition), found in _grouped(shifted, "method", "condition"):
         line = fit([row.ratio for row in found], [row.against for row in found],

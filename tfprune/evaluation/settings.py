@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from tfprune.checks import check_fields
@@ -17,7 +17,7 @@ class Evaluation:
     """Settings of `tfprune.compare` and `tfprune.potential`.
 
     Attributes:
-        severities: of the corruptions, each from 1 (weak) to 5 (strong).
+        severities: of the corruptions, each from 1 (weak) to 5 (strong); one alone may be a number.
         examples: how many of the first examples are corrupted or get noise; None: all.
         metric: (labels, outputs) -> a loss for each example, lower is better; what it returns
             beyond the first axis is averaged. None: the error of the class where labels are
@@ -65,7 +65,8 @@ class Evaluation:
     features: int = 0
 
     def __post_init__(self):
-        severities = tuple(self.severities)
+        severities = self.severities
+        severities = tuple(severities) if isinstance(severities, Iterable) else (severities,)
         if len(set(severities)) < len(severities) or not set(severities) <= set(range(1, 6)):
             self._refuse("severities", "whole numbers from 1 to 5, each once")
         object.__setattr__(self, "severities", severities)
