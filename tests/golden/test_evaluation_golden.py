@@ -93,8 +93,8 @@ def test_a_row_with_nan_is_of_no_class_and_never_right():
 def test_rows_are_looked_at_in_blocks_and_none_is_lost(monkeypatch):
     logits, labels = _made_up(1, n=23)
     whole = classes_of(logits).tolist(), are_probabilities(logits), distance(logits, logits[::-1])
-    for module in ("measures", "functional_distance"):
-        monkeypatch.setattr(f"tfprune.evaluation.{module}.BLOCK", 7)
+    monkeypatch.setattr("tfprune.evaluation.measures.BLOCK", 7)
+    monkeypatch.setattr("tfprune.evaluation.functional_distance._TOGETHER", 3 * logits.shape[1])
     assert whole[:2] == (classes_of(logits).tolist(), are_probabilities(logits))
     assert whole[2] == distance(logits, logits[::-1])
     late = probabilities(logits)
