@@ -7,8 +7,6 @@ import os
 import re
 import resource
 import signal
-import subprocess
-import sys
 import warnings
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
@@ -262,41 +260,6 @@ def test_on_dask_a_job_that_dies_is_done_again_and_trains_the_same_bits(whole, t
             in str(one.message)]
     assert [(one.kept, one.threads) for one in done.runs] == [(100, 1), (50, 1)]
     assert weights(done).items() <= weights(whole).items()
-
-
-_KILLED = """
-import os, random, signal, sys, time, warnings
-sys.path.insert(0, {here!r})
-import keras, tensorflow, tf_keras
-import tfprune.api, tfprune.callbacks
-import test_curve
-warnings.simplefilter("ignore")
-test_curve.train_here(test_curve.pytest.MonkeyPatch())
-kills = 0
-while True:
-    child = os.fork()
-    if not child:
-        os.setsid()
-        test_curve.trained({folder!r})
-        os._exit(0)
-    if kills == 2:
-        break
-    # Not before its first training, and in the middle of any.
-    time.sleep(random.uniform(0.5, 3))
-    os.killpg(child, signal.SIGKILL)
-    kills += os.waitpid(child, 0)[1] == signal.SIGKILL
-sys.exit(os.waitpid(child, 0)[1])
-"""
-
-
-def test_killed_at_random_moments_it_ends_with_the_same_bits(whole, tmp_path):
-    code = _KILLED.format(here=str(Path(__file__).parent), folder=str(tmp_path))
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
-    done = Curve.load(tmp_path)
-    assert not done.notes and len(done.runs) == 3
-    expected = weights(whole)
-    assert all(value == expected[name] for name, value in weights(done).items())
-    assert [one for one in os.listdir(tmp_path) if one.endswith(".part")] == []
 
 
 def test_a_run_names_its_files_safely():
