@@ -47,7 +47,7 @@ def test_losses_classes_and_exemplars_are_those_that_were_planted(data):
     found = tfprune.compare({"dense": _dense, "pruned": _without(2)}, data)
     dense, pruned = found.networks
     assert (dense.loss, pruned.loss, pruned.lost) == (0.0, 12.5, 12.5)
-    assert pruned.deviation == pytest.approx(100 * np.sqrt(0.125 * 0.875 / 400))
+    assert pruned.deviation == pytest.approx(100 * np.sqrt(0.125 * 0.875 / 399))
     assert [one.label for one in pruned.classes][0] == 2
     assert pruned.classes[0].change == -0.5 and pruned.classes[0].t is None
     struck = np.flatnonzero((LABELS == 2) & (data[0][:, 1] % 2 == 0))
@@ -155,6 +155,41 @@ def test_a_second_call_predicts_nothing(data, tmp_path):
     second = tfprune.compare(networks, data, noise=(0.1,), folder=tmp_path)
     assert second.to_dict() == first.to_dict()
     assert sum(calls[made:]) <= 16  # the first examples tell which network it is
+
+
+@pytest.mark.parametrize("models", [
+    {"a": [_dense, _dense], "a #1": _dense}, {1: _dense, "1": _dense}], ids=["copy", "number"])
+def test_networks_that_would_share_a_name_are_refused(models, data):
+    with pytest.raises(ValueError, match="another name|names that differ"):
+        tfprune.compare(models, data)
+
+
+def test_class_names_are_as_many_as_classes(data):
+    with pytest.raises(ValueError, match="2 names for 4 classes"):
+        tfprune.compare({"dense": _dense}, data,
+                        settings=tfprune.Evaluation(class_names=("a", "b")))
+
+
+def test_what_is_no_number_is_said(data, recwarn):
+    found = tfprune.compare({"dense": _dense, "broken": lambda x: _dense(x) * np.nan}, data)
+    assert "broken: outputs are NaN or infinite for 400 of 400 examples" in str(found)
+    assert found.networks[1].loss == 100.0 and "nan" not in str(found).replace("NaN", "")
+    del found
+    assert not recwarn.list
+
+
+def test_whole_float_labels_are_classes_and_nan_is_refused(data):
+    found = tfprune.compare({"dense": _dense}, (data[0], data[1].astype(np.float32)))
+    assert found.unit == "points" and found.reference.loss == 0.0
+    with pytest.raises(ValueError, match="1 labels are NaN"):
+        tfprune.compare({"dense": _dense}, (data[0], np.append(data[1][1:] * 1.0, np.nan)))
+
+
+def test_a_few_examples_do_not_tell_what_stands_out(data):
+    found = tfprune.compare({"dense": _dense, "pruned": _without(0, 1)},
+                            (data[0][:8], data[1][:8]), noise=(0.1,))
+    assert np.isnan(found.networks[1].deviation) and "+-" not in found.lead[0]
+    assert not any(shift.stands_out for shift in found.networks[1].shifts)
 
 
 def test_labels_that_are_no_class_are_refused():

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Mapping
 from itertools import combinations
 from typing import Any
@@ -88,6 +89,10 @@ def compared(predictions: Predictions, groups: Mapping[str, Mapping[str, Any]],
     firsts = {name: next(iter(group.values())) for name, group in groups.items()}
     reference = next(iter(names.values()))
     judge = Judge.of(predictions, settings, first=reference[0])
+    count = judge.task.classes
+    if count and settings.class_names is not None and len(settings.class_names) != count:
+        raise ValueError(f"class_names: got {len(settings.class_names)} names for {count} classes; "
+                         "expected one for each.")
     features, reason = None, ""
     if settings.features and judge.task.classes:
         features, reason = feature_matrix(firsts, predictions, settings)
@@ -105,9 +110,8 @@ def compared(predictions: Predictions, groups: Mapping[str, Mapping[str, Any]],
         shifted=len(predictions.examples.first(settings.examples)),
         yardstick=judge.apart(tuple(combinations(reference, 2))),
         class_names=settings.class_names or (), features=features,
-        notes=(judge.task.note, *predictions.notes),
-        skipped=(*(f"{what}: {why}" for what, why in predictions.skipped),
-                 *([f"informative features: {reason}"] if reason else ())),
+        notes=(*judge.notes, *predictions.notes),
+        skipped=(*judge.skipped, *([f"informative features: {reason}"] if reason else ())),
         predictions=predictions)
 
 
@@ -136,7 +140,8 @@ def _losses(judge: Judge, copies: Names, reference: Names) -> dict[str, Any]:
 def _classes(judge: Judge, copies: Names, reference: Names, bins: int) -> dict[str, Any]:
     labels, count = judge.predictions.labels(NOMINAL), judge.task.classes
     found: dict[str, Any] = {
-        "calibration": calibrate(labels, judge.probabilities(copies[0]), bins)}
+        "calibration": calibrate(np.tile(labels, len(copies)), np.concatenate(
+            [judge.probabilities(name) for name in copies]), bins)}
     if copies == reference:
         return found
     mine, theirs = (np.stack([classes_of(judge.probabilities(name)) for name in names])
@@ -155,12 +160,20 @@ def _grouped(models: Any) -> dict[str, dict[str, Any]]:
     if not isinstance(models, Mapping) or not models:
         raise TypeError(f"models={models!r}: expected {{name: network}}, the reference first, such "
                         'as {"dense": dense, "80 %": pruned}.')
-    groups = {}
+    groups: dict[str, dict[str, Any]] = {}
     for name, given in models.items():
+        if str(name) in groups:
+            raise ValueError(f"models: two networks are called {str(name)!r}; expected names that "
+                             "differ.")
         if not isinstance(given, (list, tuple)):
             groups[str(name)] = {str(name): given}
         elif given:
             groups[str(name)] = {f"{name} #{n}": one for n, one in enumerate(given, 1)}
         else:
             raise ValueError(f"models[{name!r}]={given!r}: expected at least one network.")
+    names = Counter(name for group in groups.values() for name in group)
+    twice = [name for name, count in names.items() if count > 1]
+    if twice:
+        raise ValueError(f"models: {twice[0]!r} is also what the copies of a network are called; "
+                         "expected another name.")
     return groups

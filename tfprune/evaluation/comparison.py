@@ -67,8 +67,9 @@ class Comparison:
 
     @property
     def lead(self) -> tuple[str, ...]:
-        """What a user asks first, a sentence for each network."""
-        return tuple(lead(self, one) for one in self.compared)
+        """What a user asks first, a sentence for each network, that which lost most first."""
+        order = sorted(self.compared, key=lambda one: -(one.lost or 0))
+        return tuple(lead(self, one) for one in order)
 
     def parts(self) -> Iterable[str | tuple[str, ...] | Table]:
         """What is printed."""

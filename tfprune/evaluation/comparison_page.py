@@ -22,8 +22,9 @@ def write_page(comparison: Comparison, path: str | os.PathLike, more: Sequence[A
     """Write the page; for the arguments see `Comparison.page`."""
     names = [one.name for one in comparison.compared]
     others_named = ", ".join(names) if len(names) <= DETAILED else f"{len(names)} others"
+    extra = list(others(more))  # what cannot be shown is told before anything is drawn
     return page(path, f"{comparison.reference.name} and {others_named}", comparison.lead,
-                [*_sections(comparison), *others(more)])
+                [*_sections(comparison), *extra])
 
 
 def others(more: Sequence[Any]) -> Iterator[Section]:

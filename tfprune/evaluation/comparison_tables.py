@@ -48,12 +48,13 @@ def _lost(comparison: Comparison, one: NetworkResult) -> str:
     if one.lost is None:
         first = next(iter(one.noise), None)
         return "" if first is None else f"outputs {first.distance:.3g} away on average"
+    if one.lost != one.lost:
+        return "its loss is not a number"
     before, after = (_value(loss, unit) for loss in (comparison.reference.loss, one.loss))
     word = "lost" if one.lost >= 0 else "gained"
     what = "error" if unit == "points" else "loss"
-    number = _value(abs(one.lost), unit)
-    return (f"{number} +- {_value(one.deviation, unit)} {unit} {word} "
-            f"({what} {before} -> {after})")
+    told = "" if one.deviation != one.deviation else f" +- {_value(one.deviation, unit)}"
+    return f"{_value(abs(one.lost), unit)}{told} {unit} {word} ({what} {before} -> {after})"
 
 
 def _savings(reference: NetworkResult, one: NetworkResult) -> Iterator[str]:
@@ -87,7 +88,6 @@ def quality(comparison: Comparison) -> Iterator[str | Table]:
     rows = []
     for one in comparison.networks:
         first = next(iter(one.noise), None)
-        found = one.calibration
         rows.append((
             one.name + (f" (mean of {one.copies})" if one.copies > 1 else ""),
             _or_dash(one.loss, lambda value: _value(value, unit)),
@@ -96,14 +96,16 @@ def quality(comparison: Comparison) -> Iterator[str | Table]:
             "" if one is comparison.reference else _or_dash(
                 one.deviation, lambda value: _value(value, unit)),
             "" if first is None else _or_dash(first.agreement, lambda x: f"{100 * x:.1f} %"),
-            "" if first is None else f"{first.distance:.4g}",
-            "-" if found is None else f"{100 * found.error:.2f} %",
-            "-" if found is None else f"{found.nll:.4f}",
+            "" if first is None else _or_dash(first.distance, lambda x: f"{x:.4g}"),
         ))
     loss = "error in %" if unit == "points" else unit or "loss"
     yield f"on {comparison.examples:,} examples:"
-    yield _without_empty(Table(("network", loss, "lost", "+-", "agrees", "distance", "ECE", "NLL"),
+    yield _without_empty(Table(("network", loss, "lost", "+-", "agrees", "distance"),
                                tuple(rows)))
+    yield _without_empty(Table(("network", "calibration error", "negative log-likelihood"), tuple(
+        (one.name, _or_dash(one.calibration.error, lambda x: f"{100 * x:.2f} %"),
+         _or_dash(one.calibration.nll, lambda x: f"{x:.4f}"))
+        for one in comparison.networks if one.calibration is not None)))
 
 
 def costs(comparison: Comparison) -> Iterator[Table]:
@@ -113,7 +115,8 @@ def costs(comparison: Comparison) -> Iterator[Table]:
                     (("MACs", "macs"), ("with non-zeros", "effective_macs"),
                      ("milliseconds", "latency_ms"))):
         table = _without_empty(Table(("network", *(head for head, _ in columns)), tuple(
-            (one.name, *(_count(getattr(one.costs, field)) for _, field in columns))
+            (one.name + (f" (the first of {one.copies})" if one.copies > 1 else ""),
+             *(_count(getattr(one.costs, field)) for _, field in columns))
             for one in comparison.networks)))
         if len(table.head) > 1:
             yield table
@@ -164,9 +167,9 @@ def classes(comparison: Comparison, one: NetworkResult, *,
     """How the recall of each class changed, the worst first."""
     if not one.classes:
         return
-    shown = one.classes[:_MOST if everything else _SHOWN]
-    left = f", the {len(shown)} worst of {len(one.classes)}" if len(
-        shown) < len(one.classes) else ""
+    known = [row for row in one.classes if row.change == row.change]  # nan: without examples
+    shown = known[:_MOST if everything else _SHOWN]
+    left = f", the {len(shown)} worst of {len(known)}" if len(shown) < len(known) else ""
     found = len(one.exemplars.indices)
     yield (f"{one.name}: {found:,} of {comparison.examples:,} examples are seen differently than "
            f"by {comparison.reference.name}; recall of classes in points{left}:")
@@ -179,7 +182,9 @@ def classes(comparison: Comparison, one: NetworkResult, *,
 
 
 def _value(value: float, unit: str) -> str:
-    return f"{value:.1f}" if unit == "points" else f"{value:.4g}"
+    if value != value:
+        return "-"
+    return f"{round(value, 1) + 0.0:.1f}" if unit == "points" else f"{value:.4g}"
 
 
 def _against(shift: Any, unit: str) -> str:
@@ -189,7 +194,7 @@ def _against(shift: Any, unit: str) -> str:
 
 def _apart(one: NoiseDistance) -> str:
     agreement = "" if one.agreement is None else f"; {100 * one.agreement:.1f} % agree"
-    return f"{one.distance:.4g}{agreement}"
+    return _or_dash(one.distance, lambda x: f"{x:.4g}{agreement}")
 
 
 def _count(value: float | None) -> str:
@@ -197,7 +202,7 @@ def _count(value: float | None) -> str:
 
 
 def _or_dash(value: Any, form: Callable[[Any], str]) -> str:
-    return "-" if value is None else form(value)
+    return "-" if value is None or value != value else form(value)
 
 
 def _without_empty(table: Table) -> Table:

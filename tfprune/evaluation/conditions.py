@@ -75,7 +75,7 @@ def conditions_of(corruptions: Any = None, noise: Iterable[float] | float | None
         found += ([Condition(name, severity) for severity in severities] if data is None
                   else [Condition(name)])
     for size in () if noise is None else (noise,) if isinstance(noise, Real) else noise:
-        if not (isinstance(size, Real) and 0 < size < float("inf")):
+        if not (isinstance(size, Real) and not isinstance(size, bool) and 0 < size < float("inf")):
             raise ValueError(f"noise={size!r}: expected sizes above 0, in standard deviations of "
                              "each channel.")
         found.append(Condition("noise", float(size)))

@@ -60,7 +60,7 @@ class Curve:
             if one.method == DENSE and one.seed == seed and one.path is not None:
                 return one
         raise KeyError(f"seed={seed}: this curve has no dense network of it; it has those of "
-                       f"{[one.seed for one in self.runs if one.method == DENSE]}.")
+                       f"{[run.seed for run in self.runs if run.method == DENSE and run.path]}.")
 
     def families(self) -> dict[str, dict[int, tuple[Run, ...]]]:
         """{method: {seed: its pruned networks, from the smallest sparsity to the largest}}, without
@@ -84,7 +84,8 @@ class Curve:
             f" in {done[0].path.parent}" if done else "")
         yield Table(("network", "asked", "reached", "kept", "of", "seconds"), tuple(
             (one.name, f"{one.sparsity:.1%}", f"{one.reached:.2%}", f"{one.kept:,}",
-             f"{one.size:,}", f"{one.seconds:.1f}") for one in done))
+             f"{one.size:,}", "-" if one.seconds is None else f"{one.seconds:.1f}")
+            for one in done))
         yield (*(f"failed: {one.name}: {one.error}" for one in self.failed),
                *(f"note: {note}" for note in self.notes))
 

@@ -65,6 +65,27 @@ class Judge:
             return (self.probabilities(name, condition),)
         return self.predictions.outputs(name, condition)
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What losses are, and which networks give what is no number."""
+        found = [self.task.note]
+        for name in self.predictions.names:
+            outputs = self.predictions.outputs(name)
+            bad = sum(~np.isfinite(one.reshape(len(one), -1)).all(axis=1) for one in outputs)
+            count = np.count_nonzero(bad)
+            if count:
+                found.append(f"{name}: outputs are NaN or infinite for {count:,} of "
+                             f"{len(outputs[0]):,} examples")
+        return tuple(found)
+
+    @property
+    def skipped(self) -> tuple[str, ...]:
+        """What was left out, and why."""
+        unlabeled = [one.name for one in self.predictions.conditions
+                     if self.task.loss is not None and self.predictions.labels(one) is None]
+        return (*(f"{what}: {reason}" for what, reason in self.predictions.skipped),
+                *(f"{name}: it has no labels, so no loss" for name in unlabeled))
+
     def shifts(self, names: Names, reference: Names) -> dict[Condition, ShiftLoss]:
         """What every shift adds to the loss, beside what it adds to the reference's; of each
         corruption also the mean over its severities."""

@@ -46,13 +46,13 @@ class NetworkResult:
         costs: of the first of them.
         loss: nominal, in points of error or units of the metric; None: no labels.
         lost: by how much that is more than the reference's; None likewise.
-        deviation: the standard error of `lost`.
+        deviation: the standard error of `lost`; nan with fewer than 30 examples.
         kinds: each corruption, the mean over its severities, the worst first.
         shifts: each condition.
         noise: the distance to the reference, without noise and for each size of it.
         classes: recall of each class against the reference's, the worst first.
         exemplars: images that the reference and this network see differently.
-        calibration: of the first of them.
+        calibration: of the predictions of all copies together.
         confusion: of the first of them.
     """
 

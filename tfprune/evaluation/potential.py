@@ -15,6 +15,7 @@ from tfprune.evaluation.conditions import NOMINAL, conditions_of, sets_of
 from tfprune.evaluation.curve import Curve, Run
 from tfprune.evaluation.examples import Examples
 from tfprune.evaluation.excess_error import fit
+from tfprune.evaluation.job import DENSE
 from tfprune.evaluation.judging import Judge
 from tfprune.evaluation.potential_report import FamilyPotential, Growth, PotentialReport, PrunedRow
 from tfprune.evaluation.predictions import predict
@@ -73,7 +74,11 @@ def potential(curve: Curve, data: Any, *, corruptions: Any = "all", noise: Any =
                 for seed, runs in seeds.items()}
     if not families:
         raise ValueError("the curve has no pruned network: see its `failed` runs.")
-    dense = {seed: curve.dense(seed) for seed in sorted({seed for _, seed in families})}
+    dense = {run.seed: run for run in curve.runs if run.method == DENSE and run.path is not None}
+    lacking = sorted({seed for _, seed in families} - set(dense))
+    families = {key: runs for key, runs in families.items() if key[1] in dense}
+    if not families:
+        raise ValueError("the curve has no dense network of any seed: see its `failed` runs.")
     examples = Examples.of(data, scale=settings.scale)
     conditions = conditions_of(corruptions, noise, settings.severities)
     networks = {run.name: run.path for run in (*dense.values(), *_runs(families))}
@@ -92,9 +97,9 @@ def potential(curve: Curve, data: Any, *, corruptions: Any = "all", noise: Any =
         yardstick=judge.apart(tuple(combinations([run.name for run in dense.values()], 2))),
         unit=judge.task.unit, delta=float(settings.delta), examples=len(examples),
         shifted=len(examples.first(settings.examples)),
-        notes=(judge.task.note, *_chance(families, dense, judge), *predictions.notes,
-               *curve.notes),
-        skipped=tuple(f"{what}: {reason}" for what, reason in predictions.skipped))
+        notes=(*judge.notes, *_chance(families, dense, judge), *predictions.notes, *curve.notes),
+        skipped=(*judge.skipped, *(f"{one.name}: its training failed" for one in curve.failed),
+                 *(f"networks of seed {seed}: its dense network failed" for seed in lacking)))
     if folder is not None:
         report.save(folder)
     return report

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 def write_page(report: PotentialReport, path: str | os.PathLike, more: Sequence[Any]) -> Path:
     """Write the page; for the arguments see `Comparison.page`."""
-    return page(path, "Prune potential", report.lead, [*_sections(report), *others(more)])
+    extra = list(others(more))
+    return page(path, "Prune potential", report.lead, [*_sections(report), *extra])
 
 
 def potential_figure(report: PotentialReport) -> Any:

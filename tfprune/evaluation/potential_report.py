@@ -149,7 +149,8 @@ class PotentialReport:
 
     def _found(self, method: str) -> str:
         nominal = self.mean(method, NOMINAL.name)
-        text = f"{method}: prune potential {100 * nominal:.0f} % on clean data"
+        text = (f"{method}: prune potential {100 * nominal:.0f} % on clean data, within "
+                f"{self.delta:g} {self.unit}")
         if not self.shifts:
             return f"{text}."
         shifted = [self.mean(method, shift) for shift in self.shifts]

@@ -36,6 +36,8 @@ class Store:
         self.folder = folder
         self.damaged: list[str] = []
         self._checked: set[str] = set()
+        if folder.exists() and not folder.is_dir():
+            raise NotADirectoryError(f"folder={str(folder)!r}: a file is there; pass another one.")
         folder.mkdir(parents=True, exist_ok=True)
 
     def has(self, name: str) -> bool:

@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import errno
 import json
+import shutil
 import tempfile
+import weakref
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -115,8 +117,8 @@ def predict(networks: Mapping[str, Any], examples: Examples, conditions: Iterabl
     if not networks:
         raise ValueError("no network to compare: pass {name: network}.")
     check_sets(sets, examples)
-    held = tempfile.TemporaryDirectory(prefix="tfprune-") if folder is None else None
-    store = Store(Path(held.name if held else folder))
+    held = None if folder is not None else _Temporary()
+    store = Store(Path(held.path if held else folder))
     inputs = ShiftedInputs(examples, sets, store, settings)
     wanted, skipped = _possible(conditions, inputs)
     try:
@@ -137,6 +139,14 @@ def predict(networks: Mapping[str, Any], examples: Examples, conditions: Iterabl
         tuple(found), wanted, examples, {name: one.runtime for name, one in found.items()},
         _notes(examples, sets, found, store), skipped, inputs, keys, held,
     )
+
+
+class _Temporary:
+    """A folder that lives as long as this; its end is no reason for a warning."""
+
+    def __init__(self):
+        self.path = tempfile.mkdtemp(prefix="tfprune-")
+        weakref.finalize(self, shutil.rmtree, self.path, ignore_errors=True)
 
 
 def _possible(conditions: Iterable[Condition], inputs: ShiftedInputs) -> tuple[tuple, tuple]:

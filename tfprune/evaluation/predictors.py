@@ -90,7 +90,12 @@ class FunctionPredictor:
 
     def blocks(self, inputs: Any) -> Iterator[Outputs]:
         for part, count in parts(inputs, self._batch):
-            yield arrays_of(self._network.given(part), count, self._network.name)
+            try:
+                found = self._network.given(part)
+            except Exception as error:
+                error.add_note(f"raised by the network {self._network.name!r}")
+                raise
+            yield arrays_of(found, count, self._network.name)
 
 
 class KerasPredictor:

@@ -8,6 +8,7 @@ import functools
 import io
 import os
 import pickle
+import re
 import signal
 import struct
 import subprocess
@@ -234,8 +235,13 @@ def _ending(code: int) -> str:
 def _tail(printed: Any) -> str:
     size = printed.seek(0, os.SEEK_END)
     printed.seek(max(size - 4 * _TAIL, 0))
-    text = printed.read().decode(errors="replace").strip()[-_TAIL:]
+    lines = printed.read().decode(errors="replace").strip().splitlines()
+    text = "\n".join(line for line in lines if not _OF_TENSORFLOW.match(line))[-_TAIL:]
     return f"; it printed last:\n{text}" if text else ""
+
+
+_OF_TENSORFLOW = re.compile(r"WARNING: All log messages before absl|[IW]\d{4} \d\d:\d\d")
+"""What it prints whenever it starts."""
 
 
 @dataclass(eq=False)

@@ -82,6 +82,8 @@ class RunStore:
     def made(cls, folder: Any) -> "RunStore":
         """Of a folder that is made where there is none, and can be written."""
         path = Path(check_path(folder, "a folder"))
+        if path.exists() and not path.is_dir():
+            raise NotADirectoryError(f"folder={str(path)!r}: a file is there; pass another folder.")
         path.mkdir(parents=True, exist_ok=True)
         store = cls(path)
         store.write_tables()

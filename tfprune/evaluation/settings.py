@@ -20,8 +20,9 @@ class Evaluation:
         severities: of the corruptions, each from 1 (weak) to 5 (strong); one alone may be a number.
         examples: how many of the first examples are corrupted or get noise; None: all.
         metric: (labels, outputs) -> a loss for each example, lower is better; what it returns
-            beyond the first axis is averaged. None: the error of the class where labels are
-            classes, else the squared error. Without labels only distances are told.
+            beyond the first axis is averaged. Several outputs come as a list, in the order of the
+            model's outputs; labels as they were given. None: the error of the class where labels
+            are classes, else the squared error. Without labels only distances are told.
         delta: how much worse than the dense network still counts as equal: points of error, or
             units of `metric`.
         bins: of the expected calibration error.
@@ -70,6 +71,10 @@ class Evaluation:
         if len(set(severities)) < len(severities) or not set(severities) <= set(range(1, 6)):
             self._refuse("severities", "whole numbers from 1 to 5, each once")
         object.__setattr__(self, "severities", severities)
+        if not severities:
+            self._refuse("severities", "at least one")
+        if isinstance(self.class_names, str):
+            self._refuse("class_names", "a tuple of names, one for each class")
         if self.class_names is not None:
             object.__setattr__(self, "class_names", tuple(map(str, self.class_names)))
         for name, least in (("examples", 1), ("bins", 1), ("resamples", 1), ("batch_size", 1),

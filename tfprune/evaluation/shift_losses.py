@@ -14,6 +14,9 @@ from tfprune.evaluation.conditions import NOMINAL, Condition
 from tfprune.evaluation.excess_error import excess_error
 
 
+_FEWEST = 30
+
+
 @dataclass(frozen=True)
 class ShiftLoss:
     """The loss of a network under one condition.
@@ -24,7 +27,7 @@ class ShiftLoss:
         excess: by how much that is more than the nominal loss, on the same examples where the
             condition was made from them.
         against: by how much more than that of the reference.
-        deviation: the standard error of `against`: examples are few.
+        deviation: the standard error of `against`; nan with fewer than 30 examples.
     """
 
     condition: str
@@ -84,5 +87,5 @@ def shift_losses(losses: Losses, reference: Losses) -> dict[Condition, ShiftLoss
 
 
 def standard_error(values: np.ndarray) -> float:
-    """The standard error of the mean."""
-    return float(values.std() / np.sqrt(max(len(values), 1)))
+    """The standard error of the mean; nan with fewer than 30 values, which do not tell it."""
+    return float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) >= _FEWEST else math.nan

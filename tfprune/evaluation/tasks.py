@@ -58,7 +58,8 @@ class Task:
             classes = 0
         if metric is not None:
             name = getattr(metric, "__name__", type(metric).__name__).replace("<lambda>", "loss")
-            return cls(name, f"losses are {name}", classes, _Metric(metric, name))
+            return cls(name, f"losses are what the metric {name} returns", classes,
+                       _Metric(metric, name))
         if classes:
             return cls("points", f"labels are {classes} classes", classes, _class_errors, True)
         if len(outputs) == 1 and isinstance(labels, np.ndarray):
@@ -82,7 +83,13 @@ class _Metric:
 
     def __call__(self, labels: Any, outputs: Outputs) -> np.ndarray:
         given, count = outputs[0] if len(outputs) == 1 else list(outputs), len(outputs[0])
-        found = np.asarray(self.function(labels, given), np.float64)
+        try:
+            found = np.asarray(self.function(labels, given), np.float64)
+        except Exception as error:
+            shapes = ", ".join(str(list(one.shape)) for one in outputs)
+            error.add_note(f"raised by metric {self.name} for outputs of shape {shapes}; several "
+                           "outputs are passed as a list, in the order of the model's outputs")
+            raise
         if found.shape[:1] != (count,):
             raise ValueError(
                 f"metric {self.name} returned shape {list(found.shape)} for {count} examples: "
@@ -92,7 +99,7 @@ class _Metric:
 
 def _classes(labels: Any, outputs: Outputs) -> int:
     if not isinstance(labels, np.ndarray) or len(outputs) != 1 or (
-            labels.ndim != 1 or labels.dtype.kind not in "iub"):
+            labels.ndim != 1 or (labels % 1 != 0).any()):
         return 0
     shape = outputs[0].shape[1:]
     if shape in ((), (1,)):
