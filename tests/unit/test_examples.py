@@ -138,3 +138,9 @@ def test_float_images_are_corrupted_as_bytes(scale):
     found = examples_under(Condition("fog", 2), floats, sets={}, seed=1).inputs
     assert whole.dtype == np.uint8 and found.dtype == np.float32
     np.testing.assert_allclose(found * (255 / scale), whole, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["fog", "fog 3", "noise 0.1", "nominal"])
+def test_a_set_of_the_users_own_has_a_name_of_its_own(name):
+    with pytest.raises(ValueError, match="called already"):
+        conditions_of({name: (np.ones((2, 3)), None)})

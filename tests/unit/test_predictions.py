@@ -6,6 +6,7 @@ import os
 import random
 from functools import cached_property
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -16,6 +17,7 @@ from tfprune.evaluation import converted, prediction_store
 from tfprune.evaluation.conditions import NOMINAL, Condition, conditions_of
 from tfprune.evaluation.examples import Examples
 from tfprune.evaluation.predictions import predict
+from tfprune.evaluation.predictors import as_given
 from tfprune.evaluation.settings import Evaluation
 from tflite_export import export
 
@@ -274,3 +276,18 @@ def test_several_inputs_and_outputs_of_a_fixed_batch(family):
     np.testing.assert_allclose(first, inputs["a"] @ by_shape[5, 2], atol=1e-5)
     np.testing.assert_array_equal(second, by_shape[7, 2][inputs["b"]])
     assert found.skipped == (("noise", "the input 'b' holds whole numbers that are no images"),)
+
+
+def test_what_a_layer_of_the_users_own_computes_tells_networks_apart():
+    factor = [1.0]
+
+    class Scaled(keras.layers.Layer):
+        def call(self, inputs):
+            return inputs * factor[0]
+
+    model = keras.Sequential([keras.Input((3,)), Scaled(), keras.layers.Dense(2)])
+    examples = Examples.of((np.ones((4, 3), np.float32),))
+    before = as_given(model, examples).fingerprint
+    assert as_given(model, examples).fingerprint == before
+    factor[0] = 2.0
+    assert as_given(model, examples).fingerprint != before

@@ -121,7 +121,8 @@ def _asked(corruptions: Any) -> dict[str, Any]:
                              + (f"; did you mean {near[0]!r}?" if near else ".")
                              + f" Known are {', '.join(known)}; data of your own goes as "
                              f"{{{name!r}: (x, y)}}.")
-        if data is not None and (name in known or name in _RESERVED):
+        first = name.rpartition(" ")[0]
+        if data is not None and {name, first} & {*known, *_RESERVED}:
             raise ValueError(f"corruptions: {name!r} is what a condition is called already; give "
                              "your set another name.")
     return asked

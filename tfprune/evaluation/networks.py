@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+_KNOWN = ("keras", "tf_keras", "tfprune", "tensorflow_model_optimization")
 _TFLITE = b"TFL3"  # behind the first four bytes of every file
 
 
@@ -97,7 +98,7 @@ class Network:
     @cached_property
     def fingerprint(self) -> str | None:
         """A hash of a file's bytes, or of a model's weights and configuration; None where only its
-        outputs tell what it is: a function, a subclassed model."""
+        outputs tell what it is: a function, a model with classes or layers of the user's own."""
         if self.kind == "tflite":
             return hashlib.sha256(self.given).hexdigest()
         if self.kind == "function":
@@ -137,8 +138,12 @@ def _starts_as_tflite(path: Path) -> bool:
 
 def _of_model(model: Any) -> str | None:
     from tfprune.adapters import adapter_of_model
+    from tflite_export.keras_models import layers_of
 
-    if not adapter_of_model(model).has_graph(model):
+    # The code of a layer of the user's own is in no configuration.
+    own = any(type(layer).__module__.split(".")[0] not in _KNOWN or type(layer).__name__ == "Lambda"
+              for layer in layers_of(model))
+    if own or not adapter_of_model(model).has_graph(model):
         return None
     found = hashlib.sha256(_configuration(model).encode())
     _add_weights(found, model)
