@@ -3,9 +3,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -14,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from tfprune import atomic_write
 from tfprune.evaluation.conditions import NOMINAL
 from tfprune.evaluation.network_result import NoiseDistance
+from tfprune.evaluation.tidy_rows import write_rows
 from tfprune.report_forms import Table, as_dict, markdown, plain_text, rich_parts
 
 
@@ -218,14 +215,7 @@ class PotentialReport:
             OSError: it cannot be written.
         """
         rows = list(self.lines())
-        text = io.StringIO()
-        table = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-        table.writeheader()
-        table.writerows(rows)
-        with atomic_write.reserved(Path(folder) / "potential.jsonl",
-                                   Path(folder) / "potential.csv") as place:
-            place.commit("".join(json.dumps(row) + "\n" for row in rows).encode(),
-                         text.getvalue().encode())
+        write_rows(Path(folder) / "potential", rows, list(rows[0]))
 
     def page(self, path: str | os.PathLike, *more: Any) -> Path:
         """Write one HTML file with everything; see `Comparison.page`."""

@@ -3,9 +3,7 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import json
 import os
 from dataclasses import dataclass, field
@@ -17,6 +15,7 @@ import tfprune
 from tfprune import atomic_write
 from tfprune.checks import check_path
 from tfprune.evaluation.job import DENSE, Job
+from tfprune.evaluation.tidy_rows import write_rows
 
 _LONGEST = 1 << 24  # bytes of a record
 
@@ -166,14 +165,7 @@ class RunStore:
     def write_tables(self) -> None:
         """Write curve.jsonl and curve.csv of all runs."""
         rows = [run.row() for run in RunStore(self.folder).all(deep=False)]
-        lines = "".join(json.dumps(row) + "\n" for row in rows)
-        text = io.StringIO()
-        table = csv.DictWriter(text, list(Run("", 0.0, 0).row()), lineterminator="\n")
-        table.writeheader()
-        table.writerows(rows)
-        with atomic_write.reserved(self.folder / "curve.jsonl",
-                                   self.folder / "curve.csv") as place:
-            place.commit(lines.encode(), text.getvalue().encode())
+        write_rows(self.folder / "curve", rows, list(Run("", 0.0, 0).row()))
 
     def _run(self, record: dict[str, Any]) -> Run:
         held = {name: record[name] for name in Run.__dataclass_fields__ if name != "path"}
