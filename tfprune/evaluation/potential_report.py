@@ -101,7 +101,7 @@ class PotentialReport:
         >>> found = PotentialReport((row,), (FamilyPotential("magnitude", 0, "nominal", 0.5, 0.5),),
         ...                         (), {0: {"nominal": 8.8}}, (), "points", 0.5, 100, 100)
         >>> found.lead
-        ('magnitude: prune potential 50 % on clean data.',)
+        ('magnitude: prune potential 50 % on clean data, within 0.5 points.',)
     """
 
     rows: tuple[PrunedRow, ...]
