@@ -135,15 +135,15 @@ def test_marks_stand_at_the_potentials():
     figure = figures.potential({"a": {"fog": (.2, .5), "nominal": (.8, .8)},
                                 "b": {"fog": (.1, .3, .6), "nominal": .7}})
     first, second = figure.axes[0].lines[0], figure.axes[0].lines[-2]
-    shown = {tuple(np.round(line.get_ydata(), 9)) for line in figure.axes[0].lines}
+    shown = {tuple(np.round(line.get_xdata(), 9)) for line in figure.axes[0].lines}
     assert {(80., 20.), (50.,), (70., 30.)} <= shown
     assert first.get_color() != second.get_color()
-    spans = [tuple(np.round(path.vertices[:, 1], 9)) for lines in figure.axes[0].collections
+    spans = [tuple(np.round(path.vertices[:, 0], 9)) for lines in figure.axes[0].collections
              for path in lines.get_paths()]
     assert (20., 50.) in spans and (10., 60.) in spans
-    assert [text.get_text() for text in figure.axes[0].get_xticklabels()] == ["nominal", "fog"]
+    assert [text.get_text() for text in figure.axes[0].get_yticklabels()] == ["nominal", "fog"]
     # The nominal potentials are drawn through.
-    levels = [line.get_ydata()[0] for line in figure.axes[0].lines if line.get_linestyle() == ":"]
+    levels = [line.get_xdata()[0] for line in figure.axes[0].lines if line.get_linestyle() == ":"]
     assert np.allclose(levels, [80, 70])
 
 
@@ -184,13 +184,12 @@ def test_labels_do_not_overlap(draw, names):
         assert not one.shrunk(.9, .8).overlaps(other.shrunk(.9, .8))
 
 
-def test_a_slanted_label_is_apart_from_the_next_one():
-    figure = figures.potential({"a": dict.fromkeys(SHIFTS, .5)})
-    for axes in figure.axes:
-        labels = [text for text in axes.get_xticklabels() if text.get_text()]
-        places = [text.get_transform().transform(text.get_position())[0] for text in labels]
-        height = 9 / 72 * figure.dpi
-        assert np.diff(places).min() * np.sin(np.radians(60)) > 1.15 * height
+def test_the_rows_of_many_potentials_have_room_and_fill_their_figure():
+    figure = figures.potential({name: dict.fromkeys(SHIFTS, .5) for name in METHODS})
+    axes = figure.axes[0]
+    places = axes.transData.transform([(0, n) for n in range(len(SHIFTS))])[:, 1]
+    assert -np.diff(places).max() > 1.15 * 9 / 72 * figure.dpi
+    assert axes.get_position().height > 0.85
 
 
 def test_images_are_small_pictures_with_both_labels():

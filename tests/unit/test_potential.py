@@ -76,9 +76,9 @@ def test_rows_are_tidy_lines_and_a_table(found):
 def test_the_page_and_the_print_have_the_potentials(found, tmp_path):
     report, _ = found
     text = re.sub(r"\s+", " ", str(report))
-    assert "prune potential 35 % on clean data" in text and "35.0 / 65.0" in text
+    assert "prune potential 35 % on clean data" in text and "35 / 65" in text
     page = report.page(tmp_path / "a.html").read_text()
-    assert "35.0 / 65.0" in page and ">50 %<" in page
+    assert "35 / 65" in page and ">50 %<" in page
     shown = [float(one) for one in re.findall(r">(\d+)</text>", page)]
     assert shown and max(shown) <= 100  # axes are in percent
 

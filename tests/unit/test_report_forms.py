@@ -105,7 +105,7 @@ REPORTS = [
                   "worst class a|cat (recall -40.0 points)",
                   "worst corruption fog (5.2 points more than it costs dense)", "mean of 3",
                   "5.2 *", "95.0 %", LONG, "fog: none"]),
-    (POTENTIAL, ["magnitude: prune potential 80 % on clean data", "lower for 1", "80.0 / 90.0",
+    (POTENTIAL, ["magnitude: prune potential 80 % on clean data", "lower for 1", "80 / 90",
                  "0.35 *", "95.0 %", LONG]),
     (CPackage(FOLDER, ("model.h", "main.cc"), ("ADD", "CONV_2D"), 2048, 1024),
      [FOLDER, "2,048", "main.cc", "ADD, CONV_2D"]),

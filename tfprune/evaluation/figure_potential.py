@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,7 +13,7 @@ from tfprune.evaluation.figure_style import add_legend, canvas, inches, looks, s
 
 __all__ = ["potential"]
 
-_WIDEST = 9.6  # inches of a row of shifts
+_METHOD = 0.075  # inches between the marks of two methods
 
 
 @styled
@@ -27,52 +26,50 @@ def potential(potentials: Mapping[str, Mapping[str, Any]], *, nominal: str = "no
             spread.
         nominal: the shift whose potential is drawn through as a dotted line of each method.
     Returns:
-        A figure: shifts to the right, percent upwards; many shifts in several rows.
+        A figure: a shift a row, percent to the right.
 
     Example:
         >>> figure = potential({"magnitude": {"nominal": (0.8, 0.9), "fog 3": (0.2, 0.2)}})
-        >>> [label.get_text() for label in figure.axes[0].get_xticklabels()]
+        >>> [label.get_text() for label in figure.axes[0].get_yticklabels()]
         ['nominal', 'fog 3']
     """
     shifts = list(dict.fromkeys(shift for one in potentials.values() for shift in one))
     shifts.sort(key=lambda shift: shift != nominal)
     labels = wrapped(shifts)
-    slot = max(0.3, 0.1 + 0.075 * len(potentials))
-    across = max(1, min(len(shifts), int(_WIDEST / slot)))
-    rows = max(1, math.ceil(len(shifts) / across))
-    across = max(1, math.ceil(len(shifts) / rows))
-    figure, axes = canvas(max(3.5, 0.8 + slot * across + 0.5 * inches(labels) / rows),
-                          0.5 + rows * (1.6 + 0.87 * inches(labels)), rows, alt=(
+    lines = max((label.count("\n") + 1 for label in labels), default=1)
+    slot = max(0.17 * lines, 0.1 + _METHOD * len(potentials))
+    figure, axes = canvas(4.6 + inches(labels), 0.9 + slot * max(1, len(shifts)), alt=(
         f"Prune potential of {len(potentials)} methods under {len(shifts)} shifts"))
-    handles = []
+    one, handles = axes[0, 0], []
     for number, (method, look) in enumerate(zip(potentials, looks(len(potentials)))):
         look.pop("linestyle")
-        offset = (number - (len(potentials) - 1) / 2) * 0.075 / slot
         values = potentials[method]
-        for row, one in enumerate(axes[:, 0]):
-            part = shifts[row * across:(row + 1) * across]
-            places = [place for place, shift in enumerate(part) if shift in values]
-            drawn = [100 * np.atleast_1d(values[part[place]]) for place in places]
-            x = np.asarray(places) + offset
-            marks = [value[1] if len(value) == 3 else value[0] for value in drawn]
-            spread = [n for n, value in enumerate(drawn) if value.min() < value.max()]
-            one.vlines(x[spread], [drawn[n].min() for n in spread],
-                       [drawn[n].max() for n in spread], color=look["color"], linewidth=1)
-            two = [n for n in spread if len(drawn[n]) == 2]
-            one.plot(x[two], [drawn[n][1] for n in two], linestyle="none",
-                     markerfacecolor="none", clip_on=False, **look)
-            handle, = one.plot(x, marks, linestyle="none", clip_on=False, **look)
-            if nominal in values:
-                reference = 100 * np.atleast_1d(values[nominal])
-                one.axhline(reference[1 if len(reference) == 3 else 0], color=look["color"],
-                            linestyle=":", linewidth=1, zorder=0)
+        places = [place for place, shift in enumerate(shifts) if shift in values]
+        drawn = [100 * np.atleast_1d(values[shifts[place]]) for place in places]
+        y = np.asarray(places) + (number - (len(potentials) - 1) / 2) * _METHOD / slot
+        spread = [n for n, value in enumerate(drawn) if value.min() < value.max()]
+        one.hlines(y[spread], [drawn[n].min() for n in spread],
+                   [drawn[n].max() for n in spread], color=look["color"], linewidth=1)
+        two = [n for n in spread if len(drawn[n]) == 2]
+        hollow, = one.plot([drawn[n][1] for n in two], y[two], linestyle="none",
+                           markerfacecolor="none", clip_on=False, **look)
+        handle, = one.plot([_mark(value) for value in drawn], y, linestyle="none", clip_on=False,
+                           **look)
+        for marks in (hollow, handle):  # without any they would stand in the corner of the figure
+            marks.set_in_layout(len(marks.get_xdata()) > 0)
         handles.append(handle)
-    for row, one in enumerate(axes[:, 0]):
-        part = labels[row * across:(row + 1) * across]
-        one.set_xticks(range(len(part)), part, rotation=60, ha="right", rotation_mode="anchor")
-        one.set(xlim=(-0.6, across - 0.4), ylim=(-4, 104), yticks=range(0, 101, 20),
-                ylabel="prune potential in %")
-        one.vlines(np.arange(1, len(part)) - 0.5, 0, 100, color="#808080", alpha=0.25, linewidth=.5)
-        one.grid(axis="y")
+        if nominal in values:
+            one.axvline(_mark(100 * np.atleast_1d(values[nominal])), color=look["color"],
+                        linestyle=":", linewidth=1, zorder=0)
+    one.set_yticks(range(len(labels)), labels)
+    one.set(xlim=(-2, 102), ylim=(max(1, len(shifts)) - 0.4, -0.6), xticks=range(0, 101, 20),
+            xlabel="prune potential in %")
+    one.hlines(np.arange(1, len(labels)) - 0.5, 0, 100, color="#808080", alpha=0.25, linewidth=0.5)
+    one.grid(axis="x")
     add_legend(figure, handles, list(potentials))
     return figure
+
+
+def _mark(value: np.ndarray) -> float:
+    """The mean of (low, mean, high), or the first."""
+    return value[1] if len(value) == 3 else value[0]

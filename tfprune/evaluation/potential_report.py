@@ -141,8 +141,9 @@ class PotentialReport:
 
     @property
     def lead(self) -> tuple[str, ...]:
-        """What was found, a sentence for each method."""
-        return tuple(self._found(method) for method in self.methods)
+        """What was found, a sentence for each method, that of the largest potential first."""
+        order = sorted(self.methods, key=lambda method: -self.mean(method, NOMINAL.name))
+        return tuple(self._found(method) for method in order)
 
     def _found(self, method: str) -> str:
         nominal = self.mean(method, NOMINAL.name)
@@ -164,7 +165,7 @@ class PotentialReport:
         """What is printed."""
         yield from self.lead
         yield (f"prune potential in % of the weights, within {self.delta:g} {self.unit} of the "
-               "dense network: first crossing / largest"
+               "dense network: first crossing / largest where that is more"
                + (", means over seeds:" if len(self.dense) > 1 else ":"))
         yield self.potential_table()
         yield ("how much more a shift costs for each further 10 % of the weights, in "
@@ -191,7 +192,7 @@ class PotentialReport:
             return "-"
         first, largest = (100 * float(np.mean([getattr(one, name) for one in found]))
                           for name in ("first", "largest"))
-        return f"{first:.1f} / {largest:.1f}"
+        return f"{first:.0f}" if first == largest else f"{first:.0f} / {largest:.0f}"
 
     def growth_table(self) -> Table:
         """A row for each shift, a column for each method."""
