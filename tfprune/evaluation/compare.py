@@ -12,18 +12,15 @@ from typing import Any
 
 import numpy as np
 
-from tfprune.checks import check_kind
 from tfprune.evaluation.calibration import calibrate
 from tfprune.evaluation.comparison import Comparison
-from tfprune.evaluation.conditions import NOMINAL, conditions_of, sets_of
+from tfprune.evaluation.conditions import NOMINAL
 from tfprune.evaluation.costs import costs
-from tfprune.evaluation.examples import Examples
 from tfprune.evaluation.exemplars import class_changes, exemplars
 from tfprune.evaluation.features import feature_matrix
 from tfprune.evaluation.judging import Judge, Names
 from tfprune.evaluation.measures import classes_of, confusion, recalls
 from tfprune.evaluation.network_result import Confusion, NetworkResult
-from tfprune.evaluation.predictions import Predictions, predict
 from tfprune.evaluation.settings import Evaluation
 from tfprune.evaluation.shift_losses import of_kinds, standard_error
 
@@ -68,33 +65,19 @@ def compare(models: Mapping[str, Any], data: Any, *, corruptions: Any = None, no
         >>> [one.name for one in found.networks]
         ['dense', 'pruned']
     """
-    check_kind("settings", settings, Evaluation, "a tfprune.Evaluation(...)")
     groups = _grouped(models)
-    examples = Examples.of(data, scale=settings.scale)
-    conditions = conditions_of(corruptions, noise, settings.severities)
     networks = {name: network for group in groups.values() for name, network in group.items()}
-    predictions = predict(networks, examples, conditions, folder=folder, settings=settings,
-                          sets=sets_of(corruptions, scale=settings.scale))
-    return compared(predictions, groups, settings)
-
-
-def compared(predictions: Predictions, groups: Mapping[str, Mapping[str, Any]],
-             settings: Evaluation) -> Comparison:
-    """The comparison of networks that have predicted.
-
-    Args:
-        groups: {name: {name of its copy: network}}, the reference first.
-    """
+    judge = Judge.of(networks, data, corruptions=corruptions, noise=noise, folder=folder,
+                     settings=settings)
+    predictions, count = judge.predictions, judge.task.classes
     names = {name: tuple(group) for name, group in groups.items()}
     firsts = {name: next(iter(group.values())) for name, group in groups.items()}
     reference = next(iter(names.values()))
-    judge = Judge.of(predictions, settings, first=reference[0])
-    count = judge.task.classes
     if count and settings.class_names is not None and len(settings.class_names) != count:
         raise ValueError(f"class_names: got {len(settings.class_names)} names for {count} classes; "
                          "expected one for each.")
     features, reason = None, ""
-    if settings.features and judge.task.classes:
+    if settings.features and count:
         features, reason = feature_matrix(firsts, predictions, settings)
     elif settings.features:
         reason = "outputs are no classes"
@@ -104,7 +87,7 @@ def compared(predictions: Predictions, groups: Mapping[str, Mapping[str, Any]],
             costs(firsts[name], latency=settings.latency),
             **_losses(judge, copies, reference),
             noise=() if copies == reference else judge.apart(_pairs(copies, reference)),
-            **(_classes(judge, copies, reference, settings.bins) if judge.task.classes else {}),
+            **(_classes(judge, copies, reference, settings.bins) if count else {}),
         ) for name, copies in names.items()),
         unit=judge.task.unit, examples=len(predictions.examples),
         shifted=len(predictions.examples.first(settings.examples)),

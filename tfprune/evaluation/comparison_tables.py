@@ -68,18 +68,14 @@ def _savings(reference: NetworkResult, one: NetworkResult) -> Iterator[str]:
             f" instead of {theirs.latency_ms:.3g}" if theirs.latency_ms is not None else "")
 
 
-def tables(comparison: Comparison, *, everything: bool = False) -> Iterator[str | Table]:
-    """All tables with what each shows before it.
-
-    Args:
-        everything: each condition and each class, not the worst alone.
-    """
+def tables(comparison: Comparison) -> Iterator[str | Table]:
+    """All tables with what each shows before it; the worst conditions and classes alone."""
     yield from quality(comparison)
     yield from costs(comparison)
-    yield from corruptions(comparison, everything=everything)
+    yield from corruptions(comparison)
     yield from noise(comparison)
     for one in comparison.compared:
-        yield from classes(comparison, one, everything=everything)
+        yield from classes(comparison, one)
 
 
 def quality(comparison: Comparison) -> Iterator[str | Table]:

@@ -3,16 +3,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
-from tfprune.evaluation.conditions import NOMINAL, Condition
+from tfprune.checks import check_kind
+from tfprune.evaluation.conditions import NOMINAL, Condition, conditions_of, sets_of
+from tfprune.evaluation.examples import Examples
 from tfprune.evaluation.functional_distance import agreement, distance
 from tfprune.evaluation.measures import are_probabilities, probabilities
 from tfprune.evaluation.network_result import NoiseDistance
-from tfprune.evaluation.predictions import Predictions
+from tfprune.evaluation.predictions import Predictions, predict
 from tfprune.evaluation.settings import Evaluation
 from tfprune.evaluation.shift_losses import Losses, ShiftLoss, shift_losses, with_kinds
 from tfprune.evaluation.tasks import Task
@@ -35,10 +39,19 @@ class Judge:
     _logits: dict[str, bool] = field(default_factory=dict, repr=False)
 
     @classmethod
-    def of(cls, predictions: Predictions, settings: Evaluation, *, first: str) -> Judge:
-        """Judges by what the labels and the outputs of one network are."""
-        return cls(predictions, Task.of(predictions.labels(NOMINAL),
-                                        predictions.outputs(first, NOMINAL), settings.metric))
+    def of(cls, networks: Mapping[str, Any], data: Any, *, corruptions: Any, noise: Any,
+           folder: str | os.PathLike | None, settings: Evaluation) -> Judge:
+        """Predict with networks, and judge by what the labels and the outputs of the first are.
+
+        Args: as `tfprune.compare` takes them, but {name: one network}.
+        """
+        check_kind("settings", settings, Evaluation, "a tfprune.Evaluation(...)")
+        examples = Examples.of(data, scale=settings.scale)
+        predictions = predict(
+            networks, examples, conditions_of(corruptions, noise, settings.severities),
+            folder=folder, settings=settings, sets=sets_of(corruptions, scale=settings.scale))
+        return cls(predictions, Task.of(predictions.labels(), predictions.outputs(
+            predictions.names[0]), settings.metric))
 
     def losses_of(self, names: Names) -> Losses:
         """The loss of each example, the mean over networks; {} where nothing tells it."""

@@ -11,14 +11,12 @@ from typing import Any
 import numpy as np
 
 from tfprune.checks import check_kind
-from tfprune.evaluation.conditions import NOMINAL, conditions_of, sets_of
+from tfprune.evaluation.conditions import NOMINAL
 from tfprune.evaluation.curve import Curve, Run
-from tfprune.evaluation.examples import Examples
 from tfprune.evaluation.excess_error import fit
 from tfprune.evaluation.job import DENSE
 from tfprune.evaluation.judging import Judge
 from tfprune.evaluation.potential_report import FamilyPotential, Growth, PotentialReport, PrunedRow
-from tfprune.evaluation.predictions import predict
 from tfprune.evaluation.prune_potential import prune_potential
 from tfprune.evaluation.settings import Evaluation
 from tfprune.evaluation.shift_losses import standard_error
@@ -69,7 +67,6 @@ def potential(curve: Curve, data: Any, *, corruptions: Any = "all", noise: Any =
         (FamilyPotential(method='mine', seed=0, condition='nominal', first=0.5, largest=0.5),)
     """
     check_kind("curve", curve, Curve, "what tfprune.curve returns, or Curve.load(folder)")
-    check_kind("settings", settings, Evaluation, "a tfprune.Evaluation(...)")
     families = {(method, seed): runs for method, seeds in curve.families().items()
                 for seed, runs in seeds.items()}
     if not families:
@@ -79,12 +76,10 @@ def potential(curve: Curve, data: Any, *, corruptions: Any = "all", noise: Any =
     families = {key: runs for key, runs in families.items() if key[1] in dense}
     if not families:
         raise ValueError("the curve has no dense network of any seed: see its `failed` runs.")
-    examples = Examples.of(data, scale=settings.scale)
-    conditions = conditions_of(corruptions, noise, settings.severities)
     networks = {run.name: run.path for run in (*dense.values(), *_runs(families))}
-    predictions = predict(networks, examples, conditions, folder=folder, settings=settings,
-                          sets=sets_of(corruptions, scale=settings.scale))
-    judge = Judge.of(predictions, settings, first=dense[min(dense)].name)
+    judge = Judge.of(networks, data, corruptions=corruptions, noise=noise, folder=folder,
+                     settings=settings)
+    predictions, examples = judge.predictions, judge.predictions.examples
     if not judge.losses_of((dense[min(dense)].name,)):
         raise ValueError(f"potential: {judge.task.note}; expected labels, or a metric that takes "
                          "them.")

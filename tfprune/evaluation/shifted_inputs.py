@@ -47,9 +47,8 @@ class ShiftedInputs:
 
     def key(self, condition: Condition) -> tuple[str, ...]:
         """What the inputs depend on."""
-        random = condition.is_corruption or condition.kind == "noise"
         return (self.base(condition).fingerprint, condition.name,
-                str(self.settings.seed if random else 0))
+                str(self.settings.seed if condition.level else 0))
 
     def under(self, condition: Condition) -> Examples:
         """The examples under a condition."""
