@@ -21,7 +21,7 @@ test: $(READY)
 	@$(PYTHON) -m pytest -n 2 --dist loadfile --max-worker-restart 0
 
 lint: $(READY)
-	@$(PYTHON) -m flake8
+	@$(PYTHON) -m ruff check && $(PYTHON) -m ruff format --check
 
 clean:
 	rm -rf build .pytest_cache .hypothesis

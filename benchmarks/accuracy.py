@@ -26,11 +26,23 @@ LEDGER = Ledger("accuracy")
 SEEDS = (0, 1, 2)
 SPARSITIES = (0.80, 0.90, 0.95)
 METHODS = ("dense", "tfmot", "tfprune", "dpf", "st3")
-LATE = {"allocation": "global", "initial": 0.0, "begin": 0.0, "end": 0.9, "power": 8.0,
-        "frequency": 4}
+LATE = {
+    "allocation": "global",
+    "initial": 0.0,
+    "begin": 0.0,
+    "end": 0.9,
+    "power": 8.0,
+    "frequency": 4,
+}
 SETTINGS = {
-    "tfprune": {"allocation": "global", "initial": 0.0, "begin": 0.0, "end": 0.5, "power": 3.0,
-                "frequency": 10},
+    "tfprune": {
+        "allocation": "global",
+        "initial": 0.0,
+        "begin": 0.0,
+        "end": 0.5,
+        "power": 3.0,
+        "frequency": 10,
+    },
     "dpf": LATE,
     "st3": LATE,
 }
@@ -56,8 +68,13 @@ def _arguments() -> argparse.Namespace:
     one.add_argument("--seed", type=int, default=0)
     one.add_argument("--held-out", action="store_true")
     one.add_argument("--threads", type=int, default=1, help="intra-op threads, 0: all cores")
-    one.add_argument("settings", nargs="*", type=_setting, metavar="name=value",
-                     help=f"for our methods, defaults: {SETTINGS}")
+    one.add_argument(
+        "settings",
+        nargs="*",
+        type=_setting,
+        metavar="name=value",
+        help=f"for our methods, defaults: {SETTINGS}",
+    )
     for command in (one, every, shown):
         command.add_argument("--epochs", type=int, default=8)
     return parser.parse_args()
@@ -84,12 +101,19 @@ def run(options: argparse.Namespace) -> dict:
     model, callbacks, strip = _pruned(
         options.method, recipe.pretrained(), options.sparsity, steps, settings
     )
-    history, seconds = recipe.fit(model, split, options.epochs, callbacks=callbacks,
-                                  seed=options.seed)
+    history, seconds = recipe.fit(
+        model, split, options.epochs, callbacks=callbacks, seed=options.seed
+    )
     model = strip(model)
     return {
-        **_identity(options.method, options.sparsity, options.seed, options.epochs,
-                    options.held_out, settings),
+        **_identity(
+            options.method,
+            options.sparsity,
+            options.seed,
+            options.epochs,
+            options.held_out,
+            settings,
+        ),
         "accuracy": round(recipe.accuracy(model, split), 3),
         "reached": round(recipe.sparsity(model), 6),
         "loss": round(float(history.history["loss"][-1]), 4),
@@ -111,12 +135,15 @@ def _pruned(method: str, model, sparsity: float, steps: int, settings: dict):
     import tfprune
 
     allocations = {
-        "uniform": tfprune.Uniform, "global": tfprune.Global, "erk": tfprune.ERK,
+        "uniform": tfprune.Uniform,
+        "global": tfprune.Global,
+        "erk": tfprune.ERK,
         "lamp": tfprune.LAMP,
     }
     course = {name: value for name, value in settings.items() if name != "allocation"}
     callback = tfprune.PruningCallback(
-        "magnitude" if method == "tfprune" else method, sparsity=sparsity,
+        "magnitude" if method == "tfprune" else method,
+        sparsity=sparsity,
         allocation=allocations[settings["allocation"]](),
         schedule=tfprune.Polynomial(sparsity, **course),
     )
@@ -126,8 +153,12 @@ def _pruned(method: str, model, sparsity: float, steps: int, settings: dict):
 def _identity(method, sparsity, seed, epochs, held_out, settings) -> dict:
     """What makes a run the same run."""
     return {
-        "method": method, "sparsity": 0.0 if method == "dense" else sparsity, "seed": seed,
-        "epochs": epochs, "held_out": held_out, "settings": settings,
+        "method": method,
+        "sparsity": 0.0 if method == "dense" else sparsity,
+        "seed": seed,
+        "epochs": epochs,
+        "held_out": held_out,
+        "settings": settings,
     }
 
 
@@ -143,18 +174,29 @@ def _planned(epochs: int) -> list[dict]:
     cases = [("dense", 0.0), *((method, s) for method in METHODS[1:] for s in SPARSITIES)]
     return [
         _identity(method, sparsity, seed, epochs, False, SETTINGS.get(method, {}))
-        for method, sparsity in cases for seed in SEEDS
+        for method, sparsity in cases
+        for seed in SEEDS
     ]
 
 
 def run_missing(epochs: int) -> int:
     """Run what `table` lacks, one process each; the worst exit code of them."""
     missing = (wanted for wanted in _planned(epochs) if not LEDGER.latest(wanted))
-    return run_each(__file__, missing, lambda one: [
-        "--method", one["method"], "--sparsity", str(one["sparsity"]),
-        "--seed", str(one["seed"]), "--epochs", str(epochs),
-        *(f"{name}={value}" for name, value in one["settings"].items()),
-    ])
+    return run_each(
+        __file__,
+        missing,
+        lambda one: [
+            "--method",
+            one["method"],
+            "--sparsity",
+            str(one["sparsity"]),
+            "--seed",
+            str(one["seed"]),
+            "--epochs",
+            str(epochs),
+            *(f"{name}={value}" for name, value in one["settings"].items()),
+        ],
+    )
 
 
 def table(epochs: int) -> None:
@@ -173,9 +215,12 @@ def table(epochs: int) -> None:
     for (method, sparsity), runs in sorted(found.items(), key=lambda item: item[0][::-1]):
         peer = found.get(("tfmot", sparsity)) if method in SETTINGS else None
         shown.add_row(
-            f"{sparsity:.2f}", method, f"{_mean(runs, 'accuracy'):.2f}",
+            f"{sparsity:.2f}",
+            method,
+            f"{_mean(runs, 'accuracy'):.2f}",
             "  ".join(f"{run['accuracy']:.2f}" for run in runs),
-            f"{_mean(runs, 'reached'):.4f}", _gain(runs, peer),
+            f"{_mean(runs, 'reached'):.4f}",
+            _gain(runs, peer),
         )
     Console(width=100).print(shown)
     missing = len(_planned(epochs)) - sum(map(len, found.values()))

@@ -22,8 +22,15 @@ from ledger import Ledger, commands, run_each
 LEDGER = Ledger("admm")
 EPOCHS = (0, 8)
 WAYS = (("projection", None), ("admm", "pixels"), ("admm", "clouds"))
-CASES = [("dense", None, 0), *((way, inputs, epochs) for epochs in EPOCHS for way, inputs in WAYS
-                               if not epochs or inputs != "pixels")]
+CASES = [
+    ("dense", None, 0),
+    *(
+        (way, inputs, epochs)
+        for epochs in EPOCHS
+        for way, inputs in WAYS
+        if not epochs or inputs != "pixels"
+    ),
+]
 
 
 def main() -> int:
@@ -72,7 +79,7 @@ def run(options: argparse.Namespace) -> dict:
 def _pruned(model, options: argparse.Namespace) -> list[str]:
     """Put the 3x3 kernels on patterns, in place; what the report notes of each."""
     import tfprune
-    from tfprune import patterns
+    from tfprune.masks import pattern_library
 
     if options.way == "dense":
         return []
@@ -80,11 +87,11 @@ def _pruned(model, options: argparse.Namespace) -> list[str]:
     if options.way == "admm":
         inputs = tfprune.Synthetic(options.inputs or "clouds")
         method = tfprune.get("admm", solver=tfprune.ADMM(inputs=inputs))
-    library = patterns.mine(model)
+    library = pattern_library.mine(model)
     report = tfprune.sparsify(model, method, structure=tfprune.Pattern(library))
     for row in report.sites:
         kernel = next(one for one in model.layers if one.name == row.name.split("/")[0]).kernel
-        for shape in patterns.kept_shapes(kernel.numpy()):
+        for shape in pattern_library.kept_shapes(kernel.numpy()):
             if not any(set(shape) <= set(pattern) for pattern in library):
                 raise AssertionError(f"{row.name} has a kernel that lies on no pattern: {shape}")
     return [note for row in report.sites for note in row.notes]
@@ -92,10 +99,10 @@ def _pruned(model, options: argparse.Namespace) -> list[str]:
 
 def _train(model, split, epochs: int) -> None:
     import recipe
+
     import tfprune
 
-    recipe.fit(model, split, epochs,
-               callbacks=[tfprune.PruningCallback(schedule=tfprune.Held())])
+    recipe.fit(model, split, epochs, callbacks=[tfprune.PruningCallback(schedule=tfprune.Held())])
 
 
 def _identity(way: str, inputs: str | None, epochs: int) -> dict:
@@ -107,10 +114,19 @@ def _identity(way: str, inputs: str | None, epochs: int) -> dict:
 def run_missing(threads: int) -> int:
     """Run what `table` lacks, one process each; the worst exit code of them."""
     missing = (case for case in CASES if not LEDGER.latest(_identity(*case)))
-    return run_each(__file__, missing, lambda case: [
-        "--way", case[0], *(["--inputs", case[1]] if case[1] else []), "--epochs", str(case[2]),
-        "--threads", str(threads),
-    ])
+    return run_each(
+        __file__,
+        missing,
+        lambda case: [
+            "--way",
+            case[0],
+            *(["--inputs", case[1]] if case[1] else []),
+            "--epochs",
+            str(case[2]),
+            "--threads",
+            str(threads),
+        ],
+    )
 
 
 def table() -> None:
@@ -125,8 +141,10 @@ def table() -> None:
         shown.add_column(title, justify="right")
     for way, inputs in (("dense", None), *WAYS):
         found = [LEDGER.latest(_identity(way, inputs, epochs)) for epochs in EPOCHS]
-        shown.add_row(f"{way}, {inputs}" if inputs else way,
-                      *("" if line is None else f"{line['accuracy']:.2f}" for line in found))
+        shown.add_row(
+            f"{way}, {inputs}" if inputs else way,
+            *("" if line is None else f"{line['accuracy']:.2f}" for line in found),
+        )
     Console(width=100).print(shown)
     missing = sum(LEDGER.latest(_identity(*one)) is None for one in CASES)
     if missing:

@@ -33,8 +33,13 @@ NETWORKS = 30
 ZEROS = 0.8
 RESNET = Path(__file__).parents[2] / "shared/data/models/resnet8_cifar10.h5"
 # Bytes of the least arena on a Cortex-M4 with CMSIS-NN, TFLite Micro of August 2026.
-KNOWN = {"12 x Dense(8)": 4144, "24 x Dense(8)": 7648, "keyword, 80 % zeros": 28128,
-         "ResNet-8": 55008, "ResNet-8, 80 % zeros": 62032}
+KNOWN = {
+    "12 x Dense(8)": 4144,
+    "24 x Dense(8)": 7648,
+    "keyword, 80 % zeros": 28128,
+    "ResNet-8": 55008,
+    "ResNet-8, 80 % zeros": 62032,
+}
 
 
 def main() -> int:
@@ -67,11 +72,20 @@ def run(number: int) -> dict:
     stated, found = measured["arena"], micro.allocations(content)
     less = 95 * stated // 100
     return {
-        "network": number, "kind": kind, "quantize": quantize, "bytes": len(content),
-        "encoded": report.sparse, "stated": stated, "loading": stated - found.head - found.tail,
-        "reserved": reserved, "cortex_m": cortex_m.arena_bytes(content),
-        "right": (micro.fits(content, stated, run=True) and micro.fits(content, reserved, run=True)
-                  and not micro.fits(content, less, run=True)),
+        "network": number,
+        "kind": kind,
+        "quantize": quantize,
+        "bytes": len(content),
+        "encoded": report.sparse,
+        "stated": stated,
+        "loading": stated - found.head - found.tail,
+        "reserved": reserved,
+        "cortex_m": cortex_m.arena_bytes(content),
+        "right": (
+            micro.fits(content, stated, run=True)
+            and micro.fits(content, reserved, run=True)
+            and not micro.fits(content, less, run=True)
+        ),
     }
 
 
@@ -101,8 +115,10 @@ def known_sizes() -> int:
             _, content = _exported(model, Path(folder) / "model.tflite", "int8", data)
             derived = cortex_m.arena_bytes(content)
             wrong |= not least <= derived <= 1.1 * least
-            print(f"{name:24}{micro.arena_bytes(content):>8,} on 64 bits, {derived:>8,} derived, "
-                  f"{least:>8,} known: {derived / least - 1:+.1%}")
+            print(
+                f"{name:24}{micro.arena_bytes(content):>8,} on 64 bits, {derived:>8,} derived, "
+                f"{least:>8,} known: {derived / least - 1:+.1%}"
+            )
     return int(wrong)
 
 
@@ -129,14 +145,28 @@ def table() -> int:
     from rich.console import Console
     from rich.table import Table
 
-    columns = ("network", "kind", "quantize", "bytes", "encoded", "stated", "loading", "reserved",
-               "cortex_m", "right")
+    columns = (
+        "network",
+        "kind",
+        "quantize",
+        "bytes",
+        "encoded",
+        "stated",
+        "loading",
+        "reserved",
+        "cortex_m",
+        "right",
+    )
     shown = Table(*columns)
     for number in range(NETWORKS):
         line = LEDGER.latest({"network": number})
         if line:
-            shown.add_row(*(f"{line[name]:,}" if type(line[name]) is int else str(line[name])
-                            for name in columns))
+            shown.add_row(
+                *(
+                    f"{line[name]:,}" if type(line[name]) is int else str(line[name])
+                    for name in columns
+                )
+            )
     Console().print(shown)
     return 0
 

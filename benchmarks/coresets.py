@@ -30,7 +30,7 @@ from rich.table import Table  # noqa: E402
 import tfprune  # noqa: E402
 from tfprune import data  # noqa: E402
 from tfprune.methods import Draw, Score  # noqa: E402
-from tfprune.reweighting import Reweighting  # noqa: E402
+from tfprune.training.compensation import Reweighting  # noqa: E402
 
 SPARSITIES = (0.5, 0.75)
 DRAWS = 5
@@ -38,17 +38,32 @@ layers = keras.layers
 
 
 def mlp() -> keras.Model:
-    return keras.Sequential([
-        keras.Input((8, 8, 1)), layers.Flatten(), layers.Dense(128, activation="relu"),
-        layers.Dense(64, activation="relu"), layers.Dense(10, activation="softmax")])
+    return keras.Sequential(
+        [
+            keras.Input((8, 8, 1)),
+            layers.Flatten(),
+            layers.Dense(128, activation="relu"),
+            layers.Dense(64, activation="relu"),
+            layers.Dense(10, activation="softmax"),
+        ]
+    )
 
 
 def cnn() -> keras.Model:
-    return keras.Sequential([
-        keras.Input((8, 8, 1)), layers.Conv2D(32, 3, padding="same", use_bias=False),
-        layers.BatchNormalization(momentum=0.9), layers.ReLU(), layers.MaxPooling2D(),
-        layers.Conv2D(64, 3, padding="same"), layers.BatchNormalization(momentum=0.9),
-        layers.ReLU(), layers.GlobalAveragePooling2D(), layers.Dense(10, activation="softmax")])
+    return keras.Sequential(
+        [
+            keras.Input((8, 8, 1)),
+            layers.Conv2D(32, 3, padding="same", use_bias=False),
+            layers.BatchNormalization(momentum=0.9),
+            layers.ReLU(),
+            layers.MaxPooling2D(),
+            layers.Conv2D(64, 3, padding="same"),
+            layers.BatchNormalization(momentum=0.9),
+            layers.ReLU(),
+            layers.GlobalAveragePooling2D(),
+            layers.Dense(10, activation="softmax"),
+        ]
+    )
 
 
 def _ones(statistics):
@@ -80,8 +95,9 @@ def pruned_accuracy(model: keras.Model, rule: tfprune.Rank, sparsity: float, tes
     callback.finish()
     if not rule.reweights:
         targets = callback.driver.targets
-        kept = [np.any(one.mask.numpy(), axis=tuple(range(one.mask.shape.rank - 1)))
-                for one in targets]
+        kept = [
+            np.any(one.mask.numpy(), axis=tuple(range(one.mask.shape.rank - 1))) for one in targets
+        ]
         Reweighting.of(model, [one.site for one in targets]).multiply(kept)
     found = model.evaluate(*test, verbose=0)[1]
     model.set_weights(before)
@@ -99,13 +115,18 @@ def accuracy(seeds: int, console: Console) -> None:
         for seed in range(seeds):
             keras.utils.set_random_seed(seed)
             model = make()
-            model.compile(keras.optimizers.Adam(2e-3), "sparse_categorical_crossentropy",
-                          metrics=["accuracy"])
+            model.compile(
+                keras.optimizers.Adam(2e-3), "sparse_categorical_crossentropy", metrics=["accuracy"]
+            )
             model.fit(images, labels, batch_size=64, epochs=25, verbose=0)
             dense.append(100 * model.evaluate(*test, verbose=0)[1])
             for name, rules in ways().items():
-                rows[name].append([np.mean([pruned_accuracy(model, rule, sparsity, test)
-                                            for rule in rules]) for sparsity in SPARSITIES])
+                rows[name].append(
+                    [
+                        np.mean([pruned_accuracy(model, rule, sparsity, test) for rule in rules])
+                        for sparsity in SPARSITIES
+                    ]
+                )
         table = Table(title=f"{make.__name__}: dense {np.mean(dense):.1f} %, {seeds} seeds")
         table.add_column("filters kept")
         for sparsity in SPARSITIES:
@@ -140,8 +161,13 @@ print(f"{seconds:.2f} s, {peak / size:.1f} times the weights")
 def speed(console: Console) -> None:
     root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     for name in ("coreset", "coreset_caratheodory", "coreset_mussay"):
-        done = subprocess.run([sys.executable, "-c", _SPEED, name], cwd=root, text=True,
-                              capture_output=True, check=True)
+        done = subprocess.run(
+            [sys.executable, "-c", _SPEED, name],
+            cwd=root,
+            text=True,
+            capture_output=True,
+            check=True,
+        )
         console.print(f"VGG-16, {name}: {done.stdout.strip()}")
 
 

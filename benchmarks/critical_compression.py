@@ -32,9 +32,16 @@ from ledger import Ledger, commands, matches, run_each
 
 LEDGER = Ledger("critical_compression")
 SEEDS = (0, 1, 2)
-SETTINGS = {"start": "normal", "pool": "average", "training": False, "rounds": None,
-            "examples": 1000, "labels": "drawn", "order": "signed",
-            "temperature": 200.0}
+SETTINGS = {
+    "start": "normal",
+    "pool": "average",
+    "training": False,
+    "rounds": None,
+    "examples": 1000,
+    "labels": "drawn",
+    "order": "signed",
+    "temperature": 200.0,
+}
 VARIANTS = (
     # scores, what is changed, seeds
     (("magnitude", "random", "snip", "grasp", "synflow"), {}, SEEDS),
@@ -81,14 +88,23 @@ def _arguments() -> argparse.Namespace:
     one.add_argument("--seed", type=int, default=0)
     one.add_argument("--start", choices=("normal", "truncated"), help="the initialisation")
     one.add_argument("--pool", choices=("average", "max"), help="the last pooling")
-    one.add_argument("--training", action="store_true",
-                     help="BatchNorm by the batch's own statistics while scoring")
+    one.add_argument(
+        "--training",
+        action="store_true",
+        help="BatchNorm by the batch's own statistics while scoring",
+    )
     one.add_argument("--rounds", type=int, help="score and remove so often up to 10^6")
     one.add_argument("--examples", type=int)
-    one.add_argument("--order", choices=tuple(ORDERS),
-                     help="whether high scores are kept, low ones, or those far from 0")
-    one.add_argument("--labels", choices=("drawn", "own"),
-                     help="of the images: from 100 classes at random, or CIFAR-10's own ten")
+    one.add_argument(
+        "--order",
+        choices=tuple(ORDERS),
+        help="whether high scores are kept, low ones, or those far from 0",
+    )
+    one.add_argument(
+        "--labels",
+        choices=("drawn", "own"),
+        help="of the images: from 100 classes at random, or CIFAR-10's own ten",
+    )
     one.add_argument("--temperature", type=float, help="of GraSP's softened logits")
     one.set_defaults(**SETTINGS)
     return parser.parse_args()
@@ -153,8 +169,11 @@ def once(options: argparse.Namespace) -> dict:
     firsts = [int(np.argmax(order == place)) for place in range(len(scores))]
     needed = 1 + max(firsts)
     return {
-        **identity(options), "exponent": round(math.log10(len(joint) / needed), 3),
-        "kept": needed, "weights": len(joint), "emptied": sites[int(np.argmax(firsts))].name,
+        **identity(options),
+        "exponent": round(math.log10(len(joint) / needed), 3),
+        "kept": needed,
+        "weights": len(joint),
+        "emptied": sites[int(np.argmax(firsts))].name,
         "sizes": [len(one) for one in scores],
     }
 
@@ -177,18 +196,23 @@ def iterated(options: argparse.Namespace) -> dict:
             reached, kept = exponent, sum(int(np.count_nonzero(mask)) for mask in masks)
             for kernel, mask in zip(kernels, masks):
                 kernel.assign(kernel.numpy() * mask.reshape(kernel.shape))
-    return {**identity(options), "exponent": round(reached, 3), "kept": kept, "weights": size,
-            "emptied": emptied}
+    return {
+        **identity(options),
+        "exponent": round(reached, 3),
+        "kept": kept,
+        "weights": size,
+        "emptied": emptied,
+    }
 
 
 @contextlib.contextmanager
 def _measuring(options: argparse.Namespace):
     """The sites, a function that scores each of their weights, and the kernels."""
     import tfprune
-    from tfprune.adapters import adapter_of
-    from tfprune.batches import Feed
-    from tfprune.statistics.measuring import measuring
-    from tfprune.statistics.subject import Subject
+    from tfprune.backend import adapter_of
+    from tfprune.statistics.calibration_data import Feed
+    from tfprune.statistics.measure import measuring
+    from tfprune.statistics.measured_model import Subject
 
     model = network(options)
     changes = {"temperature": options.temperature} if options.score == "grasp" else {}
@@ -197,8 +221,9 @@ def _measuring(options: argparse.Namespace):
     feed = Feed(images(options)) if options.score in TAKE_DATA else None
     if options.training:
         model.call = _in_training(model.call)
-    with measuring(rule.score.needs, subject, feed, rule.structure,
-                   settings=rule.score.settings) as measure:
+    with measuring(
+        rule.score.needs, subject, feed, rule.structure, settings=rule.score.settings
+    ) as measure:
 
         def score() -> list:
             weights = [kernel.numpy() for kernel in subject.kernels]
@@ -214,8 +239,11 @@ def _in_training(call):
 
 def bisect(options: argparse.Namespace) -> None:
     """Find SynFlow's largest exponent at which all layers live, to a hundredth."""
-    lines = {line["tried"]: line for line in known_lines()
-             if "tried" in line and matches(line, identity(options))}
+    lines = {
+        line["tried"]: line
+        for line in known_lines()
+        if "tried" in line and matches(line, identity(options))
+    }
 
     def lives(hundredths: int) -> bool:
         exponent = hundredths / 100
@@ -232,8 +260,14 @@ def bisect(options: argparse.Namespace) -> None:
     while high - low > STEP:
         middle = (low + high) // 2
         low, high = (middle, high) if lives(middle) else (low, middle)
-    LEDGER.append({**identity(options), "exponent": low / 100, "kept": lines[low / 100]["kept"],
-                   "weights": lines[low / 100]["weights"]})
+    LEDGER.append(
+        {
+            **identity(options),
+            "exponent": low / 100,
+            "kept": lines[low / 100]["kept"],
+            "weights": lines[low / 100]["weights"],
+        }
+    )
 
 
 def compressed(options: argparse.Namespace, exponent: float) -> dict:
@@ -247,9 +281,13 @@ def compressed(options: argparse.Namespace, exponent: float) -> dict:
     callback.start(model)
     report = callback.finish()
     return {
-        **identity(options), "tried": exponent, "kept": report.kept, "weights": report.size,
+        **identity(options),
+        "tried": exponent,
+        "kept": report.kept,
+        "weights": report.size,
         "emptied": [site.name for site in report.sites if not site.kept],
-        "layers": [site.kept for site in report.sites], **_flows(model),
+        "layers": [site.kept for site in report.sites],
+        **_flows(model),
     }
 
 
@@ -268,10 +306,13 @@ def _flows(model) -> dict:
             if hasattr(layer, "kernel"):
                 layer.kernel.assign((layer.kernel.numpy() != 0).astype("float32"))
         _, paths = _measured(model)
-        on_path = sum(int(np.count_nonzero((weight != 0) & (score == 0) & (path > 0)))
-                      for weight, score, path in zip(weights, scores, paths))
+        on_path = sum(
+            int(np.count_nonzero((weight != 0) & (score == 0) & (path > 0)))
+            for weight, score, path in zip(weights, scores, paths)
+        )
     return {
-        "without_flow": int(np.count_nonzero(kept == 0)), "underflown": on_path,
+        "without_flow": int(np.count_nonzero(kept == 0)),
+        "underflown": on_path,
         "decades": round(float(np.log10(alive.max() / alive.min())), 2) if len(alive) else None,
     }
 
@@ -280,9 +321,9 @@ def _measured(model) -> tuple[list, list]:
     """Weights and flows of each site, float64; no flow at all where a layer is empty."""
     import numpy as np
 
-    from tfprune.adapters import adapter_of
-    from tfprune.statistics import flow
-    from tfprune.statistics.subject import Subject
+    from tfprune.backend import adapter_of
+    from tfprune.statistics import synaptic_flow as flow
+    from tfprune.statistics.measured_model import Subject
 
     subject = Subject.of(model, adapter_of(model))
     weights = [kernel.numpy().astype(np.float64) for kernel in subject.kernels]
@@ -294,13 +335,26 @@ def _measured(model) -> tuple[list, list]:
 
 def run_missing() -> int:
     """Run what `table` lacks, one process for each; the worst exit code of them."""
-    cases = [(score, seed, changes) for scores, changes, seeds in VARIANTS
-             for score, seed in itertools.product(scores, seeds)]
-    return run_each(__file__, filter(_is_missing, cases), lambda case: [
-        "--score", case[0], "--seed", str(case[1]),
-        *(word for name, value in case[2].items()
-          for word in ([f"--{name}"] if value is True else [f"--{name}", str(value)])),
-    ])
+    cases = [
+        (score, seed, changes)
+        for scores, changes, seeds in VARIANTS
+        for score, seed in itertools.product(scores, seeds)
+    ]
+    return run_each(
+        __file__,
+        filter(_is_missing, cases),
+        lambda case: [
+            "--score",
+            case[0],
+            "--seed",
+            str(case[1]),
+            *(
+                word
+                for name, value in case[2].items()
+                for word in ([f"--{name}"] if value is True else [f"--{name}", str(value)])
+            ),
+        ],
+    )
 
 
 def _is_missing(case: tuple[str, int, dict]) -> bool:
@@ -329,9 +383,13 @@ def table() -> None:
         mean = statistics.mean(run["exponent"] for run in runs)
         gridded = statistics.mean(run["exponent"] // GRID * GRID for run in runs)
         shown.add_row(
-            score, _changed(setting), f"{mean:.2f}",
-            "  ".join(f"{run['exponent']:.2f}" for run in runs), f"{gridded:.2f}",
-            f"{PUBLISHED[score]:.2f}", f"{gridded - PUBLISHED[score]:+.2f}",
+            score,
+            _changed(setting),
+            f"{mean:.2f}",
+            "  ".join(f"{run['exponent']:.2f}" for run in runs),
+            f"{gridded:.2f}",
+            f"{PUBLISHED[score]:.2f}",
+            f"{gridded - PUBLISHED[score]:+.2f}",
         )
     Console(width=110).print(shown)
     if "random" in {setting[0] for setting in found}:
@@ -341,8 +399,11 @@ def table() -> None:
 
 def _changed(setting: tuple) -> str:
     """In which ways a run differs from the paper's."""
-    said = [f"{name} {value}" if value is not True else name
-            for (name, usual), value in zip(SETTINGS.items(), setting[1:]) if value != usual]
+    said = [
+        f"{name} {value}" if value is not True else name
+        for (name, usual), value in zip(SETTINGS.items(), setting[1:])
+        if value != usual
+    ]
     return ", ".join(said)
 
 

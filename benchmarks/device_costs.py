@@ -27,11 +27,27 @@ from ledger import Ledger, commands, run_each
 LEDGER = Ledger("device_costs")
 SIDES, WIDTHS, SPARSITIES = (96, 224), (1.0, 0.5), (0.0, 0.5, 0.8, 0.9)
 # Target and number format.
-TARGETS = (("mobile", "none"), ("mobile-sparse-f32", "none"), ("mobile", "int8"), ("tflm", "int8"),
-           ("ethos-u55-128", "int8"), ("ethos-u65-256", "int8"), ("ethos-u85-256", "int8"))
+TARGETS = (
+    ("mobile", "none"),
+    ("mobile-sparse-f32", "none"),
+    ("mobile", "int8"),
+    ("tflm", "int8"),
+    ("ethos-u55-128", "int8"),
+    ("ethos-u65-256", "int8"),
+    ("ethos-u85-256", "int8"),
+)
 # (filters, stride) of the depthwise-separable blocks.
-BLOCKS = ((64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2), *[(512, 1)] * 5, (1024, 2),
-          (1024, 1))
+BLOCKS = (
+    (64, 1),
+    (128, 2),
+    (128, 1),
+    (256, 2),
+    (256, 1),
+    (512, 2),
+    *[(512, 1)] * 5,
+    (1024, 2),
+    (1024, 1),
+)
 CLASSES, EXAMPLES, RUNS = 1000, 8, 50
 
 
@@ -47,9 +63,13 @@ def main() -> int:
         LEDGER.append(run(options))
     elif options.command == "all":
         missing = (case for case in _cases() if not LEDGER.latest(case))
-        return run_each(__file__, missing, lambda case: [
-            text for name, value in case.items() for text in (f"--{name}", str(value))
-        ])
+        return run_each(
+            __file__,
+            missing,
+            lambda case: [
+                text for name, value in case.items() for text in (f"--{name}", str(value))
+            ],
+        )
     else:
         table()
     return 0
@@ -57,10 +77,10 @@ def main() -> int:
 
 def _cases() -> list[dict]:
     return [
-        {"target": target, "quantize": quantize, "side": side, "width": width,
-         "sparsity": sparsity}
+        {"target": target, "quantize": quantize, "side": side, "width": width, "sparsity": sparsity}
         for side, width, (target, quantize), sparsity in itertools.product(
-            SIDES, WIDTHS, TARGETS, SPARSITIES)
+            SIDES, WIDTHS, TARGETS, SPARSITIES
+        )
     ]
 
 
@@ -73,8 +93,13 @@ def run(options: argparse.Namespace) -> dict:
     from tflite_export import export, target
     from tflite_export.runtime import latency_ms
 
-    line = {"target": options.target, "quantize": options.quantize, "side": options.side,
-            "width": options.width, "sparsity": options.sparsity}
+    line = {
+        "target": options.target,
+        "quantize": options.quantize,
+        "side": options.side,
+        "width": options.width,
+        "sparsity": options.sparsity,
+    }
     model = mobilenet(options.side, options.width)
     sparsify(model, options.sparsity)
     data = np.random.default_rng(1).normal(size=(EXAMPLES, options.side, options.side, 3))
@@ -82,12 +107,17 @@ def run(options: argparse.Namespace) -> dict:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.tflite"
         try:
-            report = export(model, path, target=options.target, quantize=options.quantize,
-                            data=data)
+            report = export(
+                model, path, target=options.target, quantize=options.quantize, data=data
+            )
         except ValueError as error:
             return {**line, "refused": str(error)}
-        line |= {"bytes": report.bytes, "gzip": report.gzip_bytes,
-                 "dense_bytes": report.dense_bytes, "missing": list(report.missing)}
+        line |= {
+            "bytes": report.bytes,
+            "gzip": report.gzip_bytes,
+            "dense_bytes": report.dense_bytes,
+            "missing": list(report.missing),
+        }
         line |= {found.name: found.value for found in report.measured}
         if options.target.startswith("mobile"):
             line["time"] = round(latency_ms(path, RUNS), 4)
@@ -132,11 +162,17 @@ def mobilenet(side: int, width: float):
     for number, (filters, stride) in enumerate(BLOCKS):
         if stride == 2:
             x = layers.ZeroPadding2D(1)(x)
-        x = layers.DepthwiseConv2D(3, strides=stride, use_bias=False,
-                                   padding="valid" if stride == 2 else "same")(x)
+        x = layers.DepthwiseConv2D(
+            3, strides=stride, use_bias=False, padding="valid" if stride == 2 else "same"
+        )(x)
         x = layers.ReLU(6)(layers.BatchNormalization()(x))
-        x = layers.Conv2D(int(filters * width), 1, use_bias=False, name=f"pointwise_{number}",
-                          kernel_initializer="he_normal")(x)
+        x = layers.Conv2D(
+            int(filters * width),
+            1,
+            use_bias=False,
+            name=f"pointwise_{number}",
+            kernel_initializer="he_normal",
+        )(x)
         x = layers.ReLU(6)(layers.BatchNormalization()(x))
     x = layers.GlobalAveragePooling2D()(x)
     return keras.Model(inputs, layers.Dense(CLASSES)(x))
@@ -160,12 +196,21 @@ def table() -> None:
     from rich.console import Console
     from rich.table import Table
 
-    columns = {"bytes": (1e-3, "kB"), "tight_bytes": (1e-3, "kB"), "arena": (1e-3, "kB"),
-               "dense_arena": (1e-3, "kB"), "SRAM": (1e-3, "kB"),
-               "flash": (1e-3, "kB"), "cycles": (1e-6, "M"), "time": (1, "ms"),
-               "instructions": (1e-6, "M")}
-    shown = Table(title="MobileNet-v1, zeros in 1x1 convolutions: "
-                  + " / ".join(f"{sparsity:.0%}" for sparsity in SPARSITIES))
+    columns = {
+        "bytes": (1e-3, "kB"),
+        "tight_bytes": (1e-3, "kB"),
+        "arena": (1e-3, "kB"),
+        "dense_arena": (1e-3, "kB"),
+        "SRAM": (1e-3, "kB"),
+        "flash": (1e-3, "kB"),
+        "cycles": (1e-6, "M"),
+        "time": (1, "ms"),
+        "instructions": (1e-6, "M"),
+    }
+    shown = Table(
+        title="MobileNet-v1, zeros in 1x1 convolutions: "
+        + " / ".join(f"{sparsity:.0%}" for sparsity in SPARSITIES)
+    )
     for name in ("target", "side", "width"):
         shown.add_column(name)
     for name, (_, unit) in columns.items():
@@ -173,8 +218,16 @@ def table() -> None:
     missing = 0
     for side, width, (target, quantize) in itertools.product(SIDES, WIDTHS, TARGETS):
         lines = [
-            LEDGER.latest({"target": target, "quantize": quantize, "side": side, "width": width,
-                           "sparsity": sparsity}) for sparsity in SPARSITIES
+            LEDGER.latest(
+                {
+                    "target": target,
+                    "quantize": quantize,
+                    "side": side,
+                    "width": width,
+                    "sparsity": sparsity,
+                }
+            )
+            for sparsity in SPARSITIES
         ]
         missing += lines.count(None)
         cells = [_cell(lines, name, factor) for name, (factor, _) in columns.items()]

@@ -37,10 +37,20 @@ def main() -> int:
         LEDGER.append(run(options))
     elif options.command == "all":
         missing = (case for case in CASES if not LEDGER.latest(_identity(*case, options.epochs)))
-        return run_each(__file__, missing, lambda case: [
-            "--case", case[0], "--left", str(case[1]), "--epochs", str(options.epochs),
-            "--threads", str(options.threads),
-        ])
+        return run_each(
+            __file__,
+            missing,
+            lambda case: [
+                "--case",
+                case[0],
+                "--left",
+                str(case[1]),
+                "--epochs",
+                str(options.epochs),
+                "--threads",
+                str(options.threads),
+            ],
+        )
     else:
         table(options.epochs)
     return 0
@@ -65,7 +75,8 @@ def run(options: argparse.Namespace) -> dict:
     return {
         **_identity(options.case, options.left, options.epochs),
         "accuracy": round(recipe.accuracy(model, split), 3),
-        "zeros": round(recipe.sparsity(model), 4), **_measured(model, split),
+        "zeros": round(recipe.sparsity(model), 4),
+        **_measured(model, split),
     }
 
 
@@ -77,14 +88,21 @@ def _trained(options: argparse.Namespace, split):
 
     model, callbacks = recipe.pretrained(), []
     if options.case == "channels":
-        data = tfprune.Data((split.images[:EXAMPLES].astype("float32"), split.labels[:EXAMPLES]),
-                            loss="sparse_categorical_crossentropy", batch_size=64)
+        data = tfprune.Data(
+            (split.images[:EXAMPLES].astype("float32"), split.labels[:EXAMPLES]),
+            loss="sparse_categorical_crossentropy",
+            batch_size=64,
+        )
         model, _ = tfprune.shrink_to(model, tfprune.Budget(macs=options.left), "taylor", data=data)
     elif options.case == "pruned" and options.epochs:
-        callbacks.append(tfprune.PruningCallback(
-            "magnitude", sparsity=SPARSITY, allocation=tfprune.Global(),
-            schedule=tfprune.Polynomial(SPARSITY, end=0.5, frequency=10),
-        ))
+        callbacks.append(
+            tfprune.PruningCallback(
+                "magnitude",
+                sparsity=SPARSITY,
+                allocation=tfprune.Global(),
+                schedule=tfprune.Polynomial(SPARSITY, end=0.5, frequency=10),
+            )
+        )
     elif options.case == "pruned":
         tfprune.sparsify(model, "magnitude", SPARSITY)
     if options.epochs:
@@ -115,8 +133,11 @@ def _measured(model, split) -> dict:
                         found[f"{name}_{side}{quantity.name}".replace(" ", "_")] = quantity.value
             found[f"{name}_missing"] = list(report.missing)
             if name == "tflm":
-                found |= {"bytes": report.dense_bytes, "gzip": report.dense_gzip_bytes,
-                          "tflm_gzip": report.gzip_bytes}
+                found |= {
+                    "bytes": report.dense_bytes,
+                    "gzip": report.dense_gzip_bytes,
+                    "tflm_gzip": report.gzip_bytes,
+                }
                 content = path.read_bytes()
     dense = plain(content)
     (port,), _ = ports(content)
@@ -137,12 +158,18 @@ def _identity(case: str, left: float, epochs: int) -> dict:
 
 
 _COLUMNS = {
-    "accuracy": ("accuracy", ".2f"), "LiteRT int8": ("litert_accuracy", ".2f"),
-    "first 500 LiteRT": ("litert_accuracy_500", ".1f"), "TFLM": ("tflm_accuracy_500", ".1f"),
-    "dense int8": ("bytes", ","), "gzip": ("gzip", ","), "TFLM flash": ("tflm_flash", ","),
+    "accuracy": ("accuracy", ".2f"),
+    "LiteRT int8": ("litert_accuracy", ".2f"),
+    "first 500 LiteRT": ("litert_accuracy_500", ".1f"),
+    "TFLM": ("tflm_accuracy_500", ".1f"),
+    "dense int8": ("bytes", ","),
+    "gzip": ("gzip", ","),
+    "TFLM flash": ("tflm_flash", ","),
     "TFLM gzip": ("tflm_gzip", ","),
-    "arena": ("tflm_arena", ","), "dense arena": ("tflm_dense_arena", ","),
-    "U55 flash": (f"{ACCELERATOR}_flash", ","), "U55 cycles": (f"{ACCELERATOR}_cycles", ","),
+    "arena": ("tflm_arena", ","),
+    "dense arena": ("tflm_dense_arena", ","),
+    "U55 flash": (f"{ACCELERATOR}_flash", ","),
+    "U55 cycles": (f"{ACCELERATOR}_cycles", ","),
 }
 
 
@@ -160,10 +187,14 @@ def table(epochs: int) -> None:
         missing += line is None
         if line is not None:
             name = f"{left:.0%} of MACs" if case == "channels" else case
-            shown.add_row(name, f"{line['zeros']:.0%}", *(
-                format(line[key], form) if key in line else "not measured"
-                for key, form in _COLUMNS.values()
-            ))
+            shown.add_row(
+                name,
+                f"{line['zeros']:.0%}",
+                *(
+                    format(line[key], form) if key in line else "not measured"
+                    for key, form in _COLUMNS.values()
+                ),
+            )
     Console(width=160).print(shown)
     if missing:
         print(f"{missing} runs are missing: python benchmarks/devices.py all --epochs {epochs}")

@@ -55,8 +55,9 @@ def run(options: argparse.Namespace) -> dict:
     recipe.begin(options.threads)
     split = recipe.load(held_out=options.held_out)
     each = options.steps or split.steps_per_epoch
-    gate = tfprune.Joint(bops=options.bops, kl=options.kl, rate=options.rate,
-                         restricted=options.restricted)
+    gate = tfprune.Joint(
+        bops=options.bops, kl=options.kl, rate=options.rate, restricted=options.restricted
+    )
     model = tfprune.prune(recipe.pretrained(), tfprune.get("djpq", gate=gate))
     callback = tfprune.PruningCallback()
     _, seconds = recipe.fit(model, split, options.epochs, callbacks=[callback], steps=each)
@@ -64,8 +65,11 @@ def run(options: argparse.Namespace) -> dict:
     stripped = tfprune.strip_pruning(model)
     return {
         **_identity(options.bops, options.restricted, options.epochs),
-        "kl": options.kl, "rate": options.rate, "held_out": options.held_out,
-        "steps": each, "accuracy": round(accuracy, 3),
+        "kl": options.kl,
+        "rate": options.rate,
+        "held_out": options.held_out,
+        "steps": each,
+        "accuracy": round(accuracy, 3),
         "stripped_accuracy": round(recipe.accuracy(stripped, split), 3),
         "relative_bops": callback.report.remarks[0].partition(" ")[0],
         "sparsity": round(recipe.sparsity(stripped), 4),
@@ -85,17 +89,27 @@ def _find(wanted: dict) -> dict | None:
 
 
 def _cases(epochs: int) -> list[dict]:
-    return [_identity(bops, restricted, epochs)
-            for bops in STRENGTHS for restricted in (False, True)]
+    return [
+        _identity(bops, restricted, epochs) for bops in STRENGTHS for restricted in (False, True)
+    ]
 
 
 def run_missing(options: argparse.Namespace) -> int:
     """Run what the table lacks, one process each; the worst exit code of them."""
     missing = (wanted for wanted in _cases(options.epochs) if not _find(wanted))
-    return run_each(__file__, missing, lambda one: [
-        "--bops", str(one["bops"]), "--epochs", str(options.epochs),
-        "--threads", str(options.threads), *(["--restricted"] if one["restricted"] else []),
-    ])
+    return run_each(
+        __file__,
+        missing,
+        lambda one: [
+            "--bops",
+            str(one["bops"]),
+            "--epochs",
+            str(options.epochs),
+            "--threads",
+            str(options.threads),
+            *(["--restricted"] if one["restricted"] else []),
+        ],
+    )
 
 
 def table(epochs: int) -> None:
@@ -104,8 +118,14 @@ def table(epochs: int) -> None:
     from rich.table import Table
 
     shown = Table(title=f"CIFAR-10, ResNet-8, DJPQ, {epochs} epochs: test accuracy in percent")
-    for name in ("strength", "widths", "bit operations", "quantized", "float activations",
-                 "zero weights"):
+    for name in (
+        "strength",
+        "widths",
+        "bit operations",
+        "quantized",
+        "float activations",
+        "zero weights",
+    ):
         shown.add_column(name, justify="right")
     missing = 0
     for wanted in _cases(epochs):
@@ -113,9 +133,14 @@ def table(epochs: int) -> None:
         missing += line is None
         if line is not None:
             widths = "2 4 8 16 32" if line["restricted"] else "any"
-            shown.add_row(f"{line['bops']:g}", widths, f"{line['relative_bops']} %",
-                          f"{line['accuracy']:.2f}", f"{line['stripped_accuracy']:.2f}",
-                          f"{100 * line['sparsity']:.1f} %")
+            shown.add_row(
+                f"{line['bops']:g}",
+                widths,
+                f"{line['relative_bops']} %",
+                f"{line['accuracy']:.2f}",
+                f"{line['stripped_accuracy']:.2f}",
+                f"{100 * line['sparsity']:.1f} %",
+            )
     Console(width=100).print(shown)
     if missing:
         print(f"{missing} runs are missing: python benchmarks/djpq.py all --epochs {epochs}")

@@ -20,8 +20,7 @@ from ledger import Ledger, add_training, commands, run_each
 LEDGER = Ledger("drawn")
 SHARE = 0.5
 STRUCTURES = {"dpp": "kernels", "spp": "columns"}
-CASES = (("dpp", "kernels"), ("magnitude", "kernels"), ("spp", "columns"),
-         ("magnitude", "columns"))
+CASES = (("dpp", "kernels"), ("magnitude", "kernels"), ("spp", "columns"), ("magnitude", "columns"))
 
 
 def main() -> int:
@@ -30,10 +29,20 @@ def main() -> int:
         LEDGER.append(run(options))
     elif options.command == "all":
         missing = (case for case in CASES if not LEDGER.latest(_identity(*case, options.epochs)))
-        return run_each(__file__, missing, lambda case: [
-            "--method", case[0], "--structure", case[1], "--epochs", str(options.epochs),
-            "--threads", str(options.threads),
-        ])
+        return run_each(
+            __file__,
+            missing,
+            lambda case: [
+                "--method",
+                case[0],
+                "--structure",
+                case[1],
+                "--epochs",
+                str(options.epochs),
+                "--threads",
+                str(options.threads),
+            ],
+        )
     else:
         table(options.epochs)
     return 0
@@ -62,8 +71,9 @@ def run(options: argparse.Namespace) -> dict:
     changes = {}
     if options.method == "magnitude":
         changes["schedule"] = tfprune.Polynomial(SHARE, end=0.5, frequency=10)
-        changes["structure"] = (tfprune.Kernel(balanced=True) if structure == "kernels"
-                                else tfprune.Column())
+        changes["structure"] = (
+            tfprune.Kernel(balanced=True) if structure == "kernels" else tfprune.Column()
+        )
     callback = tfprune.PruningCallback(options.method, SHARE, **changes)
     _, seconds = recipe.fit(model, split, options.epochs, callbacks=[callback])
     return {
@@ -90,12 +100,24 @@ def table(epochs: int) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    shown = Table("method", "half of the", "zeros", "MACs", "test accuracy",
-                  title=f"CIFAR-10, ResNet-8, {epochs} epochs")
+    shown = Table(
+        "method",
+        "half of the",
+        "zeros",
+        "MACs",
+        "test accuracy",
+        title=f"CIFAR-10, ResNet-8, {epochs} epochs",
+    )
     for case in CASES:
         line = LEDGER.latest(_identity(*case, epochs))
-        shown.add_row(*case, *(("", "", "") if line is None else (
-            f"{line['reached']:.1%}", f"{line['macs']:.1%}", f"{line['accuracy']:.2f}")))
+        shown.add_row(
+            *case,
+            *(
+                ("", "", "")
+                if line is None
+                else (f"{line['reached']:.1%}", f"{line['macs']:.1%}", f"{line['accuracy']:.2f}")
+            ),
+        )
     Console().print(shown)
 
 

@@ -132,7 +132,8 @@ def _compared(job: tuple[Path, Path, Path], ran: Ran) -> Row:
     here = outputs.with_suffix(".here.npz")
     done = subprocess.run(
         [sys.executable, str(HERE / "emulated_program.py"), str(file), str(inputs), str(here)],
-        capture_output=True, text=True,
+        capture_output=True,
+        text=True,
     )
     if done.stdout.strip() != "done":
         return Row(str(file), size, fault=f"on this computer: {done.stdout.strip()}")
@@ -160,8 +161,10 @@ def _line(row: Row) -> str:
         return f"{row.file}: {row.fault}"
     counted = "not counted" if row.instructions is None else f"{row.instructions:,}"
     said = "equal bits" if row.deviation == 0 else f"deviation {row.deviation:.1e}"
-    return (f"{row.file}: {row.bytes:,} bytes, {counted} instructions, {said}, agreement "
-            f"{row.agreement:.2f}{row.fault and ', ' + row.fault}")
+    return (
+        f"{row.file}: {row.bytes:,} bytes, {counted} instructions, {said}, agreement "
+        f"{row.agreement:.2f}{row.fault and ', ' + row.fault}"
+    )
 
 
 if __name__ == "__main__":

@@ -15,8 +15,12 @@ HERE = Path(__file__).resolve().parent
 _OLD = "fp asimd evtstrm aes pmull sha1 sha2 crc32 cpuid"
 _DOT = f"{_OLD} atomics fphp asimdhp asimdrdm lrcpc dcpop asimddp"
 # QEMU's name -> the core's number and features, as Linux lists them.
-CPUS = {"neoverse-n1": ("0xd0c", _DOT), "cortex-a76": ("0xd0b", _DOT),
-        "cortex-a72": ("0xd08", _OLD), "cortex-a53": ("0xd03", _OLD)}
+CPUS = {
+    "neoverse-n1": ("0xd0c", _DOT),
+    "cortex-a76": ("0xd0b", _DOT),
+    "cortex-a72": ("0xd08", _OLD),
+    "cortex-a53": ("0xd03", _OLD),
+}
 
 
 def folder() -> Path:
@@ -68,7 +72,7 @@ class Emulator:
         self.describe()
         found: list[Ran] = []
         while len(found) < len(jobs):
-            found += self._some(jobs[len(found):])
+            found += self._some(jobs[len(found) :])
         return found
 
     def _some(self, jobs: list[tuple[Path, Path, Path]]) -> list[Ran]:
@@ -97,19 +101,37 @@ class Emulator:
         """Run the Arm computer's Python, QEMU with the libraries that it was unpacked with."""
         tools, arm = self.path / "tools", self.path / "arm"
         loader = next(tools.glob("lib*/ld-linux*.so*"), None) or next(
-            tools.glob("usr/lib*/**/ld-linux*.so*"))
-        libraries = ":".join(map(str, [*tools.glob("lib/*-linux-gnu*"),
-                                       *tools.glob("usr/lib/*-linux-gnu*")]))
+            tools.glob("usr/lib*/**/ld-linux*.so*")
+        )
+        libraries = ":".join(
+            map(str, [*tools.glob("lib/*-linux-gnu*"), *tools.glob("usr/lib/*-linux-gnu*")])
+        )
         # Names without a folder of the Arm computer's are this computer's files: nothing may be
         # written beside its modules.
         environment = {
-            "PYTHONPATH": str(self.path / "site"), "PYTHONNOUSERSITE": "1",
-            "PYTHONPYCACHEPREFIX": str(self.path / "compiled"), "OPENBLAS_NUM_THREADS": "1",
+            "PYTHONPATH": str(self.path / "site"),
+            "PYTHONNOUSERSITE": "1",
+            "PYTHONPYCACHEPREFIX": str(self.path / "compiled"),
+            "OPENBLAS_NUM_THREADS": "1",
         }
         return subprocess.run(
-            [str(loader), "--library-path", libraries, str(tools / "usr/bin/qemu-aarch64"),
-             "-cpu", self.cpu, "-L", str(arm), *plugin, str(self.python), *arguments],
-            env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+            [
+                str(loader),
+                "--library-path",
+                libraries,
+                str(tools / "usr/bin/qemu-aarch64"),
+                "-cpu",
+                self.cpu,
+                "-L",
+                str(arm),
+                *plugin,
+                str(self.python),
+                *arguments,
+            ],
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
             timeout=self.seconds,
         )
 

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from emulator import HERE, Emulator
 
-from tfprune.atomic_write import write
+from tfprune.output.atomic_write import write
 
 __all__ = ["set_up"]
 
@@ -44,8 +44,11 @@ def set_up(emulator: Emulator) -> None:
     _wheels(emulator)
     emulator.describe()
     interface, why = _compile(emulator)
-    print(why and f"instructions cannot be counted: {why}" or
-          f"instructions are counted through version {interface} of QEMU's plugins")
+    print(
+        why
+        and f"instructions cannot be counted: {why}"
+        or f"instructions are counted through version {interface} of QEMU's plugins"
+    )
     write(emulator.state, json.dumps({"interface": interface, "uncounted": why}).encode())
 
 
@@ -57,9 +60,13 @@ def _unpack(path: Path, architecture: str, packages: tuple[str, ...], name: str)
     # An empty list of installed packages: all that is needed is fetched.
     (apt / "status").write_text("")
     options = (
-        f"APT::Architecture={architecture}", f"APT::Architectures={architecture}",
-        f"Dir::State={apt}/state", f"Dir::State::status={apt}/status",
-        f"Dir::Cache={apt}/cache", "Debug::NoLocking=1", "APT::Sandbox::User=root",
+        f"APT::Architecture={architecture}",
+        f"APT::Architectures={architecture}",
+        f"Dir::State={apt}/state",
+        f"Dir::State::status={apt}/status",
+        f"Dir::Cache={apt}/cache",
+        "Debug::NoLocking=1",
+        "APT::Sandbox::User=root",
     )
     command = ["apt-get", "-q", *(part for option in options for part in ("-o", option))]
     _output(*command, "update")
@@ -87,9 +94,22 @@ def _wheels(emulator: Emulator) -> None:
     wanted = [f"{name}=={importlib.metadata.version(name)}" for name in WHEELS]
     platforms = [f"manylinux{name}_aarch64" for name in ("_2_28", "_2_27", "2014")]
     print(f"by pip, for Python {version} on aarch64: {', '.join(wanted)}", flush=True)
-    _output(sys.executable, "-m", "pip", "download", "-q", "--disable-pip-version-check",
-            "--only-binary=:all:", "--no-deps", "--python-version", version, "-d", str(wheels),
-            *(part for name in platforms for part in ("--platform", name)), *wanted)
+    _output(
+        sys.executable,
+        "-m",
+        "pip",
+        "download",
+        "-q",
+        "--disable-pip-version-check",
+        "--only-binary=:all:",
+        "--no-deps",
+        "--python-version",
+        version,
+        "-d",
+        str(wheels),
+        *(part for name in platforms for part in ("--platform", name)),
+        *wanted,
+    )
     for wheel in sorted(wheels.glob("*.whl")):
         print(f"{wheel.stat().st_size:>12,} bytes  {wheel.name}")
         with zipfile.ZipFile(wheel) as archive:
@@ -102,8 +122,16 @@ def _compile(emulator: Emulator) -> tuple[int, str]:
     if compiler is None:
         return 0, "there is no C compiler (cc)"
     for version in _INTERFACES:
-        _output(compiler, "-O2", "-shared", "-fPIC", f"-DINTERFACE={version}",
-                str(HERE / "instructions.c"), "-o", str(emulator.plugin))
+        _output(
+            compiler,
+            "-O2",
+            "-shared",
+            "-fPIC",
+            f"-DINTERFACE={version}",
+            str(HERE / "instructions.c"),
+            "-o",
+            str(emulator.plugin),
+        )
         done = emulator.execute("-S", "-c", "", plugin=["-plugin", str(emulator.plugin)])
         if done.returncode == 0:
             return version, ""

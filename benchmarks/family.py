@@ -19,14 +19,17 @@ def main() -> None:
     import recipe
     from rich.console import Console
     from rich.table import Table
-    from tflite_export import export
 
     import tfprune
+    from tflite_export import export
 
     split = recipe.load(held_out=False)
     model = recipe.pretrained()
-    data = tfprune.Data((split.images[:EXAMPLES].astype("float32"), split.labels[:EXAMPLES]),
-                        loss="sparse_categorical_crossentropy", batch_size=64)
+    data = tfprune.Data(
+        (split.images[:EXAMPLES].astype("float32"), split.labels[:EXAMPLES]),
+        loss="sparse_categorical_crossentropy",
+        batch_size=64,
+    )
     _, report = tfprune.shrink_to(model, tfprune.Budget(macs=0.5), "fisher", data=data)
     budgets = [tfprune.Budget(weight_bytes=limit) for limit in BUDGETS]
     shown = Table(title="ResNet-8: five budgets in bytes of weights")
@@ -35,11 +38,20 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, "member.tflite")
         for limit, member in zip(BUDGETS, tfprune.family(model, report.record, budgets)):
-            written = export(member.model, path, quantize="int8", sparse=False,
-                             data=split.images[:CALIBRATION].astype("float32"))
-            shown.add_row(f"{limit:,}", f"{member.costs['weight_bytes']:,}",
-                          f"{member.scale:.3f}", f"{member.model.count_params():,}",
-                          f"{written.bytes:,}")
+            written = export(
+                member.model,
+                path,
+                quantize="int8",
+                sparse=False,
+                data=split.images[:CALIBRATION].astype("float32"),
+            )
+            shown.add_row(
+                f"{limit:,}",
+                f"{member.costs['weight_bytes']:,}",
+                f"{member.scale:.3f}",
+                f"{member.model.count_params():,}",
+                f"{written.bytes:,}",
+            )
     Console(width=100).print(shown)
 
 

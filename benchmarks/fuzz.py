@@ -87,6 +87,7 @@ def _batch(valid: list[bytes], seeds: range) -> Counter:
 
 def _read_all(valid: list[bytes], seeds: range, results) -> None:
     import damaged
+
     from tflite_export import inspect
 
     with tempfile.TemporaryDirectory() as folder:

@@ -41,7 +41,7 @@ from tflite_export.encode import encode  # noqa: E402
 from tflite_export.graph import Graph  # noqa: E402
 from tflite_export.keras_models import signature  # noqa: E402
 from tflite_export.xnnpack import Verdict, verdict  # noqa: E402
-from tfprune.atomic_write import write  # noqa: E402
+from tfprune.output.atomic_write import write  # noqa: E402
 
 # Sparse kernels take about half of the instructions or less on these graphs; the same ones vary by
 # a thousand or two of some ten thousand.
@@ -71,8 +71,10 @@ def main() -> int:
     wrong = sum(not row["agrees"] for row in rows)
     # Refusing what is right costs bytes; passing what is wrong is the fault that counts.
     missed = [r["graph"] for r in rows if r["seen"] == "unsafe" and r["judged"] != "unsafe"]
-    print(f"\n{len(rows)} graphs, {wrong} judged otherwise than expected, {len(missed)} passed "
-          f"that are wrong: {', '.join(missed) or 'none'}.")
+    print(
+        f"\n{len(rows)} graphs, {wrong} judged otherwise than expected, {len(missed)} passed "
+        f"that are wrong: {', '.join(missed) or 'none'}."
+    )
     for row in rows:
         if options.arm and options.run and row["arm"] != row["seen"]:
             print(f"{row['graph']}: {row['seen']} here, {row['arm']} on Arm")
@@ -89,8 +91,14 @@ def _row(name: str, folder: Path, libraries: Path | None) -> dict:
     before = "yes" if name in graphs.MEASURED else "no"
     mark = "" if agrees else " (WRONG)"
     print(f"| {name} | {before} | {state} | {found.state}{mark} | {seen} | {found} |", flush=True)
-    return {"graph": name, "expected": state, "judged": found.state, "agrees": agrees,
-            "seen": seen, "deviation": deviation}
+    return {
+        "graph": name,
+        "expected": state,
+        "judged": found.state,
+        "agrees": agrees,
+        "seen": seen,
+        "deviation": deviation,
+    }
 
 
 def _add_arm(rows: list[dict], folder: Path) -> None:

@@ -23,8 +23,12 @@ from ledger import Ledger, add_training, commands, run_each
 
 LEDGER = Ledger("half_macs")
 SCORES = ("magnitude", "random", "taylor", "fisher", "coreset")
-CASES = [("dense", False), *((score, False) for score in SCORES), ("uniform", False),
-         *((score, True) for score in ("taylor", "magnitude", "uniform"))]
+CASES = [
+    ("dense", False),
+    *((score, False) for score in SCORES),
+    ("uniform", False),
+    *((score, True) for score in ("taylor", "magnitude", "uniform")),
+]
 MACS = 0.5
 EXAMPLES = 1280  # that scores look at
 CALIBRATION = 200
@@ -36,10 +40,19 @@ def main() -> int:
         LEDGER.append(run(options))
     elif options.command == "all":
         missing = (case for case in CASES if not LEDGER.latest(_identity(*case, options.epochs)))
-        return run_each(__file__, missing, lambda case: [
-            "--score", case[0], *(["--scratch"] if case[1] else []),
-            "--epochs", str(options.epochs), "--threads", str(options.threads),
-        ])
+        return run_each(
+            __file__,
+            missing,
+            lambda case: [
+                "--score",
+                case[0],
+                *(["--scratch"] if case[1] else []),
+                "--epochs",
+                str(options.epochs),
+                "--threads",
+                str(options.threads),
+            ],
+        )
     else:
         table(options.epochs)
     return 0
@@ -69,8 +82,11 @@ def run(options: argparse.Namespace) -> dict:
     seconds = recipe.fit(model, split, options.epochs)[1] if options.epochs else 0.0
     return {
         **_identity(options.score, options.scratch, options.epochs),
-        "accuracy": round(recipe.accuracy(model, split), 3), "at_once": at_once, "macs": macs,
-        "parameters": int(model.count_params()), "seconds": round(seconds, 1),
+        "accuracy": round(recipe.accuracy(model, split), 3),
+        "at_once": at_once,
+        "macs": macs,
+        "parameters": int(model.count_params()),
+        "seconds": round(seconds, 1),
         **_measured(model, split),
     }
 
@@ -86,8 +102,11 @@ def _smaller(model, score: str, split) -> tuple:
         whole = tfprune.Record.of(tfprune.channel_groups(model))
         (member,) = tfprune.family(model, whole, [budget])
         return member.model, member.costs["macs"]
-    data = tfprune.Data((split.images[:EXAMPLES].astype("float32"), split.labels[:EXAMPLES]),
-                        loss="sparse_categorical_crossentropy", batch_size=64)
+    data = tfprune.Data(
+        (split.images[:EXAMPLES].astype("float32"), split.labels[:EXAMPLES]),
+        loss="sparse_categorical_crossentropy",
+        batch_size=64,
+    )
     small, report = tfprune.shrink_to(model, budget, score, data=data)
     return small, report.costs[0].after
 
@@ -96,6 +115,7 @@ def _measured(model, split) -> dict:
     """Bytes and milliseconds of the exported files, and the accuracy of the int8 one."""
     import numpy as np
     import recipe
+
     from tflite_export import export
     from tflite_export.runtime import latency_ms, predict
 
@@ -124,8 +144,18 @@ def table(epochs: int) -> None:
     from rich.table import Table
 
     shown = Table(title=f"CIFAR-10, ResNet-8 with half of its MACs, {epochs} epochs")
-    for name in ("channels by", "weights", "MACs", "parameters", "at once", "accuracy",
-                 "int8 accuracy", "int8 bytes", "int8 ms", "float32 ms"):
+    for name in (
+        "channels by",
+        "weights",
+        "MACs",
+        "parameters",
+        "at once",
+        "accuracy",
+        "int8 accuracy",
+        "int8 bytes",
+        "int8 ms",
+        "float32 ms",
+    ):
         shown.add_column(name, justify="left" if name in ("channels by", "weights") else "right")
     missing = 0
     for score, scratch in CASES:
@@ -133,11 +163,16 @@ def table(epochs: int) -> None:
         missing += line is None
         if line is not None:
             shown.add_row(
-                score, "fresh" if scratch else "kept", f"{line['macs']:,}",
+                score,
+                "fresh" if scratch else "kept",
+                f"{line['macs']:,}",
                 f"{line['parameters']:,}",
                 "" if line["at_once"] is None else f"{line['at_once']:.2f}",
-                f"{line['accuracy']:.2f}", f"{line['int8_accuracy']:.2f}",
-                f"{line['int8_bytes']:,}", f"{line['int8_ms']:.3f}", f"{line['float32_ms']:.3f}",
+                f"{line['accuracy']:.2f}",
+                f"{line['int8_accuracy']:.2f}",
+                f"{line['int8_bytes']:,}",
+                f"{line['int8_ms']:.3f}",
+                f"{line['float32_ms']:.3f}",
             )
     Console(width=120).print(shown)
     if missing:

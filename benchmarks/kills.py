@@ -39,8 +39,9 @@ def train(folder: str) -> int:
     def make_small(seed):
         import keras
 
-        model = keras.Sequential([keras.Input((6,)), keras.layers.Dense(10, activation="relu"),
-                                  keras.layers.Dense(4)])
+        model = keras.Sequential(
+            [keras.Input((6,)), keras.layers.Dense(10, activation="relu"), keras.layers.Dense(4)]
+        )
         model.compile("adam", "mse")
         return model
 
@@ -60,6 +61,7 @@ def compare(folder: str) -> int:
 
     import keras
     import numpy as np
+
     import tfprune
 
     keras.utils.set_random_seed(0)
@@ -67,19 +69,29 @@ def compare(folder: str) -> int:
     images = draw.integers(0, 256, (1000, 16, 16, 3)).astype(np.uint8)
 
     def network(sparsity):
-        model = keras.Sequential([
-            keras.Input((16, 16, 3)), keras.layers.Conv2D(8, 3, activation="relu"),
-            keras.layers.Flatten(), keras.layers.Dense(10)])
-        model.set_weights([0.1 * np.random.default_rng(1).normal(size=one.shape)
-                           for one in model.get_weights()])
+        model = keras.Sequential(
+            [
+                keras.Input((16, 16, 3)),
+                keras.layers.Conv2D(8, 3, activation="relu"),
+                keras.layers.Flatten(),
+                keras.layers.Dense(10),
+            ]
+        )
+        model.set_weights(
+            [0.1 * np.random.default_rng(1).normal(size=one.shape) for one in model.get_weights()]
+        )
         if sparsity:
             tfprune.sparsify(model, "magnitude", sparsity)
         return model
 
     found = tfprune.compare(
         {"dense": network(0), "50 %": network(0.5), "90 %": network(0.9)},
-        (images, draw.integers(0, 10, 1000)), corruptions="all", noise=(0.1, 0.3), folder=folder,
-        settings=tfprune.Evaluation(severities=(1, 5), features=8))
+        (images, draw.integers(0, 10, 1000)),
+        corruptions="all",
+        noise=(0.1, 0.3),
+        folder=folder,
+        settings=tfprune.Evaluation(severities=(1, 5), features=8),
+    )
     (Path(folder) / "found.json").write_text(json.dumps(found.to_dict()))
     return 0
 
@@ -94,7 +106,9 @@ def kills(options: argparse.Namespace) -> int:
     def begun(name: str) -> subprocess.Popen:
         return subprocess.Popen(
             [sys.executable, __file__, "once", options.what, "--folder", root / name],
-            stderr=subprocess.DEVNULL, start_new_session=True)
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
 
     draw, calls, count = random.Random(0), 0, 0
     start = time.perf_counter()
@@ -112,25 +126,31 @@ def kills(options: argparse.Namespace) -> int:
     if begun(f"killed {calls}").wait():
         return 1
     whole = results(root / "whole")
-    unlike = [number for number in range(calls + 1)
-              if results(root / f"killed {number}") != whole]
-    print(f"{count} kills in {calls + 1} calls of {options.what}: {calls + 1 - len(unlike)} "
-          f"results of {len(whole)} parts equal the uninterrupted one in every byte; "
-          f"{time.perf_counter() - start:.0f} s")
+    unlike = [number for number in range(calls + 1) if results(root / f"killed {number}") != whole]
+    print(
+        f"{count} kills in {calls + 1} calls of {options.what}: {calls + 1 - len(unlike)} "
+        f"results of {len(whole)} parts equal the uninterrupted one in every byte; "
+        f"{time.perf_counter() - start:.0f} s"
+    )
     return len(unlike) > 0
 
 
 def _weights(folder: Path) -> dict[str, list[bytes]]:
     import tfprune
 
-    return {one.name: [value.tobytes() for value in tfprune.load_model(one.path).get_weights()]
-            for one in tfprune.Curve.load(folder).runs}
+    return {
+        one.name: [value.tobytes() for value in tfprune.load_model(one.path).get_weights()]
+        for one in tfprune.Curve.load(folder).runs
+    }
 
 
 def _files(folder: Path) -> dict[str, bytes]:
     """All but what a killed process has begun, which the next writer of that file removes."""
-    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())
-            if not path.name.startswith(".")}
+    return {
+        path.name: path.read_bytes()
+        for path in sorted(folder.iterdir())
+        if not path.name.startswith(".")
+    }
 
 
 WORK = {"curve": (train, _weights), "compare": (compare, _files)}

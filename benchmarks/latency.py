@@ -25,8 +25,13 @@ NETWORKS = ("MobileNetV2", "ResNet50")
 KINDS = ("ranked", "uniform")
 MACS = (1.0, 0.75, 0.5, 0.35, 0.25, 0.125)
 SIDE, RUNS, CALIBRATION, MULTIPLE = 96, 100, 16, 8
-CASES = [(network, kind, macs) for network in NETWORKS for kind in KINDS for macs in MACS
-         if macs < 1 or kind == KINDS[0]]
+CASES = [
+    (network, kind, macs)
+    for network in NETWORKS
+    for kind in KINDS
+    for macs in MACS
+    if macs < 1 or kind == KINDS[0]
+]
 
 
 def main() -> int:
@@ -45,8 +50,11 @@ def main() -> int:
         LEDGER.append(run(options))
     elif options.command == "all":
         missing = (case for case in CASES if not LEDGER.latest(_identity(*case)))
-        return run_each(__file__, missing, lambda case: [
-            "--network", case[0], "--kind", case[1], "--macs", str(case[2])])
+        return run_each(
+            __file__,
+            missing,
+            lambda case: ["--network", case[0], "--kind", case[1], "--macs", str(case[2])],
+        )
     elif options.command == "table":
         table()
     else:
@@ -60,24 +68,31 @@ def run(options: argparse.Namespace) -> dict:
     os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
     import keras
     import numpy as np
+
     from tflite_export import export
     from tflite_export.runtime import latency_ms
 
     keras.utils.set_random_seed(0)
     model = getattr(keras.applications, options.network)(
-        weights=None, input_shape=(SIDE, SIDE, 3), classes=100)
+        weights=None, input_shape=(SIDE, SIDE, 3), classes=100
+    )
     model, macs = _smaller(model, options.kind, options.macs)
     images = np.random.default_rng(0).uniform(-1, 1, (CALIBRATION, SIDE, SIDE, 3))
     found = {}
     with tempfile.TemporaryDirectory() as folder:
         for name, quantize in (("float32", "none"), ("int8", "int8")):
             path = os.path.join(folder, f"{name}.tflite")
-            found[f"{name}_bytes"] = export(model, path, quantize=quantize, sparse=False,
-                                            data=images.astype("float32")).bytes
+            found[f"{name}_bytes"] = export(
+                model, path, quantize=quantize, sparse=False, data=images.astype("float32")
+            ).bytes
             found[f"{name}_ms"] = round(latency_ms(path, RUNS), 4)
-    return {**_identity(options.network, options.kind, options.macs), "counted": macs,
-            "parameters": int(model.count_params()), **found,
-            "load": round(os.getloadavg()[0], 2)}
+    return {
+        **_identity(options.network, options.kind, options.macs),
+        "counted": macs,
+        "parameters": int(model.count_params()),
+        **found,
+        "load": round(os.getloadavg()[0], 2),
+    }
 
 
 def _smaller(model, kind: str, macs: float) -> tuple:
@@ -110,22 +125,35 @@ def table() -> None:
     from rich.table import Table
 
     shown = Table(title=f"LiteRT, one thread, {SIDE}x{SIDE} images")
-    for name in ("network", "channels", "MACs", "parameters", "float32 ms", "int8 ms",
-                 "int8 bytes"):
+    for name in (
+        "network",
+        "channels",
+        "MACs",
+        "parameters",
+        "float32 ms",
+        "int8 ms",
+        "int8 bytes",
+    ):
         shown.add_column(name, justify="left" if name in ("network", "channels") else "right")
     lines = _lines()
     for line in lines:
-        shown.add_row(line["network"], "all" if line["macs"] == 1 else line["kind"],
-                      f"{line['counted']:,}", f"{line['parameters']:,}",
-                      f"{line['float32_ms']:.2f}", f"{line['int8_ms']:.2f}",
-                      f"{line['int8_bytes']:,}")
+        shown.add_row(
+            line["network"],
+            "all" if line["macs"] == 1 else line["kind"],
+            f"{line['counted']:,}",
+            f"{line['parameters']:,}",
+            f"{line['float32_ms']:.2f}",
+            f"{line['int8_ms']:.2f}",
+            f"{line['int8_bytes']:,}",
+        )
     Console(width=110).print(shown)
     for network in NETWORKS:
         own = [line for line in lines if line["network"] == network]
         if len(own) > 2:
             macs = [line["counted"] for line in own]
-            said = ", ".join(f"{name} {_correlation(macs, own, name):.3f}"
-                             for name in ("float32", "int8"))
+            said = ", ".join(
+                f"{name} {_correlation(macs, own, name):.3f}" for name in ("float32", "int8")
+            )
             print(f"{network}: correlation of milliseconds with MACs: {said}")
 
 
@@ -145,16 +173,25 @@ def plot(path: str) -> None:
     for (axis, sizes), network in zip(axes.T, NETWORKS):
         whole = [line for line in lines if (line["network"], line["macs"]) == (network, 1)]
         for kind, marker in zip(KINDS, "os"):
-            own = whole + [line for line in lines
-                           if (line["network"], line["kind"]) == (network, kind)
-                           and line["macs"] < 1]
+            own = whole + [
+                line
+                for line in lines
+                if (line["network"], line["kind"]) == (network, kind) and line["macs"] < 1
+            ]
             for name, style in (("float32", "-"), ("int8", "--")):
-                axis.plot([line["counted"] / 1e6 for line in own],
-                          [line[f"{name}_ms"] for line in own], style, marker=marker,
-                          label=f"{name}, {kind}")
-            sizes.plot([line["counted"] / 1e6 for line in own],
-                       [line["int8_bytes"] / 1e6 for line in own], marker=marker,
-                       label=f"int8, {kind}")
+                axis.plot(
+                    [line["counted"] / 1e6 for line in own],
+                    [line[f"{name}_ms"] for line in own],
+                    style,
+                    marker=marker,
+                    label=f"{name}, {kind}",
+                )
+            sizes.plot(
+                [line["counted"] / 1e6 for line in own],
+                [line["int8_bytes"] / 1e6 for line in own],
+                marker=marker,
+                label=f"int8, {kind}",
+            )
         axis.set(title=network, ylabel="ms in LiteRT", ylim=0)
         sizes.set(xlabel="million MACs", ylabel="MB", xlim=0, ylim=0)
     for first in axes[:, 0]:

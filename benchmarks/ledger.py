@@ -22,13 +22,21 @@ def commands(doc: str) -> tuple[argparse.ArgumentParser, ...]:
     """
     parser = argparse.ArgumentParser(description=doc.partition("\n")[0])
     found = parser.add_subparsers(dest="command", required=True)
-    return (parser, found.add_parser("run", help="one run, one JSON line"),
-            found.add_parser("all", help="run what is missing"),
-            found.add_parser("table", help="print the results"))
+    return (
+        parser,
+        found.add_parser("run", help="one run, one JSON line"),
+        found.add_parser("all", help="run what is missing"),
+        found.add_parser("table", help="print the results"),
+    )
 
 
-def add_training(one: argparse.ArgumentParser, every: argparse.ArgumentParser,
-                 shown: argparse.ArgumentParser, *, epochs: int = 8) -> None:
+def add_training(
+    one: argparse.ArgumentParser,
+    every: argparse.ArgumentParser,
+    shown: argparse.ArgumentParser,
+    *,
+    epochs: int = 8,
+) -> None:
     """Give `run`, `all` and `table` the options of runs that train by the recipe.
 
     Args:
@@ -87,6 +95,8 @@ def run_each(script: str, wanted: Iterable[Any], arguments: Callable[[Any], list
     Returns:
         the worst exit code of them.
     """
-    codes = [subprocess.run([sys.executable, script, "run", *arguments(one)]).returncode
-             for one in wanted]
+    codes = [
+        subprocess.run([sys.executable, script, "run", *arguments(one)]).returncode
+        for one in wanted
+    ]
     return max(map(abs, codes), default=0)

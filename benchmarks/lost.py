@@ -41,8 +41,10 @@ def _arguments() -> argparse.Namespace:
     training.add_argument("--folder", required=True)
     training.add_argument("--steps", type=int, help="of each epoch, fewer than all for a trial")
     training.add_argument("--ratios", type=float, nargs="+", default=RATIOS, help="for a trial")
-    for name, what in (("evaluate", "predict what is missing, and print prune potentials"),
-                       ("speed", "how long predictions take")):
+    for name, what in (
+        ("evaluate", "predict what is missing, and print prune potentials"),
+        ("speed", "how long predictions take"),
+    ):
         command = commands.add_parser(name, help=what)
         command.add_argument("--folder", required=True, help="of `train`")
     command.add_argument("--networks", type=int, default=40)
@@ -69,31 +71,44 @@ class Fit:
     def __call__(self, model, callbacks, seed):
         import recipe
 
-        recipe.fit(model, recipe.load(held_out=False), EPOCHS, callbacks=callbacks, seed=seed,
-                   steps=self.steps)
+        recipe.fit(
+            model,
+            recipe.load(held_out=False),
+            EPOCHS,
+            callbacks=callbacks,
+            seed=seed,
+            steps=self.steps,
+        )
 
 
 def magnitude(ratio: float):
     import tfprune
 
     return tfprune.PruningCallback(
-        "magnitude", schedule=tfprune.Polynomial(ratio, end=0.5, frequency=10),
-        structure=tfprune.Element(), allocation=tfprune.Global())
+        "magnitude",
+        schedule=tfprune.Polynomial(ratio, end=0.5, frequency=10),
+        structure=tfprune.Element(),
+        allocation=tfprune.Global(),
+    )
 
 
 def st3(ratio: float):
     import tfprune
 
     return tfprune.PruningCallback(
-        "st3", schedule=tfprune.Polynomial(ratio, end=0.9, power=8, frequency=4),
-        structure=tfprune.Element(), allocation=tfprune.Global())
+        "st3",
+        schedule=tfprune.Polynomial(ratio, end=0.9, power=8, frequency=4),
+        structure=tfprune.Element(),
+        allocation=tfprune.Global(),
+    )
 
 
 def sipp(ratio: float):
     import tfprune
 
-    return tfprune.PruningCallback("sipp", ratio, structure=tfprune.Element(),
-                                   allocation=tfprune.Global())
+    return tfprune.PruningCallback(
+        "sipp", ratio, structure=tfprune.Element(), allocation=tfprune.Global()
+    )
 
 
 def filter_threshold(ratio: float):
@@ -102,26 +117,34 @@ def filter_threshold(ratio: float):
 
     last = make(0).layers[-1].name
     return tfprune.PruningCallback(
-        "filter_threshold", ratio,
-        allocation=tfprune.PerSite({last: 0.0}, others=tfprune.Uniform()))
+        "filter_threshold", ratio, allocation=tfprune.PerSite({last: 0.0}, others=tfprune.Uniform())
+    )
 
 
-METHODS = {"magnitude": magnitude, "sipp": sipp, "pfp": "pfp",
-           "filter_threshold": filter_threshold, "st3": st3}
+METHODS = {
+    "magnitude": magnitude,
+    "sipp": sipp,
+    "pfp": "pfp",
+    "filter_threshold": filter_threshold,
+    "st3": st3,
+}
 
 
 def train(options: argparse.Namespace) -> int:
     """Train what is missing; exit code 1 if something failed."""
     import recipe
+
     import tfprune
 
     split = recipe.load(held_out=False)
-    data = tfprune.Data((split.images[:EXAMPLES].astype("float32"), split.labels[:EXAMPLES]),
-                        batch_size=64)
+    data = tfprune.Data(
+        (split.images[:EXAMPLES].astype("float32"), split.labels[:EXAMPLES]), batch_size=64
+    )
     failed = 0
     for methods, seeds in ((METHODS, SEEDS[:1]), ({"magnitude": magnitude}, SEEDS)):
-        done = tfprune.curve(make, methods, options.ratios, seeds, Fit(options.steps), data,
-                             folder=options.folder)
+        done = tfprune.curve(
+            make, methods, options.ratios, seeds, Fit(options.steps), data, folder=options.folder
+        )
         print(done, flush=True)
         failed += len(done.failed)
     return failed > 0
@@ -130,16 +153,21 @@ def train(options: argparse.Namespace) -> int:
 def evaluate(options: argparse.Namespace) -> int:
     """Prune potentials of what is trained."""
     import recipe
-    import tfprune
     from ledger import Ledger
+
+    import tfprune
     from tfprune.evaluation.figures import svg
     from tfprune.evaluation.potential_page import potential_figure
 
     start, folder = time.perf_counter(), Path(options.folder)
     split = recipe.load(held_out=False)
     found = tfprune.potential(
-        tfprune.Curve.load(folder), (split.test_images, split.test_labels), noise=NOISE,
-        folder=folder / "predictions", settings=tfprune.Evaluation(severities=(3,)))
+        tfprune.Curve.load(folder),
+        (split.test_images, split.test_labels),
+        noise=NOISE,
+        folder=folder / "predictions",
+        settings=tfprune.Evaluation(severities=(3,)),
+    )
     print(found)
     page = found.page(folder / "page.html", ("The networks", tfprune.Curve.load(folder)))
     (folder / "potential.svg").write_text(svg(potential_figure(found)))
@@ -155,23 +183,30 @@ def evaluate(options: argparse.Namespace) -> int:
 def speed(options: argparse.Namespace) -> int:
     """The minutes of predictions by some networks, and what forty would take."""
     import recipe
-    import tfprune
     from ledger import Ledger
+
+    import tfprune
     from tfprune.evaluation.corruptions import CORRUPTIONS
 
     split = recipe.load(held_out=False)
     runs = [run for run in tfprune.Curve.load(options.folder).runs if run.path is not None]
-    networks = {run.name: run.path for run in runs[:options.networks]}
+    networks = {run.name: run.path for run in runs[: options.networks]}
     start = time.perf_counter()
-    found = tfprune.compare(networks, (split.test_images, split.test_labels),
-                            corruptions=CORRUPTIONS[:15], noise=NOISE)
+    found = tfprune.compare(
+        networks, (split.test_images, split.test_labels), corruptions=CORRUPTIONS[:15], noise=NOISE
+    )
     seconds = time.perf_counter() - start
     predictions = len(networks) * (found.examples + (15 * 5 + len(NOISE)) * found.shifted)
     print(found)
-    Ledger("lost").append({
-        "kind": "speed", "networks": len(networks), "predictions": predictions,
-        "minutes": round(seconds / 60, 2),
-        "predictions_per_second": round(predictions / seconds)})
+    Ledger("lost").append(
+        {
+            "kind": "speed",
+            "networks": len(networks),
+            "predictions": predictions,
+            "minutes": round(seconds / 60, 2),
+            "predictions_per_second": round(predictions / seconds),
+        }
+    )
     return 0
 
 

@@ -23,7 +23,7 @@ from rich.console import Console  # noqa: E402
 from rich.table import Table  # noqa: E402
 from tensorflow_model_optimization.python.core.sparsity.keras import pruning_impl  # noqa: E402
 
-from tfprune.select import select  # noqa: E402
+from tfprune.masks.select import select  # noqa: E402
 
 SIZES = (36_864, 4_194_304, 25_000_000)
 KEEPS = (0.1, 0.2, 0.5)

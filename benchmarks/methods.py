@@ -20,10 +20,32 @@ from ledger import Ledger, commands, run_each
 
 LEDGER = Ledger("methods")
 SPARSITIES = (0.80, 0.90, 0.95)
-ELEMENTS = ("tfmot", "magnitude", "random", "snip", "grasp", "synflow", "taylor",
-            "taylor_second_order", "fisher", "sipp", "dpf")
-CHANNELS = ("magnitude", "random", "taylor", "taylor_second_order", "fisher", "filter_threshold",
-            "filter_threshold_l2", "pfp", "coreset", "coreset_caratheodory", "coreset_mussay")
+ELEMENTS = (
+    "tfmot",
+    "magnitude",
+    "random",
+    "snip",
+    "grasp",
+    "synflow",
+    "taylor",
+    "taylor_second_order",
+    "fisher",
+    "sipp",
+    "dpf",
+)
+CHANNELS = (
+    "magnitude",
+    "random",
+    "taylor",
+    "taylor_second_order",
+    "fisher",
+    "filter_threshold",
+    "filter_threshold_l2",
+    "pfp",
+    "coreset",
+    "coreset_caratheodory",
+    "coreset_mussay",
+)
 ALWAYS = ("tfmot", "magnitude")  # in the table of long runs beside the best
 BEST = 3
 NAMES = {"magnitude": "tfprune", "tfmot": "tfmot"}  # of the same runs in accuracy.py
@@ -97,7 +119,8 @@ def _pruned(options: argparse.Namespace, model, split, steps: int):
         changes["allocation"] = tfprune.PerSite({last: 0.0}, others=tfprune.Uniform())
     iterative = not isinstance(method.timing, tfprune.OneShot)
     data = tfprune.Data(
-        (split.images[:EXAMPLES].astype("float32"), split.labels[:EXAMPLES]), batch_size=64,
+        (split.images[:EXAMPLES].astype("float32"), split.labels[:EXAMPLES]),
+        batch_size=64,
         batches=4 if iterative else None,
     )
     callback = tfprune.PruningCallback(method, options.sparsity, data=data, **changes)
@@ -111,38 +134,60 @@ def _identity(method: str, sparsity: float, channels: bool, epochs: int) -> dict
 
 def _cases(epochs: int) -> list[dict]:
     """Every run of a table; of a long one the best of the short one, and what is always there."""
-    short = [_identity(method, sparsity, False, 2) for sparsity in SPARSITIES
-             for method in ELEMENTS]
+    short = [
+        _identity(method, sparsity, False, 2) for sparsity in SPARSITIES for method in ELEMENTS
+    ]
     short += [_identity(method, 0.5, True, 2) for method in CHANNELS]
     if epochs == 2:
         return short
     chosen = []
     for setting in sorted({(one["sparsity"], one["channels"]) for one in short}):
-        done = [(line["accuracy"], one["method"]) for one in short
-                if (one["sparsity"], one["channels"]) == setting
-                and (line := _find(one)) is not None]
+        done = [
+            (line["accuracy"], one["method"])
+            for one in short
+            if (one["sparsity"], one["channels"]) == setting and (line := _find(one)) is not None
+        ]
         others = sorted((pair for pair in done if pair[1] not in ALWAYS), reverse=True)[:BEST]
         names = [method for method in ALWAYS if method in {name for _, name in done}]
-        chosen += [_identity(name, *setting, epochs)
-                   for name in [*names, *(name for _, name in others)]]
+        chosen += [
+            _identity(name, *setting, epochs) for name in [*names, *(name for _, name in others)]
+        ]
     return chosen
 
 
 def _find(wanted: dict) -> dict | None:
     """The latest line of that run, which for magnitude and TF-MOT may be one of accuracy.py."""
-    return LEDGER.latest(wanted) or (None if wanted["channels"] else Ledger("accuracy").latest({
-        "method": NAMES.get(wanted["method"]), "sparsity": wanted["sparsity"], "seed": 0,
-        "epochs": wanted["epochs"], "held_out": False,
-    }))
+    return LEDGER.latest(wanted) or (
+        None
+        if wanted["channels"]
+        else Ledger("accuracy").latest(
+            {
+                "method": NAMES.get(wanted["method"]),
+                "sparsity": wanted["sparsity"],
+                "seed": 0,
+                "epochs": wanted["epochs"],
+                "held_out": False,
+            }
+        )
+    )
 
 
 def run_missing(epochs: int) -> int:
     """Run what `table` lacks, one process each; the worst exit code of them."""
     missing = (wanted for wanted in _cases(epochs) if not _find(wanted))
-    return run_each(__file__, missing, lambda one: [
-        "--method", one["method"], "--sparsity", str(one["sparsity"]), "--epochs", str(epochs),
-        *(["--channels"] if one["channels"] else []),
-    ])
+    return run_each(
+        __file__,
+        missing,
+        lambda one: [
+            "--method",
+            one["method"],
+            "--sparsity",
+            str(one["sparsity"]),
+            "--epochs",
+            str(epochs),
+            *(["--channels"] if one["channels"] else []),
+        ],
+    )
 
 
 def table(epochs: int) -> None:
@@ -155,14 +200,17 @@ def table(epochs: int) -> None:
     shown = Table(title=f"CIFAR-10, ResNet-8, {epochs} epochs: test accuracy in percent")
     shown.add_column("method", no_wrap=True)
     for channels, sparsity in settings:
-        shown.add_column(f"{100 * sparsity:g} % of the {'filters' if channels else 'weights'}",
-                         justify="right")
+        shown.add_column(
+            f"{100 * sparsity:g} % of the {'filters' if channels else 'weights'}", justify="right"
+        )
     for method in dict.fromkeys((*ELEMENTS, *CHANNELS)):
-        found = [_find(_identity(method, sparsity, channels, epochs))
-                 for channels, sparsity in settings]
+        found = [
+            _find(_identity(method, sparsity, channels, epochs)) for channels, sparsity in settings
+        ]
         if any(found):
-            shown.add_row(method, *("" if line is None else f"{line['accuracy']:.2f}"
-                                    for line in found))
+            shown.add_row(
+                method, *("" if line is None else f"{line['accuracy']:.2f}" for line in found)
+            )
     Console(width=110).print(shown)
     missing = sum(_find(one) is None for one in cases)
     if missing:

@@ -3,12 +3,29 @@
 
 import keras
 
-VGG16 = (64, 64, "pool", 128, 128, "pool", 256, 256, 256, "pool", 512, 512, 512, "pool",
-         512, 512, 512, "pool")
+VGG16 = (
+    64,
+    64,
+    "pool",
+    128,
+    128,
+    "pool",
+    256,
+    256,
+    256,
+    "pool",
+    512,
+    512,
+    512,
+    "pool",
+    512,
+    512,
+    512,
+    "pool",
+)
 
 
-def vgg16_bn(classes: int = 100, multiplier: float = 1.0, *,
-             last_pool: str = "max") -> keras.Model:
+def vgg16_bn(classes: int = 100, multiplier: float = 1.0, *, last_pool: str = "max") -> keras.Model:
     """VGG-16 with BatchNorm for 32x32 images: 13 convolutions and one Dense layer.
 
     With 100 classes 14,761,664 prunable weights, 14 kernels; `multiplier` scales its widths. The
@@ -21,8 +38,13 @@ def vgg16_bn(classes: int = 100, multiplier: float = 1.0, *,
         if width == "pool":
             x = keras.layers.MaxPooling2D()(x)
             continue
-        x = keras.layers.Conv2D(int(width * multiplier), 3, padding="same", use_bias=False,
-                                kernel_initializer="he_normal")(x)
+        x = keras.layers.Conv2D(
+            int(width * multiplier),
+            3,
+            padding="same",
+            use_bias=False,
+            kernel_initializer="he_normal",
+        )(x)
         x = keras.layers.BatchNormalization()(x)
         x = keras.layers.ReLU()(x)
     if last_pool == "average":

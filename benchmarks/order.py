@@ -37,8 +37,13 @@ def main() -> int:
     elif options.command == "all":
         wanted = [{"family": f, "seed": n} for f in ("keras", "tf_keras") for n in SEEDS]
         missing = (case for case in wanted if not LEDGER.latest(case))
-        return run_each(__file__, missing, lambda case: [
-            text for name, value in case.items() for text in (f"--{name}", str(value))])
+        return run_each(
+            __file__,
+            missing,
+            lambda case: [
+                text for name, value in case.items() for text in (f"--{name}", str(value))
+            ],
+        )
     else:
         table()
     return 0
@@ -57,18 +62,31 @@ def run(family: str, seed: int) -> dict:
     for device in TARGETS.values():
         for quantize in device.quantize:
             # Vela only estimates here, which takes its time.
-            with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings(), \
-                    mock.patch("tflite_export.vela.installed", lambda: False):
+            with (
+                tempfile.TemporaryDirectory() as folder,
+                warnings.catch_warnings(),
+                mock.patch("tflite_export.vela.installed", lambda: False),
+            ):
                 warnings.simplefilter("ignore")
                 path = Path(folder) / "model.tflite"
-                export(model, path, target=device, quantize=quantize,
-                       data=data if len(data) > 1 else data[0])
+                export(
+                    model,
+                    path,
+                    target=device,
+                    quantize=quantize,
+                    data=data if len(data) > 1 else data[0],
+                )
                 execute = ends.on_the_device if device.name == "tflm" else ends.by_position
                 found = execute(path.read_bytes(), data, len(expected))
             right = ends.places(expected, found) == list(range(len(expected)))
             files[f"{device.name} {quantize}"] = right
-    return {"family": family, "seed": seed, "inputs": len(data), "outputs": len(expected),
-            "files": files}
+    return {
+        "family": family,
+        "seed": seed,
+        "inputs": len(data),
+        "outputs": len(expected),
+        "files": files,
+    }
 
 
 def table() -> None:

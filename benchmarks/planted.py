@@ -23,8 +23,15 @@ COUNTS = (2, 3)  # filters that are zeroed, in the first and in the second ten t
 EXAMPLES = 2000
 GAINS = (0.0, 0.5, 2.0)
 CUT = 1.0  # standard deviation in pixels of the Gaussian that parts low from high frequencies
-TAKING = ("defocus_blur", "glass_blur", "motion_blur", "zoom_blur", "gaussian_blur", "pixelate",
-          "jpeg_compression")
+TAKING = (
+    "defocus_blur",
+    "glass_blur",
+    "motion_blur",
+    "zoom_blur",
+    "gaussian_blur",
+    "pixelate",
+    "jpeg_compression",
+)
 """Corruptions that take high frequencies away, by what they do."""
 
 
@@ -42,20 +49,32 @@ def main() -> int:
 def classes() -> None:
     """Zero the filters that serve one class."""
     import recipe
+
     import tfprune
 
     split = recipe.load(held_out=False)
     dense = recipe.pretrained("keras")
     served = _served(dense, split.images[:EXAMPLES], split.labels[:EXAMPLES])
-    struck = {f"{trial}": _without(recipe.pretrained("keras"),
-                                   np.argsort(-served[:, trial % 10])[:COUNTS[trial // 10]])
-              for trial in range(TRIALS)}
+    struck = {
+        f"{trial}": _without(
+            recipe.pretrained("keras"), np.argsort(-served[:, trial % 10])[: COUNTS[trial // 10]]
+        )
+        for trial in range(TRIALS)
+    }
     found = tfprune.compare({"dense": dense, **struck}, (split.test_images, split.test_labels))
     for trial, one in enumerate(found.compared):
         first = one.classes[0]
-        LEDGER.append({"kind": "classes", "trial": trial, "planted": trial % 10,
-                       "filters": COUNTS[trial // 10], "named": first.label,
-                       "change": round(100 * first.change, 2), "lost": round(one.lost, 2)})
+        LEDGER.append(
+            {
+                "kind": "classes",
+                "trial": trial,
+                "planted": trial % 10,
+                "filters": COUNTS[trial // 10],
+                "named": first.label,
+                "change": round(100 * first.change, 2),
+                "lost": round(one.lost, 2),
+            }
+        )
 
 
 def _served(model, images, labels) -> np.ndarray:
@@ -68,8 +87,13 @@ def _served(model, images, labels) -> np.ndarray:
     kernel = np.asarray(model.layers[-1].kernel)
     means = np.stack([seen[labels == label].mean(axis=0) for label in range(kernel.shape[1])], 1)
     served = means * (kernel - kernel.mean(axis=1, keepdims=True))
-    return np.stack([served[:, label] - np.delete(served, label, 1).max(axis=1)
-                     for label in range(kernel.shape[1])], 1)
+    return np.stack(
+        [
+            served[:, label] - np.delete(served, label, 1).max(axis=1)
+            for label in range(kernel.shape[1])
+        ],
+        1,
+    )
 
 
 def _without(model, filters):
@@ -86,29 +110,43 @@ def _last_stage(model) -> list:
     """The layers whose channels are those that the classifier reads: two convolutions that are
     added, and what normalizes them."""
     width = model.layers[-1].kernel.shape[0]
-    convolutions = [layer for layer in model.layers
-                    if "conv" in layer.name and layer.kernel.shape[-1] == width]
-    norms = [layer for layer in model.layers if layer.name.startswith("batch")
-             and layer.gamma.shape[-1] == width]
+    convolutions = [
+        layer for layer in model.layers if "conv" in layer.name and layer.kernel.shape[-1] == width
+    ]
+    norms = [
+        layer
+        for layer in model.layers
+        if layer.name.startswith("batch") and layer.gamma.shape[-1] == width
+    ]
     return [*convolutions[1:], norms[-1]]
 
 
 def frequencies() -> None:
     """Scale the high frequencies of what the network sees."""
     import recipe
+
     import tfprune
 
     split = recipe.load(held_out=False)
     dense = recipe.pretrained("keras")
     networks = {f"{gain:g}": _scaled(recipe.pretrained("keras"), gain) for gain in GAINS}
-    found = tfprune.compare({"dense": dense, **networks}, (split.test_images, split.test_labels),
-                            corruptions="all",
-                            settings=tfprune.Evaluation(severities=(3,), examples=EXAMPLES))
+    found = tfprune.compare(
+        {"dense": dense, **networks},
+        (split.test_images, split.test_labels),
+        corruptions="all",
+        settings=tfprune.Evaluation(severities=(3,), examples=EXAMPLES),
+    )
     print(found)
     for one in found.compared:
         kinds = sorted(one.kinds, key=lambda kind: kind.against)
-        LEDGER.append({"kind": "frequencies", "gain": float(one.name), "lost": round(one.lost, 2),
-                       "against": {kind.condition: round(kind.against, 2) for kind in kinds}})
+        LEDGER.append(
+            {
+                "kind": "frequencies",
+                "gain": float(one.name),
+                "lost": round(one.lost, 2),
+                "against": {kind.condition: round(kind.against, 2) for kind in kinds},
+            }
+        )
 
 
 def _scaled(model, gain: float):
@@ -116,7 +154,7 @@ def _scaled(model, gain: float):
     import keras
 
     reach = np.arange(-3, 4)
-    line = np.exp(-reach ** 2 / (2 * CUT ** 2))
+    line = np.exp(-(reach**2) / (2 * CUT**2))
     line /= line.sum()
     low = np.outer(line, line)
     whole = np.zeros_like(low)
@@ -146,8 +184,9 @@ def table() -> int:
         line = LEDGER.latest({"kind": "frequencies", "gain": gain})
         if line is not None:
             ends = [f"{name} {value:+.1f}" for name, value in line["against"].items()]
-            shown.add_row(f"{gain:g}", f"{line['lost']:+.1f}", "\n".join(ends[:7]),
-                          "\n".join(ends[-1:-8:-1]))
+            shown.add_row(
+                f"{gain:g}", f"{line['lost']:+.1f}", "\n".join(ends[:7]), "\n".join(ends[-1:-8:-1])
+            )
     console.print(shown)
     return 0
 

@@ -32,9 +32,18 @@ def main() -> int:
         LEDGER.append(run(options))
     elif options.command == "all":
         missing = (name for name in KERASES if not _find(name, options.epochs))
-        return run_each(__file__, missing, lambda name: [
-            "--keras", name, "--epochs", str(options.epochs), "--threads", str(options.threads),
-        ])
+        return run_each(
+            __file__,
+            missing,
+            lambda name: [
+                "--keras",
+                name,
+                "--epochs",
+                str(options.epochs),
+                "--threads",
+                str(options.threads),
+            ],
+        )
     else:
         table(options.epochs)
     return 0
@@ -64,8 +73,10 @@ def run(options: argparse.Namespace) -> dict:
     _, pruning = recipe.fit(model, split, PRUNING_EPOCHS, callbacks=[callback], steps=each)
     pruned = [kernel.numpy() == 0 for kernel in recipe.kernels(model)]
     line = {
-        **_identity(options.keras, options.epochs), "rate": options.rate,
-        "held_out": options.held_out, "steps": each,
+        **_identity(options.keras, options.epochs),
+        "rate": options.rate,
+        "held_out": options.held_out,
+        "steps": each,
         "float_pruned": round(recipe.accuracy(model, split), 3),
         **_of_file(model, split, "int8_pruned"),
     }
@@ -74,12 +85,18 @@ def run(options: argparse.Namespace) -> dict:
     _, seconds = recipe.train(aware, split, options.epochs, seed=1, steps=each)
     line["aware"] = round(recipe.accuracy(aware, split), 3)
     model = tfprune.strip_pruning(aware)
-    lost = sum(int((kernel.numpy()[zeros] != 0).sum())
-               for kernel, zeros in zip(recipe.kernels(model), pruned, strict=True))
+    lost = sum(
+        int((kernel.numpy()[zeros] != 0).sum())
+        for kernel, zeros in zip(recipe.kernels(model), pruned, strict=True)
+    )
     return {
-        **line, "float_aware": round(recipe.accuracy(model, split), 3),
-        **_of_file(model, split, "int8_aware"), "sparsity": round(recipe.sparsity(model), 6),
-        "zeros_lost": lost, "pruning_seconds": round(pruning, 1), "seconds": round(seconds, 1),
+        **line,
+        "float_aware": round(recipe.accuracy(model, split), 3),
+        **_of_file(model, split, "int8_aware"),
+        "sparsity": round(recipe.sparsity(model), 6),
+        "zeros_lost": lost,
+        "pruning_seconds": round(pruning, 1),
+        "seconds": round(seconds, 1),
     }
 
 
@@ -87,18 +104,23 @@ def _of_file(model, split, name: str) -> dict:
     """Accuracy, zeros and bytes of the exported int8 file."""
     import numpy as np
     import recipe
+
     from tflite_export import export
     from tflite_export.runtime import predict
 
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, "int8.tflite")
-        report = export(model, path, quantize="int8",
-                        data=split.images[:CALIBRATION].astype(np.float32))
+        report = export(
+            model, path, quantize="int8", data=split.images[:CALIBRATION].astype(np.float32)
+        )
         answers = predict(path, split.test_images.astype(np.float32))
     zeros = sum(tensor.zeros for tensor in report.tensors)
-    return {name: recipe.right(answers, split),
-            f"{name}_zeros": round(zeros / sum(one.elements for one in report.tensors), 6),
-            f"{name}_bytes": report.bytes, f"{name}_gzip_bytes": report.gzip_bytes}
+    return {
+        name: recipe.right(answers, split),
+        f"{name}_zeros": round(zeros / sum(one.elements for one in report.tensors), 6),
+        f"{name}_bytes": report.bytes,
+        f"{name}_gzip_bytes": report.gzip_bytes,
+    }
 
 
 def _identity(keras: str, epochs: int) -> dict:
@@ -116,10 +138,21 @@ def table(epochs: int) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    shown = Table(title=f"CIFAR-10, ResNet-8 at {SPARSITY:.0%} zeros: test accuracy in percent, "
-                        f"{epochs} epochs of fine-tuning")
-    for name in ("Keras", "pruned, float", "its int8 file", "fine-tuned", "in float",
-                 "its int8 file", "zeros", "in the file", "zeros lost"):
+    shown = Table(
+        title=f"CIFAR-10, ResNet-8 at {SPARSITY:.0%} zeros: test accuracy in percent, "
+        f"{epochs} epochs of fine-tuning"
+    )
+    for name in (
+        "Keras",
+        "pruned, float",
+        "its int8 file",
+        "fine-tuned",
+        "in float",
+        "its int8 file",
+        "zeros",
+        "in the file",
+        "zeros lost",
+    ):
         shown.add_column(name, justify="left" if name == "Keras" else "right")
     missing = 0
     for keras in KERASES:
@@ -127,10 +160,21 @@ def table(epochs: int) -> None:
         missing += line is None
         if line is not None:
             shown.add_row(
-                keras, *(f"{line[name]:.2f}" for name in (
-                    "float_pruned", "int8_pruned", "aware", "float_aware", "int8_aware")),
-                f"{line['sparsity']:.2%}", f"{line['int8_aware_zeros']:.2%}",
-                str(line["zeros_lost"]))
+                keras,
+                *(
+                    f"{line[name]:.2f}"
+                    for name in (
+                        "float_pruned",
+                        "int8_pruned",
+                        "aware",
+                        "float_aware",
+                        "int8_aware",
+                    )
+                ),
+                f"{line['sparsity']:.2%}",
+                f"{line['int8_aware_zeros']:.2%}",
+                str(line["zeros_lost"]),
+            )
     Console(width=120).print(shown)
     if missing:
         print(f"{missing} runs are missing: python benchmarks/quantized.py all --epochs {epochs}")

@@ -73,8 +73,7 @@ def compile_model(model: Any, steps: int, rate: float = LEARNING_RATE) -> None:
     """Adam with a cosine from `rate` to zero, in the model's own Keras."""
     library = importlib.import_module(type(model).__module__.split(".")[0])
     model.compile(
-        optimizer=library.optimizers.Adam(
-            library.optimizers.schedules.CosineDecay(rate, steps)),
+        optimizer=library.optimizers.Adam(library.optimizers.schedules.CosineDecay(rate, steps)),
         loss="sparse_categorical_crossentropy",
         metrics=["accuracy"],
     )
@@ -86,8 +85,15 @@ def begin(threads: int, *, seed: int = 0) -> None:
     tf_keras.utils.set_random_seed(seed)
 
 
-def fit(model: tf_keras.Model, split: Split, epochs: int, *, callbacks: Sequence = (),
-        seed: int = 0, steps: int | None = None) -> tuple[tf_keras.callbacks.History, float]:
+def fit(
+    model: tf_keras.Model,
+    split: Split,
+    epochs: int,
+    *,
+    callbacks: Sequence = (),
+    seed: int = 0,
+    steps: int | None = None,
+) -> tuple[tf_keras.callbacks.History, float]:
     """Compile and train by the recipe; the history, and the seconds of training.
 
     Args:
@@ -98,16 +104,22 @@ def fit(model: tf_keras.Model, split: Split, epochs: int, *, callbacks: Sequence
     return train(model, split, epochs, callbacks=callbacks, seed=seed, steps=steps)
 
 
-def train(model: Any, split: Split, epochs: int, *, callbacks: Sequence = (), seed: int = 0,
-          steps: int) -> tuple[Any, float]:
+def train(
+    model: Any, split: Split, epochs: int, *, callbacks: Sequence = (), seed: int = 0, steps: int
+) -> tuple[Any, float]:
     """Train a compiled model on the recipe's batches; the history, and the seconds.
 
     Args:
         steps: of each epoch.
     """
     start = time.perf_counter()
-    history = model.fit(batches(split, epochs, seed), epochs=epochs, steps_per_epoch=steps,
-                        callbacks=list(callbacks), verbose=0)
+    history = model.fit(
+        batches(split, epochs, seed),
+        epochs=epochs,
+        steps_per_epoch=steps,
+        callbacks=list(callbacks),
+        verbose=0,
+    )
     return history, time.perf_counter() - start
 
 
@@ -115,9 +127,9 @@ def batches(split: Split, epochs: int, seed: int) -> tf.data.Dataset:
     """Every batch of the whole run, shuffled, cropped and flipped by seed and step."""
     steps = split.steps_per_epoch
     draw = np.random.default_rng(seed)
-    order = np.concatenate([
-        draw.permutation(len(split.images))[: steps * BATCH] for _ in range(epochs)
-    ]).reshape(epochs * steps, BATCH)
+    order = np.concatenate(
+        [draw.permutation(len(split.images))[: steps * BATCH] for _ in range(epochs)]
+    ).reshape(epochs * steps, BATCH)
     edge = (PAD, PAD)
     with tf.device("CPU"):
         images = tf.constant(np.pad(split.images, ((0, 0), edge, edge, (0, 0))))

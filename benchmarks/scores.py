@@ -89,11 +89,16 @@ def run(row: str) -> dict:
     weights = 4 * report.size / 2**20
     grown = _peak() - before
     return {
-        "row": row, "seconds": round(seconds, 2), "core_seconds": round(
-            time.process_time() - busy, 2), "mebibytes": round(grown, 1),
-        "first_call": round(before - built, 1), "times_weights": round(grown / weights, 2),
-        "weights": report.size, "kept": report.kept,
-        "load": round(load, 2), "versions": {package: _version(package) for package in PACKAGES},
+        "row": row,
+        "seconds": round(seconds, 2),
+        "core_seconds": round(time.process_time() - busy, 2),
+        "mebibytes": round(grown, 1),
+        "first_call": round(before - built, 1),
+        "times_weights": round(grown / weights, 2),
+        "weights": report.size,
+        "kept": report.kept,
+        "load": round(load, 2),
+        "versions": {package: _version(package) for package in PACKAGES},
     }
 
 
@@ -152,20 +157,41 @@ def table() -> None:
 
     lines = _lines()
     shown = Table(title="Pruning by scores: medians (seconds of all runs)")
-    for column in ("row", "weights", "seconds", "core seconds", "first call MiB", "peak MiB",
-                   "times the weights", "runs", "load"):
+    for column in (
+        "row",
+        "weights",
+        "seconds",
+        "core seconds",
+        "first call MiB",
+        "peak MiB",
+        "times the weights",
+        "runs",
+        "load",
+    ):
         shown.add_column(column, justify="left" if column == "row" else "right")
     for row in ROWS:
         if row not in lines:
             continue
         runs = lines[row]
-        middle = {key: statistics.median(run[key] for run in runs)
-                  for key in ("seconds", "core_seconds", "first_call", "mebibytes", "times_weights",
-                              "load")}
+        middle = {
+            key: statistics.median(run[key] for run in runs)
+            for key in (
+                "seconds",
+                "core_seconds",
+                "first_call",
+                "mebibytes",
+                "times_weights",
+                "load",
+            )
+        }
         shown.add_row(
-            row, f"{runs[0]['weights']:,}", f"{middle['seconds']:.1f}",
-            f"{middle['core_seconds']:.1f}", f"{middle['first_call']:.0f}",
-            f"{middle['mebibytes']:.0f}", f"{middle['times_weights']:.1f}",
+            row,
+            f"{runs[0]['weights']:,}",
+            f"{middle['seconds']:.1f}",
+            f"{middle['core_seconds']:.1f}",
+            f"{middle['first_call']:.0f}",
+            f"{middle['mebibytes']:.0f}",
+            f"{middle['times_weights']:.1f}",
             " ".join(f"{run['seconds']:.1f}" for run in runs),
             f"{middle['load']:.1f}",
         )

@@ -85,7 +85,8 @@ def compared(family: str, name: str) -> dict:
     library.utils.set_random_seed(0)
     size = SMALLEST.get(name, SIZE)
     model = getattr(library.applications, name)(
-        weights=None, input_shape=(size, size, 3), classes=10, classifier_activation=None)
+        weights=None, input_shape=(size, size, 3), classes=10, classifier_activation=None
+    )
     begin = time.perf_counter()
     groups = tfprune.channel_groups(model)
     found = time.perf_counter()
@@ -100,18 +101,28 @@ def compared(family: str, name: str) -> dict:
     small, report = tfprune.shrink(model)
     seconds = time.perf_counter() - ready
     outputs = np.asarray(small(data, training=False))
-    stayed = {one.name: [one.dead - one.before + one.after, list(one.reasons)]
-              for one in report.groups if one.dead > one.before - one.after}
+    stayed = {
+        one.name: [one.dead - one.before + one.after, list(one.reasons)]
+        for one in report.groups
+        if one.dead > one.before - one.after
+    }
     return {
-        "input": size, "groups": len(groups),
-        "prunable": sum(one.prunable for one in groups), "share": round(share, 4),
-        "macs": report.macs, "parameters": report.parameters, "removed": report.removed,
-        "stayed": stayed, "folded": len(report.folded), "uncounted": len(report.uncounted),
+        "input": size,
+        "groups": len(groups),
+        "prunable": sum(one.prunable for one in groups),
+        "share": round(share, 4),
+        "macs": report.macs,
+        "parameters": report.parameters,
+        "removed": report.removed,
+        "stayed": stayed,
+        "folded": len(report.folded),
+        "uncounted": len(report.uncounted),
         "deviation": float(np.abs(outputs - masked).max() / np.abs(masked).max()),
         "rounding": float(np.abs(otherwise - masked).max() / np.abs(masked).max()),
         "largest": float(np.abs(masked).max()),
         "between_examples": float(np.abs(masked[0] - masked[1]).max()),
-        "seconds_groups": round(found - begin, 2), "seconds_shrink": round(seconds, 2),
+        "seconds_groups": round(found - begin, 2),
+        "seconds_shrink": round(seconds, 2),
     }
 
 
@@ -119,8 +130,8 @@ def mask(model, groups) -> None:
     """Random scales and shifts; then half of the channels of every prunable group become zero."""
     import numpy as np
 
-    from tfprune.surgery.groups import Role
-    from tfprune.surgery.trace import variables
+    from tfprune.channels.groups import Role
+    from tfprune.channels.tracer import variables
 
     held, draw = variables(model), np.random.default_rng(0)
     for site, variable in held.items():
@@ -131,7 +142,7 @@ def mask(model, groups) -> None:
     for group in groups:
         if not group.prunable:
             continue
-        channels = draw.permutation(group.size)[:group.size // 2]
+        channels = draw.permutation(group.size)[: group.size // 2]
         for member in group.members:
             shifts = member.site.rpartition("/")[2] in ("bias", "beta", "moving_mean")
             if member.role in (Role.PRODUCER, Role.PASSING) or shifts:
@@ -158,9 +169,9 @@ def prunable_share(model, groups) -> float:
     """The share of the multiply-accumulates at entries of kernels that prunable channels have."""
     import numpy as np
 
-    from tfprune.adapters import adapter_of
-    from tfprune.adapters.walk import find
-    from tfprune.costs import macs
+    from tfprune.backend import adapter_of
+    from tfprune.backend.find_sites import find
+    from tfprune.masks.costs import macs
 
     left: dict[str, dict[int, int]] = {}
     for group in groups:
@@ -170,8 +181,12 @@ def prunable_share(model, groups) -> float:
     total = prunable = 0.0
     for item in find(model, adapter_of(model))[0]:
         count = macs(item.site.shape, item.site.positions) or 0
-        others = np.prod([1 - entries / item.site.shape[axis]
-                          for axis, entries in left.get(item.site.name, {}).items()])
+        others = np.prod(
+            [
+                1 - entries / item.site.shape[axis]
+                for axis, entries in left.get(item.site.name, {}).items()
+            ]
+        )
         total += count
         prunable += count * (1 - others)
     return prunable / total
@@ -192,13 +207,28 @@ def table() -> None:
     from rich.table import Table
 
     shown = Table(title="Half of every prunable group removed")
-    for column in ("architecture", "groups", "prunable", "share of MACs", "MACs left",
-                   "parameters left", "deviation", "stayed", "seconds"):
-        shown.add_column(column, justify="left" if column == "architecture" else "right",
-                         no_wrap=column == "architecture")
+    for column in (
+        "architecture",
+        "groups",
+        "prunable",
+        "share of MACs",
+        "MACs left",
+        "parameters left",
+        "deviation",
+        "stayed",
+        "seconds",
+    ):
+        shown.add_column(
+            column,
+            justify="left" if column == "architecture" else "right",
+            no_wrap=column == "architecture",
+        )
     for _, line in sorted(_lines().items()):
         shown.add_row(
-            line["row"], str(line["groups"]), str(line["prunable"]), f"{line['share']:.1%}",
+            line["row"],
+            str(line["groups"]),
+            str(line["prunable"]),
+            f"{line['share']:.1%}",
             f"{line['macs'][1] / line['macs'][0]:.1%}",
             f"{line['parameters'][1] / line['parameters'][0]:.1%}",
             _deviation(line),

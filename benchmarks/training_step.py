@@ -22,8 +22,10 @@ import subprocess
 import sys
 import time
 
-CONTENDERS = {"keras": ("dense", "callback", "wrapped"),
-              "tf_keras": ("dense", "callback", "wrapped", "TF-MOT")}
+CONTENDERS = {
+    "keras": ("dense", "callback", "wrapped"),
+    "tf_keras": ("dense", "callback", "wrapped", "TF-MOT"),
+}
 STEPS = {"mlp": 40, "resnet8": 100}
 WARM = 5  # steps of a run before the clock starts: the first one traces
 FREQUENCY = {"mlp": 10, "resnet8": 100}
@@ -77,7 +79,10 @@ def measure(model: str, package: str, names: tuple[str, ...], runs: int):
 def _start(model, package, name):
     process = subprocess.Popen(
         [sys.executable, __file__, "--serve", model, package, name],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
     )
     _ask(process)  # the first run compiles
     return process
@@ -134,8 +139,7 @@ def prepare(model: str, package: str, name: str):
     clock = Clock()
 
     def fit() -> float:
-        network.fit(x, y, batch_size=64, verbose=0, shuffle=False,
-                    callbacks=[*callbacks(), clock])
+        network.fit(x, y, batch_size=64, verbose=0, shuffle=False, callbacks=[*callbacks(), clock])
         return clock.seconds
 
     return fit
@@ -153,7 +157,7 @@ def pruned(network, name: str, frequency: int):
     import tfprune
 
     if name in tfprune.methods():
-        from tfprune.standing import Standing
+        from tfprune.methods.gates.model_gate import Standing
 
         if isinstance(tfprune.get(name).gate, Standing):
             return tfprune.prune(network, name), lambda: [tfprune.PruningCallback()]
@@ -161,8 +165,10 @@ def pruned(network, name: str, frequency: int):
         return network, lambda: [tfprune.PruningCallback(method)]
     schedule = tfprune.Constant(0.8, frequency=frequency)
     if name == "wrapped":
-        return (tfprune.prune(network, "magnitude", schedule=schedule),
-                lambda: [tfprune.PruningCallback()])
+        return (
+            tfprune.prune(network, "magnitude", schedule=schedule),
+            lambda: [tfprune.PruningCallback()],
+        )
     return network, lambda: [tfprune.PruningCallback("magnitude", schedule=schedule)]
 
 
@@ -181,10 +187,14 @@ def _timed(method, frequency: int):
 def mlp(keras):
     """2048 - 1365 - 891 - 10: 4.0 million weights."""
     layers = keras.layers
-    return keras.Sequential([
-        keras.Input((2048,)), layers.Dense(1365, activation="relu"),
-        layers.Dense(891, activation="relu"), layers.Dense(10),
-    ])
+    return keras.Sequential(
+        [
+            keras.Input((2048,)),
+            layers.Dense(1365, activation="relu"),
+            layers.Dense(891, activation="relu"),
+            layers.Dense(10),
+        ]
+    )
 
 
 def resnet8(keras):

@@ -16,8 +16,12 @@ from tfprune import data
 
 SCORES = ("magnitude", "random", "snip", "grasp", "synflow", "taylor", "fisher", "sipp")
 parser = argparse.ArgumentParser(description=__doc__)
-parser.add_argument("--data", type=Path, default=os.environ.get("TFPRUNE_DATA", "../shared/data"),
-                    help="folder with tfds/cifar10 and models/resnet8_cifar10.h5")
+parser.add_argument(
+    "--data",
+    type=Path,
+    default=os.environ.get("TFPRUNE_DATA", "../shared/data"),
+    help="folder with tfds/cifar10 and models/resnet8_cifar10.h5",
+)
 parser.add_argument("--steps", type=int, default=200, help="of fine-tuning, 128 images each")
 parser.add_argument("--scores", nargs="+", default=SCORES, choices=SCORES)
 parser.add_argument("--sparsities", nargs="+", type=float, default=(0.9, 0.99, 0.999))
@@ -31,11 +35,16 @@ def accuracy(score: str, sparsity: float) -> float:
     keras.utils.set_random_seed(0)
     model = keras.models.load_model(Path(options.data) / "models/resnet8_cifar10.h5", compile=False)
     rate = keras.optimizers.schedules.CosineDecay(1e-3, options.steps)
-    model.compile(keras.optimizers.Adam(rate), "sparse_categorical_crossentropy",
-                  metrics=["accuracy"])
+    model.compile(
+        keras.optimizers.Adam(rate), "sparse_categorical_crossentropy", metrics=["accuracy"]
+    )
     pruning = tfprune.PruningCallback(
-        score, schedule=tfprune.OneShot(sparsity), structure=tfprune.Element(),
-        allocation=tfprune.Global(), data=(x[:512], y[:512]))
+        score,
+        schedule=tfprune.OneShot(sparsity),
+        structure=tfprune.Element(),
+        allocation=tfprune.Global(),
+        data=(x[:512], y[:512]),
+    )
     model.fit(x, y, batch_size=128, epochs=1, verbose=0, callbacks=[pruning])
     return 100 * model.evaluate(x_test, y_test, batch_size=500, verbose=0)[1]
 

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Handwritten digits: train a small CNN, prune 80 % of it, ship it as verified .tflite files."""
+
 from pathlib import Path
 
 import keras
@@ -10,8 +11,8 @@ from rich.table import Column, Table
 
 import tflite_export
 import tfprune
-from tfprune import data
 from tflite_export.runtime import latency_ms, predict
+from tfprune import data
 
 BUILD, DATA, EPOCHS = Path("build/demo"), Path("build/demo/data"), 15
 
@@ -34,21 +35,36 @@ def ship(name, model, **options):
     nonzeros = sum(np.count_nonzero(weight) for weight in model.get_weights())
     macs = sum(site.macs for site in tfprune.report(model).sites)
     counts = model.count_params(), nonzeros, macs, report.bytes, report.gzip_bytes
-    table.add_row(name, *(f"{count:,}" for count in counts), f"{np.mean(lite == y_test):.1%}",
-                  f"{np.mean(keras_too):.1%}", f"{latency_ms(path):.3f}")
+    table.add_row(
+        name,
+        *(f"{count:,}" for count in counts),
+        f"{np.mean(lite == y_test):.1%}",
+        f"{np.mean(keras_too):.1%}",
+        f"{latency_ms(path):.3f}",
+    )
 
 
 (x, y), (x_test, y_test) = (data.arrays(split=s, data_dir=DATA) for s in ("train", "test"))
 x, x_test = x.astype("float32") / 16, x_test.astype("float32") / 16
 columns = "file params non-zeros MACs bytes gzip accuracy =Keras ms".split()
-table = Table(*(Column(name, justify="right") for name in columns), box=box.SIMPLE_HEAD,
-              pad_edge=False, collapse_padding=True, title=f"{BUILD}/*.tflite in LiteRT")
+table = Table(
+    *(Column(name, justify="right") for name in columns),
+    box=box.SIMPLE_HEAD,
+    pad_edge=False,
+    collapse_padding=True,
+    title=f"{BUILD}/*.tflite in LiteRT",
+)
 keras.utils.set_random_seed(0)
-model = keras.Sequential([
-    layers.Input((8, 8, 1)), layers.Conv2D(32, 3, activation="relu"),
-    layers.Conv2D(64, 3, activation="relu"), layers.Flatten(),
-    layers.Dense(64, activation="relu"), layers.Dense(10, activation="softmax"),
-])
+model = keras.Sequential(
+    [
+        layers.Input((8, 8, 1)),
+        layers.Conv2D(32, 3, activation="relu"),
+        layers.Conv2D(64, 3, activation="relu"),
+        layers.Flatten(),
+        layers.Dense(64, activation="relu"),
+        layers.Dense(10, activation="softmax"),
+    ]
+)
 fit(model, "dense")
 ship("dense", model)
 fit(model, "pruned", tfprune.PruningCallback("magnitude", sparsity=0.8))

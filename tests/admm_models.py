@@ -27,5 +27,5 @@ def network(family):
     x = layers.Conv2D(6, 1, activation="relu", name="pointwise")(x)
     outputs = layers.Dense(3, name="logits")(layers.Flatten(name="flat")(x))
     model = with_weights(library.Model(inputs, outputs))
-    model.get_layer("normal").set_weights([np.ones(4), np.zeros(4), np.full(4, .1), np.ones(4)])
+    model.get_layer("normal").set_weights([np.ones(4), np.zeros(4), np.full(4, 0.1), np.ones(4)])
     return model

@@ -3,14 +3,14 @@
 
 import numpy as np
 import pytest
-from tests.tiny_models import KERASES, masks, with_weights
 
 import tfprune
-from tfprune.adapters import adapter_of
+from tests.tiny_models import KERASES, masks, with_weights
+from tfprune.backend import adapter_of
+from tfprune.channels.consumers import outlets
+from tfprune.channels.normalization_folding import folds
 from tfprune.statistics import coresets
-from tfprune.statistics.subject import Subject
-from tfprune.surgery.folding import folds
-from tfprune.surgery.outlets import outlets
+from tfprune.statistics.measured_model import Subject
 
 everywhere = pytest.mark.parametrize("family", KERASES)
 
@@ -18,10 +18,16 @@ everywhere = pytest.mark.parametrize("family", KERASES)
 def dense_chain(family, width=12):
     library = KERASES[family]
     layers = library.layers
-    return with_weights(library.Sequential([
-        library.Input((5,)), layers.Dense(width, activation="relu", name="one"),
-        layers.Dense(9, activation="tanh", name="two"), layers.Dense(3, name="out"),
-    ]))
+    return with_weights(
+        library.Sequential(
+            [
+                library.Input((5,)),
+                layers.Dense(width, activation="relu", name="one"),
+                layers.Dense(9, activation="tanh", name="two"),
+                layers.Dense(3, name="out"),
+            ]
+        )
+    )
 
 
 def conv_net(family, norm=True, width=10):
@@ -57,9 +63,12 @@ def points_of(model):
     """{site name: the points of its filters}."""
     subject = Subject.of(model, adapter_of(model))
     ways, norms = outlets(model, subject.sites), folds(model)
-    return {item.site.name: coresets.neurons(item, ways[item.site.name],
-                                             norms.get(id(item.owner)), subject.adapter)
-            for item in subject.found}
+    return {
+        item.site.name: coresets.neurons(
+            item, ways[item.site.name], norms.get(id(item.owner)), subject.adapter
+        )
+        for item in subject.found
+    }
 
 
 def pruned(model, method="coreset", sparsity=0.5, **settings):
@@ -67,7 +76,7 @@ def pruned(model, method="coreset", sparsity=0.5, **settings):
     callback = tfprune.PruningCallback(method, sparsity, **settings)
     callback.start(model)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("tfprune.callbacks._warn", lambda texts: None)
+        patch.setattr("tfprune.training.callback._warn", lambda texts: None)
         callback.finish()
     return callback
 

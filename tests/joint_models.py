@@ -5,8 +5,8 @@ import numpy as np
 from tiny_models import KERASES, compiled, fit, with_weights
 
 import tfprune
-from tfprune.adapters import adapter_of
-from tfprune.joint.run import joint_wrappers, price_of
+from tfprune.backend import adapter_of
+from tfprune.quantization.djpq_training import joint_wrappers, price_of
 
 STRONG = tfprune.Joint(bops=1.0, kl=1e-3, rate=10.0, ramp=2)
 
@@ -18,15 +18,14 @@ def residual(family):
     inputs = library.Input((6, 6, 2), name="image")
     x = layers.Conv2D(4, 3, padding="same", name="stem")(inputs)
     stem = layers.ReLU(name="r0")(layers.BatchNormalization(name="bn0")(x))
-    x = layers.BatchNormalization(name="bn1")(
-        layers.Conv2D(4, 3, padding="same", name="c1")(stem))
+    x = layers.BatchNormalization(name="bn1")(layers.Conv2D(4, 3, padding="same", name="c1")(stem))
     x = layers.Activation("relu", name="r1")(layers.Add(name="sum")([x, stem]))
     x = layers.Conv2D(5, 1, activation="relu", name="c2")(x)
     outputs = layers.Dense(3, name="logits", dtype="float32")(layers.Flatten()(x))
     model = with_weights(library.Model(inputs, outputs))
     for name in ("bn0", "bn1"):  # a variance is above zero
         norm = model.get_layer(name)
-        norm.set_weights([np.abs(one) + .1 for one in norm.get_weights()])
+        norm.set_weights([np.abs(one) + 0.1 for one in norm.get_weights()])
     return model
 
 
@@ -34,9 +33,16 @@ def plain(family):
     """A convolution with its own ReLU, and logits."""
     library = KERASES[family]
     layers = library.layers
-    return with_weights(library.Sequential([
-        library.Input((6, 6, 2)), layers.Conv2D(4, 3, activation="relu", name="conv"),
-        layers.Flatten(), layers.Dense(3, name="logits", dtype="float32")]))
+    return with_weights(
+        library.Sequential(
+            [
+                library.Input((6, 6, 2)),
+                layers.Conv2D(4, 3, activation="relu", name="conv"),
+                layers.Flatten(),
+                layers.Dense(3, name="logits", dtype="float32"),
+            ]
+        )
+    )
 
 
 def prune(model, gate=STRONG):
@@ -46,7 +52,7 @@ def prune(model, gate=STRONG):
 def trained(family, model, epochs=4, gate=STRONG, **settings):
     """(the wrapped model after a run, its callback, its history)."""
     KERASES[family].utils.set_random_seed(3)
-    model = compiled(prune(model, gate), family, KERASES[family].optimizers.Adam(.01), **settings)
+    model = compiled(prune(model, gate), family, KERASES[family].optimizers.Adam(0.01), **settings)
     callback = tfprune.PruningCallback()
     history = fit(model, callback, epochs=epochs).history
     return model, callback, history
@@ -77,7 +83,8 @@ def set_gates(model, values):
     for name, (mu, log_variance) in values.items():
         for maker in found.places.gated[name].makers:
             found.wrapped[id(maker.end)].bottleneck.write(
-                np.array(mu, np.float32), np.array(log_variance, np.float32))
+                np.array(mu, np.float32), np.array(log_variance, np.float32)
+            )
 
 
 def without_input_quantizers(model):

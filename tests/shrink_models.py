@@ -5,8 +5,8 @@ import numpy as np
 import tensorflow as tf
 
 import tfprune
-from tfprune.surgery.groups import Role
-from tfprune.surgery.trace import variables
+from tfprune.channels.groups import Role
+from tfprune.channels.tracer import variables
 
 
 def randomized(model, seed=5):
@@ -35,7 +35,7 @@ def masked(model, *, constants=False, seed=3):
     for group in tfprune.channel_groups(model):
         if not group.prunable:
             continue
-        channels = generator.permutation(group.size)[:group.size // 2]
+        channels = generator.permutation(group.size)[: group.size // 2]
         dead[group.name] = len(channels)
         for one in group.members:
             is_made = one.role in (Role.PRODUCER, Role.PASSING)
@@ -50,9 +50,12 @@ def masked(model, *, constants=False, seed=3):
 def examples(model, count=4, seed=1):
     """Random inputs."""
     generator = np.random.default_rng(seed)
-    found = [generator.integers(1, 9, (count, *one.shape[1:])) if "int" in str(one.dtype)
-             else generator.normal(size=(count, *one.shape[1:])).astype("float32")
-             for one in model.inputs]
+    found = [
+        generator.integers(1, 9, (count, *one.shape[1:]))
+        if "int" in str(one.dtype)
+        else generator.normal(size=(count, *one.shape[1:])).astype("float32")
+        for one in model.inputs
+    ]
     return found if len(found) > 1 else found[0]
 
 

@@ -32,7 +32,10 @@ def test_readme_blocks_run_in_order(tmp_path, monkeypatch):
     for number, block in enumerate(blocks, 1):
         exec(compile(block, f"README block {number}", "exec"), space)
     assert {path.name for path in tmp_path.iterdir()} >= {
-        "pruned.keras", "pruned.tflite", "pruned_int8.tflite"}
+        "pruned.keras",
+        "pruned.tflite",
+        "pruned_int8.tflite",
+    }
 
 
 @pytest.mark.parametrize("name", list(_modules()))

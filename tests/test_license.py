@@ -16,10 +16,21 @@ def _sources():
     """The tracked files that can hold a comment; of an unpacked archive all there are."""
     listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
     packages = ("tfprune", "tflite_export", "tests", "examples", "benchmarks")
-    names = listed.stdout.split() if listed.returncode == 0 else [
-        str(path.relative_to(ROOT)) for package in packages for path in (ROOT / package).rglob("*")]
-    return [name for name in names if (ROOT / name).is_file() and (
-        name.endswith((".py", ".c", ".toml")) or name in ("Makefile", "setup.cfg", ".ci/run"))]
+    names = (
+        listed.stdout.split()
+        if listed.returncode == 0
+        else [
+            str(path.relative_to(ROOT))
+            for package in packages
+            for path in (ROOT / package).rglob("*")
+        ]
+    )
+    return [
+        name
+        for name in names
+        if (ROOT / name).is_file()
+        and (name.endswith((".py", ".c", ".toml")) or name in ("Makefile", "setup.cfg", ".ci/run"))
+    ]
 
 
 def test_the_text_is_the_official_one():

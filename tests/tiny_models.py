@@ -11,7 +11,7 @@ import tf_keras
 
 import tfprune
 from tfprune.methods import REGISTRY
-from tfprune.standing import Standing
+from tfprune.methods.gates.model_gate import Standing
 
 KERASES = {"keras": keras, "tf_keras": tf_keras}
 STEPS = 3  # in one epoch of `data`
@@ -41,8 +41,9 @@ def cnn(family):
 def with_weights(model, seed=5):
     """Give a model random weights that depend on nothing but their shapes and order."""
     generator = np.random.default_rng(seed)
-    model.set_weights([generator.normal(size=w.shape).astype(w.dtype) * 0.3
-                       for w in model.get_weights()])
+    model.set_weights(
+        [generator.normal(size=w.shape).astype(w.dtype) * 0.3 for w in model.get_weights()]
+    )
     return model
 
 
@@ -57,8 +58,16 @@ def compiled(model, family, optimizer=None, **settings):
 def fit(model, *callbacks, epochs=2, shape=(6, 6, 2), **settings):
     """Train on `data` in the same order every time."""
     inputs, labels = data(shape)
-    return model.fit(inputs, labels, batch_size=BATCH, epochs=epochs, shuffle=False, verbose=0,
-                     callbacks=list(callbacks), **settings)
+    return model.fit(
+        inputs,
+        labels,
+        batch_size=BATCH,
+        epochs=epochs,
+        shuffle=False,
+        verbose=0,
+        callbacks=list(callbacks),
+        **settings,
+    )
 
 
 def arrays(target):
@@ -75,8 +84,8 @@ def masks(callback):
 
 def zeros(model):
     """{site name: True where the weight is not zero}, whatever was pruned and how."""
-    from tfprune.adapters import adapter_of
-    from tfprune.adapters.walk import find
+    from tfprune.backend import adapter_of
+    from tfprune.backend.find_sites import find
 
     home = adapter_of(model)
     return {item.site.name: home.raw(item.variable).numpy() != 0 for item in find(model, home)[0]}
@@ -106,10 +115,13 @@ def check_run(callback, sparsity):
                 assert whole.sum() == max(1, round(whole.size * (1 - sparsity))), target.site.name
             weights.append(kernel + hidden)
         if settle.method.gate.hides and not settle.is_measured:
-            states = [{name: one.numpy() for name, one in target.state.items()}
-                      for target in settle.targets]
+            states = [
+                {name: one.numpy() for name, one in target.state.items()}
+                for target in settle.targets
+            ]
             chosen = settle.method.rule.masks(
-                weights, sites, settle.final, final=settle.final, states=states)
+                weights, sites, settle.final, final=settle.final, states=states
+            )
             for target, mask in zip(settle.targets, chosen):
                 np.testing.assert_array_equal(arrays(target)[1], mask, target.site.name)
 
@@ -118,8 +130,9 @@ def _groups(structure, target):
     """The mask of a target's groups; fails if its mask cuts through one."""
     kept = structure.reduce(arrays(target)[1].astype("float64"), target.site.layout)
     kept = kept[np.isfinite(kept)]
-    highest = structure.sizes(target.site.shape, target.site.layout) \
-        if structure.pooling == "sum" else 1
+    highest = (
+        structure.sizes(target.site.shape, target.site.layout) if structure.pooling == "sum" else 1
+    )
     assert ((kept == 0) | (kept == highest)).all(), f"{target.site.name}: a group is kept in part"
     return kept > 0
 
@@ -132,7 +145,7 @@ def recording(method, records):
         chosen = type(rule).choose(self, scores, sites, sparsity, final=final)
 
         def record(sparsity, *values):
-            records.append((values[:len(sites)], float(sparsity), values[len(sites):]))
+            records.append((values[: len(sites)], float(sparsity), values[len(sites) :]))
             return np.int32(0)
 
         tf.numpy_function(record, [sparsity, *scores, *chosen], tf.int32)
@@ -161,5 +174,8 @@ def said(action):
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         action()
-    return [str(one.message) for one in caught if "prun" in str(one.message).lower()
-            or "NaN" in str(one.message)]
+    return [
+        str(one.message)
+        for one in caught
+        if "prun" in str(one.message).lower() or "NaN" in str(one.message)
+    ]

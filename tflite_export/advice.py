@@ -16,7 +16,7 @@ from tflite_export.recipes import recipe
 from tflite_export.sparse_inference import SPARSE_F32
 from tflite_export.tracing import in_float32
 from tflite_export.xnnpack import Fault, Verdict, faults, verdict
-from tfprune.report_forms import Table, as_dict, markdown, plain_text, rich_parts
+from tfprune.output.report_forms import Table, as_dict, markdown, plain_text, rich_parts
 
 __all__ = ["Advice", "Change", "advise"]
 

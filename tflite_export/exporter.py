@@ -25,7 +25,7 @@ from tflite_export.tracing import in_float32
 from tflite_export.verify import (
     Comparison, check_finite, check_float, check_order, check_quantised, reference, same,
 )
-from tfprune.atomic_write import reserved
+from tfprune.output.atomic_write import reserved
 
 __all__ = ["export"]
 

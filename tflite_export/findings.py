@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from tflite_export.device import Opinion
 from tflite_export.ports import Port
 from tflite_export.report import PORT_HEAD
-from tfprune.report_forms import Table, as_dict, markdown, plain_text, rich_parts
+from tfprune.output.report_forms import Table, as_dict, markdown, plain_text, rich_parts
 
 __all__ = ["Inspection", "Stored"]
 

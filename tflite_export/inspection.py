@@ -20,7 +20,7 @@ from tflite_export.remarks import gzip_bytes
 from tflite_export.stored import number_format, stored_tensors
 from tflite_export.targets import TARGETS
 from tflite_export.verified import verified
-from tfprune.checks import check_path
+from tfprune.output.argument_checks import check_path
 
 __all__ = ["Opened", "inspect", "opened"]
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from tflite_export.exporter import export
 from tflite_export.runtime import latency_ms
-from tfprune.checks import check_kind
+from tfprune.output.argument_checks import check_kind
 
 __all__ = ["Meter"]
 

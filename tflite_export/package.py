@@ -22,9 +22,9 @@ from tflite_export.ports import ports
 from tflite_export.report import ExportReport
 from tflite_export.targets import TARGETS
 from tflite_export.vela_files import NPU
-from tfprune.atomic_write import reserved
-from tfprune.checks import check_path
-from tfprune.report_forms import Table, as_dict, markdown, plain_text, rich_parts
+from tfprune.output.atomic_write import reserved
+from tfprune.output.argument_checks import check_path
+from tfprune.output.report_forms import Table, as_dict, markdown, plain_text, rich_parts
 
 __all__ = ["CPackage", "c_package"]
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from tflite_export.device import Quantity
 from tflite_export.ports import Port
-from tfprune.report_forms import Table, as_dict, markdown, plain_text, rich_parts
+from tfprune.output.report_forms import Table, as_dict, markdown, plain_text, rich_parts
 
 __all__ = ["PORT_HEAD", "ExportReport", "TensorReport"]
 

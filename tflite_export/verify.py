@@ -12,7 +12,7 @@ import numpy as np
 from tflite_export.keras_models import Signature
 from tflite_export.quiet import quiet
 from tflite_export.runtime import predict
-from tfprune.caller_warning import warn
+from tfprune.output.caller_warning import warn
 
 __all__ = [
     "Comparison", "check_finite", "check_float", "check_order", "check_quantised", "compare",

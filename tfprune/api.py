@@ -6,23 +6,30 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from tfprune.adapters import adapter, adapter_of, adapter_of_model
-from tfprune.adapters.walk import wrappers
-from tfprune.callbacks import PruningCallback, settings
-from tfprune.checks import check_kind, check_path
-from tfprune.files import keras_of_file
-from tfprune.kernels import may_hold_kernels
+from tfprune.backend import adapter, adapter_of, adapter_of_model
+from tfprune.backend.find_sites import wrappers
+from tfprune.backend.saved_model import keras_of_file
+from tfprune.layers.prunable_weights import may_hold_kernels
+from tfprune.masks.schedules import OneShot
+from tfprune.masks.structures import Structure
 from tfprune.methods import Method, get
-from tfprune.quantized.notes import refuse as refuse_quantized
-from tfprune.reports import Report, of_model
-from tfprune.schedules import OneShot
-from tfprune.standing import Standing
-from tfprune.structures import Structure
-from tfprune.training import refuse_lost_training
+from tfprune.methods.gates.model_gate import Standing
+from tfprune.output.argument_checks import check_kind, check_path
+from tfprune.quantization.report import refuse as refuse_quantized
+from tfprune.training.callback import PruningCallback, settings
+from tfprune.training.custom_training import refuse_lost_training
+from tfprune.training.report import Report, of_model
 
 
-def prune(to_prune: Any, method: str | Method = "magnitude", sparsity: float | None = None, *,
-          schedule: Any = None, structure: Structure | None = None, allocation: Any = None) -> Any:
+def prune(
+    to_prune: Any,
+    method: str | Method = "magnitude",
+    sparsity: float | None = None,
+    *,
+    schedule: Any = None,
+    structure: Structure | None = None,
+    allocation: Any = None,
+) -> Any:
     """Wrap a model, a layer or a list of layers, so that they are pruned while they train.
 
     Train the result with `PruningCallback()` among the callbacks. Layers that cannot be pruned
@@ -80,9 +87,15 @@ def prune(to_prune: Any, method: str | Method = "magnitude", sparsity: float | N
     return wrapped
 
 
-def sparsify(model: Any, method: str | Method = "magnitude", sparsity: float | None = None, *,
-             structure: Structure | None = None, allocation: Any = None,
-             data: Any = None) -> Report:
+def sparsify(
+    model: Any,
+    method: str | Method = "magnitude",
+    sparsity: float | None = None,
+    *,
+    structure: Structure | None = None,
+    allocation: Any = None,
+    data: Any = None,
+) -> Report:
     """Prune a built model now, in place, without training it.
 
     To keep the zeros while it trains on, train with `PruningCallback` instead, which prunes at
@@ -116,10 +129,15 @@ def sparsify(model: Any, method: str | Method = "magnitude", sparsity: float | N
     return callback.finish()
 
 
-def prune_low_magnitude(to_prune: Any, pruning_schedule: Any = None,
-                        block_size: tuple[int, int] = (1, 1), block_pooling_type: str = "AVG",
-                        pruning_policy: Any = None, sparsity_m_by_n: Any = None,
-                        **kwargs: Any) -> Any:
+def prune_low_magnitude(
+    to_prune: Any,
+    pruning_schedule: Any = None,
+    block_size: tuple[int, int] = (1, 1),
+    block_pooling_type: str = "AVG",
+    pruning_policy: Any = None,
+    sparsity_m_by_n: Any = None,
+    **kwargs: Any,
+) -> Any:
     """TF-MOT's `prune_low_magnitude`, with the same arguments, for tf_keras and for Keras 3.
 
     On tf_keras it is a drop-in: the same objects are accepted and refused, the same layers pruned,
@@ -147,12 +165,17 @@ def prune_low_magnitude(to_prune: Any, pruning_schedule: Any = None,
         >>> layer.name
         'prune_low_magnitude_d'
     """
-    from tfprune.drop_in import prune_like_tfmot
+    from tfprune.training.tfmot import prune_like_tfmot
 
     return prune_like_tfmot(
-        to_prune, pruning_policy,
-        dict(pruning_schedule=pruning_schedule, block_size=block_size,
-             block_pooling_type=block_pooling_type, sparsity_m_by_n=sparsity_m_by_n),
+        to_prune,
+        pruning_policy,
+        dict(
+            pruning_schedule=pruning_schedule,
+            block_size=block_size,
+            block_pooling_type=block_pooling_type,
+            sparsity_m_by_n=sparsity_m_by_n,
+        ),
         kwargs,
     )
 
@@ -184,7 +207,7 @@ def strip_pruning(model: Any, *, activations: bool = False) -> Any:
         >>> strip_pruning(prune(model, "magnitude", 0.5)).layers[0].name
         'd'
     """
-    from tfprune.strip import strip
+    from tfprune.training.strip import strip
 
     home = adapter_of_model(model, layers=True)
     check_kind("activations", activations, bool, "True or False")
@@ -255,7 +278,9 @@ def _wrap(to_prune: Any, home: Any, wrap: Any) -> Any:
 
 def _refuse_lost_training(model: Any, wrapped: Any) -> None:
     refuse_lost_training(
-        model, wrapped, wrap="tfprune.prune(keras.Model(inputs, outputs), ...)",
+        model,
+        wrapped,
+        wrap="tfprune.prune(keras.Model(inputs, outputs), ...)",
         else_do="; or use the callback alone, tfprune.PruningCallback('magnitude', 0.8)",
     )
 

@@ -42,10 +42,12 @@ class HandwrittenDigits(tfds.core.GeneratorBasedBuilder):
             builder=self,
             description="Handwritten digits, 8x8 pixels with 17 grey levels (Alpaydin and "
             "Kaynak 1998), the 1,797 of the UCI test set that scikit-learn carries.",
-            features=tfds.features.FeaturesDict({
-                "image": tfds.features.Tensor(shape=(8, 8, 1), dtype=np.uint8),
-                "label": tfds.features.ClassLabel(num_classes=10),
-            }),
+            features=tfds.features.FeaturesDict(
+                {
+                    "image": tfds.features.Tensor(shape=(8, 8, 1), dtype=np.uint8),
+                    "label": tfds.features.ClassLabel(num_classes=10),
+                }
+            ),
             supervised_keys=("image", "label"),
             homepage="https://archive.ics.uci.edu/dataset/80",
             disable_shuffling=True,
@@ -146,11 +148,7 @@ def arrays(
 
 
 def corrupted(
-    name: str,
-    severity: int,
-    *,
-    data_dir: str | os.PathLike | None = None,
-    download: bool = False,
+    name: str, severity: int, *, data_dir: str | os.PathLike | None = None, download: bool = False
 ) -> tuple[np.ndarray, np.ndarray]:
     """The published CIFAR-10-C, ready-made: all 10,000 test images under one corruption.
 
@@ -181,8 +179,10 @@ def corrupted(
     if part not in known:
         ours = {theirs: name for name, theirs in _PUBLISHED.items()}
         names = sorted({ours.get(one[:-2], one[:-2]) for one in known})
-        raise ValueError(f"cifar10_corrupted has no {name!r} of severity {severity!r}: expected 1 "
-                         f"to 5 and one of {', '.join(names)}")
+        raise ValueError(
+            f"cifar10_corrupted has no {name!r} of severity {severity!r}: expected 1 "
+            f"to 5 and one of {', '.join(names)}"
+        )
     return arrays(f"cifar10_corrupted/{part}", "test", data_dir=data_dir, download=download)
 
 

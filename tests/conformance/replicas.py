@@ -3,12 +3,11 @@
 
 import numpy as np
 import tensorflow as tf
-from tiny_models import (KERASES, STEPS, check_run, cnn, compiled, examples, fit, masks,
-                         with_weights)
+from tiny_models import KERASES, STEPS, check_run, cnn, compiled, examples, fit, masks, with_weights
 
 import tfprune
-from tfprune.adapters import adapter_of
-from tfprune.quantized.notes import wrappers
+from tfprune.backend import adapter_of
+from tfprune.quantization.report import wrappers
 
 SCHEDULE = tfprune.Polynomial(0.6, end=1.0, frequency=2)
 
@@ -22,12 +21,19 @@ def wrapped(family):
     """A model whose layers are wrapped for one method each: by weights, and measured on data."""
     library = KERASES[family]
     layers = library.layers
-    return with_weights(library.Sequential([
-        library.Input((6, 6, 2)),
-        tfprune.prune(layers.Conv2D(4, 3, activation="relu", name="conv"), method("magnitude")),
-        layers.Flatten(),
-        tfprune.prune(layers.Dense(8, activation="relu", name="hidden"), method("snip")),
-        layers.Dense(3, name="logits")]))
+    return with_weights(
+        library.Sequential(
+            [
+                library.Input((6, 6, 2)),
+                tfprune.prune(
+                    layers.Conv2D(4, 3, activation="relu", name="conv"), method("magnitude")
+                ),
+                layers.Flatten(),
+                tfprune.prune(layers.Dense(8, activation="relu", name="hidden"), method("snip")),
+                layers.Dense(3, name="logits"),
+            ]
+        )
+    )
 
 
 def prepared(family, way):

@@ -4,8 +4,20 @@
 import numpy as np
 import pytest
 import tf_keras
-from tiny_models import (BATCH, KERASES, STEPS, arrays, check_run, cnn, compiled, data, examples,
-                         fit, masks, with_weights)
+from tiny_models import (
+    BATCH,
+    KERASES,
+    STEPS,
+    arrays,
+    check_run,
+    cnn,
+    compiled,
+    data,
+    examples,
+    fit,
+    masks,
+    with_weights,
+)
 
 import tfprune
 from tfprune.methods import REGISTRY
@@ -17,9 +29,10 @@ everywhere = pytest.mark.parametrize("family", KERASES)
 # One method that does all that a gate can do in both Kerases, of the others one for each kind of
 # gate in one.
 OTHERS = {type(REGISTRY[name].gate): name for name in ACTING if name != "spp"}.values()
-each = pytest.mark.parametrize("family, name", [
-    *((family, "spp") for family in KERASES), *(("keras", name) for name in OTHERS)
-])
+each = pytest.mark.parametrize(
+    "family, name",
+    [*((family, "spp") for family in KERASES), *(("keras", name) for name in OTHERS)],
+)
 
 
 def method(name):
@@ -35,8 +48,11 @@ def test_there_are_some():
 @everywhere
 def test_half_precision_compiled_in_several_steps(family, name="spp"):
     library = KERASES[family]
-    policy = library.mixed_precision.global_policy() if family == "tf_keras" else \
-        library.mixed_precision.dtype_policy()
+    policy = (
+        library.mixed_precision.global_policy()
+        if family == "tf_keras"
+        else library.mixed_precision.dtype_policy()
+    )
     library.mixed_precision.set_global_policy("mixed_float16")
     try:
         model, callback = cnn(family), tfprune.PruningCallback(method(name), data=examples(family))
@@ -185,8 +201,9 @@ def test_srste_is_an_independent_loop(family, wrap, optimizer):
         return optimizers.SGD(0.1, momentum=0.9) if optimizer == "sgd" else optimizers.Adam(0.05)
 
     model, weight, mask = loop(family, make(), 2 * STEPS, TwoOfFour)
-    chosen = tfprune.get("srste", gate=tfprune.Decaying(TwoOfFour.rate),
-                         schedule=tfprune.Constant(0.5, frequency=1))
+    chosen = tfprune.get(
+        "srste", gate=tfprune.Decaying(TwoOfFour.rate), schedule=tfprune.Constant(0.5, frequency=1)
+    )
     callback = tfprune.PruningCallback() if wrap else tfprune.PruningCallback(chosen)
     if wrap:
         model = tfprune.prune(model, chosen)
@@ -198,12 +215,12 @@ def test_srste_is_an_independent_loop(family, wrap, optimizer):
 
 
 def test_srste_gradient_by_hand():
-    from tfprune.gates import Moment
+    from tfprune.methods.gates import Moment
 
-    weight, mask = np.array([.4, -.1, .3, .05]), np.array([1., 0, 1, 0])
+    weight, mask = np.array([0.4, -0.1, 0.3, 0.05]), np.array([1.0, 0, 1, 0])
     now = Moment(None, None, weight, mask, {}, 0)
-    gradient, changes = tfprune.Decaying(2e-4).learn(now, np.array([.1, .2, -.1, .3]))
-    np.testing.assert_allclose(gradient, [.1, .19998, -.1, .30001], rtol=1e-12)
+    gradient, changes = tfprune.Decaying(2e-4).learn(now, np.array([0.1, 0.2, -0.1, 0.3]))
+    np.testing.assert_allclose(gradient, [0.1, 0.19998, -0.1, 0.30001], rtol=1e-12)
     assert changes == {}
 
 
@@ -211,18 +228,27 @@ def test_srste_gradient_by_hand():
 @everywhere
 def test_what_spp_leaves_out_of_a_step_comes_out_unchanged(family, optimizer):
     optimizers = KERASES[family].optimizers
-    made = optimizers.SGD(0.1, momentum=0.9) if optimizer == "SGD" else \
-        getattr(optimizers, optimizer)(0.05)
+    made = (
+        optimizers.SGD(0.1, momentum=0.9)
+        if optimizer == "SGD"
+        else getattr(optimizers, optimizer)(0.05)
+    )
     layers = KERASES[family].layers
     # Draws go by names. Were all of the last layer's filters left out, nothing would be learned.
-    model = KERASES[family].Sequential([
-        KERASES[family].Input((6, 6, 2)), layers.Flatten(), layers.Dense(8, name="hidden"),
-        layers.Dense(16, name="last")])
+    model = KERASES[family].Sequential(
+        [
+            KERASES[family].Input((6, 6, 2)),
+            layers.Flatten(),
+            layers.Dense(8, name="hidden"),
+            layers.Dense(16, name="last"),
+        ]
+    )
     compiled(with_weights(model), family, made)
     made.build(model.trainable_variables)
     # Chances of 1/2 for all groups, and no update of them.
-    spp = tfprune.get("spp", structure=tfprune.Filter(),
-                      schedule=tfprune.Constant(0.5, begin=10**6, frequency=1))
+    spp = tfprune.get(
+        "spp", structure=tfprune.Filter(), schedule=tfprune.Constant(0.5, begin=10**6, frequency=1)
+    )
     callback = tfprune.PruningCallback(spp)
     seen = []
 
@@ -235,8 +261,10 @@ def test_what_spp_leaves_out_of_a_step_comes_out_unchanged(family, optimizer):
 
         def values(self):
             home, optimizer = callback.driver.adapter, model.optimizer
-            return [[one.numpy() for one in (target.kernel, *home.momenta(
-                optimizer, target.kernel))] for target in callback.driver.targets]
+            return [
+                [one.numpy() for one in (target.kernel, *home.momenta(optimizer, target.kernel))]
+                for target in callback.driver.targets
+            ]
 
         def on_train_batch_end(self, batch, logs=None):
             for before, after in zip(self.before, self.values()):
@@ -254,11 +282,15 @@ def test_what_spp_leaves_out_of_a_step_comes_out_unchanged(family, optimizer):
 
 
 # A soft threshold t = .1: s = (0, .4, .8), .4 -> .34 -> .304 -> .2824, .8 -> .86 -> .917 -> .97115
-@pytest.mark.parametrize("gate, kernel_then, dense_then", [
-    (tfprune.Fixed(True), [0, .304, 1.0568875], [.4, .304, 1.0568875]),
-    (tfprune.Fixed(False), [0, .304, 1.0568875], [0, .304, 1.0568875]),
-    (tfprune.Soft(), [0, .2824, .97115], [.4, .3824, 1.07115]),
-], ids=["straight", "lost", "soft"])
+@pytest.mark.parametrize(
+    "gate, kernel_then, dense_then",
+    [
+        (tfprune.Fixed(True), [0, 0.304, 1.0568875], [0.4, 0.304, 1.0568875]),
+        (tfprune.Fixed(False), [0, 0.304, 1.0568875], [0, 0.304, 1.0568875]),
+        (tfprune.Soft(), [0, 0.2824, 0.97115], [0.4, 0.3824, 1.07115]),
+    ],
+    ids=["straight", "lost", "soft"],
+)
 def test_three_steps_by_hand(gate, kernel_then, dense_then):
     """A = diag(1, 4, .5), b = 1, w = (.1, .5, .9), m = (0, 1, 1): three steps of w -= lr g(s),
     s = m w or the soft threshold of w."""
@@ -267,12 +299,20 @@ def test_three_steps_by_hand(gate, kernel_then, dense_then):
 
     curvature = tf.constant([[1.0], [4.0], [0.5]])
     model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1, use_bias=False)])
-    model.set_weights([np.array([[.1], [.5], [.9]], np.float32)])
+    model.set_weights([np.array([[0.1], [0.5], [0.9]], np.float32)])
     model.compile(keras.optimizers.SGD(0.1), lambda _, y: 3 * (curvature * y * y / 2 - y))
     callback = tfprune.PruningCallback(
-        tfprune.get("dpf", gate=gate, schedule=tfprune.OneShot(1 / 3)))
-    model.fit(np.eye(3), np.zeros((3, 1)), batch_size=3, epochs=3, verbose=0, shuffle=False,
-              callbacks=[callback])
+        tfprune.get("dpf", gate=gate, schedule=tfprune.OneShot(1 / 3))
+    )
+    model.fit(
+        np.eye(3),
+        np.zeros((3, 1)),
+        batch_size=3,
+        epochs=3,
+        verbose=0,
+        shuffle=False,
+        callbacks=[callback],
+    )
     kernel, mask, hidden = arrays(callback.driver.targets[0])
     assert mask.ravel().tolist() == [False, True, True]
     np.testing.assert_allclose(kernel.ravel(), kernel_then, rtol=1e-6)
@@ -283,8 +323,9 @@ def test_three_steps_by_hand(gate, kernel_then, dense_then):
 def test_weights_that_are_not_finite_end_a_run_whose_loss_is(family):
     library = KERASES[family]
     layers = library.layers
-    model = library.Sequential([library.Input((2,)), layers.Dense(4, activation="relu"),
-                                layers.Dense(1)])
+    model = library.Sequential(
+        [library.Input((2,)), layers.Dense(4, activation="relu"), layers.Dense(1)]
+    )
     model.compile(library.optimizers.SGD(0.1), "mse")
     before = model.get_weights()
     data = np.ones((8, 2), np.float32)
@@ -298,8 +339,9 @@ def test_weights_that_are_not_finite_end_a_run_whose_loss_is(family):
 
     callback = tfprune.PruningCallback("dpf", schedule=tfprune.Constant(0.5, begin=0.9))
     with pytest.warns(UserWarning, match="not finite, though the loss is: the run diverged and"):
-        history = model.fit(data, np.ones((8, 1)), batch_size=4, epochs=3, verbose=0,
-                            callbacks=[Last(), callback])
+        history = model.fit(
+            data, np.ones((8, 1)), batch_size=4, epochs=3, verbose=0, callbacks=[Last(), callback]
+        )
     assert len(history.epoch) == 1
     for one, other in zip(before, model.get_weights()):
         np.testing.assert_array_equal(one, other)

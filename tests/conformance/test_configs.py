@@ -7,19 +7,26 @@ import json
 import pytest
 
 import tfprune
-from tfprune import admm, allocations, configs, gates, layouts, schedules, structures
-from tfprune.configs import from_config, to_config
-from tfprune.joint import settings as joint
-from tfprune.methods.told import Told
-from tfprune.methods import (REGISTRY, Chances, Draw, Method, Rank, Regrowth, Threshold,
-                             get)
+from tfprune import reconstruction
+from tfprune.masks import (
+    allocations,
+    kernel_layout,
+    schedule_times,
+    schedules,
+    serialization,
+    structures,
+)
+from tfprune.masks.serialization import from_config, to_config
+from tfprune.methods import REGISTRY, Chances, Draw, Method, Rank, Regrowth, Threshold, gates, get
 from tfprune.methods.admm import Solve
-from tfprune.methods.logits import Logits
-from tfprune.quantized.settings import FakeQuantization
+from tfprune.methods.rules.learned_mask import Told
+from tfprune.methods.rules.topk_logits import Logits
+from tfprune.quantization import djpq as joint
+from tfprune.quantization.settings import FakeQuantization
 
 # For each class one or more objects in which, together, no field has its default.
 EXAMPLES = {
-    layouts.Layout: [layouts.Layout((2, 1), (0,), (3,))],
+    kernel_layout.Layout: [kernel_layout.Layout((2, 1), (0,), (3,))],
     structures.Element: [structures.Element()],
     structures.Block: [structures.Block(2, 3, "max")],
     structures.NofM: [structures.NofM(1, 4)],
@@ -36,41 +43,84 @@ EXAMPLES = {
     allocations.PerSite: [allocations.PerSite({"a": 0.25, "b/kernel": 0.0}, allocations.ERK(2), 4)],
     allocations.Priced: [allocations.Priced(3, beta=0.5, unit="parameters")],
     allocations.PFP: [allocations.PFP(3, delta=0.1, constant=2.0)],
-    schedules.Epochs: [schedules.Epochs(1.5)],
-    schedules.OneShot: [schedules.OneShot(0.3, at=schedules.Epochs(2))],
+    schedule_times.Epochs: [schedule_times.Epochs(1.5)],
+    schedules.OneShot: [schedules.OneShot(0.3, at=schedule_times.Epochs(2))],
     schedules.Constant: [schedules.Constant(0.3, begin=2, end=0.75, frequency=3)],
     schedules.Polynomial: [
         schedules.Polynomial(0.3, 0.1, begin=0.25, end=1.0, power=2, frequency=4)
     ],
     schedules.Exponential: [
-        schedules.Exponential(0.3, 0.1, begin=schedules.Epochs(1), end=9, frequency=4)
+        schedules.Exponential(0.3, 0.1, begin=schedule_times.Epochs(1), end=9, frequency=4)
     ],
     schedules.Held: [schedules.Held()],
-    admm.ADMM: [admm.ADMM(2, 3, 4, 0.1, admm.Penalty(most=200.0), admm.Synthetic("normal"), False)],
-    admm.Penalty: [admm.Penalty(0.2, 3.0, 4.0)],
-    admm.Synthetic: [admm.Synthetic("normal", 5, 0.5, size=6, tokens=7)],
+    reconstruction.ADMM: [
+        reconstruction.ADMM(
+            2,
+            3,
+            4,
+            0.1,
+            reconstruction.Penalty(most=200.0),
+            reconstruction.Synthetic("normal"),
+            False,
+        )
+    ],
+    reconstruction.Penalty: [reconstruction.Penalty(0.2, 3.0, 4.0)],
+    reconstruction.Synthetic: [reconstruction.Synthetic("normal", 5, 0.5, size=6, tokens=7)],
     schedules.Removal: [
-        schedules.Removal(0.3, 7, begin=schedules.Epochs(1), frequency=5, groups=90)
+        schedules.Removal(0.3, 7, begin=schedule_times.Epochs(1), frequency=5, groups=90)
     ],
     gates.Fixed: [gates.Fixed(straight_through=True)],
     gates.Decaying: [gates.Decaying(0.5)],
     gates.Sampled: [gates.Sampled(3)],
     gates.Soft: [gates.Soft()],
     gates.Course: [gates.Course(1.0, 2.0, 0.5)],
-    gates.Drawn: [gates.Drawn(gates.Course(2.0, 1.0), gates.Course(0.0, 1e-3), 0.01, 8, seed=3,
-                              turn=100, noise=gates.Course(2.0, 0.5))],
+    gates.Drawn: [
+        gates.Drawn(
+            gates.Course(2.0, 1.0),
+            gates.Course(0.0, 1e-3),
+            0.01,
+            8,
+            seed=3,
+            turn=100,
+            noise=gates.Course(2.0, 0.5),
+        )
+    ],
     gates.Growing: [gates.Growing(gradient=False)],
     gates.Moving: [gates.Moving(0.5, "sgd", 3.0)],
     FakeQuantization: [FakeQuantization(weights=4, activations=6, momentum=0.5)],
-    joint.Joint: [joint.Joint(kl=.5, bops=.5, form="log", width=4, restricted=True, seed=2,
-                              activations=False, threshold=2.0, temperature=2.0,
-                              learn_power=True, rate=2.0, ramp=7)],
+    joint.Joint: [
+        joint.Joint(
+            kl=0.5,
+            bops=0.5,
+            form="log",
+            width=4,
+            restricted=True,
+            seed=2,
+            activations=False,
+            threshold=2.0,
+            temperature=2.0,
+            learn_power=True,
+            rate=2.0,
+            ramp=7,
+        )
+    ],
     joint.Part: [joint.Part(True, "signed", 4)],
     Method: [
-        Method("m",
-               Rank(REGISTRY["random"].rule.score, structures.Block(1, 4), allocations.LAMP(), 7,
-                    rounds=3, momentum=0.5),
-               gates.Fixed(True), schedules.OneShot(0.5), schedules.OneShot(0.25), "a paper")
+        Method(
+            "m",
+            Rank(
+                REGISTRY["random"].rule.score,
+                structures.Block(1, 4),
+                allocations.LAMP(),
+                7,
+                rounds=3,
+                momentum=0.5,
+            ),
+            gates.Fixed(True),
+            schedules.OneShot(0.5),
+            schedules.OneShot(0.25),
+            "a paper",
+        )
     ],
 }
 
@@ -80,7 +130,7 @@ def through_json(value):
 
 
 def test_every_registered_setting_has_an_example():
-    ours = {cls for cls in configs._CLASSES.values() if cls.__module__.startswith("tfprune")}
+    ours = {cls for cls in serialization._CLASSES.values() if cls.__module__.startswith("tfprune")}
     # a rule is written by its Method
     assert ours - {Rank, Chances, Draw, Logits, Regrowth, Solve, Threshold, Told} == set(EXAMPLES)
 
@@ -103,6 +153,12 @@ def test_round_trip(cls):
 def test_methods_of_the_registry(name):
     assert through_json(REGISTRY[name]) == REGISTRY[name]
     gate = tfprune.Fixed(straight_through=not REGISTRY[name].rule.changes)
-    changed = get(name, seed=3, structure=tfprune.Filter(), allocation=tfprune.Global(),
-                  gate=gate, schedule=tfprune.Constant(0.5))
+    changed = get(
+        name,
+        seed=3,
+        structure=tfprune.Filter(),
+        allocation=tfprune.Global(),
+        gate=gate,
+        schedule=tfprune.Constant(0.5),
+    )
     assert through_json(changed) == changed != REGISTRY[name]

@@ -6,8 +6,19 @@ import functools
 import numpy as np
 import pytest
 import tensorflow as tf
-from tiny_models import (BATCH, KERASES, STEPS, arrays, check_run, cnn, compiled, data, fit, masks,
-                         zeros)
+from tiny_models import (
+    BATCH,
+    KERASES,
+    STEPS,
+    arrays,
+    check_run,
+    cnn,
+    compiled,
+    data,
+    fit,
+    masks,
+    zeros,
+)
 
 import tfprune
 
@@ -27,8 +38,10 @@ def batches(epochs=2):
     inputs, labels = data()
     for _ in range(epochs):
         for begin in range(0, len(inputs), BATCH):
-            yield (tf.constant(inputs[begin:begin + BATCH]),
-                   tf.constant(labels[begin:begin + BATCH].astype("int32")))
+            yield (
+                tf.constant(inputs[begin : begin + BATCH]),
+                tf.constant(labels[begin : begin + BATCH].astype("int32")),
+            )
 
 
 def loop(family, model, callback, form):
@@ -90,7 +103,8 @@ def test_straight_through_against_a_loop_without_the_library(family):
     model = cnn(family)
     reference = {name: weight.numpy() for name, weight in kernels(cnn(family)).items()}
     callback = tfprune.PruningCallback(
-        tfprune.get("magnitude", gate=tfprune.Fixed(True), schedule=SCHEDULE))
+        tfprune.get("magnitude", gate=tfprune.Fixed(True), schedule=SCHEDULE)
+    )
     fit(compiled(model, family), callback)
 
     plain = cnn(family)
@@ -99,8 +113,12 @@ def test_straight_through_against_a_loop_without_the_library(family):
     dense = [variable.numpy() for variable in plain.trainable_variables]
     velocity = [np.zeros_like(weight) for weight in dense]
     kept = {name: np.ones(weight.shape, bool) for name, weight in reference.items()}
-    places = {index: name for index, variable in enumerate(plain.trainable_variables)
-              for name, kernel in kernels(plain).items() if kernel is variable}
+    places = {
+        index: name
+        for index, variable in enumerate(plain.trainable_variables)
+        for name, kernel in kernels(plain).items()
+        if kernel is variable
+    }
     assert len(places) == 3
 
     def refresh(step):
@@ -108,7 +126,7 @@ def test_straight_through_against_a_loop_without_the_library(family):
             for index, name in places.items():
                 order = np.argsort(-np.abs(dense[index]).ravel(), kind="stable")
                 mask = np.zeros(order.size, bool)
-                mask[order[:round(order.size * (1 - timetable.sparsity(step)))]] = True
+                mask[order[: round(order.size * (1 - timetable.sparsity(step)))]] = True
                 kept[name] = mask.reshape(dense[index].shape)
         for index, variable in enumerate(plain.trainable_variables):
             name = places.get(index)
@@ -133,8 +151,9 @@ def test_straight_through_against_a_loop_without_the_library(family):
 
 
 def kernels(model):
-    return {f"{layer.name}/kernel": layer.kernel for layer in model.layers
-            if hasattr(layer, "kernel")}
+    return {
+        f"{layer.name}/kernel": layer.kernel for layer in model.layers if hasattr(layer, "kernel")
+    }
 
 
 def test_settle_and_finish_need_a_start():

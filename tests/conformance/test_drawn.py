@@ -6,12 +6,12 @@ import zlib
 import numpy as np
 import pytest
 import tensorflow as tf
-from tiny_models import (BATCH, KERASES, STEPS, arrays, cnn, compiled, data, fit, with_weights)
+from tiny_models import BATCH, KERASES, STEPS, arrays, cnn, compiled, data, fit, with_weights
 
 import tfprune
-from tfprune.gates import Course, Drawn
-from tfprune.relaxed import gumbel
-from tfprune.structures import Rows
+from tfprune.masks.structures import Rows
+from tfprune.methods.gates import Course, Drawn
+from tfprune.methods.gates.gumbel_topk import gumbel
 
 everywhere = pytest.mark.parametrize("family", KERASES)
 
@@ -21,15 +21,21 @@ def fitted(model, family, *, optimizer=None, shape=(6, 6, 2), epochs=2, watch=()
     method = tfprune.get("dpp", **changes)
     fixed = method.rule.structure.fixed is not None
     callback = tfprune.PruningCallback(method, None if fixed else 0.5)
-    fit(compiled(model, family, optimizer), callback, *[one(callback) for one in watch],
-        epochs=epochs, shape=shape)
+    fit(
+        compiled(model, family, optimizer),
+        callback,
+        *[one(callback) for one in watch],
+        epochs=epochs,
+        shape=shape,
+    )
     return callback
 
 
 def dense(family):
     library = KERASES[family]
-    return with_weights(library.Sequential([
-        library.Input((4,)), library.layers.Dense(3, use_bias=False, name="d")]))
+    return with_weights(
+        library.Sequential([library.Input((4,)), library.layers.Dense(3, use_bias=False, name="d")])
+    )
 
 
 def loop(family, weight, logits, steps, gate, k):
@@ -60,9 +66,9 @@ def loop(family, weight, logits, steps, gate, k):
             value = loss_of(labels[at], outputs) + mu * spread
         slope, of_weight = (one.numpy() for one in tape.gradient(value, [phi, dense]))
         weight = weight - 0.1 * of_weight
-        first, second = .9 * first + .1 * slope, .999 * second + .001 * slope**2
-        size = np.sqrt(second / (1 - .999 ** (step + 1))) + 1e-8
-        logits = (logits - gate.rate * first / (1 - .9 ** (step + 1)) / size).astype("float32")
+        first, second = 0.9 * first + 0.1 * slope, 0.999 * second + 0.001 * slope**2
+        size = np.sqrt(second / (1 - 0.999 ** (step + 1))) + 1e-8
+        logits = (logits - gate.rate * first / (1 - 0.9 ** (step + 1)) / size).astype("float32")
     return weight, logits
 
 
@@ -99,10 +105,17 @@ def watching(family, seen):
 
         def held(self):
             driver = self.driver()
-            return [(*(one.numpy() for one in driver.adapter.momenta(
-                self.model.optimizer, target.kernel)), sum(arrays(target)[::2]),
-                {name: one.numpy() for name, one in target.state.items()})
-                for target in driver.targets]
+            return [
+                (
+                    *(
+                        one.numpy()
+                        for one in driver.adapter.momenta(self.model.optimizer, target.kernel)
+                    ),
+                    sum(arrays(target)[::2]),
+                    {name: one.numpy() for name, one in target.state.items()},
+                )
+                for target in driver.targets
+            ]
 
         def on_train_batch_begin(self, batch, logs=None):
             self.before = self.held()
@@ -126,7 +139,7 @@ def test_what_is_not_drawn_comes_out_of_a_step_unchanged(family):
             drawn = new[-1]["drawn"]
             assert (drawn.sum(axis=1) == drawn.shape[1] // 2).all()
             present = Rows().expand(drawn != 0, target.site.shape, target.site.layout)
-            for one, other, decay in zip(old[:-2], new[:-2], (.9, .999)):
+            for one, other, decay in zip(old[:-2], new[:-2], (0.9, 0.999)):
                 np.testing.assert_allclose(decay * one[~present], other[~present], rtol=1e-5)
             np.testing.assert_allclose(old[-2][~present], new[-2][~present], rtol=1e-6)
             assert (old[-2] != new[-2])[present].mean() > 0.5  # behind ReLU some rest
@@ -136,8 +149,9 @@ def test_what_is_not_drawn_comes_out_of_a_step_unchanged(family):
 
 def test_rows_take_turns():
     seen, family = [], "keras"
-    callback = fitted(cnn(family), family, gate=Drawn(turn=128, rate=0.1),
-                      watch=[watching(family, seen)])
+    callback = fitted(
+        cnn(family), family, gate=Drawn(turn=128, rate=0.1), watch=[watching(family, seen)]
+    )
     hidden = callback.driver.targets[1]  # eight rows of 64: two of them in each turn
     assert hidden.state["order"].shape == (2, 64)
     for step, (before, after) in enumerate(seen):
@@ -155,13 +169,16 @@ def test_logits_find_the_inputs_that_matter():
     generator = np.random.default_rng(0)
     inputs = generator.normal(size=(512, 8)).astype("float32")
     outputs = inputs[:, [2, 5]] @ np.array([[2.0, -2.0], [2.0, 2.0]])
-    model = with_weights(keras.Sequential([
-        keras.Input((8,)), keras.layers.Dense(2, use_bias=False, name="d")]))
+    model = with_weights(
+        keras.Sequential([keras.Input((8,)), keras.layers.Dense(2, use_bias=False, name="d")])
+    )
     model.compile(keras.optimizers.SGD(0.1), "mse")
     callback = tfprune.PruningCallback(
-        tfprune.get("dpp", gate=Drawn(rate=0.03), structure=Rows(k=2), deviation=0.5))
-    model.fit(inputs, outputs, batch_size=64, epochs=20, verbose=0, shuffle=False,
-              callbacks=[callback])
+        tfprune.get("dpp", gate=Drawn(rate=0.03), structure=Rows(k=2), deviation=0.5)
+    )
+    model.fit(
+        inputs, outputs, batch_size=64, epochs=20, verbose=0, shuffle=False, callbacks=[callback]
+    )
     assert np.flatnonzero(model.get_weights()[0].any(axis=1)).tolist() == [2, 5]
     note = callback.report.sites[0].notes[0]
     assert note.startswith("confidence 0.") and "definitions of this project" in note
@@ -186,24 +203,25 @@ def test_quantized_weights_are_at_rest_what_is_deployed(bits, tmp_path, family="
     np.testing.assert_array_equal(again.predict(inputs, verbose=0), expected)
 
 
-@pytest.mark.parametrize("bits, slope", [
-    (32, [.5, 0, 1, 0]), (8, [.5, 0, 1, 0]), (1, [.5, 0, 0, 0])])
+@pytest.mark.parametrize(
+    "bits, slope", [(32, [0.5, 0, 1, 0]), (8, [0.5, 0, 1, 0]), (1, [0.5, 0, 0, 0])]
+)
 def test_the_gradient_of_quantized_weights_by_hand(bits, slope):
-    from tfprune import layouts
-    from tfprune.gates import Moment
-    from tfprune.sites import Site
+    from tfprune.masks import kernel_layout
+    from tfprune.masks.sites import Site
+    from tfprune.methods.gates import Moment
 
-    site = Site("d/kernel", (4, 1), layouts.DENSE, "d")
+    site = Site("d/kernel", (4, 1), kernel_layout.DENSE, "d")
     gate, structure = Drawn(bits=bits, rate=0.1), Rows(k=2)
-    weight = tf.constant([[-.5], [.25], [2.], [-3.]])
+    weight = tf.constant([[-0.5], [0.25], [2.0], [-3.0]])
     state = {name: tf.constant(one) for name, one in gate.state(site, structure).items()}
-    state |= {"logits": tf.constant([[9., -9, 8, -8]]), "count": tf.constant(2.)}
-    now = Moment(site, structure, weight, tf.ones((4, 1)), state, tf.constant(0), tf.constant(0.))
+    state |= {"logits": tf.constant([[9.0, -9, 8, -8]]), "count": tf.constant(2.0)}
+    now = Moment(site, structure, weight, tf.ones((4, 1)), state, tf.constant(0), tf.constant(0.0))
     shown, changes = gate.open(now)
-    expected = {32: [-.5, 0, 2, 0], 8: [-32 * 2 / 127, 0, 2, 0], 1: [-1, 0, 1, 0]}[bits]
+    expected = {32: [-0.5, 0, 2, 0], 8: [-32 * 2 / 127, 0, 2, 0], 1: [-1, 0, 1, 0]}[bits]
     np.testing.assert_allclose(shown[:, 0], expected, rtol=1e-6)
     now.state.update(changes)
-    gradient, changes = gate.learn(now, tf.constant([[.5], [.5], [1.], [1.]]))
+    gradient, changes = gate.learn(now, tf.constant([[0.5], [0.5], [1.0], [1.0]]))
     np.testing.assert_allclose(gradient[:, 0], slope)
     assert changes["logits"].shape == (1, 4)
 
@@ -229,13 +247,18 @@ def test_k_of_n_in_the_exported_file(family, tmp_path):
         np.testing.assert_array_equal(counts, np.full(counts.shape, 3))
 
 
-@pytest.mark.parametrize("change, message", [
-    ({"temperature": Course(5.0, 0.0)}, "expected values above 0"),
-    ({"temperature": Course(-1.0, 1.0)}, "expected values above 0"),
-    ({"entropy": Course(0.0, -1e-5)}, "expected values of at least 0"),
-    ({"noise": Course(1.0, -0.1)}, "noise="),
-    ({"rate": 0.0}, "rate=0.0"), ({"bits": 4}, "expected 32, 8 or 1"), ({"turn": 0}, "turn=0"),
-])
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"temperature": Course(5.0, 0.0)}, "expected values above 0"),
+        ({"temperature": Course(-1.0, 1.0)}, "expected values above 0"),
+        ({"entropy": Course(0.0, -1e-5)}, "expected values of at least 0"),
+        ({"noise": Course(1.0, -0.1)}, "noise="),
+        ({"rate": 0.0}, "rate=0.0"),
+        ({"bits": 4}, "expected 32, 8 or 1"),
+        ({"turn": 0}, "turn=0"),
+    ],
+)
 def test_settings_out_of_range(change, message):
     with pytest.raises(ValueError, match=message):
         Drawn(**change)
@@ -243,8 +266,18 @@ def test_settings_out_of_range(change, message):
 
 def test_courses():
     assert [round(Course(5.0, 0.5).at(e / 9), 12) for e in range(10)] == [
-        5, 4.5, 4, 3.5, 3, 2.5, 2, 1.5, 1, .5]
-    assert [Course(0.0, 4.0, until=0.5).at(t) for t in (0, .25, .5, 1)] == [0, 2, 4, 4]
+        5,
+        4.5,
+        4,
+        3.5,
+        3,
+        2.5,
+        2,
+        1.5,
+        1,
+        0.5,
+    ]
+    assert [Course(0.0, 4.0, until=0.5).at(t) for t in (0, 0.25, 0.5, 1)] == [0, 2, 4, 4]
     for wrong in ((0.0, float("nan")), (float("inf"), 1.0)):
         with pytest.raises(ValueError, match="finite"):
             Course(*wrong)
@@ -271,7 +304,7 @@ def test_more_than_there_is():
 
 @everywhere
 def test_a_wrapped_model_knows_how_sure_its_choices_are(family):
-    from tfprune.diversity import confidence
+    from tfprune.methods.rules.mask_statistics import confidence
 
     model = tfprune.prune(dense(family), "dpp", structure=Rows(k=2))
     (row,) = tfprune.report(model).sites

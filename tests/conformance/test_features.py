@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tf_keras
-from tiny_models import (KERASES, STEPS, check_run, cnn, compiled, fit, masks, with_weights, zeros)
+from tiny_models import KERASES, STEPS, check_run, cnn, compiled, fit, masks, with_weights, zeros
 
 import tfprune
 
@@ -28,8 +28,11 @@ def prepared(model, way, keeps=True):
     With `keeps` dense weights are kept, so that NumPy can repeat the choice of the last step.
     """
     name, wrap = WAYS[way]
-    method = tfprune.get(name, gate=tfprune.Fixed(straight_through=keeps),
-                         schedule=tfprune.Polynomial(SPARSITY, end=1.0, frequency=2))
+    method = tfprune.get(
+        name,
+        gate=tfprune.Fixed(straight_through=keeps),
+        schedule=tfprune.Polynomial(SPARSITY, end=1.0, frequency=2),
+    )
     if wrap:
         return tfprune.prune(model, method), tfprune.PruningCallback()
     return model, tfprune.PruningCallback(method)
@@ -59,8 +62,9 @@ def test_several_steps_per_execution_give_the_same_masks(family, way):
         np.testing.assert_array_equal(one.kernel.numpy(), other.kernel.numpy())
 
 
-@pytest.mark.parametrize("family, way, steps", [
-    ("keras", "callback", 1), ("tf_keras", "wrapped", 3)])
+@pytest.mark.parametrize(
+    "family, way, steps", [("keras", "callback", 1), ("tf_keras", "wrapped", 3)]
+)
 def test_jit_compile(family, way, steps):
     # The other way round: with a gate that acts, and in loops of one's own.
     run(family, way, jit_compile=True, steps_per_execution=steps)

@@ -5,8 +5,22 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from tiny_models import (ASKED, BATCH, KERASES, STEPS, arrays, check_run, cnn, compiled, data,
-                         examples, fit, masks, said, zeros)
+from tiny_models import (
+    ASKED,
+    BATCH,
+    KERASES,
+    STEPS,
+    arrays,
+    check_run,
+    cnn,
+    compiled,
+    data,
+    examples,
+    fit,
+    masks,
+    said,
+    zeros,
+)
 
 import tfprune
 
@@ -119,7 +133,7 @@ def test_a_loop_of_the_users_own_updates_between_steps(family, compile_step):
     inputs, labels = data()
     kept = []
     for begin in range(0, len(inputs), BATCH):
-        step(inputs[begin:begin + BATCH], labels[begin:begin + BATCH])
+        step(inputs[begin : begin + BATCH], labels[begin : begin + BATCH])
         callback.update()
         kept.append(sum(int(mask.sum()) for mask in masks(callback).values()))
     callback.finish()
@@ -146,8 +160,11 @@ def test_masks_are_nested_over_updates(family):
 
 @everywhere
 def test_gates_that_keep_dense_weights_let_them_return(family):
-    method = tfprune.get("snip", gate=tfprune.Fixed(straight_through=True),
-                         schedule=tfprune.Constant(0.5, end=1.0, frequency=1))
+    method = tfprune.get(
+        "snip",
+        gate=tfprune.Fixed(straight_through=True),
+        schedule=tfprune.Constant(0.5, end=1.0, frequency=1),
+    )
     callback = tfprune.PruningCallback(method, data=examples(family))
     fit(compiled(cnn(family), family), callback)
     check_run(callback, 0.5)
@@ -166,13 +183,15 @@ def test_scoring_leaves_everything_bit_identical():
     fit(model)
     model.predict(data()[0], verbose=0)
     for method in [name for name in ASKED if tfprune.get(name).rule.is_measured]:
-        before = [np.asarray(v).tobytes() for v in (*model.get_weights(),
-                                                    *model.optimizer.variables)]
+        before = [
+            np.asarray(v).tobytes() for v in (*model.get_weights(), *model.optimizer.variables)
+        ]
         state = np.random.get_state()[1].tobytes()
         drawn = tf.random.get_global_generator().state.numpy().tobytes()
         said(lambda: tfprune.sparsify(model, method, 0.0, data=examples("keras")))
-        after = [np.asarray(v).tobytes() for v in (*model.get_weights(),
-                                                   *model.optimizer.variables)]
+        after = [
+            np.asarray(v).tobytes() for v in (*model.get_weights(), *model.optimizer.variables)
+        ]
         assert before == after, method
         assert state == np.random.get_state()[1].tobytes(), method
         assert drawn == tf.random.get_global_generator().state.numpy().tobytes(), method

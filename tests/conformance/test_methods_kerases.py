@@ -3,13 +3,23 @@
 
 import numpy as np
 import pytest
-from tiny_models import (ASKED, KERASES, check_run, cnn, compiled, examples, fit, masks, recording,
-                         zeros)
+from tiny_models import (
+    ASKED,
+    KERASES,
+    check_run,
+    cnn,
+    compiled,
+    examples,
+    fit,
+    masks,
+    recording,
+    zeros,
+)
 
 import tfprune
-from tfprune.admm import ADMM, Synthetic
-from tfprune.gates import Gate
 from tfprune.methods import REGISTRY, Rank
+from tfprune.methods.gates import Gate
+from tfprune.reconstruction import ADMM, Synthetic
 
 SPARSITY = 0.6
 SCHEDULE = tfprune.Polynomial(SPARSITY, end=1.0, frequency=4)  # 6 steps: updates at 0, 4 and 6
@@ -52,15 +62,17 @@ def in_turn():
     """Every method in one of the two Kerases, the next one in the other: a fit takes seconds to
     trace."""
     families = [*KERASES]
-    return pytest.mark.parametrize("name, family", [
-        (name, families[number % 2]) for number, name in enumerate(ASKED)])
+    return pytest.mark.parametrize(
+        "name, family", [(name, families[number % 2]) for number, name in enumerate(ASKED)]
+    )
 
 
 @in_turn()
 def test_a_fit_prunes_exactly(name, family):
     records = []
-    callback = tfprune.PruningCallback(recording(asked(name, rounds=1), records),
-                                       schedule=SCHEDULE, data=examples(family))
+    callback = tfprune.PruningCallback(
+        recording(asked(name, rounds=1), records), schedule=SCHEDULE, data=examples(family)
+    )
     model = compiled(cnn(family), family)
     history = fit(model, callback).history
     refreshes = list(records)
@@ -89,8 +101,9 @@ def test_a_fit_prunes_exactly(name, family):
 def test_both_kerases_in_one_process_choose_the_same_masks(name):
     chosen = {}
     for family in KERASES:
-        callback = tfprune.PruningCallback(asked(name), schedule=tfprune.OneShot(SPARSITY),
-                                           data=examples(family))
+        callback = tfprune.PruningCallback(
+            asked(name), schedule=tfprune.OneShot(SPARSITY), data=examples(family)
+        )
         callback.start(cnn(family))
         chosen[family] = masks(callback)
         callback.finish()

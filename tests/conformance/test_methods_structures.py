@@ -8,26 +8,31 @@ import pytest
 import tensorflow as tf
 from tiny_models import ASKED
 
-from tfprune import layouts, statistics
-from tfprune.allocations import ERK, LAMP, Global, PerSite, Uniform
-from tfprune.allocations import PFP
-from tfprune.methods import Rank, get
-from tfprune.sites import Site
-from tfprune.structures import Block, Channel, Column, Element, Filter, Kernel, NofM
+from tfprune.masks import kernel_layout
+from tfprune.masks.allocations import ERK, LAMP, PFP, Global, PerSite, Uniform
+from tfprune.masks.sites import Site
+from tfprune.masks.structures import Block, Channel, Column, Element, Filter, Kernel, NofM
+from tfprune.methods import Rank, get, statistics_table
 
 KERNELS = {
-    "dense": (layouts.DENSE, (13, 8)),
-    "conv1": (layouts.conv(1), (3, 5, 6)),
-    "conv2": (layouts.conv(2), (3, 3, 4, 6)),
-    "conv3": (layouts.conv(3), (2, 2, 2, 3, 4)),
-    "transposed": (layouts.conv_transpose(2), (3, 2, 5, 4)),
-    "depthwise": (layouts.depthwise(2), (3, 3, 6, 2)),
-    "embedding": (layouts.EMBEDDING, (11, 5)),
-    "query": (layouts.einsum("abc,cde->abde"), (8, 2, 4)),
+    "dense": (kernel_layout.DENSE, (13, 8)),
+    "conv1": (kernel_layout.conv(1), (3, 5, 6)),
+    "conv2": (kernel_layout.conv(2), (3, 3, 4, 6)),
+    "conv3": (kernel_layout.conv(3), (2, 2, 2, 3, 4)),
+    "transposed": (kernel_layout.conv_transpose(2), (3, 2, 5, 4)),
+    "depthwise": (kernel_layout.depthwise(2), (3, 3, 6, 2)),
+    "embedding": (kernel_layout.EMBEDDING, (11, 5)),
+    "query": (kernel_layout.einsum("abc,cde->abde"), (8, 2, 4)),
 }
 STRUCTURES = (Element(), Block(2, 3), NofM(2, 4), Kernel(), Column(), Channel(), Filter())
-ALLOCATIONS = (Uniform(), Global(), ERK(), LAMP(), PFP(),
-               PerSite({"dense": 0.3, "conv2": 0.0}, Global()))
+ALLOCATIONS = (
+    Uniform(),
+    Global(),
+    ERK(),
+    LAMP(),
+    PFP(),
+    PerSite({"dense": 0.3, "conv2": 0.0}, Global()),
+)
 SPARSITIES = (0.0, 0.35, 0.6, 0.9)
 FINAL = SPARSITIES[-1]
 
@@ -50,10 +55,15 @@ def plain_structure(name):
 
 def pairs(wanted):
     """Names of methods with the structures that they serve, or with the others."""
-    found = [(name, structure) for name in ASKED for structure in STRUCTURES
-             if serves(name, structure) == wanted]
-    return pytest.mark.parametrize("name, structure", found, ids=lambda one: (
-        one if isinstance(one, str) else repr(one)))
+    found = [
+        (name, structure)
+        for name in ASKED
+        for structure in STRUCTURES
+        if serves(name, structure) == wanted
+    ]
+    return pytest.mark.parametrize(
+        "name, structure", found, ids=lambda one: one if isinstance(one, str) else repr(one)
+    )
 
 
 def cases(structure):
@@ -88,15 +98,21 @@ def measured_of(rule, sites):
     """Made-up statistics of the sites, of the shapes that measuring them would give; and what a
     method keeps for its sites, so far as its score needs it."""
     generator = np.random.default_rng(1)
-    names = [name for name in rule.score.needs if name not in statistics.RESTING]
-    shapes = [(rule.structure.groups(site.shape, site.layout),)
-              if statistics.of_groups(rule.score.needs) and rule.structure.pooling is not None
-              else site.shape for site in sites]
-    drawn = [{name: generator.uniform(size=shape).astype("float32").round(2) for name in names}
-             for shape in shapes]
+    names = [name for name in rule.score.needs if name not in statistics_table.RESTING]
+    shapes = [
+        (rule.structure.groups(site.shape, site.layout),)
+        if statistics_table.of_groups(rule.score.needs) and rule.structure.pooling is not None
+        else site.shape
+        for site in sites
+    ]
+    drawn = [
+        {name: generator.uniform(size=shape).astype("float32").round(2) for name in names}
+        for shape in shapes
+    ]
     kept = [rule.state(site) for site in sites]  # of shapes of the rule's own
-    return [{name: own.get(name, value) for name, value in one.items()}
-            for one, own in zip(drawn, kept)]
+    return [
+        {name: own.get(name, value) for name, value in one.items()} for one, own in zip(drawn, kept)
+    ]
 
 
 def masks_of(rule, weights, sites, sparsity):
@@ -121,15 +137,21 @@ def assert_equal_everywhere(name, rule, weights, sites):
     tensors = [tf.constant(weight) for weight in weights]
 
     def compiled(turn, **settings):
-        return tf.function(lambda w, s: masks_of(rule, w[turn], sites[turn], s), autograph=False,
-                           **settings)
+        return tf.function(
+            lambda w, s: masks_of(rule, w[turn], sites[turn], s), autograph=False, **settings
+        )
 
     # To compile takes seconds, so each structure is compiled for every other layout, and the
     # layouts take turns.
     turn = slice(STRUCTURES.index(rule.structure) % 2, None, 2)
-    forms = [(slice(None), compiled(slice(None)))] if rule.is_measured else [
-        (slice(None), lambda w, s: masks_of(rule, w, sites, s)),
-        (turn, compiled(turn, jit_compile=True))]
+    forms = (
+        [(slice(None), compiled(slice(None)))]
+        if rule.is_measured
+        else [
+            (slice(None), lambda w, s: masks_of(rule, w, sites, s)),
+            (turn, compiled(turn, jit_compile=True)),
+        ]
+    )
     for sparsity in SPARSITIES[1:]:
         for part, form in forms:
             expected = masks_of(rule, weights[part], sites[part], sparsity)
@@ -185,8 +207,10 @@ def test_allocations_sum_exactly(name, allocation):
     sizes = {site.layer: rule.structure.groups(site.shape, site.layout) for site in sites}
     for sparsity in SPARSITIES[1:]:
         masks = masks_of(rule, weights, sites, sparsity)
-        kept = [int(groups_of(rule.structure, np.asarray(mask), site).sum())
-                for mask, site in zip(masks, sites)]
+        kept = [
+            int(groups_of(rule.structure, np.asarray(mask), site).sum())
+            for mask, site in zip(masks, sites)
+        ]
         assert min(kept) >= 1
         if isinstance(allocation, PerSite):
             by_layer = dict(zip(KERNELS, kept))

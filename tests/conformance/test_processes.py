@@ -31,7 +31,10 @@ for use in (lambda: tfprune.prune(model, "magnitude", 0.5), lambda: tfprune.repo
 def python(*arguments):
     paths = os.pathsep.join([str(HERE.parent), str(HERE.parent.parent)])
     return subprocess.run(
-        [sys.executable, *arguments], capture_output=True, text=True, timeout=300,
+        [sys.executable, *arguments],
+        capture_output=True,
+        text=True,
+        timeout=300,
         env={**os.environ, "PYTHONPATH": paths},
     )
 
@@ -40,7 +43,8 @@ def test_mirrored_strategy_on_two_devices():
     run = python(str(HERE / "replicas.py"))
     assert run.returncode == 0, run.stderr[-3000:]
     assert run.stdout.split("\n")[:-1] == [
-        f"alike: {family} {what}" for family in KERASES
+        f"alike: {family} {what}"
+        for family in KERASES
         for what in ("magnitude snip wrapped", "spp callback", "quantized")
     ]
 

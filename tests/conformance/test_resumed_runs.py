@@ -7,14 +7,25 @@ import zlib
 import numpy as np
 import pytest
 import tensorflow as tf
-from tiny_models import (ASKED, BATCH, KERASES, STEPS, check_run, cnn, compiled, data, fit, masks,
-                         zeros)
+from tiny_models import (
+    ASKED,
+    BATCH,
+    KERASES,
+    STEPS,
+    check_run,
+    cnn,
+    compiled,
+    data,
+    fit,
+    masks,
+    zeros,
+)
 
 import tfprune
-from tfprune.adapters import adapter_of
-from tfprune.admm import ADMM, Synthetic
-from tfprune.gates import Gate
+from tfprune.backend import adapter_of
 from tfprune.methods import REGISTRY
+from tfprune.methods.gates import Gate
+from tfprune.reconstruction import ADMM, Synthetic
 
 SPARSITY, EPOCHS = 0.6, 3
 
@@ -38,8 +49,13 @@ def asked(name, stop):
         changes["solver"] = ADMM(2, 3, refit=1, inputs=Synthetic("normal", batch=8))
     begin, frequency = (stop * STEPS, 100) if rule.is_measured else (0, 2)
     return tfprune.get(
-        name, rounds=min(rule.rounds, 2), **changes, schedule=tfprune.Polynomial(
-            SPARSITY, initial=0.3 if begin else 0.0, begin=begin, end=1.0, frequency=frequency))
+        name,
+        rounds=min(rule.rounds, 2),
+        **changes,
+        schedule=tfprune.Polynomial(
+            SPARSITY, initial=0.3 if begin else 0.0, begin=begin, end=1.0, frequency=frequency
+        ),
+    )
 
 
 def pruning():
@@ -83,11 +99,14 @@ def test_a_resumed_run_ends_as_the_uninterrupted_one(family, name, tmp_path):
     fit(resumed, pruning(), epochs=EPOCHS, initial_epoch=stop)
     expected, found = held(model), held(resumed)
     assert len(expected) == len(found) == len(begun)
-    same = {one: value.tobytes() == other.tobytes()
-            for (one, value), other in zip(expected.items(), found.values())}
+    same = {
+        one: value.tobytes() == other.tobytes()
+        for (one, value), other in zip(expected.items(), found.values())
+    }
     assert all(same.values()), f"{[one for one in same if not same[one]]} after epoch {stop}"
-    assert any(one.tobytes() != other.tobytes() for one, other in zip(begun.values(),
-                                                                      found.values()))
+    assert any(
+        one.tobytes() != other.tobytes() for one, other in zip(begun.values(), found.values())
+    )
     assert callback.driver.finished == EPOCHS * STEPS
     if name in ASKED:
         check_run(callback, SPARSITY)

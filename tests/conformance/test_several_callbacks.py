@@ -20,8 +20,11 @@ def only(layer, method="magnitude", sparsity=None, **settings):
 
 def three(family):
     """One hides weights and acts around the step, one is measured on data, one has its own time."""
-    return [only("conv", "spp", 0.5), only("hidden", "snip", 0.75, data=examples(family)),
-            only("logits", schedule=tfprune.OneShot(0.25, at=4))]
+    return [
+        only("conv", "spp", 0.5),
+        only("hidden", "snip", 0.75, data=examples(family)),
+        only("logits", schedule=tfprune.OneShot(0.25, at=4)),
+    ]
 
 
 def kept(model):
@@ -70,17 +73,23 @@ def test_channels_that_are_left_dense_together_are_free_for_another():
     model = KERASES["keras"].Model(inputs, layers.Dense(3, name="out")(x))
 
     def coupled(name):
-        return tfprune.PruningCallback("magnitude", 0.5, structure=tfprune.Filter(coupled=True),
-                                       allocation=tfprune.PerSite({name: 0.0}))
+        return tfprune.PruningCallback(
+            "magnitude",
+            0.5,
+            structure=tfprune.Filter(coupled=True),
+            allocation=tfprune.PerSite({name: 0.0}),
+        )
 
     text = r"filters of 'two' are chosen with those of one/kernel, two/kernel.*name the .* 'one'"
     with pytest.raises(ValueError, match=text):
         coupled("two").start(model, total_steps=4)
     others = tfprune.PerSite({name: 0.0 for name in ("wide", "one", "out")})
-    fit(compiled(model, "keras"), coupled("one"),
-        tfprune.PruningCallback("magnitude", 0.5, allocation=others))
-    assert kept(model) == {"wide/kernel": 288, "one/kernel": 32, "two/kernel": 16,
-                           "out/kernel": 12}
+    fit(
+        compiled(model, "keras"),
+        coupled("one"),
+        tfprune.PruningCallback("magnitude", 0.5, allocation=others),
+    )
+    assert kept(model) == {"wide/kernel": 288, "one/kernel": 32, "two/kernel": 16, "out/kernel": 12}
     exact = tfprune.PruningCallback("magnitude", structure=tfprune.NofM(2, 4))
     with pytest.raises(ValueError, match=r"wrap the layers of NofM.* with tfprune.prune and pass"):
         fit(model, exact, only("wide", sparsity=0.5))
@@ -94,9 +103,12 @@ def test_the_wrapped_layers_and_beside_them_the_others(family, first):
 
     model = KERASES[family].models.clone_model(cnn(family), clone_function=wrap)
     callbacks = [tfprune.PruningCallback(), tfprune.PruningCallback("dpf", 0.5)]
-    fit(compiled(model, family), *callbacks[::1 if first == "wrapped" else -1])
+    fit(compiled(model, family), *callbacks[:: 1 if first == "wrapped" else -1])
     assert kept(tfprune.strip_pruning(model)) == {
-        "conv/kernel": 36, "hidden/kernel": 128, "logits/kernel": 12}
+        "conv/kernel": 36,
+        "hidden/kernel": 128,
+        "logits/kernel": 12,
+    }
     with pytest.raises(ValueError, match="wrapped for pruning already"):
         fit(model, callbacks[1])
     with pytest.raises(ValueError, match="prune the same weights: hidden/kernel"):
@@ -108,16 +120,23 @@ def test_the_wrapped_layers_and_beside_them_the_others(family, first):
 @pytest.mark.parametrize("built", [True, False])
 def test_one_weight_takes_one(family, built):
     library = KERASES[family]
-    layers = [library.layers.Flatten(), library.layers.Dense(4, name="a"),
-              library.layers.Dense(3, name="b")]
+    layers = [
+        library.layers.Flatten(),
+        library.layers.Dense(4, name="a"),
+        library.layers.Dense(3, name="b"),
+    ]
     model = library.Sequential(layers)
     if built:
         model.build((None, 6, 6, 2))
     before = [weight.copy() for weight in model.get_weights()] if built else []
-    callbacks = [tfprune.PruningCallback("magnitude", schedule=tfprune.OneShot(0.5)),
-                 tfprune.PruningCallback("dpf", 0.5, allocation=tfprune.PerSite({"a": 0.0}))]
-    text = (r"PruningCallback\('magnitude'\) and PruningCallback\('dpf'\) of this fit prune the "
-            r"same weights: b/kernel.*PerSite\({'b': 0.0}\)")
+    callbacks = [
+        tfprune.PruningCallback("magnitude", schedule=tfprune.OneShot(0.5)),
+        tfprune.PruningCallback("dpf", 0.5, allocation=tfprune.PerSite({"a": 0.0})),
+    ]
+    text = (
+        r"PruningCallback\('magnitude'\) and PruningCallback\('dpf'\) of this fit prune the "
+        r"same weights: b/kernel.*PerSite\({'b': 0.0}\)"
+    )
     with pytest.raises(ValueError, match=text):
         fit(compiled(model, family), *callbacks)
     assert "train_step" not in vars(model)
@@ -165,12 +184,18 @@ def test_callbacks_that_cannot_see_each_other_are_refused(family):
     assert "train_step" not in vars(model)
 
 
-@pytest.mark.parametrize("others, text", [
-    (lambda: only("hidden", "dpf", 0.5), None),
-    (lambda: tfprune.PruningCallback("magnitude", 0.5),
-     r"no longer prunes conv/kernel: another PruningCallback was started.*PerSite\({'conv': 0.0}"),
-    (lambda: only("hidden", "dpp", 0.5), "another PruningCallback has taken its place there"),
-], ids=["disjoint", "overlapping", "two around the optimizer"])
+@pytest.mark.parametrize(
+    "others, text",
+    [
+        (lambda: only("hidden", "dpf", 0.5), None),
+        (
+            lambda: tfprune.PruningCallback("magnitude", 0.5),
+            r"no longer prunes conv/kernel: another PruningCallback .*PerSite\({'conv': 0.0}",
+        ),
+        (lambda: only("hidden", "dpp", 0.5), "another PruningCallback has taken its place there"),
+    ],
+    ids=["disjoint", "overlapping", "two around the optimizer"],
+)
 def test_a_loop_of_the_users_own(others, text):
     model = compiled(cnn("keras"), "keras")
     callbacks = [only("conv", "spp", 0.5), others()]

@@ -9,7 +9,7 @@ import tensorflow as tf
 from tiny_models import BATCH, KERASES, STEPS, arrays, cnn, compiled, data, fit
 
 import tfprune
-from tfprune.hooks import Hooks
+from tfprune.training.callback_base import Hooks
 
 everywhere = pytest.mark.parametrize("family", KERASES)
 optimizers = pytest.mark.parametrize("name", ["sgd", "adam"])
@@ -82,8 +82,9 @@ def rigl_loop(family, optimizer, weight, end):
 
 def network(family, weight):
     library = KERASES[family]
-    model = library.Sequential([library.Input(SHAPE[:1]),
-                                library.layers.Dense(SHAPE[1], use_bias=False)])
+    model = library.Sequential(
+        [library.Input(SHAPE[:1]), library.layers.Dense(SHAPE[1], use_bias=False)]
+    )
     model.set_weights([weight])
     return model
 
@@ -95,14 +96,18 @@ def drawn_weight():
 @optimizers
 @everywhere
 def test_movement_is_an_independent_loop(family, name):
-    schedule = tfprune.Polynomial(.75, begin=2, end=10, frequency=2)
+    schedule = tfprune.Polynomial(0.75, begin=2, end=10, frequency=2)
     timetable = schedule.resolve()
     kept = {int(step): round(48 * (1 - timetable.sparsity(step))) for step in timetable.updates}
     weight, mask = movement_loop(family, made(family, name), drawn_weight(), kept)
     method = tfprune.get("movement", gate=tfprune.Moving(0.5, "sgd"), schedule=schedule)
     callback = tfprune.PruningCallback(method)
-    fit(compiled(network(family, drawn_weight()), family, made(family, name)), callback,
-        epochs=EPOCHS, shape=SHAPE[:1])
+    fit(
+        compiled(network(family, drawn_weight()), family, made(family, name)),
+        callback,
+        epochs=EPOCHS,
+        shape=SHAPE[:1],
+    )
     kernel, found, hidden = arrays(callback.driver.targets[0])
     np.testing.assert_array_equal(found, mask)
     assert found.sum() == 12
@@ -115,9 +120,14 @@ def test_movement_is_an_independent_loop(family, name):
 def test_rigl_is_an_independent_loop(family, name, end=9):
     weight, mask = rigl_loop(family, made(family, name), drawn_weight(), end)
     callback = tfprune.PruningCallback(
-        "rigl", schedule=tfprune.Constant(.5, end=end, frequency=CYCLE))
-    fit(compiled(network(family, drawn_weight()), family, made(family, name)), callback,
-        epochs=EPOCHS, shape=SHAPE[:1])
+        "rigl", schedule=tfprune.Constant(0.5, end=end, frequency=CYCLE)
+    )
+    fit(
+        compiled(network(family, drawn_weight()), family, made(family, name)),
+        callback,
+        epochs=EPOCHS,
+        shape=SHAPE[:1],
+    )
     kernel, found, _ = arrays(callback.driver.targets[0])
     np.testing.assert_array_equal(found, mask)
     assert (found != top(np.abs(drawn_weight()), 24)).sum() >= 4
@@ -135,17 +145,33 @@ class Watch(Hooks):
 
     def on_train_batch_end(self, batch, logs=None):
         driver = self.callback.driver
-        self.seen.append([
-            (*arrays(target)[:2], [one.numpy() for one in driver.adapter.momenta(
-                driver.adapter.innermost_optimizer(self.model), target.kernel)],
-             target.state["dense_gradient"].numpy() if "dense_gradient" in target.state else None)
-            for target in driver.targets])
+        self.seen.append(
+            [
+                (
+                    *arrays(target)[:2],
+                    [
+                        one.numpy()
+                        for one in driver.adapter.momenta(
+                            driver.adapter.innermost_optimizer(self.model), target.kernel
+                        )
+                    ],
+                    target.state["dense_gradient"].numpy()
+                    if "dense_gradient" in target.state
+                    else None,
+                )
+                for target in driver.targets
+            ]
+        )
 
 
 @pytest.mark.parametrize("family, name", [("keras", "set"), ("tf_keras", "rigl")])
 def test_counts_stay_and_nothing_changes_after_the_end(family, name):
-    method = tfprune.get(name, allocation=tfprune.PerSite({"conv": 0.0}, tfprune.ERK()),
-                         fraction=.5, schedule=tfprune.Constant(.7, end=8, frequency=1))
+    method = tfprune.get(
+        name,
+        allocation=tfprune.PerSite({"conv": 0.0}, tfprune.ERK()),
+        fraction=0.5,
+        schedule=tfprune.Constant(0.7, end=8, frequency=1),
+    )
     callback = tfprune.PruningCallback(method)
     watch = Watch(callback)
     fit(compiled(cnn(family), family, made(family, "adam")), callback, watch, epochs=EPOCHS)
@@ -153,7 +179,7 @@ def test_counts_stay_and_nothing_changes_after_the_end(family, name):
     assert (counts == counts[0]).all() and counts[0, 0] == 72, "the first layer is dense"
     sizes = np.array([mask.size for _, mask, *_ in watch.seen[0]])
     # 30 % of what is not listed; the small last layer keeps most
-    assert counts[0, 1:].sum() == round(.3 * sizes[1:].sum())
+    assert counts[0, 1:].sum() == round(0.3 * sizes[1:].sum())
     assert counts[0, 2] / sizes[2] > counts[0, 1] / sizes[1]
     grown = 0
     for before, now in zip(watch.seen, watch.seen[1:]):
@@ -163,23 +189,39 @@ def test_counts_stay_and_nothing_changes_after_the_end(family, name):
             grown += new.sum()
             assert not kernel[new].any(), "what is grown begins at zero"
     assert grown > 10
-    changed = [any((old != mask).any() for (_, old, *_), (_, mask, *_) in zip(before, now))
-               for before, now in zip(watch.seen, watch.seen[1:])]
+    changed = [
+        any((old != mask).any() for (_, old, *_), (_, mask, *_) in zip(before, now))
+        for before, now in zip(watch.seen, watch.seen[1:])
+    ]
     assert any(changed[:6]) and not any(changed[7:]), "no update after the eighth step"
 
 
 def test_the_momenta_of_what_is_grown_begin_at_zero():
-    method = tfprune.get("set", allocation=tfprune.Uniform(), fraction=.9, anneal="constant",
-                         gate=tfprune.Growing(), schedule=tfprune.Constant(.5, frequency=3))
+    method = tfprune.get(
+        "set",
+        allocation=tfprune.Uniform(),
+        fraction=0.9,
+        anneal="constant",
+        gate=tfprune.Growing(),
+        schedule=tfprune.Constant(0.5, frequency=3),
+    )
     callback = tfprune.PruningCallback(method)
     watch = Watch(callback)
     optimizer = KERASES["keras"].optimizers.SGD(0.1, momentum=0.5)
-    fit(compiled(network("keras", drawn_weight()), "keras", optimizer), callback, watch, epochs=4,
-        shape=SHAPE[:1])
+    fit(
+        compiled(network("keras", drawn_weight()), "keras", optimizer),
+        callback,
+        watch,
+        epochs=4,
+        shape=SHAPE[:1],
+    )
     once_known = 0
     for before, at, after in zip(watch.seen, watch.seen[1:], watch.seen[2:]):
         (_, old, _, _), (_, mask, (stale,), _), (_, _, (momentum,), slope) = (
-            before[0], at[0], after[0])
+            before[0],
+            at[0],
+            after[0],
+        )
         new = mask & ~old
         once_known += np.count_nonzero(stale[new])
         # After one step it has forgotten what it was.
@@ -189,8 +231,9 @@ def test_the_momenta_of_what_is_grown_begin_at_zero():
 
 def test_block_movement_removes_whole_blocks_and_their_scores_are_kept_in_groups():
     structure = tfprune.Block(2, 2)
-    callback = tfprune.PruningCallback("movement", structure=structure, schedule=tfprune.Polynomial(
-        .5, end=1.0, frequency=2))
+    callback = tfprune.PruningCallback(
+        "movement", structure=structure, schedule=tfprune.Polynomial(0.5, end=1.0, frequency=2)
+    )
     fit(compiled(network("keras", drawn_weight()), "keras"), callback, epochs=2, shape=SHAPE[:1])
     (target,) = callback.driver.targets
     assert target.state["movement"].shape == (12,)

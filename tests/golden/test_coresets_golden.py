@@ -6,9 +6,15 @@ import itertools
 import numpy as np
 import pytest
 
-from tfprune.coresets import VARIANTS, linf_coreset, mussay_sensitivities, points, sensitivities
-from tfprune.coresets.caratheodory import combination, reduce_support
-from tfprune.coresets.ellipsoid import lowner
+from tfprune.masks.coresets import (
+    VARIANTS,
+    linf_coreset,
+    mussay_sensitivities,
+    points,
+    sensitivities,
+)
+from tfprune.masks.coresets.caratheodory import combination, reduce_support
+from tfprune.masks.coresets.ellipsoid import lowner
 
 
 def cube(rank):

@@ -16,8 +16,14 @@ from tfprune.evaluation.calibration import calibrate
 from tfprune.evaluation.excess_error import Slope, excess_error, fit
 from tfprune.evaluation.exemplars import class_changes, exemplars
 from tfprune.evaluation.functional_distance import agreement, distance
-from tfprune.evaluation.measures import (are_probabilities, classes_of, confusion, probabilities,
-                                         recalls, wrong)
+from tfprune.evaluation.measures import (
+    are_probabilities,
+    classes_of,
+    confusion,
+    probabilities,
+    recalls,
+    wrong,
+)
 from tfprune.evaluation.prune_potential import Potential, prune_potential
 
 NAN = float("nan")
@@ -40,6 +46,7 @@ def _made_up(seed, n=200, classes=5):
 
 # Outputs to classes
 
+
 def test_probabilities_are_a_softmax_written_out_to_the_digit():
     logits, labels = _made_up(0)
     found = probabilities(logits)
@@ -53,23 +60,33 @@ def test_probabilities_are_a_softmax_written_out_to_the_digit():
     pairs = Counter(zip(labels.tolist(), best))
     assert table.tolist() == [[pairs[i, j] for j in range(5)] for i in range(5)]
     assert recalls(labels, classes_of(found), 5).tolist() == [
-        pairs[i, i] / sum(pairs[i, j] for j in range(5)) for i in range(5)]
+        pairs[i, i] / sum(pairs[i, j] for j in range(5)) for i in range(5)
+    ]
 
 
-@pytest.mark.parametrize("outputs, expected", [
-    ([[0.25, 0.75]], [[0.25, 0.75]]),
-    ([[0.9, 0.9]], [[0.5, 0.5]]),  # within 0 and 1, but no sum of 1: logits
-    ([[1000.0, 1000.0], [-1000.0, 1000.0]], [[0.5, 0.5], [0, 1]]),
-    ([[-np.inf, 0.0]], [[0, 1]]),
-    ([0.25, 1.0], [[0.75, 0.25], [0, 1]]),
-    ([[0.25], [2.0]], [[1 - 1 / (1 + math.exp(-z)), 1 / (1 + math.exp(-z))] for z in (0.25, 2)]),
-    ([[255 / 256, 0, 1 / 256, 1 / 256]], [[255 / 256, 0, 1 / 256, 1 / 256]]),  # of an int8 softmax
-    ([[0.2, 0.8], [NAN, 0.5]], [[0.2, 0.8], [NAN, 0.5]]),
-    ([[NAN, 0.5]], [[NAN, NAN]]),
-    ([[np.inf, 0.5]], [[NAN, NAN]]),
-    (np.zeros((0, 3)), np.zeros((0, 3))),
-    ([], np.zeros((0, 2))),
-])
+@pytest.mark.parametrize(
+    "outputs, expected",
+    [
+        ([[0.25, 0.75]], [[0.25, 0.75]]),
+        ([[0.9, 0.9]], [[0.5, 0.5]]),  # within 0 and 1, but no sum of 1: logits
+        ([[1000.0, 1000.0], [-1000.0, 1000.0]], [[0.5, 0.5], [0, 1]]),
+        ([[-np.inf, 0.0]], [[0, 1]]),
+        ([0.25, 1.0], [[0.75, 0.25], [0, 1]]),
+        (
+            [[0.25], [2.0]],
+            [[1 - 1 / (1 + math.exp(-z)), 1 / (1 + math.exp(-z))] for z in (0.25, 2)],
+        ),
+        (
+            [[255 / 256, 0, 1 / 256, 1 / 256]],
+            [[255 / 256, 0, 1 / 256, 1 / 256]],
+        ),  # of an int8 softmax
+        ([[0.2, 0.8], [NAN, 0.5]], [[0.2, 0.8], [NAN, 0.5]]),
+        ([[NAN, 0.5]], [[NAN, NAN]]),
+        ([[np.inf, 0.5]], [[NAN, NAN]]),
+        (np.zeros((0, 3)), np.zeros((0, 3))),
+        ([], np.zeros((0, 2))),
+    ],
+)
 def test_what_is_taken_for_probabilities(outputs, expected):
     np.testing.assert_allclose(probabilities(np.array(outputs, np.float64)), expected, atol=1e-15)
 
@@ -102,32 +119,41 @@ def test_rows_are_looked_at_in_blocks_and_none_is_lost(monkeypatch):
     assert not are_probabilities(late)
 
 
-@pytest.mark.parametrize("call, told", [
-    (lambda: probabilities(np.zeros((2, 3, 4))), r"shape \(2, 3, 4\).*expected numbers \[n, cl"),
-    (lambda: probabilities(np.array(["a"])), "type <U1"),
-    (lambda: classes_of(np.zeros(3)), r"expected \[n, classes\] with two classes or more"),
-    (lambda: wrong(np.zeros(3), np.zeros((2, 2))), r"labels of shape \(3,\): expected \[2\]"),
-    (lambda: wrong([0, 10], np.zeros((2, 10))), "labels from 0 to 10: expected .* 0 to 9"),
-    (lambda: wrong([0, 0.5], np.zeros((2, 10))), "expected whole numbers"),
-    (lambda: wrong([-1, 0], np.zeros((2, 10))), "labels from -1"),
-    (lambda: wrong(["cat", "dog"], np.zeros((2, 10))), "expected class numbers"),
-    (lambda: confusion([0], np.array([4]), 3), "predicted from 4 to 4: expected -1"),
-    (lambda: recalls([0], np.array([0.5]), 3), "expected whole numbers"),
-    (lambda: agreement(np.zeros((2, 3)), np.zeros((2, 4))), r"shapes \(2, 3\) and \(2, 4\)"),
-    (lambda: distance(1.0, 2.0), "for the same inputs"),
-    (lambda: calibrate([0], np.zeros((1, 2)), bins=0), "bins=0"),
-    (lambda: prune_potential([0.5, 0.5], [1, 1], 1, 0), "each ratio once"),
-    (lambda: prune_potential([0.5], [1, 1], 1, 0), "a loss for each ratio"),
-    (lambda: prune_potential([NAN], [1], 1, 0), "at least 0"),
-    (lambda: prune_potential([0.5], [1], 1, -1), "delta=-1: expected at least 0"),
-    (lambda: excess_error([1, 2], [1]), "of the same networks"),
-    (lambda: fit([1, 2], [1]), r"expected \[n\] both"),
-    (lambda: fit([1, 2], [1, 2], resamples=0), "resamples=0"),
-    (lambda: exemplars(np.zeros((2, 3)), np.zeros((2, 3), int)), "pruned .*type float64"),
-    (lambda: exemplars(np.zeros((2, 3), int), np.zeros((0, 3), int)), r"dense .*shape \(0, 3\)"),
-    (lambda: exemplars(np.zeros((2, 3), int), np.zeros((2, 4), int)), "of 3 and 4 examples"),
-    (lambda: class_changes(np.zeros((2, 3)), np.zeros((2, 4))), "of the same classes"),
-])
+@pytest.mark.parametrize(
+    "call, told",
+    [
+        (
+            lambda: probabilities(np.zeros((2, 3, 4))),
+            r"shape \(2, 3, 4\).*expected numbers \[n, cl",
+        ),
+        (lambda: probabilities(np.array(["a"])), "type <U1"),
+        (lambda: classes_of(np.zeros(3)), r"expected \[n, classes\] with two classes or more"),
+        (lambda: wrong(np.zeros(3), np.zeros((2, 2))), r"labels of shape \(3,\): expected \[2\]"),
+        (lambda: wrong([0, 10], np.zeros((2, 10))), "labels from 0 to 10: expected .* 0 to 9"),
+        (lambda: wrong([0, 0.5], np.zeros((2, 10))), "expected whole numbers"),
+        (lambda: wrong([-1, 0], np.zeros((2, 10))), "labels from -1"),
+        (lambda: wrong(["cat", "dog"], np.zeros((2, 10))), "expected class numbers"),
+        (lambda: confusion([0], np.array([4]), 3), "predicted from 4 to 4: expected -1"),
+        (lambda: recalls([0], np.array([0.5]), 3), "expected whole numbers"),
+        (lambda: agreement(np.zeros((2, 3)), np.zeros((2, 4))), r"shapes \(2, 3\) and \(2, 4\)"),
+        (lambda: distance(1.0, 2.0), "for the same inputs"),
+        (lambda: calibrate([0], np.zeros((1, 2)), bins=0), "bins=0"),
+        (lambda: prune_potential([0.5, 0.5], [1, 1], 1, 0), "each ratio once"),
+        (lambda: prune_potential([0.5], [1, 1], 1, 0), "a loss for each ratio"),
+        (lambda: prune_potential([NAN], [1], 1, 0), "at least 0"),
+        (lambda: prune_potential([0.5], [1], 1, -1), "delta=-1: expected at least 0"),
+        (lambda: excess_error([1, 2], [1]), "of the same networks"),
+        (lambda: fit([1, 2], [1]), r"expected \[n\] both"),
+        (lambda: fit([1, 2], [1, 2], resamples=0), "resamples=0"),
+        (lambda: exemplars(np.zeros((2, 3)), np.zeros((2, 3), int)), "pruned .*type float64"),
+        (
+            lambda: exemplars(np.zeros((2, 3), int), np.zeros((0, 3), int)),
+            r"dense .*shape \(0, 3\)",
+        ),
+        (lambda: exemplars(np.zeros((2, 3), int), np.zeros((2, 4), int)), "of 3 and 4 examples"),
+        (lambda: class_changes(np.zeros((2, 3)), np.zeros((2, 4))), "of the same classes"),
+    ],
+)
 def test_what_is_refused(call, told):
     with pytest.raises(ValueError, match=told):
         call()
@@ -135,16 +161,20 @@ def test_what_is_refused(call, told):
 
 # Prune potential
 
-@pytest.mark.parametrize("losses, first, largest", [
-    ([8.1, 8.5, 8.6, 9.0], 0.4, 0.4),
-    ([8.1, 8.6, 8.2, 9.0], 0.2, 0.6),  # comes back
-    ([8.6, 8.0, 8.0, 8.0], 0.0, 0.9),
-    ([9.0, 9.0, 9.0, 9.0], 0.0, 0.0),
-    ([7.0, 7.0, 7.0, 7.0], 0.9, 0.9),
-    ([8.1, NAN, 8.1, NAN], 0.2, 0.6),
-    ([NAN, NAN, NAN, NAN], 0.0, 0.0),
-    ([-np.inf, 8.0, 8.0, np.inf], 0.6, 0.6),
-])
+
+@pytest.mark.parametrize(
+    "losses, first, largest",
+    [
+        ([8.1, 8.5, 8.6, 9.0], 0.4, 0.4),
+        ([8.1, 8.6, 8.2, 9.0], 0.2, 0.6),  # comes back
+        ([8.6, 8.0, 8.0, 8.0], 0.0, 0.9),
+        ([9.0, 9.0, 9.0, 9.0], 0.0, 0.0),
+        ([7.0, 7.0, 7.0, 7.0], 0.9, 0.9),
+        ([8.1, NAN, 8.1, NAN], 0.2, 0.6),
+        ([NAN, NAN, NAN, NAN], 0.0, 0.0),
+        ([-np.inf, 8.0, 8.0, np.inf], 0.6, 0.6),
+    ],
+)
 def test_potential_by_hand(losses, first, largest):
     ratios = [0.2, 0.4, 0.6, 0.9]
     for order in ([0, 1, 2, 3], [3, 1, 0, 2]):  # any order
@@ -164,20 +194,25 @@ def test_potential_of_nothing_and_against_nothing():
         assert prune_potential([0.5], [8.0], dense, 0.5) == Potential(0.0, 0.0)
 
 
-@given(st.lists(st.tuples(st.integers(1, 99), st.floats(0, 10)), unique_by=lambda pair: pair[0]),
-       st.floats(0, 3), st.floats(0, 3))
+@given(
+    st.lists(st.tuples(st.integers(1, 99), st.floats(0, 10)), unique_by=lambda pair: pair[0]),
+    st.floats(0, 3),
+    st.floats(0, 3),
+)
 def test_potential_is_the_definition_and_grows_with_delta(pairs, delta, more):
     ratios, losses = [ratio / 100 for ratio, _ in pairs], [loss for _, loss in pairs]
     found = prune_potential(ratios, losses, 5.0, delta)
     good = {r: loss - 5.0 - delta <= 1e-9 * 5 for r, loss in zip(ratios, losses)}
     assert found.largest == max((r for r in ratios if good[r]), default=0)
-    assert found.first == max((r for r in ratios if all(good[s] for s in ratios if s <= r)),
-                              default=0)
+    assert found.first == max(
+        (r for r in ratios if all(good[s] for s in ratios if s <= r)), default=0
+    )
     larger = prune_potential(ratios, losses, 5.0, delta + more)
     assert larger.first >= found.first and larger.largest >= found.largest >= found.first
 
 
 # Excess error
+
 
 def test_excess_error_and_its_line_by_hand():
     assert excess_error(8.0, 20.0) == 12
@@ -196,7 +231,9 @@ def test_a_line_and_its_interval_are_the_definition():
     line = scipy.stats.linregress(ratios, differences)
     np.testing.assert_allclose(
         [found.slope, found.intercept, found.low, found.high],
-        [line.slope, line.intercept, *np.percentile(slopes, [2.5, 97.5])], rtol=1e-11)
+        [line.slope, line.intercept, *np.percentile(slopes, [2.5, 97.5])],
+        rtol=1e-11,
+    )
     assert found == fit(ratios, differences, seed=5, resamples=300)
     assert found != fit(ratios, differences, seed=6, resamples=300)
 
@@ -210,15 +247,18 @@ def test_resamples_in_pieces_are_as_many(monkeypatch):
     assert (found.low, found.high) == pytest.approx(tuple(np.percentile(slopes, [2.5, 97.5])))
 
 
-@pytest.mark.parametrize("ratios, differences, expected", [
-    ([], [], Slope(NAN, NAN, NAN, NAN)),
-    ([0.5], [1.0], Slope(NAN, NAN, NAN, NAN)),
-    ([0.1, 0.1, 0.1], [1.0, 2.0, 3.0], Slope(NAN, NAN, NAN, NAN)),
-    ([0.0, 0.5], [1.0, 2.0], Slope(2, 1, NAN, NAN)),
-    ([0.0, 0.5, 1.0, 0.7], [1.0, 2.0, NAN, np.inf], Slope(2, 1, NAN, NAN)),
-    ([0.0, 0.5, 1.0], [0.0, 0.0, 0.0], Slope(0, 0, 0, 0)),
-    ([0.0, 1e-200, 2e-200], [0.0, 0.0, 1.0], Slope(NAN, NAN, NAN, NAN)),
-])
+@pytest.mark.parametrize(
+    "ratios, differences, expected",
+    [
+        ([], [], Slope(NAN, NAN, NAN, NAN)),
+        ([0.5], [1.0], Slope(NAN, NAN, NAN, NAN)),
+        ([0.1, 0.1, 0.1], [1.0, 2.0, 3.0], Slope(NAN, NAN, NAN, NAN)),
+        ([0.0, 0.5], [1.0, 2.0], Slope(2, 1, NAN, NAN)),
+        ([0.0, 0.5, 1.0, 0.7], [1.0, 2.0, NAN, np.inf], Slope(2, 1, NAN, NAN)),
+        ([0.0, 0.5, 1.0], [0.0, 0.0, 0.0], Slope(0, 0, 0, 0)),
+        ([0.0, 1e-200, 2e-200], [0.0, 0.0, 1.0], Slope(NAN, NAN, NAN, NAN)),
+    ],
+)
 def test_a_line_through_too_little(ratios, differences, expected):
     found = fit(ratios, differences)
     np.testing.assert_array_equal(list(vars(found).values()), list(vars(expected).values()))
@@ -226,11 +266,14 @@ def test_a_line_through_too_little(ratios, differences, expected):
 
 # Functional distance
 
+
 def test_agreement_and_distance_are_the_definition():
     (a, _), (b, _) = _made_up(4), _made_up(5)
     p, q = probabilities(a), probabilities(b)
-    same = sum(max(range(5), key=x.__getitem__) == max(range(5), key=y.__getitem__)
-               for x, y in zip(p.tolist(), q.tolist()))
+    same = sum(
+        max(range(5), key=x.__getitem__) == max(range(5), key=y.__getitem__)
+        for x, y in zip(p.tolist(), q.tolist())
+    )
     assert agreement(p, q) == same / 200
     lengths = [math.dist(x, y) for x, y in zip(p.tolist(), q.tolist())]
     assert distance(p, q) == pytest.approx(math.fsum(lengths) / 200, rel=1e-14)
@@ -249,6 +292,7 @@ def test_distance_of_networks_is_a_distance(logits):
 
 
 # Calibration
+
 
 def test_calibration_by_hand():
     #   confidence  0.6    0.6     0.9    1.0 ; bins (0.5, 0.75] and (0.75, 1] of four
@@ -280,7 +324,8 @@ def test_calibration_is_the_definition():
     assert found.counts.tolist() == counts and found.counts.dtype == np.int64
     assert found.error == pytest.approx(error, rel=1e-12)
     assert found.nll == pytest.approx(
-        -math.fsum(math.log(max(p[i, labels[i]], 1e-7)) for i in range(500)) / 500, rel=1e-13)
+        -math.fsum(math.log(max(p[i, labels[i]], 1e-7)) for i in range(500)) / 500, rel=1e-13
+    )
 
 
 def test_a_confidence_on_an_edge_is_in_the_bin_below():
@@ -297,8 +342,11 @@ def test_calibration_without_examples_or_with_nan_is_nan():
     assert math.isnan(broken.error) and math.isnan(broken.nll) and broken.counts.sum() == 1
 
 
-@given(arrays.arrays(np.float32, (12, 4), elements=st.floats(-30, 30, width=32)),
-       arrays.arrays(np.int64, 12, elements=st.integers(0, 3)), st.integers(1, 20))
+@given(
+    arrays.arrays(np.float32, (12, 4), elements=st.floats(-30, 30, width=32)),
+    arrays.arrays(np.int64, 12, elements=st.integers(0, 3)),
+    st.integers(1, 20),
+)
 def test_calibration_loses_no_example_and_knows_no_order(logits, labels, bins):
     p = probabilities(logits)
     found, turned = calibrate(labels, p, bins), calibrate(labels[::-1], p[::-1], bins)
@@ -310,6 +358,7 @@ def test_calibration_loses_no_example_and_knows_no_order(logits, labels, bins):
 
 
 # Exemplars
+
 
 def test_exemplars_by_hand():
     pruned = np.array([[0, 1, 2, 3], [0, 1, 2, 0], [0, 2, 3, 0]])
@@ -334,12 +383,20 @@ def test_exemplars_are_the_definition():
     for i in range(300):
         ours, theirs = mode(pruned[:, i]), mode(dense[:, i])
         if ours != theirs:
-            rows.append((-sum(int(a) != int(b) for a in pruned[:, i] for b in dense[:, i]), i,
-                         ours, theirs))
+            rows.append(
+                (-sum(int(a) != int(b) for a in pruned[:, i] for b in dense[:, i]), i, ours, theirs)
+            )
     rows.sort(key=lambda row: row[:2])
     found = exemplars(pruned, dense)
-    assert [(-d, i, p, q) for d, i, p, q in zip(*(array.tolist() for array in (
-        found.disagreements, found.indices, found.pruned, found.dense)))] == rows
+    assert [
+        (-d, i, p, q)
+        for d, i, p, q in zip(
+            *(
+                array.tolist()
+                for array in (found.disagreements, found.indices, found.pruned, found.dense)
+            )
+        )
+    ] == rows
     assert len(rows) > 100
 
 
@@ -373,16 +430,22 @@ def test_class_changes_are_welchs_test_of_shifted_recalls():
         ours, theirs = pruned[:, row.label] - pruned.mean(), dense[:, row.label] - dense.mean()
         a, b = np.var(ours, ddof=1) / 4, np.var(theirs, ddof=1) / 6
         t = (ours.mean() - theirs.mean()) / math.sqrt(a + b)
-        degrees = (a + b) ** 2 / (a ** 2 / 3 + b ** 2 / 5)
+        degrees = (a + b) ** 2 / (a**2 / 3 + b**2 / 5)
         assert (row.t, row.degrees, row.p) == pytest.approx(
-            (t, degrees, 2 * scipy.stats.t.sf(abs(t), degrees)), rel=1e-10)
+            (t, degrees, 2 * scipy.stats.t.sf(abs(t), degrees)), rel=1e-10
+        )
     changes = [row.against_mean for row in rows]
     assert changes == sorted(changes) and math.fsum(changes) == pytest.approx(0, abs=1e-12)
 
 
-@pytest.mark.parametrize("pruned, dense", [
-    ([[0.9, 0.8]], [[0.9, 0.9], [0.8, 0.8]]), ([[0.9, 0.8], [0.8, 0.9]], [[0.9, 0.9]]),
-    ([[0.9, 0.1]] * 3, [[0.9, 0.3]] * 3), ([[NAN, NAN]] * 2, [[NAN, NAN]] * 2),
-])
+@pytest.mark.parametrize(
+    "pruned, dense",
+    [
+        ([[0.9, 0.8]], [[0.9, 0.9], [0.8, 0.8]]),
+        ([[0.9, 0.8], [0.8, 0.9]], [[0.9, 0.9]]),
+        ([[0.9, 0.1]] * 3, [[0.9, 0.3]] * 3),
+        ([[NAN, NAN]] * 2, [[NAN, NAN]] * 2),
+    ],
+)
 def test_class_changes_are_not_tested_without_spread_or_seeds(pruned, dense):
     assert {(row.t, row.degrees, row.p) for row in class_changes(pruned, dense)} == {(None,) * 3}

@@ -6,12 +6,12 @@ import dataclasses
 import numpy as np
 import pytest
 
-from tfprune import layouts
+from tfprune.masks import kernel_layout
+from tfprune.masks.sites import Site
 from tfprune.methods import REGISTRY
-from tfprune.sites import Site
-from tfprune.statistics import collect
+from tfprune.methods.statistics_table import collect
 
-SITE = Site("dense/kernel", (2, 3), layouts.DENSE, "dense")
+SITE = Site("dense/kernel", (2, 3), kernel_layout.DENSE, "dense")
 KERNEL = np.array([[0.5, -2.0, 0.25], [-0.75, 0.0, 1.0]], np.float32)
 
 INF = float("inf")
@@ -19,59 +19,91 @@ INF = float("inf")
 # By hand, per method: measured statistics, the scores of the six weights or of the groups, the
 # mask at half.
 GOLDEN = {
-    "magnitude": ({}, [[.5, 2, .25], [.75, 0, 1]], [[0, 1, 0], [1, 0, 1]]),
-    "dpf": ({}, [[.5, 2, .25], [.75, 0, 1]], [[0, 1, 0], [1, 0, 1]]),
-    "st3": ({}, [[.5, 2, .25], [.75, 0, 1]], [[0, 1, 0], [1, 0, 1]]),
-    "rigl": ({}, [[.5, 2, .25], [.75, 0, 1]], [[0, 1, 0], [1, 0, 1]]),
-    "set": ({}, [[.5, 2, .25], [.75, 0, 1]], [[0, 1, 0], [1, 0, 1]]),
+    "magnitude": ({}, [[0.5, 2, 0.25], [0.75, 0, 1]], [[0, 1, 0], [1, 0, 1]]),
+    "dpf": ({}, [[0.5, 2, 0.25], [0.75, 0, 1]], [[0, 1, 0], [1, 0, 1]]),
+    "st3": ({}, [[0.5, 2, 0.25], [0.75, 0, 1]], [[0, 1, 0], [1, 0, 1]]),
+    "rigl": ({}, [[0.5, 2, 0.25], [0.75, 0, 1]], [[0, 1, 0], [1, 0, 1]]),
+    "set": ({}, [[0.5, 2, 0.25], [0.75, 0, 1]], [[0, 1, 0], [1, 0, 1]]),
     # what was learned
-    "movement": ({"movement": [[-1, 3, 0], [2, -.5, 1]]},
-                 [[-1, 3, 0], [2, -.5, 1]], [[0, 1, 0], [1, 0, 1]]),
-    "movement_soft": ({"movement": [[-1, 3, 0], [2, -.5, 1]]},
-                      [[-1, 3, 0], [2, -.5, 1]], [[0, 1, 0], [1, 0, 1]]),
+    "movement": (
+        {"movement": [[-1, 3, 0], [2, -0.5, 1]]},
+        [[-1, 3, 0], [2, -0.5, 1]],
+        [[0, 1, 0], [1, 0, 1]],
+    ),
+    "movement_soft": (
+        {"movement": [[-1, 3, 0], [2, -0.5, 1]]},
+        [[-1, 3, 0], [2, -0.5, 1]],
+        [[0, 1, 0], [1, 0, 1]],
+    ),
     # two of four down each column; here a column has two, filled up: both stay
-    "srste": ({}, [[.5, .75, -INF, -INF], [2, 0, -INF, -INF], [.25, 1, -INF, -INF]],
-              [[1, 1, 1], [1, 1, 1]]),
+    "srste": (
+        {},
+        [[0.5, 0.75, -INF, -INF], [2, 0, -INF, -INF], [0.25, 1, -INF, -INF]],
+        [[1, 1, 1], [1, 1, 1]],
+    ),
     # |W dL/dW|
-    "snip": ({"gradient": [[2, -.5, 4], [-1, 8, .25]]},
-             [[1, 1, 1], [.75, 0, .25]], [[1, 1, 1], [0, 0, 0]]),
+    "snip": (
+        {"gradient": [[2, -0.5, 4], [-1, 8, 0.25]]},
+        [[1, 1, 1], [0.75, 0, 0.25]],
+        [[1, 1, 1], [0, 0, 0]],
+    ),
     # W (H g), the most negative go first
-    "grasp": ({"hessian_gradient": [[-2, -1, 4], [1, 8, -3]]},
-              [[-1, 2, 1], [-.75, 0, -3]], [[0, 1, 1], [0, 1, 0]]),
+    "grasp": (
+        {"hessian_gradient": [[-2, -1, 4], [1, 8, -3]]},
+        [[-1, 2, 1], [-0.75, 0, -3]],
+        [[0, 1, 1], [0, 1, 0]],
+    ),
     # |W| dR/d|W|
-    "synflow": ({"flow": [[1, 1, 8], [4, 2, .5]]},
-                [[.5, 2, 2], [3, 0, .5]], [[0, 1, 1], [1, 0, 0]]),
+    "synflow": (
+        {"flow": [[1, 1, 8], [4, 2, 0.5]]},
+        [[0.5, 2, 2], [3, 0, 0.5]],
+        [[0, 1, 1], [1, 0, 0]],
+    ),
     # half of what was measured on each filter; the filters in the end are columns
-    "fisher": ({"gate_square": [4, 1, 2]}, [2, .5, 1], [[1, 0, 1], [1, 0, 1]]),
-    "taylor": ({"gate_batch_square": [.25, 2, 1]}, [.25, 2, 1], [[0, 1, 1], [0, 1, 1]]),
+    "fisher": ({"gate_square": [4, 1, 2]}, [2, 0.5, 1], [[1, 0, 1], [1, 0, 1]]),
+    "taylor": ({"gate_batch_square": [0.25, 2, 1]}, [0.25, 2, 1], [[0, 1, 1], [0, 1, 1]]),
     # the square of a change that may have either sign
-    "taylor_second_order": ({"gate_change": [-2, 1, .5]}, [4, 1, .25], [[1, 1, 0], [1, 1, 0]]),
+    "taylor_second_order": ({"gate_change": [-2, 1, 0.5]}, [4, 1, 0.25], [[1, 1, 0], [1, 1, 0]]),
     # one ranking of the means over positions
-    "sipp": ({"mean_sensitivity": [[.5, .25, 1], [.25, .75, 0]]},
-             [[.5, .25, 1], [.25, .75, 0]], [[1, 0, 1], [0, 1, 0]]),
+    "sipp": (
+        {"mean_sensitivity": [[0.5, 0.25, 1], [0.25, 0.75, 0]]},
+        [[0.5, 0.25, 1], [0.25, 0.75, 0]],
+        [[1, 0, 1], [0, 1, 0]],
+    ),
     # the maximum over what reads each input: the first row is one input channel
-    "pfp": ({"peak_sensitivity": [[.5, .25, .5], [.25, .75, 0]]},
-            [.5, .75], [[0, 0, 0], [1, 1, 1]]),
+    "pfp": (
+        {"peak_sensitivity": [[0.5, 0.25, 0.5], [0.25, 0.75, 0]]},
+        [0.5, 0.75],
+        [[0, 0, 0], [1, 1, 1]],
+    ),
     # one row for each output, of two inputs: one of them is kept
-    "dpp": ({"logits": [[.5, -1], [2, 3], [0, -.25]]}, [[.5, -1], [2, 3], [0, -.25]],
-            [[1, 0, 1], [0, 1, 0]]),
+    "dpp": (
+        {"logits": [[0.5, -1], [2, 3], [0, -0.25]]},
+        [[0.5, -1], [2, 3], [0, -0.25]],
+        [[1, 0, 1], [0, 1, 0]],
+    ),
     # .5 + .75, 2 + 0, .25 + 1: two of three are kept, of equal ones the first
     "filter_threshold": ({}, [1.25, 2, 1.25], [[1, 1, 0], [1, 1, 0]]),
     # .25 + .5625, 4 + 0, .0625 + 1
-    "filter_threshold_l2": ({}, [.8125, 4, 1.0625], [[0, 1, 1], [0, 1, 1]]),
+    "filter_threshold_l2": ({}, [0.8125, 4, 1.0625], [[0, 1, 1], [0, 1, 1]]),
     # sqrt(W^2)
-    "admm": ({}, [[.5, 2, .25], [.75, 0, 1]], [[0, 1, 0], [1, 0, 1]]),
+    "admm": ({}, [[0.5, 2, 0.25], [0.75, 0, 1]], [[0, 1, 0], [1, 0, 1]]),
     # one number per column, the highest kept: two of three, of equal ones the first
     "coreset": ({"contact_sensitivity": [3, 1.5, 3]}, [3, 1.5, 3], [[1, 0, 1], [1, 0, 1]]),
-    "coreset_caratheodory": ({"caratheodory_sensitivity": [2, 4, 2]},
-                             [2, 4, 2], [[1, 1, 0], [1, 1, 0]]),
-    "coreset_mussay": ({"norm_sensitivity": [.5, 1, 2]}, [.5, 1, 2], [[0, 1, 1], [0, 1, 1]]),
+    "coreset_caratheodory": (
+        {"caratheodory_sensitivity": [2, 4, 2]},
+        [2, 4, 2],
+        [[1, 1, 0], [1, 1, 0]],
+    ),
+    "coreset_mussay": ({"norm_sensitivity": [0.5, 1, 2]}, [0.5, 1, 2], [[0, 1, 1], [0, 1, 1]]),
     # what has no chance is not drawn: the other two are what is kept
     "coreset_draws": ({"contact_sensitivity": [3, 0, 1.5]}, [3, 0, 1.5], [[1, 0, 1], [1, 0, 1]]),
 }
-DRAWN = {"random": "its scores are drawn: tested against the draws below",
-         "spp": "its chances decide, not the scores alone: tested in test_chances_golden.py",
-         "djpq": "its gates decide: tested in unit/test_bottleneck.py"}
+DRAWN = {
+    "random": "its scores are drawn: tested against the draws below",
+    "spp": "its chances decide, not the scores alone: tested in test_chances_golden.py",
+    "djpq": "its gates decide: tested in unit/test_bottleneck.py",
+}
 
 
 def test_every_method_has_a_row():

@@ -4,31 +4,39 @@
 import numpy as np
 import pytest
 
-from tfprune.layouts import DENSE, conv, depthwise
-from tfprune.patches import Contraction, Window, patches
-from tfprune.sensitivity import channel_sensitivity, mean_sensitivity, peak_sensitivity
+from tfprune.layers.im2col import Contraction, Window, patches
+from tfprune.masks.kernel_layout import DENSE, conv, depthwise
+from tfprune.statistics.input_sensitivity import (
+    channel_sensitivity,
+    mean_sensitivity,
+    peak_sensitivity,
+)
 
 
-@pytest.mark.parametrize("inputs, weights, expected", [
-    # One example, one output: the shares in 1*2 + 3*1 + 5*1 = 10.
-    ([[2, 1, 1]], [[1, 3, 5]], [[0.2, 0.3, 0.5]]),
-    # The share of a negative weight is that among the negative ones: 3*1 + 5*1 = 8.
-    ([[2, 1, 1]], [[1, -3, -5]], [[1, 3 / 8, 5 / 8]]),
-    # Negative inputs count as another example: a+ = (2, 0, 0), a- = (0, 1, 1).
-    ([[2, -1, -1]], [[1, 3, 5]], [[1, 3 / 8, 5 / 8]]),
-    # Two examples, the larger share counts: (1, 3)/4 and (3, 3)/6.
-    ([[1, 1], [3, 1]], [[1, 3]], [[0.5, 0.75]]),
-    # Every output has its own sums.
-    ([[1, 2]], [[1, 1], [4, 1], [0, 7]], [[1 / 3, 2 / 3], [2 / 3, 1 / 3], [0, 1]]),
-    # No input, no weight: 0, not 0/0.
-    ([[0, 0]], [[1, 3]], [[0, 0]]),
-    ([[1, 0]], [[0, 3]], [[0, 0]]),
-])
+@pytest.mark.parametrize(
+    "inputs, weights, expected",
+    [
+        # One example, one output: the shares in 1*2 + 3*1 + 5*1 = 10.
+        ([[2, 1, 1]], [[1, 3, 5]], [[0.2, 0.3, 0.5]]),
+        # The share of a negative weight is that among the negative ones: 3*1 + 5*1 = 8.
+        ([[2, 1, 1]], [[1, -3, -5]], [[1, 3 / 8, 5 / 8]]),
+        # Negative inputs count as another example: a+ = (2, 0, 0), a- = (0, 1, 1).
+        ([[2, -1, -1]], [[1, 3, 5]], [[1, 3 / 8, 5 / 8]]),
+        # Two examples, the larger share counts: (1, 3)/4 and (3, 3)/6.
+        ([[1, 1], [3, 1]], [[1, 3]], [[0.5, 0.75]]),
+        # Every output has its own sums.
+        ([[1, 2]], [[1, 1], [4, 1], [0, 7]], [[1 / 3, 2 / 3], [2 / 3, 1 / 3], [0, 1]]),
+        # No input, no weight: 0, not 0/0.
+        ([[0, 0]], [[1, 3]], [[0, 0]]),
+        ([[1, 0]], [[0, 3]], [[0, 0]]),
+    ],
+)
 def test_dense(inputs, weights, expected):
     rows = patches(np.array(inputs, "float32"), Contraction(), DENSE)
     for sensitivity in (mean_sensitivity, peak_sensitivity):
-        np.testing.assert_allclose(sensitivity(rows, np.array(weights, "float32")), expected,
-                                   rtol=1e-6)
+        np.testing.assert_allclose(
+            sensitivity(rows, np.array(weights, "float32")), expected, rtol=1e-6
+        )
 
 
 def test_convolution():
@@ -60,5 +68,6 @@ def test_channels():
     peaks = np.array([[0.1, 0.4, 0.3, 0.2], [0.6, 0.0, 0.0, 0.1]], "float32")
     np.testing.assert_allclose(channel_sensitivity(peaks, (2, 2, 2), conv(1)), [0.6, 0.4])
     # Two groups of two channels, one output each.
-    np.testing.assert_allclose(channel_sensitivity(peaks, (2, 2, 2), conv(1), groups=2),
-                               [0.3, 0.4, 0.6, 0.1])
+    np.testing.assert_allclose(
+        channel_sensitivity(peaks, (2, 2, 2), conv(1), groups=2), [0.3, 0.4, 0.6, 0.1]
+    )

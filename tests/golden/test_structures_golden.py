@@ -4,29 +4,33 @@
 import numpy as np
 import pytest
 
-from tfprune.layouts import DENSE, conv, depthwise
-from tfprune.select import select
-from tfprune.structures import Block, Channel, Column, Element, Filter, Kernel, NofM
+from tfprune.masks.kernel_layout import DENSE, conv, depthwise
+from tfprune.masks.select import select
+from tfprune.masks.structures import Block, Channel, Column, Element, Filter, Kernel, NofM
 
 # A Dense kernel [in, out] with 4 inputs and 3 outputs.
-WEIGHTS = np.array([[4.0, 0, 2],
-                    [0.1, 6, 3],
-                    [3.0, 5, 7],
-                    [0.3, 0, 9]])
+WEIGHTS = np.array([[4.0, 0, 2], [0.1, 6, 3], [3.0, 5, 7], [0.3, 0, 9]])
 
 
-@pytest.mark.parametrize("structure, keep, mask", [
-    (Element(), 4, ["..." , ".x.", ".xx", "..x"]),
-    (NofM(2, 4), 2, ["x..", ".x.", "xxx", "..x"]),
-    (NofM(1, 2), 1, ["x..", ".xx", "xx.", "..x"]),
-    (Block(1, 2), 3, [".x.", ".x.", ".xx", ".xx"]),  # means 2.05 1.65, 3 2.5, 2.5 8: first of a tie
-    (Block(1, 2, "max"), 3, [".x.", ".x.", ".xx", ".xx"]),  # 4 3, 6 5, 3 9
-    (Block(2, 4, "mean"), 1, ["..x", "..x", "..x", "..x"]),  # 2.3 and, one row only, 5.25
-    (Block(2, 4, "sum"), 1, ["..x", "..x", "..x", "..x"]),  # 18.4 and 21
-    (Channel(), 2, ["...", "...", "xxx", "xxx"]),  # rows 6, 9.1, 15, 9.3
-    (Column("max"), 2, ["...", "...", "xxx", "xxx"]),  # the same groups here; 4, 6, 7, 9
-    (Filter(), 1, ["..x", "..x", "..x", "..x"]),  # columns 7.4, 11, 21
-])
+@pytest.mark.parametrize(
+    "structure, keep, mask",
+    [
+        (Element(), 4, ["...", ".x.", ".xx", "..x"]),
+        (NofM(2, 4), 2, ["x..", ".x.", "xxx", "..x"]),
+        (NofM(1, 2), 1, ["x..", ".xx", "xx.", "..x"]),
+        (
+            Block(1, 2),
+            3,
+            [".x.", ".x.", ".xx", ".xx"],
+        ),  # means 2.05 1.65, 3 2.5, 2.5 8: first of a tie
+        (Block(1, 2, "max"), 3, [".x.", ".x.", ".xx", ".xx"]),  # 4 3, 6 5, 3 9
+        (Block(2, 4, "mean"), 1, ["..x", "..x", "..x", "..x"]),  # 2.3 and, one row only, 5.25
+        (Block(2, 4, "sum"), 1, ["..x", "..x", "..x", "..x"]),  # 18.4 and 21
+        (Channel(), 2, ["...", "...", "xxx", "xxx"]),  # rows 6, 9.1, 15, 9.3
+        (Column("max"), 2, ["...", "...", "xxx", "xxx"]),  # the same groups here; 4, 6, 7, 9
+        (Filter(), 1, ["..x", "..x", "..x", "..x"]),  # columns 7.4, 11, 21
+    ],
+)
 def test_dense(structure, keep, mask):
     chosen = structure.expand(select(structure.reduce(WEIGHTS, DENSE), keep), (4, 3), DENSE)
     assert ["".join(".x"[entry] for entry in row) for row in chosen.astype(int)] == mask

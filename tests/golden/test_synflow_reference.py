@@ -19,8 +19,9 @@ def small_vgg(weights):
     """Pooling after the second and third of four convolutions; the reference has no biases."""
     hidden = inputs = keras.Input((32, 32, 3))
     for index, name in enumerate(CONVOLUTIONS):
-        hidden = keras.layers.Conv2D(weights[name].shape[0], 3, padding="same", use_bias=False,
-                                     name=name)(hidden)
+        hidden = keras.layers.Conv2D(
+            weights[name].shape[0], 3, padding="same", use_bias=False, name=name
+        )(hidden)
         hidden = keras.layers.BatchNormalization(epsilon=1e-5)(hidden)
         hidden = keras.layers.ReLU()(hidden)
         if index in (1, 2):

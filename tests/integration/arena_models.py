@@ -43,8 +43,13 @@ def _convolutional(draw, layers):
     for _ in range(draw.integers(1, 5)):
         filters, strides = int(draw.integers(4, 24)), int(draw.integers(1, 3))
         blocks += [
-            layers.Conv2D(filters, int(draw.integers(1, 5)), strides=strides, padding="same",
-                          activation="relu"),
+            layers.Conv2D(
+                filters,
+                int(draw.integers(1, 5)),
+                strides=strides,
+                padding="same",
+                activation="relu",
+            ),
             *([layers.DepthwiseConv2D(3, padding="same")] if draw.random() < 0.5 else []),
             *([layers.BatchNormalization()] if draw.random() < 0.5 else []),
         ]
@@ -75,7 +80,9 @@ def keyword(sparsity):
     layers = library.layers
     blocks = [layers.Conv2D(64, (10, 4), strides=2, padding="same", activation="relu")]
     for _ in range(4):
-        blocks += [layers.DepthwiseConv2D(3, padding="same", activation="relu"),
-                   layers.Conv2D(64, 1, activation="relu")]
+        blocks += [
+            layers.DepthwiseConv2D(3, padding="same", activation="relu"),
+            layers.Conv2D(64, 1, activation="relu"),
+        ]
     head = [layers.AveragePooling2D((25, 5)), layers.Flatten(), layers.Dense(12), layers.Softmax()]
     return _filled(library.Sequential([library.Input((49, 10, 1)), *blocks, *head]), sparsity)

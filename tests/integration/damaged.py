@@ -22,8 +22,10 @@ def files():
     int8 = _dense(cnn, images, "int8", "tflm")
     micro = target("tflm")
     return {
-        "dense": dense, "blocks": encode(dense, "none").content,
-        "csr": encode(convolutions, "none").content, "int8": encode(int8, "int8").content,
+        "dense": dense,
+        "blocks": encode(dense, "none").content,
+        "csr": encode(convolutions, "none").content,
+        "int8": encode(int8, "int8").content,
         "float16": _dense(mlp, models.examples(1, 64), "float16"),
         "bitmaps": micro.pack(int8, Case("int8", {}, {}, options=micro.options)).content,
         "loop": _dense(models.recurrent("keras"), models.examples(1, 5, 8)),

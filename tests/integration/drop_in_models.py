@@ -5,7 +5,7 @@ import numpy as np
 import tf_keras
 
 import tfprune
-from tfprune.adapters import import_tfmot
+from tfprune.backend import import_tfmot
 
 MOT = import_tfmot()
 KERAS = MOT.sparsity.keras
@@ -19,31 +19,43 @@ def network():
     inside = tf_keras.Sequential(
         [LAYERS.Dense(6, activation="relu", name="inner", input_shape=(16,))], name="nest"
     )
-    model = tf_keras.Sequential([
-        LAYERS.Conv2D(4, 3, name="conv", input_shape=(4, 4, 2)),
-        LAYERS.BatchNormalization(name="norm"),
-        LAYERS.ReLU(name="relu"),
-        LAYERS.Flatten(name="flat"),
-        inside,
-        LAYERS.Dense(3, name="logits"),
-    ], name="network")
+    model = tf_keras.Sequential(
+        [
+            LAYERS.Conv2D(4, 3, name="conv", input_shape=(4, 4, 2)),
+            LAYERS.BatchNormalization(name="norm"),
+            LAYERS.ReLU(name="relu"),
+            LAYERS.Flatten(name="flat"),
+            inside,
+            LAYERS.Dense(3, name="logits"),
+        ],
+        name="network",
+    )
     return fill(model)
 
 
 def small():
     """A convolution and a Dense layer."""
-    return fill(tf_keras.Sequential([
-        LAYERS.Conv2D(4, 3, name="conv", input_shape=(4, 4, 2)),
-        LAYERS.Flatten(name="flat"), LAYERS.Dense(3, name="logits")], name="small"))
+    return fill(
+        tf_keras.Sequential(
+            [
+                LAYERS.Conv2D(4, 3, name="conv", input_shape=(4, 4, 2)),
+                LAYERS.Flatten(name="flat"),
+                LAYERS.Dense(3, name="logits"),
+            ],
+            name="small",
+        )
+    )
 
 
 def fill(holder, seed=0):
     """Random weights without ties, the same for every model or layer of the same shapes."""
     generator = np.random.default_rng(seed)
-    holder.set_weights([
-        generator.normal(0.5, 0.3, weight.shape).astype(weight.dtype)
-        for weight in holder.get_weights()
-    ])
+    holder.set_weights(
+        [
+            generator.normal(0.5, 0.3, weight.shape).astype(weight.dtype)
+            for weight in holder.get_weights()
+        ]
+    )
     return holder
 
 
@@ -59,8 +71,16 @@ def train(model, *callbacks, steps=8, epochs=1, **settings):
         loss = tf_keras.losses.SparseCategoricalCrossentropy(from_logits=True)
         model.compile(tf_keras.optimizers.SGD(0.1, momentum=0.9), loss)
     inputs, labels = data(steps)
-    model.fit(inputs, labels, batch_size=4, epochs=epochs, shuffle=False, verbose=0,
-              callbacks=list(callbacks) or [KERAS.UpdatePruningStep()], **settings)
+    model.fit(
+        inputs,
+        labels,
+        batch_size=4,
+        epochs=epochs,
+        shuffle=False,
+        verbose=0,
+        callbacks=list(callbacks) or [KERAS.UpdatePruningStep()],
+        **settings,
+    )
     return model
 
 

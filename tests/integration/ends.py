@@ -20,7 +20,8 @@ def drawn(family, seed):
     hidden = layers.Dense(64, activation="relu")(joined)
     ends = [layers.Dense(3, name=name)(layers.Concatenate()([hidden, joined])) for name in outputs]
     model = KERASES[family].Model(
-        _nested(random, inputs, tensors), _nested(random, [_name(random) for _ in ends], ends))
+        _nested(random, inputs, tensors), _nested(random, [_name(random) for _ in ends], ends)
+    )
     for variable in model.weights:
         values = random.normal(size=variable.shape)
         if variable.shape[-1] == 64 and len(variable.shape) == 2:
@@ -71,8 +72,10 @@ def on_the_device(content, data, outputs):
             detail = interpreter.get_input_details(position)
             interpreter.set_input(_stored(row, detail), position)
         interpreter.invoke()
-        return [_real(interpreter.get_output(n), interpreter.get_output_details(n))
-                for n in range(outputs)]
+        return [
+            _real(interpreter.get_output(n), interpreter.get_output_details(n))
+            for n in range(outputs)
+        ]
 
     return _each(run, data)
 

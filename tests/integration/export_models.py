@@ -52,9 +52,7 @@ def recurrent(family):
     """An LSTM over 5 steps."""
     library = KERASES[family]
     layers = library.layers
-    return with_zeros(library.Sequential(
-        [library.Input((5, 8)), layers.LSTM(8), layers.Dense(3)]
-    ))
+    return with_zeros(library.Sequential([library.Input((5, 8)), layers.LSTM(8), layers.Dense(3)]))
 
 
 def two_inputs(family):
@@ -70,12 +68,17 @@ def convolution(family, filters=64, kernel=3, stride=1, channels=3):
     """One convolution and a dense layer: what the gate looks at."""
     library = KERASES[family]
     layers = library.layers
-    return with_zeros(library.Sequential([
-        library.Input((10, 10, channels)),
-        layers.Conv2D(filters, kernel, strides=stride),
-        layers.Flatten(),
-        layers.Dense(4),
-    ]), 0.9)
+    return with_zeros(
+        library.Sequential(
+            [
+                library.Input((10, 10, channels)),
+                layers.Conv2D(filters, kernel, strides=stride),
+                layers.Flatten(),
+                layers.Dense(4),
+            ]
+        ),
+        0.9,
+    )
 
 
 def zeros_in(model):

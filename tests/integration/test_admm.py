@@ -13,12 +13,12 @@ from tiny_models import KERASES, check_run, cnn, compiled, fit, with_weights, ze
 
 import tflite_export
 import tfprune
-from tfprune import patterns
-from tfprune.admm import solver
-from tfprune.structures import Column, Element, Filter, Kernel, Pattern
+from tfprune.masks import pattern_library
+from tfprune.masks.structures import Column, Element, Filter, Kernel, Pattern
+from tfprune.reconstruction import solver
 
 everywhere = pytest.mark.parametrize("family", KERASES)
-LIBRARY = patterns.FOUR_OF_NINE
+LIBRARY = pattern_library.FOUR_OF_NINE
 
 
 def weights(model):
@@ -30,12 +30,19 @@ def assert_equal(one, other):
         np.testing.assert_array_equal(first, second)
 
 
-@pytest.mark.parametrize("family, structure, kept", [
-    ("keras", Element(), [36, 72, 12, 576]), ("tf_keras", Filter(), [36, 72, 12, 768]),
-    ("keras", Column(), [36, 72, 12, 576]), ("tf_keras", Kernel(), [36, 72, 12, 576]),
-    ("keras", Pattern(), [32, 64]), ("keras", Pattern(connectivity=True), [16, 32]),
-    ("tf_keras", Pattern(connectivity=True, balanced=True), [16, 32]),
-], ids=str)
+@pytest.mark.parametrize(
+    "family, structure, kept",
+    [
+        ("keras", Element(), [36, 72, 12, 576]),
+        ("tf_keras", Filter(), [36, 72, 12, 768]),
+        ("keras", Column(), [36, 72, 12, 576]),
+        ("tf_keras", Kernel(), [36, 72, 12, 576]),
+        ("keras", Pattern(), [32, 64]),
+        ("keras", Pattern(connectivity=True), [16, 32]),
+        ("tf_keras", Pattern(connectivity=True, balanced=True), [16, 32]),
+    ],
+    ids=str,
+)
 def test_structures(family, structure, kept, monkeypatch):
     """Exact counts, whole groups, other kept weights; the teacher rests while it is solved."""
     model = network(family)
@@ -58,11 +65,12 @@ def test_structures(family, structure, kept, monkeypatch):
     kernel, bias = first.get_weights()
     held = kernel != 0
     assert (kernel[held] != before[0][held]).any() and (bias != before[1]).any()
-    assert_equal(model.get_layer("normal").get_weights(), network(family).get_layer(
-        "normal").get_weights())
+    assert_equal(
+        model.get_layer("normal").get_weights(), network(family).get_layer("normal").get_weights()
+    )
     if isinstance(structure, Pattern):
         for name in ("first", "second"):
-            shapes = patterns.kept_shapes(model.get_layer(name).get_weights()[0])
+            shapes = pattern_library.kept_shapes(model.get_layer(name).get_weights()[0])
             assert shapes <= {(), *LIBRARY}
         assert {skip.name for skip in report.skipped} >= {"pointwise/kernel", "logits/kernel"}
     if getattr(structure, "balanced", False):
@@ -97,14 +105,16 @@ def several(family):
     tokens = library.Input((6,), dtype="int32", name="tokens")
     shared = layers.Dense(4, activation="relu", name="shared")
     inner = library.Sequential(
-        [library.Input((5,)), layers.Dense(4, name="inside"), layers.ReLU()], name="nested")
+        [library.Input((5,)), layers.Dense(4, name="inside"), layers.ReLU()], name="nested"
+    )
     words = layers.Embedding(9, 4, name="words")(tokens)
     words = layers.LSTM(4, name="lstm")(words)
     x = layers.Conv2D(4, 3, name="conv")(image)
     x = shared(layers.GlobalAveragePooling2D()(x))
     x = layers.Concatenate()([x, shared(words), inner(vector)])
-    model = library.Model({"image": image, "tokens": tokens, "vector": vector},
-                          layers.Dense(2, name="end")(x))
+    model = library.Model(
+        {"image": image, "tokens": tokens, "vector": vector}, layers.Dense(2, name="end")(x)
+    )
     return with_weights(model)
 
 
@@ -115,8 +125,9 @@ def test_several_inputs_and_all_kinds_of_layers(family):
     assert not report.warnings and len(report.sites) == 7
     for row in report.sites:
         assert row.kept == max(1, round(row.size * 0.5)) and len(row.notes) == 1, row.name
-    answers = model({"image": np.ones((2, 4, 4, 1)), "tokens": np.full((2, 6), 8),
-                     "vector": np.ones((2, 5))})
+    answers = model(
+        {"image": np.ones((2, 4, 4, 1)), "tokens": np.full((2, 6), 8), "vector": np.ones((2, 5))}
+    )
     assert np.isfinite(np.asarray(answers)).all()
 
 
@@ -138,8 +149,14 @@ def test_subclassed_and_open_sizes(family):
     assert [row.kept for row in report.sites] == [12, 4] and not report.warnings
 
     library = KERASES[family]
-    text = library.Sequential([library.Input((None,), dtype="int32"), layers.Embedding(7, 3),
-                               layers.GlobalAveragePooling1D(), layers.Dense(2)])
+    text = library.Sequential(
+        [
+            library.Input((None,), dtype="int32"),
+            layers.Embedding(7, 3),
+            layers.GlobalAveragePooling1D(),
+            layers.Dense(2),
+        ]
+    )
     with pytest.raises(ValueError, match=r"Synthetic\(size=32\)"):
         tfprune.sparsify(text, method(), 0.5)
     inputs = dataclasses.replace(QUICK.inputs, size=5)
@@ -155,7 +172,7 @@ def test_an_interrupted_search_changes_nothing(family, monkeypatch):
     def interrupted(*arguments, **settings):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("tfprune.progress.Progress.advance", interrupted)
+    monkeypatch.setattr("tfprune.output.progress.Progress.advance", interrupted)
     with pytest.raises(KeyboardInterrupt):
         tfprune.sparsify(model, method(), 0.5)
     assert_equal(weights(model), before)
@@ -200,7 +217,8 @@ def test_progress_is_shown_on_terminals_only(monkeypatch, terminal, shown):
     real = console.Console
     monkeypatch.setattr(console, "Console", lambda: real(file=written, force_terminal=terminal))
     model = KERASES["keras"].Sequential(
-        [KERASES["keras"].Input((4,)), KERASES["keras"].layers.Dense(3)])
+        [KERASES["keras"].Input((4,)), KERASES["keras"].layers.Dense(3)]
+    )
     tfprune.sparsify(model, method(solver=dataclasses.replace(QUICK, progress=shown)), 0.5)
     assert ("off the structure" in written.getvalue()) == (terminal and shown)
 
@@ -220,6 +238,6 @@ def test_the_exported_file_has_exactly_the_patterns(family, tmp_path):
             value = interpreter.get_tensor(detail["index"])
             kernel = model.get_layer(shapes[tuple(detail["shape"])]).get_weights()[0]
             np.testing.assert_array_equal(np.transpose(value, (1, 2, 3, 0)) != 0, kernel != 0)
-            assert patterns.kept_shapes(np.transpose(value, (1, 2, 3, 0))) <= set(LIBRARY)
+            assert pattern_library.kept_shapes(np.transpose(value, (1, 2, 3, 0))) <= set(LIBRARY)
             seen.add(tuple(detail["shape"]))
     assert seen == set(shapes)

@@ -58,7 +58,9 @@ def test_the_advice_followed_engages(family, tmp_path):
     dense = {name.partition("/")[0] for name in advice.dense}
     assert dense == {"stem", "deep_1", "deep_2", "classifier"}
     pruning = tfprune.PruningCallback(
-        "magnitude", schedule=tfprune.OneShot(0.75), structure=tfprune.Block(*advice.block),
+        "magnitude",
+        schedule=tfprune.OneShot(0.75),
+        structure=tfprune.Block(*advice.block),
         allocation=tfprune.PerSite(advice.dense),
     )
     pruning.start(model)
@@ -72,15 +74,18 @@ def test_the_advice_followed_engages(family, tmp_path):
     assert "does not run: CONV_2D" not in " ".join(report.remarks)
 
 
-@pytest.mark.parametrize("name, layer, do", [
-    ("max pooling inside", "max_pooling2d", "Take the stride into a depthwise"),
-    ("average pooling at the end", "average_pooling2d", "End with GlobalAveragePooling2D"),
-    ("repeated pixels", "up_sampling2d", "interpolation='bilinear'"),
-    ("transposed convolution", "conv2d_transpose", "interpolation='bilinear'"),
-    ("second output inside", "global_average_pooling2d", "make no value before it an output"),
-])
+@pytest.mark.parametrize(
+    "name, layer, do",
+    [
+        ("max pooling inside", "max_pooling2d", "Take the stride into a depthwise"),
+        ("average pooling at the end", "average_pooling2d", "End with GlobalAveragePooling2D"),
+        ("repeated pixels", "up_sampling2d", "interpolation='bilinear'"),
+        ("transposed convolution", "conv2d_transpose", "interpolation='bilinear'"),
+        ("second output inside", "global_average_pooling2d", "make no value before it an output"),
+    ],
+)
 def test_one_fault_one_change(name, layer, do):
-    change, = advise(graphs.model_of(name)).changes
+    (change,) = advise(graphs.model_of(name)).changes
     assert change.layer.startswith(layer) and do in change.do
 
 

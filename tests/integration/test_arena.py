@@ -54,30 +54,41 @@ def test_what_decoding_and_scales_by_channel_cost_is_said(tmp_path):
     report, measured = _exported(model, path, data)
     before = {found.name: found.value for found in report.dense_measured}
     told = " ".join(report.remarks)
-    assert f"an arena of {measured['arena']:,} bytes, where the dense file takes " \
-           f"{before['arena']:,}" in told
+    assert (
+        f"an arena of {measured['arena']:,} bytes, where the dense file takes "
+        f"{before['arena']:,}" in told
+    )
     bound = int(re.search(r"ram_bytes=(\d+)", told)[1])
     bounded, kept = _exported(model, path, data, ram_bytes=bound + 64)
     assert "ram_bytes=" not in " ".join(bounded.remarks)
     _, kept = _exported(model, path, data, ram_bytes=bound)
     assert kept["arena"] <= bound == before["arena"]
-    said = re.search(r"([\d,]+) bytes and an arena of ([\d,]+)\. .* about ([\d,]+) and ([\d,]+),",
-                     told)
+    said = re.search(
+        r"([\d,]+) bytes and an arena of ([\d,]+)\. .* about ([\d,]+) and ([\d,]+),", told
+    )
     assert [int(text.replace(",", "")) for text in said.groups()[:2]] == [
-        before["flash"], before["arena"]]
+        before["flash"],
+        before["arena"],
+    ]
     one, _ = _exported(model, path, data, dense_per_channel=False)
     fewer = {found.name: found.value for found in one.dense_measured}
     assert [int(text.replace(",", "")) for text in said.groups()[2:]] == [
-        fewer["flash"], fewer["arena"]]
+        fewer["flash"],
+        fewer["arena"],
+    ]
     assert "scale for each channel" not in " ".join(one.remarks)
     assert fewer["arena"] < before["arena"] and fewer["flash"] < before["flash"]
 
 
-@pytest.mark.parametrize("options, quantize, said", [
-    ({"dense_per_channel": 1}, "int8", "dense_per_channel=1: expected True or False"),
-    ({"dense_per_channel": False}, "none", "not possible with quantize='none', .* no scales"),
-])
+@pytest.mark.parametrize(
+    "options, quantize, said",
+    [
+        ({"dense_per_channel": 1}, "int8", "dense_per_channel=1: expected True or False"),
+        ({"dense_per_channel": False}, "none", "not possible with quantize='none', .* no scales"),
+    ],
+)
 def test_scales_that_no_layer_can_have(options, quantize, said, tmp_path):
     with pytest.raises(ValueError, match=said):
-        _exported(models.mlp("keras"), tmp_path / "m.tflite", models.examples(40, 64), quantize,
-                  **options)
+        _exported(
+            models.mlp("keras"), tmp_path / "m.tflite", models.examples(40, 64), quantize, **options
+        )

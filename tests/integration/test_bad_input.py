@@ -12,7 +12,7 @@ import tf_keras
 from tiny_models import KERASES, STEPS, cnn, compiled, data, fit, prepared, said, zeros
 
 import tfprune
-from tfprune.adapters import adapter_of
+from tfprune.backend import adapter_of
 
 everywhere = pytest.mark.parametrize("family", KERASES)
 ways = pytest.mark.parametrize("wrap", [False, True], ids=["callback", "wrapped"])
@@ -20,11 +20,14 @@ ways = pytest.mark.parametrize("wrap", [False, True], ids=["callback", "wrapped"
 
 # Numbers out of range.
 
+
 @pytest.mark.parametrize("sparsity", [-0.1, 1, 1.0, 1.5, math.nan, "0.5", True])
 def test_sparsity_out_of_range(sparsity):
     model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
-    for call in (lambda: tfprune.PruningCallback("magnitude", sparsity),
-                 lambda: tfprune.prune(model, "magnitude", sparsity)):
+    for call in (
+        lambda: tfprune.PruningCallback("magnitude", sparsity),
+        lambda: tfprune.prune(model, "magnitude", sparsity),
+    ):
         with pytest.raises(ValueError, match=r"sparsity=.*expected a fraction .* in \[0, 1\)"):
             call()
 
@@ -34,7 +37,7 @@ def test_settings_that_say_nothing_or_disagree():
         tfprune.PruningCallback("magnitude")
     with pytest.raises(ValueError, match="disagree"):
         tfprune.PruningCallback("magnitude", 0.5, schedule=tfprune.OneShot(0.6))
-    foreign = tfprune.adapters.import_tfmot().sparsity.keras
+    foreign = tfprune.backend.import_tfmot().sparsity.keras
     for schedule in (foreign.ConstantSparsity(0.75, 0), foreign.PolynomialDecay(0.0, 0.75, 0, 9)):
         with pytest.raises(ValueError, match=r"sparsity=0.25 and schedule=.*=0.75.* disagree"):
             tfprune.PruningCallback("magnitude", 0.25, schedule=schedule)
@@ -50,6 +53,7 @@ def test_settings_that_say_nothing_or_disagree():
 
 
 # Schedules.
+
 
 @everywhere
 @ways
@@ -133,7 +137,7 @@ def test_a_schedule_that_is_none_changes_nothing(family, wrap):
 def test_masks_that_stay_full_are_blamed_on_what_fills_them():
     allocation = tfprune.PerSite({"conv": 0.0, "hidden": 0.0, "logits": 0.0})
     model, callback = prepared(cnn("keras"), False, sparsity=0.5, allocation=allocation)
-    text, = said(lambda: fit(compiled(model, "keras"), callback))
+    (text,) = said(lambda: fit(compiled(model, "keras"), callback))
     assert "Nothing was pruned" in text and "PerSite(" in text and "schedule" not in text
 
 
@@ -152,6 +156,7 @@ def test_a_fraction_of_a_run_of_unknown_length(family, wrap):
 
 
 # Models and layers.
+
 
 @everywhere
 def test_what_is_no_keras_object(family):
@@ -173,6 +178,7 @@ def test_subclassed_models_are_shown_the_other_way(family):
 @everywhere
 def test_a_train_step_that_wrapping_would_lose(family):
     """Keras 3 keeps a class whose constructor is the model's; nobody keeps another one."""
+
     class Own(KERASES[family].Model):
         def __init__(self, depth=1):
             base = cnn(family)
@@ -202,8 +208,9 @@ def test_a_wrapped_model_is_not_wrapped_twice(family):
         fit(compiled(model, family), tfprune.PruningCallback("magnitude", 0.5))
     library = KERASES[family]
     first = tfprune.prune(library.layers.Dense(4), "magnitude", 0.25)
-    rest = tfprune.prune(library.Sequential([library.Input((3,)), first, library.layers.Dense(4)]),
-                         "magnitude", 0.75)
+    rest = tfprune.prune(
+        library.Sequential([library.Input((3,)), first, library.layers.Dense(4)]), "magnitude", 0.75
+    )
     methods = [adapter_of(rest).method_of(layer) for layer in rest.layers]
     assert [method.schedule.sparsity for method in methods] == [0.25, 0.75]
 
@@ -211,8 +218,9 @@ def test_a_wrapped_model_is_not_wrapped_twice(family):
 @everywhere
 def test_nothing_to_prune(family):
     library = KERASES[family]
-    model = library.Sequential([library.Input((6, 6, 2)), library.layers.BatchNormalization(),
-                                library.layers.Flatten()])
+    model = library.Sequential(
+        [library.Input((6, 6, 2)), library.layers.BatchNormalization(), library.layers.Flatten()]
+    )
     with pytest.raises(ValueError, match="no weight that can be pruned"):
         tfprune.prune(model, "magnitude", 0.5)
     with pytest.raises(ValueError, match="no prunable weight"):
@@ -237,8 +245,9 @@ def test_mixed_kerases():
 @everywhere
 def test_unbuilt_models(family):
     library = KERASES[family]
-    model = library.Sequential([library.layers.Flatten(), library.layers.Dense(4),
-                                library.layers.Dense(3)])
+    model = library.Sequential(
+        [library.layers.Flatten(), library.layers.Dense(4), library.layers.Dense(3)]
+    )
     assert tfprune.report(model).sites == ()
     for wrap in (False, True):
         current, callback = prepared(model, wrap, schedule=tfprune.Polynomial(0.5, end=1.0))
@@ -252,8 +261,7 @@ def test_an_unknown_layer_stays_dense_and_is_named(family):
 
     class Scale(layers.Layer):
         def build(self, input_shape):
-            self.scale = self.add_weight(name="scale", shape=(input_shape[-1],),
-                                         initializer="ones")
+            self.scale = self.add_weight(name="scale", shape=(input_shape[-1],), initializer="ones")
 
         def call(self, inputs):
             return inputs * self.scale
@@ -274,6 +282,7 @@ def test_an_unknown_layer_stays_dense_and_is_named(family):
 
 # Structures and allocations.
 
+
 @pytest.mark.parametrize("wrong", [(0, 4), (4, 0), (1.5, 2), (True, 2)])
 def test_blocks_of_no_size(wrong):
     with pytest.raises(ValueError, match="expected an integer of at least 1"):
@@ -287,12 +296,15 @@ def test_n_of_m_that_is_none(n, m):
 
 
 @everywhere
-@pytest.mark.parametrize("structure", [tfprune.Block(5, 7), tfprune.Block(100, 100),
-                                       tfprune.NofM(3, 7)], ids=repr)
+@pytest.mark.parametrize(
+    "structure", [tfprune.Block(5, 7), tfprune.Block(100, 100), tfprune.NofM(3, 7)], ids=repr
+)
 def test_sizes_that_do_not_divide_are_allowed(family, structure):
-    callback = tfprune.PruningCallback("magnitude", structure=structure,
-                                       schedule=tfprune.OneShot(0.4) if structure.fixed is None
-                                       else tfprune.OneShot(4 / 7))
+    callback = tfprune.PruningCallback(
+        "magnitude",
+        structure=structure,
+        schedule=tfprune.OneShot(0.4) if structure.fixed is None else tfprune.OneShot(4 / 7),
+    )
     callback.start(cnn(family))
     for target in callback.driver.targets:
         site, mask = target.site, target.mask.numpy()
@@ -318,13 +330,16 @@ def test_a_layer_that_the_structure_cannot_take_is_named(family):
     assert callback.report.sparsity == 0.5
 
 
-@pytest.mark.parametrize("allocation", [tfprune.Global(), tfprune.ERK(), tfprune.LAMP(),
-                                        tfprune.PerSite({"conv": 0.5})],
-                         ids=lambda a: type(a).__name__)
+@pytest.mark.parametrize(
+    "allocation",
+    [tfprune.Global(), tfprune.ERK(), tfprune.LAMP(), tfprune.PerSite({"conv": 0.5})],
+    ids=lambda a: type(a).__name__,
+)
 def test_an_allocation_that_the_structure_cannot_take(allocation):
     with pytest.raises(ValueError, match="takes only Uniform"):
-        tfprune.PruningCallback("magnitude", 0.5, structure=tfprune.NofM(2, 4),
-                                allocation=allocation)
+        tfprune.PruningCallback(
+            "magnitude", 0.5, structure=tfprune.NofM(2, 4), allocation=allocation
+        )
 
 
 @everywhere

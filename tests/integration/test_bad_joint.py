@@ -7,8 +7,8 @@ from joint_models import cores, prune, residual
 from tiny_models import KERASES, compiled, fit
 
 import tfprune
-from tfprune import standing
-from tfprune.adapters import adapter_of
+from tfprune.backend import adapter_of
+from tfprune.methods.gates import model_gate
 
 everywhere = pytest.mark.parametrize("family", KERASES)
 
@@ -23,8 +23,9 @@ def test_the_callback_alone_is_refused(family):
 @everywhere
 def test_without_the_callback_training_is_refused(family):
     library = KERASES[family]
-    model = library.Sequential([library.Input((6, 6, 2)), library.layers.Flatten(),
-                                library.layers.Dense(3)])
+    model = library.Sequential(
+        [library.Input((6, 6, 2)), library.layers.Flatten(), library.layers.Dense(3)]
+    )
     with pytest.raises(Exception, match="nothing prunes it"):
         fit(compiled(prune(model), family))
 
@@ -40,8 +41,12 @@ def test_a_wrapped_model_knows_its_method(family):
 
 @everywhere
 def test_no_sparsity_is_asked_for(family):
-    for settings in ({"sparsity": .5}, {"schedule": tfprune.OneShot(.5)},
-                     {"structure": tfprune.Element()}, {"allocation": tfprune.Global()}):
+    for settings in (
+        {"sparsity": 0.5},
+        {"schedule": tfprune.OneShot(0.5)},
+        {"structure": tfprune.Element()},
+        {"allocation": tfprune.Global()},
+    ):
         with pytest.raises(ValueError, match=r"'djpq' finds out by itself.*Joint\(bops=2.0\)"):
             tfprune.prune(residual(family), "djpq", **settings)
 
@@ -64,21 +69,27 @@ def test_what_is_no_whole_model_is_refused(family):
 def test_a_model_is_not_stripped_in_the_middle_of_a_run(family):
     model = prune(residual(family))
     home = adapter_of(model)
-    standing.begin(model, home, None)
+    model_gate.begin(model, home, None)
     with pytest.raises(ValueError, match="being trained.*finish"):
         tfprune.strip_pruning(model)
-    standing.finish(model, home)
+    model_gate.finish(model, home)
     assert not any(core.is_running for core in cores(model).values())
     layer = next(one for one in model.layers if one.name.endswith("stem"))
     assert tfprune.strip_pruning(layer).name == "stem"
 
 
-@pytest.mark.parametrize("settings, said", [
-    ({"form": "both"}, "form='both': expected 'relative' or 'log'"),
-    ({"width": 1}, "width=1: expected 2 to 32"), ({"kl": -1}, "kl=-1"),
-    ({"bops": np.nan}, "bops=nan"), ({"rate": 0}, "rate=0: expected a number above 0"),
-    ({"threshold": 0}, "threshold=0"), ({"ramp": -1}, "ramp=-1"),
-])
+@pytest.mark.parametrize(
+    "settings, said",
+    [
+        ({"form": "both"}, "form='both': expected 'relative' or 'log'"),
+        ({"width": 1}, "width=1: expected 2 to 32"),
+        ({"kl": -1}, "kl=-1"),
+        ({"bops": np.nan}, "bops=nan"),
+        ({"rate": 0}, "rate=0: expected a number above 0"),
+        ({"threshold": 0}, "threshold=0"),
+        ({"ramp": -1}, "ramp=-1"),
+    ],
+)
 def test_settings_out_of_range(settings, said):
     with pytest.raises(ValueError, match=said):
         tfprune.Joint(**settings)
@@ -97,9 +108,12 @@ def test_why_channels_have_no_gate(family):
     x = layers.Dense(2, name="e")(shared(shared(x)))
     model = prune(library.Model(inputs, x))
     said = " ".join(tfprune.report(model).remarks)
-    for text in ("a: its channels have no gate: a/kernel: its activation sigmoid",
-                 "no gamma or no beta", "s is used several times", "e: its channels have no gate: "
-                 "model output"):
+    for text in (
+        "a: its channels have no gate: a/kernel: its activation sigmoid",
+        "no gamma or no beta",
+        "s is used several times",
+        "e: its channels have no gate: model output",
+    ):
         assert text in said
 
 

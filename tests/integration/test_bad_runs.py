@@ -4,8 +4,18 @@
 import numpy as np
 import pytest
 import tensorflow as tf
-from tiny_models import (KERASES, cnn, compiled, data, fit, masks, prepared, said, with_weights,
-                         zeros)
+from tiny_models import (
+    KERASES,
+    cnn,
+    compiled,
+    data,
+    fit,
+    masks,
+    prepared,
+    said,
+    with_weights,
+    zeros,
+)
 
 import tfprune
 
@@ -15,13 +25,15 @@ ways = pytest.mark.parametrize("wrap", [False, True], ids=["callback", "wrapped"
 
 @everywhere
 @pytest.mark.parametrize("value", [0.0, 0.25])
-@pytest.mark.parametrize("structure", [tfprune.Element(), tfprune.Block(2, 3), tfprune.Filter()],
-                         ids=repr)
+@pytest.mark.parametrize(
+    "structure", [tfprune.Element(), tfprune.Block(2, 3), tfprune.Filter()], ids=repr
+)
 def test_equal_weights_keep_exact_counts(family, value, structure):
     model = cnn(family)
     model.set_weights([np.full_like(weight, value) for weight in model.get_weights()])
-    callback = tfprune.PruningCallback("magnitude", structure=structure,
-                                       schedule=tfprune.OneShot(0.6))
+    callback = tfprune.PruningCallback(
+        "magnitude", structure=structure, schedule=tfprune.OneShot(0.6)
+    )
     callback.start(model)
     for target in callback.driver.targets:
         groups = structure.reduce(target.mask.numpy().astype("float64"), target.site.layout) == 1
@@ -104,8 +116,9 @@ def test_an_interrupt_in_the_middle_of_fit(family, wrap):
 def test_callbacks_that_bring_back_dense_weights(family, wrap, tmp_path):
     callbacks = KERASES[family].callbacks
     stop = callbacks.EarlyStopping(monitor="loss", restore_best_weights=True)
-    best = callbacks.ModelCheckpoint(str(tmp_path / "best.keras"), save_best_only=True,
-                                     monitor="loss")
+    best = callbacks.ModelCheckpoint(
+        str(tmp_path / "best.keras"), save_best_only=True, monitor="loss"
+    )
     model, callback = prepared(cnn(family), wrap, schedule=tfprune.OneShot(0.5, at=2))
     # Before the others or behind them: each in both Kerases, and of both kinds.
     listed = [callback, stop, best] if wrap == (family == "keras") else [stop, best, callback]
@@ -113,8 +126,14 @@ def test_callbacks_that_bring_back_dense_weights(family, wrap, tmp_path):
     texts = said(lambda: fit(model, *listed))
     assert sum("EarlyStopping(restore_best_weights=True)" in text for text in texts) == 1
     assert sum("ModelCheckpoint(save_best_only=True)" in text for text in texts) == 1
-    harmless = said(lambda: fit(model, callback, callbacks.EarlyStopping(monitor="loss"),
-                                callbacks.ModelCheckpoint(str(tmp_path / "all.keras"))))
+    harmless = said(
+        lambda: fit(
+            model,
+            callback,
+            callbacks.EarlyStopping(monitor="loss"),
+            callbacks.ModelCheckpoint(str(tmp_path / "all.keras")),
+        )
+    )
     assert not harmless
 
 

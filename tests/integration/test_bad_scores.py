@@ -8,7 +8,7 @@ from tiny_models import BATCH, KERASES, cnn, compiled, data, examples, fit, zero
 
 import tfprune
 from tfprune.methods import REGISTRY
-from tfprune.statistics import is_measured
+from tfprune.methods.statistics_table import is_measured
 
 everywhere = pytest.mark.parametrize("family", KERASES)
 both = pytest.mark.parametrize("method", ["snip", "grasp"])
@@ -32,10 +32,16 @@ def crossentropy(family, logits=True):
 
 # Data.
 
+
 @everywhere
-@pytest.mark.parametrize("method", sorted(
-    name for name, method in REGISTRY.items() if is_measured(method.rule.score.needs)
-    and not name.startswith(("synflow", "coreset"))))
+@pytest.mark.parametrize(
+    "method",
+    sorted(
+        name
+        for name, method in REGISTRY.items()
+        if is_measured(method.rule.score.needs) and not name.startswith(("synflow", "coreset"))
+    ),
+)
 def test_no_data(family, method):
     refused(cnn(family), None, r"computed from data: pass data=\(x, y\)", method)
     model = compiled(cnn(family), family)
@@ -57,10 +63,13 @@ def test_data_that_yields_nothing(family, method):
 @everywhere
 def test_a_generator_that_is_exhausted_by_the_first_update(family):
     inputs, labels = data()
-    batches = ((inputs[start:start + BATCH], labels[start:start + BATCH])
-               for start in range(0, len(labels), BATCH))
+    batches = (
+        (inputs[start : start + BATCH], labels[start : start + BATCH])
+        for start in range(0, len(labels), BATCH)
+    )
     callback = tfprune.PruningCallback(
-        "snip", schedule=tfprune.Polynomial(0.5, end=1.0, frequency=2), data=batches)
+        "snip", schedule=tfprune.Polynomial(0.5, end=1.0, frequency=2), data=batches
+    )
     with pytest.raises(ValueError, match="run through again for every update"):
         fit(compiled(cnn(family), family), callback)
     # One pass is enough for one update, also where a check looks at its first batch before.
@@ -106,6 +115,7 @@ def test_as_many_inputs_as_the_model_has(family):
 
 # Labels and losses.
 
+
 @everywhere
 @both
 def test_labels_that_do_not_fit(family, method):
@@ -133,16 +143,21 @@ def test_labels_of_a_later_batch(family):
     inputs, labels = data()
     labels[-1] = 7
     source = tfprune.Data((inputs, labels), crossentropy(family), batch_size=BATCH)
-    refused(cnn(family), source, "label value of 7|NaN",
-            error=(ValueError, tf.errors.InvalidArgumentError))
+    refused(
+        cnn(family),
+        source,
+        "label value of 7|NaN",
+        error=(ValueError, tf.errors.InvalidArgumentError),
+    )
 
 
 @everywhere
 @both
 def test_no_loss(family, method):
     model = cnn(family)
-    refused(model, data(), r"needs a loss, and the model .* not compiled.*Data\(\(x, y\), loss=",
-            method)
+    refused(
+        model, data(), r"needs a loss, and the model .* not compiled.*Data\(\(x, y\), loss=", method
+    )
     model.compile("sgd")
     refused(model, data(), "needs a loss", method)
     refused(model, tfprune.Data(data(), "crossentropy"), "crossentropy", method)
@@ -152,8 +167,9 @@ def test_no_loss(family, method):
 @both
 def test_logits_for_a_loss_that_wants_probabilities(family, method):
     source = tfprune.Data(data(), crossentropy(family, logits=False))
-    refused(cnn(family), source, "expects probabilities.*look like logits.*from_logits=True",
-            method)
+    refused(
+        cnn(family), source, "expects probabilities.*look like logits.*from_logits=True", method
+    )
     source = tfprune.Data(data(), "sparse_categorical_crossentropy")
     refused(cnn(family), source, "expects probabilities", method)
 
@@ -171,14 +187,16 @@ def test_probabilities_for_a_loss_that_wants_logits(family, method):
 
 # Models.
 
+
 @everywhere
 @both
 def test_a_gradient_that_is_zero_everywhere(family, method):
     library = KERASES[family]
     base = cnn(family)
     model = library.Model(base.input, library.layers.Lambda(tf.stop_gradient)(base.output))
-    refused(model, examples(family), "nothing to choose the weights .* is 0 at every weight",
-            method)
+    refused(
+        model, examples(family), "nothing to choose the weights .* is 0 at every weight", method
+    )
 
 
 @everywhere
@@ -202,10 +220,20 @@ def test_an_unbuilt_model(family):
 
 # More than the floor allows, and what happens without one.
 
-@pytest.mark.parametrize("allocation", [
-    tfprune.Uniform(), tfprune.Global(), tfprune.ERK(), tfprune.LAMP(), tfprune.PFP(),
-    tfprune.PerSite({"hidden": 0.999}, others=tfprune.Global()), tfprune.Global(floor=5),
-], ids=repr)
+
+@pytest.mark.parametrize(
+    "allocation",
+    [
+        tfprune.Uniform(),
+        tfprune.Global(),
+        tfprune.ERK(),
+        tfprune.LAMP(),
+        tfprune.PFP(),
+        tfprune.PerSite({"hidden": 0.999}, others=tfprune.Global()),
+        tfprune.Global(floor=5),
+    ],
+    ids=repr,
+)
 def test_a_sparsity_that_the_floor_does_not_allow(allocation):
     model = cnn("keras")
     floor = allocation.floor
@@ -219,8 +247,9 @@ def test_a_sparsity_that_the_floor_does_not_allow(allocation):
 
 def test_a_sparsity_that_the_floor_allows_is_nothing_to_talk_about():
     for allocation in (tfprune.Uniform(), tfprune.Global(), tfprune.Global(floor=0)):
-        assert not tfprune.sparsify(cnn("tf_keras"), "magnitude", 0.9,
-                                    allocation=allocation).warnings
+        assert not tfprune.sparsify(
+            cnn("tf_keras"), "magnitude", 0.9, allocation=allocation
+        ).warnings
 
 
 @everywhere
@@ -234,8 +263,9 @@ def test_layers_that_collapse_are_named(family):
     expected = "All weights of hidden/kernel are zero: nothing passes this layer."
     model = cnn(family)
     with pytest.warns(UserWarning, match=expected):
-        report = tfprune.sparsify(model, "magnitude", 0.5,
-                                  allocation=tfprune.PerSite({"hidden": 0.9999}, floor=0))
+        report = tfprune.sparsify(
+            model, "magnitude", 0.5, allocation=tfprune.PerSite({"hidden": 0.9999}, floor=0)
+        )
     assert report.warnings == (expected,) == tfprune.report(model).warnings
     assert " ".join(str(report).split()).count("nothing passes this layer") == 1
     assert "none is left" in tfprune.report(model).paths

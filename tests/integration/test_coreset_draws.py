@@ -6,14 +6,14 @@ import dataclasses
 import numpy as np
 import pytest
 import tensorflow as tf
-from tests.coreset_models import (MODELS, dense_chain, everywhere, images, kept, kernel, pruned)
-from tests.tiny_models import KERASES, masks, with_weights
 
 import tfprune
-from tfprune.adapters import adapter_of
+from tests.coreset_models import MODELS, dense_chain, everywhere, images, kept, kernel, pruned
+from tests.tiny_models import KERASES, masks, with_weights
+from tfprune.backend import adapter_of
 from tfprune.methods import Draw
-from tfprune.statistics.measuring import measuring
-from tfprune.statistics.subject import Subject
+from tfprune.statistics.measure import measuring
+from tfprune.statistics.measured_model import Subject
 
 DRAWN = tfprune.get("coreset_draws")
 
@@ -64,8 +64,9 @@ def test_draws_keep_exactly_as_many_as_asked_and_are_nested(family):
         smaller = chosen
     seeded = tfprune.get(DRAWN, rule=dataclasses.replace(DRAWN.rule, seed=1))
     other = kept(pruned(dense_chain(family, width=60), seeded))
-    assert (other["one/kernel"] != kept(pruned(dense_chain(family, width=60), DRAWN))[
-        "one/kernel"]).any()
+    assert (
+        other["one/kernel"] != kept(pruned(dense_chain(family, width=60), DRAWN))["one/kernel"]
+    ).any()
 
 
 def doubled(family, kind):
@@ -90,8 +91,12 @@ def test_one_of_two_equal_filters_with_a_factor_of_two_is_both(kind, family, mon
     before = model.predict(data, verbose=0)
 
     def first_of_each_pair(self, scores, sites, sparsity, final):
-        return [tf.constant([2.0, 0.0] * (score.shape[0] // 2)) if site.name == "one/kernel"
-                else tf.ones(score.shape) for score, site in zip(scores, sites)]
+        return [
+            tf.constant([2.0, 0.0] * (score.shape[0] // 2))
+            if site.name == "one/kernel"
+            else tf.ones(score.shape)
+            for score, site in zip(scores, sites)
+        ]
 
     monkeypatch.setattr(Draw, "_drawn", first_of_each_pair)
     chosen = kept(pruned(model, DRAWN))["one/kernel"]
@@ -110,10 +115,15 @@ def test_drawn_outputs_are_right_on_average(family):
     subject = Subject.of(model, adapter_of(model))
     with measuring(("contact_sensitivity",), subject, None, tfprune.Filter()) as measure:
         scores = [measure()[0]["contact_sensitivity"].numpy()]
-    factors = np.mean([
-        dataclasses.replace(DRAWN.rule, seed=seed).factors(
-            scores, subject.sites[:1], 0.5, final=0.5)[0] for seed in range(2000)
-    ], axis=0)
+    factors = np.mean(
+        [
+            dataclasses.replace(DRAWN.rule, seed=seed).factors(
+                scores, subject.sites[:1], 0.5, final=0.5
+            )[0]
+            for seed in range(2000)
+        ],
+        axis=0,
+    )
     # Drawing goes on until 30 are different, which biases a little.
     assert np.abs(factors - 1).max() < 0.12
     exact = hidden @ weights[0]
@@ -136,8 +146,10 @@ def test_channels_that_are_added_are_drawn_together_or_not_reweighted(family):
     alone = model()
     before = kernel(alone, "three")
     callback = pruned(alone, DRAWN)
-    np.testing.assert_array_equal(kernel(alone, "three")[..., kept(callback)["three/kernel"]],
-                                  before[..., kept(callback)["three/kernel"]])
+    np.testing.assert_array_equal(
+        kernel(alone, "three")[..., kept(callback)["three/kernel"]],
+        before[..., kept(callback)["three/kernel"]],
+    )
     said = [text for text in callback.report.warnings if "re-weighted" in text]
     assert len(said) == 2 and "one/kernel" in said[0] and "coupled=True" in said[0]
 
@@ -149,8 +161,9 @@ def test_channels_that_are_added_are_drawn_together_or_not_reweighted(family):
     assert chosen["one/kernel"].sum() == 4 and not callback.report.warnings
     (updates,) = callback.driver.updates
     assert updates.subject.sites == [target.site for target in callback.driver.targets]
-    ratio = kernel(coupled, "three")[..., chosen["three/kernel"]] / before[
-        ..., chosen["three/kernel"]]
+    ratio = (
+        kernel(coupled, "three")[..., chosen["three/kernel"]] / before[..., chosen["three/kernel"]]
+    )
     np.testing.assert_allclose(ratio, np.broadcast_to(ratio[:1, :1, :, :1], ratio.shape), rtol=1e-5)
     assert ((ratio[0, 0, :, 0] > 0) == chosen["one/kernel"]).all()
 
@@ -161,7 +174,9 @@ def test_an_interrupted_update_leaves_everything_as_it_was(family, monkeypatch):
     before = [w.copy() for w in model.get_weights()]
     callback = tfprune.PruningCallback(DRAWN, schedule=tfprune.OneShot(0.5, at=1))
     callback.start(model)
-    monkeypatch.setattr("tfprune.reweighting.Reweighting.multiply", lambda self, factors: 1 / 0)
+    monkeypatch.setattr(
+        "tfprune.training.compensation.Reweighting.multiply", lambda self, factors: 1 / 0
+    )
     callback.driver.settle()
     with pytest.raises(ZeroDivisionError):
         callback.update()

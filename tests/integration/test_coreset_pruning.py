@@ -3,10 +3,10 @@
 
 import numpy as np
 import pytest
-from tests.coreset_models import conv_net, dense_chain, everywhere, kept, kernel, pruned
-from tests.tiny_models import KERASES, cnn, compiled, fit, with_weights
 
 import tfprune
+from tests.coreset_models import conv_net, dense_chain, everywhere, kept, kernel, pruned
+from tests.tiny_models import KERASES, cnn, compiled, fit, with_weights
 
 DRAWN = tfprune.get("coreset_draws")
 
@@ -17,13 +17,20 @@ def test_the_report_says_what_the_choice_rests_on(family):
     report = pruned(model).report
     notes = {row.name: " | ".join(row.notes) for row in report.sites}
     assert "scored with norm folded in" in notes["one/kernel"]
-    for part in ("lowner_contact: ", "round", "alpha ", "dimension 2", "% of the variance",
-                 "the ReLU condition holds in "):
+    for part in (
+        "lowner_contact: ",
+        "round",
+        "alpha ",
+        "dimension 2",
+        "% of the variance",
+        "the ReLU condition holds in ",
+    ):
         assert part in notes["one/kernel"]
     assert "note: one/kernel: scored with norm folded in" in str(report)
     assert report.to_dict()["sites"][0]["notes"] == list(report.sites[0].notes)
     assert [(skip.name, skip.reason) for skip in report.skipped if skip.name == "out/kernel"] == [
-        ("out/kernel", "its channels stay whole: model output")]
+        ("out/kernel", "its channels stay whole: model output")
+    ]
     drawn = pruned(conv_net(family, width=40), DRAWN).report
     assert drawn.sites[0].notes[-1] == "what reads it is re-weighted: two/kernel"
 
@@ -76,10 +83,15 @@ def test_layers_whose_filters_do_not_stand_for_each_other_stay_dense(family):
     model = with_weights(library.Model(inputs, layers.Dense(2, name="out")(x)))
     report = pruned(model).report
     # The depthwise kernel passes the plain convolution's channels on to the grouped one.
-    assert [row.name for row in report.sites] == ["plain/kernel", "separable/pointwise_kernel",
-                                                  "dense/kernel"]
-    reasons = {skip.name.split("/")[0] + skip.name.rpartition("/")[2][:2]: skip.reason
-               for skip in report.skipped}
+    assert [row.name for row in report.sites] == [
+        "plain/kernel",
+        "separable/pointwise_kernel",
+        "dense/kernel",
+    ]
+    reasons = {
+        skip.name.split("/")[0] + skip.name.rpartition("/")[2][:2]: skip.reason
+        for skip in report.skipped
+    }
     assert "a channel of its own" in reasons["separablede"]
     assert "grouped convolution" in reasons["groupedke"]
     assert "lambda" in reasons["transposedke"]
@@ -91,15 +103,22 @@ def test_layers_whose_filters_do_not_stand_for_each_other_stay_dense(family):
 def test_layers_of_one_filter_and_equal_filters(family):
     library = KERASES[family]
     layers = library.layers
-    single = with_weights(library.Sequential([
-        library.Input((4,)), layers.Dense(1, activation="relu", name="a"),
-        layers.Dense(1, name="b")]))
+    single = with_weights(
+        library.Sequential(
+            [
+                library.Input((4,)),
+                layers.Dense(1, activation="relu", name="a"),
+                layers.Dense(1, name="b"),
+            ]
+        )
+    )
     for method in ("coreset", "coreset_caratheodory", "coreset_mussay", "coreset_draws"):
         assert kept(pruned(single, method))["a/kernel"].tolist() == [True]
         equal = dense_chain(family)
         for name in ("one", "two"):
             equal.get_layer(name).set_weights(
-                [np.ones_like(w) for w in equal.get_layer(name).get_weights()])
+                [np.ones_like(w) for w in equal.get_layer(name).get_weights()]
+            )
         chosen = kept(pruned(equal, method))
         assert chosen["one/kernel"].sum() == 6 and chosen["two/kernel"].sum() in (4, 5)
     zero = dense_chain(family)
@@ -135,4 +154,6 @@ def test_training_goes_on_after_draws(family):
     callback = tfprune.PruningCallback()
     fit(compiled(wrapped, family), callback)
     assert {name: mask.sum() for name, mask in kept(callback).items()} == {
-        "conv/kernel": 2, "hidden/kernel": 4}
+        "conv/kernel": 2,
+        "hidden/kernel": 4,
+    }

@@ -3,15 +3,24 @@
 
 import numpy as np
 import pytest
-from tests.coreset_models import (MODELS, conv_net, dense_chain, everywhere, images, kept, kernel,
-                                  points_of, pruned)
-from tests.tiny_models import KERASES
 
 import tfprune
-from tfprune.adapters import adapter_of
-from tfprune.statistics.measuring import measuring
-from tfprune.statistics.subject import Subject
-from tfprune.surgery.folding import folds
+from tests.coreset_models import (
+    MODELS,
+    conv_net,
+    dense_chain,
+    everywhere,
+    images,
+    kept,
+    kernel,
+    points_of,
+    pruned,
+)
+from tests.tiny_models import KERASES
+from tfprune.backend import adapter_of
+from tfprune.channels.normalization_folding import folds
+from tfprune.statistics.measure import measuring
+from tfprune.statistics.measured_model import Subject
 
 
 @everywhere
@@ -37,16 +46,19 @@ def test_flatten_gives_every_channel_all_its_positions(family):
 def test_points_with_batch_normalization_are_those_of_the_folded_convolution(family):
     model, folded = conv_net(family), conv_net(family, norm=False)
     norm, layer = model.get_layer("norm"), model.get_layer("one")
-    gamma, beta, mean, variance = (one.numpy() for one in (
-        norm.gamma, norm.beta, norm.moving_mean, norm.moving_variance))
+    gamma, beta, mean, variance = (
+        one.numpy() for one in (norm.gamma, norm.beta, norm.moving_mean, norm.moving_variance)
+    )
     scale = gamma / np.sqrt(variance + norm.epsilon)
     for name in ("two", "out"):
         folded.get_layer(name).set_weights(model.get_layer(name).get_weights())
     folded.get_layer("one").set_weights(
-        [layer.kernel.numpy() * scale, (layer.bias.numpy() - mean) * scale + beta])
+        [layer.kernel.numpy() * scale, (layer.bias.numpy() - mean) * scale + beta]
+    )
     data = images(model)
-    np.testing.assert_allclose(folded.predict(data, verbose=0), model.predict(data, verbose=0),
-                               atol=1e-5)
+    np.testing.assert_allclose(
+        folded.predict(data, verbose=0), model.predict(data, verbose=0), atol=1e-5
+    )
     mine, other = points_of(model), points_of(folded)
     assert mine.keys() == other.keys()
     for name, rows in mine.items():

@@ -27,8 +27,9 @@ def make(seed):
     import keras
 
     MADE.append(seed)
-    model = keras.Sequential([keras.Input((6,)), keras.layers.Dense(10, activation="relu"),
-                              keras.layers.Dense(4)])
+    model = keras.Sequential(
+        [keras.Input((6,)), keras.layers.Dense(10, activation="relu"), keras.layers.Dense(4)]
+    )
     model.compile("adam", "mse", run_eagerly=True)
     return model
 
@@ -65,14 +66,24 @@ def trained(folder, *, methods="magnitude", sparsities=SPARSITIES, seeds=0, fit=
     """A curve whose jobs run in this process, and the warnings."""
     with ThreadPoolExecutor(1) as executor, warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        done = tfprune.curve(make, methods, sparsities, seeds, fit, folder=folder,
-                             executor=others.pop("executor", executor), **others)
+        done = tfprune.curve(
+            make,
+            methods,
+            sparsities,
+            seeds,
+            fit,
+            folder=folder,
+            executor=others.pop("executor", executor),
+            **others,
+        )
     return done, [str(one.message) for one in caught if one.category is RuntimeWarning]
 
 
 def weights(done):
-    return {one.name: [value.tobytes() for value in tfprune.load_model(one.path).get_weights()]
-            for one in done.runs}
+    return {
+        one.name: [value.tobytes() for value in tfprune.load_model(one.path).get_weights()]
+        for one in done.runs
+    }
 
 
 @pytest.fixture(scope="module")
@@ -86,9 +97,15 @@ def whole(tmp_path_factory):
 def test_every_method_sparsity_and_seed_has_a_network_and_a_row(whole):
     folder = whole.runs[0].path.parent
     assert [one.name for one in whole.runs] == [
-        "dense-seed0", "dense-seed7",
-        *(f"{method}-{sparsity}-seed{seed}" for seed in (0, 7) for method in METHODS
-          for sparsity in SPARSITIES)]
+        "dense-seed0",
+        "dense-seed7",
+        *(
+            f"{method}-{sparsity}-seed{seed}"
+            for seed in (0, 7)
+            for method in METHODS
+            for sparsity in SPARSITIES
+        ),
+    ]
     assert whole.dense(7).reached == 0 and whole.dense(7).kept == 100
     families = whole.families()
     assert list(families) == list(METHODS) and list(families["magnitude"]) == [0, 7]
@@ -116,14 +133,21 @@ def test_what_is_whole_is_read_and_what_is_damaged_is_done_again(tmp_path, here)
     before = weights(first)
     MADE.clear()
     assert trained(tmp_path) == (first, []) and not MADE
-    for name, damage in (("dense-seed0.json", _cut), ("magnitude-0.5-seed0.keras", Path.unlink),
-                         ("magnitude-0.9-seed0.keras", _flip), ("curve.jsonl", _cut)):
+    for name, damage in (
+        ("dense-seed0.json", _cut),
+        ("magnitude-0.5-seed0.keras", Path.unlink),
+        ("magnitude-0.9-seed0.keras", _flip),
+        ("curve.jsonl", _cut),
+    ):
         damage(tmp_path / name)
     assert [one.name for one in Curve.load(tmp_path).runs] == []
     again, said = trained(tmp_path)
     assert len(MADE) == 3 and weights(again) == before
-    for name in ("dense-seed0.json cannot be read", "magnitude-0.5-seed0.keras cannot be read",
-                 "magnitude-0.9-seed0.keras is damaged"):
+    for name in (
+        "dense-seed0.json cannot be read",
+        "magnitude-0.5-seed0.keras cannot be read",
+        "magnitude-0.9-seed0.keras is damaged",
+    ):
         assert any(name in text for text in said) and any(name in text for text in again.notes)
     assert len((tmp_path / "curve.jsonl").read_text().splitlines()) == 3
 
@@ -158,7 +182,8 @@ def fit_without_callbacks(model, callbacks, seed):
 
 
 def test_a_job_that_raises_is_reported_and_tried_again_in_this_call_and_the_next(
-        tmp_path, monkeypatch, here):
+    tmp_path, monkeypatch, here
+):
     monkeypatch.setenv("TFPRUNE_TEST_MENDED", str(tmp_path / "mended"))
     MADE.clear()
     done, said = trained(tmp_path, sparsities=0.5, fit=fit_but_not_pruned, attempts=3)
@@ -193,19 +218,22 @@ def test_a_full_disk_ends_the_call_and_damages_nothing(tmp_path, monkeypatch, he
     assert weights(trained(tmp_path)[0]).items() > before.items()
 
 
-@pytest.mark.parametrize("error, said, changes", [
-    (TypeError, "fit=None: expected a function", {"fit": None}),
-    (ValueError, "each once", {"sparsities": (0.5, 0.5)}),
-    (ValueError, "the dense network comes by itself", {"sparsities": (0.0, 0.5)}),
-    (ValueError, "expected integers of at least 0", {"seeds": (0.5,)}),
-    (ValueError, "dense networks are always trained", {"methods": {"dense": "magnitude"}}),
-    (ValueError, "get their names by", {"methods": filters}),
-    (ValueError, "a name stands for two", {"methods": ("snip", tfprune.get("snip", seed=1))}),
-    (ValueError, "No method 'magnitute'", {"methods": "magnitute"}),
-    (TypeError, "expected the name of a method", {"methods": {"mine": lambda sparsity: 3}}),
-    (ValueError, "attempts=0", {"attempts": 0}),
-    (TypeError, "cannot be sent to another process", {"data": (one for one in ())}),
-])
+@pytest.mark.parametrize(
+    "error, said, changes",
+    [
+        (TypeError, "fit=None: expected a function", {"fit": None}),
+        (ValueError, "each once", {"sparsities": (0.5, 0.5)}),
+        (ValueError, "the dense network comes by itself", {"sparsities": (0.0, 0.5)}),
+        (ValueError, "expected integers of at least 0", {"seeds": (0.5,)}),
+        (ValueError, "dense networks are always trained", {"methods": {"dense": "magnitude"}}),
+        (ValueError, "get their names by", {"methods": filters}),
+        (ValueError, "a name stands for two", {"methods": ("snip", tfprune.get("snip", seed=1))}),
+        (ValueError, "No method 'magnitute'", {"methods": "magnitute"}),
+        (TypeError, "expected the name of a method", {"methods": {"mine": lambda sparsity: 3}}),
+        (ValueError, "attempts=0", {"attempts": 0}),
+        (TypeError, "cannot be sent to another process", {"data": (one for one in ())}),
+    ],
+)
 def test_bad_arguments_are_named_before_anything_is_trained(tmp_path, error, said, changes):
     MADE.clear()
     with pytest.raises(error, match=said):
@@ -214,7 +242,8 @@ def test_bad_arguments_are_named_before_anything_is_trained(tmp_path, error, sai
 
 
 def test_a_schedule_ends_at_the_sparsity_of_the_run_and_a_model_that_fit_returns_is_taken(
-        tmp_path, here):
+    tmp_path, here
+):
     method = tfprune.get("magnitude", schedule=tfprune.Polynomial(0.1, end=0.9, frequency=1))
 
     def fit_smaller(model, callbacks, seed):
@@ -254,10 +283,20 @@ def test_on_dask_a_job_that_dies_is_done_again_and_trains_the_same_bits(whole, t
     (tmp_path / "death").touch()
     cluster = distributed.LocalCluster(2, threads_per_worker=1, dashboard_address=":0")
     with cluster, distributed.Client(cluster) as client, pytest.warns(RuntimeWarning) as caught:
-        done = tfprune.curve(MakeAfterDeath(tmp_path / "death"), "magnitude", 0.5, 0, fit,
-                             folder=tmp_path, executor=client.get_executor())
-    assert [one for one in caught if "attempt 1 of 2: ProcessDied: its process was ended by SIGKILL"
-            in str(one.message)]
+        done = tfprune.curve(
+            MakeAfterDeath(tmp_path / "death"),
+            "magnitude",
+            0.5,
+            0,
+            fit,
+            folder=tmp_path,
+            executor=client.get_executor(),
+        )
+    assert [
+        one
+        for one in caught
+        if "attempt 1 of 2: ProcessDied: its process was ended by SIGKILL" in str(one.message)
+    ]
     assert [(one.kept, one.threads) for one in done.runs] == [(100, 1), (50, 1)]
     assert weights(done).items() <= weights(whole).items()
 

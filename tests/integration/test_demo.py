@@ -16,8 +16,14 @@ def table(tmp_path_factory):
     """Rows of the demo's table: name -> cells, and the folder it ran in."""
     folder = tmp_path_factory.mktemp("demo")
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "100"}
-    done = subprocess.run([sys.executable, ROOT / "examples" / "digits.py"], cwd=folder,
-                          env=environment, capture_output=True, text=True, timeout=400)
+    done = subprocess.run(
+        [sys.executable, ROOT / "examples" / "digits.py"],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=400,
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     lines = [line.split() for line in done.stdout.splitlines()]
     names = {"dense", "pruned", "sparse", "int8"}

@@ -84,7 +84,9 @@ def test_same_in_eager_mode_and_in_a_loop_of_ones_own():
         inputs, labels = data(4)
         for start in range(0, 16, 4):
             with tf.GradientTape() as tape:
-                value = loss(labels[start:start + 4], model(inputs[start:start + 4], training=True))
+                value = loss(
+                    labels[start : start + 4], model(inputs[start : start + 4], training=True)
+                )
             gradients = tape.gradient(value, model.trainable_variables)
             optimizer.apply_gradients(zip(gradients, model.trainable_variables))
         callback.on_epoch_end(0)
@@ -98,13 +100,21 @@ def test_training_without_the_callback_is_refused():
             train(pruned(library), tf_keras.callbacks.History(), steps=1)
 
 
-@pytest.mark.parametrize("method, structure, words", [
-    ("magnitude", tfprune.Filter(coupled=True), "chooses channels across the layers of a model"),
-    ("synflow", None, "scores of synflow are measured on the model between two steps"),
-])
+@pytest.mark.parametrize(
+    "method, structure, words",
+    [
+        (
+            "magnitude",
+            tfprune.Filter(coupled=True),
+            "chooses channels across the layers of a model",
+        ),
+        ("synflow", None, "scores of synflow are measured on the model between two steps"),
+    ],
+)
 def test_methods_that_prune_no_layer_by_itself_are_refused(method, structure, words):
-    model = tfprune.prune(small(), method, structure=structure, schedule=EVERY_STEP,
-                          allocation=tfprune.Uniform())
+    model = tfprune.prune(
+        small(), method, structure=structure, schedule=EVERY_STEP, allocation=tfprune.Uniform()
+    )
     with pytest.raises(tf.errors.InvalidArgumentError, match=words + r".*PruningCallback\(\)"):
         train(model, steps=1)
 
@@ -130,7 +140,8 @@ def test_models_are_built_as_late():
         model = prune(plain, EVERY_STEP)
         assert not model.built
         again = tf_keras.Sequential.from_config(
-            model.get_config(), custom_objects={"PruneLowMagnitude": type(model.layers[0])})
+            model.get_config(), custom_objects={"PruneLowMagnitude": type(model.layers[0])}
+        )
         assert not again.built
         model.build((4, 4, 4, 2))
         train(fill(model), steps=2)
@@ -141,9 +152,13 @@ def test_models_are_built_as_late():
 def test_only_some_layers_wrapped_by_hand():
     ends = []
     for prune in LIBRARIES.values():
-        model = tf_keras.Sequential([
-            prune(LAYERS.Conv2D(4, 3, name="conv"), EVERY_STEP, input_shape=(4, 4, 2)),
-            LAYERS.Flatten(name="flat"), LAYERS.Dense(3, name="logits")])
+        model = tf_keras.Sequential(
+            [
+                prune(LAYERS.Conv2D(4, 3, name="conv"), EVERY_STEP, input_shape=(4, 4, 2)),
+                LAYERS.Flatten(name="flat"),
+                LAYERS.Dense(3, name="logits"),
+            ]
+        )
         ends.append(train(fill(model), steps=2))
     assert_same(ends[1], ends[0], ONE_ULP)
     assert list(wrappers(ends[1])) == ["prune_low_magnitude_conv"]
@@ -187,8 +202,10 @@ def test_a_saved_model_folder_goes_on(tmp_path):
 def test_what_tfmot_saved_goes_on_under_our_callback(ending, tmp_path):
     path, model = tmp_path / f"theirs{ending}", pruned("tfmot")
     # A SavedModel comes back without the state of its optimizer.
-    model.compile(tf_keras.optimizers.SGD(0.1),
-                  tf_keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    model.compile(
+        tf_keras.optimizers.SGD(0.1),
+        tf_keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+    )
     train(model, steps=4).save(path)
     loaded = tfprune.load_model(path)
     assert_same(loaded, model)
@@ -226,7 +243,9 @@ def test_weight_checkpoints_go_both_ways(tmp_path, ours):
 
 def test_either_strips_the_others_model(ours, reference):
     plain = [
-        KERAS.strip_pruning(ours), tfprune.strip_pruning(ours), tfprune.strip_pruning(reference)
+        KERAS.strip_pruning(ours),
+        tfprune.strip_pruning(ours),
+        tfprune.strip_pruning(reference),
     ]
     expected = KERAS.strip_pruning(reference)
     inputs, _ = data(1)
@@ -242,8 +261,13 @@ def test_summaries(tmp_path):
     logged = []
     for library in LIBRARIES:
         folder = tmp_path / library
-        train(pruned(library), KERAS.UpdatePruningStep(), KERAS.PruningSummaries(str(folder)),
-              steps=2, epochs=2)
+        train(
+            pruned(library),
+            KERAS.UpdatePruningStep(),
+            KERAS.PruningSummaries(str(folder)),
+            steps=2,
+            epochs=2,
+        )
         tags = {}
         for file in sorted((folder / "metrics").iterdir()):
             for event in tf.compat.v1.train.summary_iterator(str(file)):
@@ -259,8 +283,7 @@ def test_prune_preserving_quantization_takes_the_stripped_model():
     stripped = KERAS.strip_pruning(train(tfprune.prune_low_magnitude(small(), EVERY_STEP)))
     quantization = MOT.quantization.keras
     scheme = MOT.experimental.combine.Default8BitPrunePreserveQuantizeScheme()
-    quantized = quantization.quantize_apply(
-        quantization.quantize_annotate_model(stripped), scheme)
+    quantized = quantization.quantize_apply(quantization.quantize_annotate_model(stripped), scheme)
     train(quantized, tf_keras.callbacks.History(), steps=2)
     zeros = {name: 1 - np.count_nonzero(value) / value.size for name, value in _kernels(quantized)}
     assert zeros == {"quant_conv": 0.5, "quant_logits": 0.5}

@@ -8,7 +8,7 @@ import tf_keras
 from drop_in_models import EVERY_STEP, KERAS, LAYERS, LIBRARIES, masks, one_step, small, train
 
 import tfprune
-from tfprune.runs import Run, resolve
+from tfprune.training.run_length import Run, resolve
 
 INPUTS = np.random.default_rng(2).normal(size=(4, 6)).astype("float32")
 TFMOT, OURS = LIBRARIES["tfmot"], LIBRARIES["tfprune"]
@@ -54,8 +54,10 @@ def test_schedules_with_numpys_floats_work_and_those_without_a_span_are_refused(
 
 
 def test_m_zeros_in_n_survives_saving(tmp_path):
-    models = [_reloaded(prune, str(tmp_path / f"{name}.h5"), sparsity_m_by_n=(1, 2))
-              for name, prune in LIBRARIES.items()]
+    models = [
+        _reloaded(prune, str(tmp_path / f"{name}.h5"), sparsity_m_by_n=(1, 2))
+        for name, prune in LIBRARIES.items()
+    ]
     assert [model.layers[0].sparsity_m_by_n for model in models] == [None, (1, 2)]
 
 
@@ -167,8 +169,15 @@ def test_a_layer_that_is_used_twice_makes_one_step():
         shared, inputs = LAYERS.Dense(6), LAYERS.Input((4, 4, 2))
         outputs = LAYERS.Dense(3)(shared(shared(LAYERS.Dense(6)(LAYERS.Flatten()(inputs)))))
         model = train(prune(tf_keras.Model(inputs, outputs), EVERY_STEP), steps=3)
-        steps.append(sorted({int(layer.pruning_step) for layer in model.layers
-                             if hasattr(layer, "pruning_step")}))
+        steps.append(
+            sorted(
+                {
+                    int(layer.pruning_step)
+                    for layer in model.layers
+                    if hasattr(layer, "pruning_step")
+                }
+            )
+        )
     assert steps == [[3, 6], [3]]
 
 
@@ -200,8 +209,11 @@ def test_blocks_as_long_as_the_kernel_and_over_its_edge():
 
 
 def test_the_end_of_an_epoch_leaves_the_hidden_weights_alone():
-    method = tfprune.get("magnitude", gate=tfprune.Fixed(straight_through=True),
-                         schedule=tfprune.Constant(0.5, begin=1, frequency=1))
+    method = tfprune.get(
+        "magnitude",
+        gate=tfprune.Fixed(straight_through=True),
+        schedule=tfprune.Constant(0.5, begin=1, frequency=1),
+    )
     model = train(tfprune.prune(small(), method), steps=2)
     layer = model.layers[0]
     dense = layer.layer.kernel.numpy() + layer.hidden_vars[0].numpy()

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import tf_keras
 from drop_in_models import EVERY_STEP, KERAS, LAYERS, LIBRARIES, MOT, masks, one_step
-
 from tensorflow_model_optimization.python.core.sparsity.keras import prune_registry
 
 import tfprune
@@ -97,8 +96,14 @@ def test_same_masks_with_m_zeros_in_n(kind, zeros):
 
 
 def test_layers_without_kernels_are_wrapped_and_left_alone():
-    for build in (LAYERS.BatchNormalization, LAYERS.LayerNormalization, LAYERS.ReLU, LAYERS.Flatten,
-                  lambda: LAYERS.DepthwiseConv2D(2), lambda: LAYERS.Dropout(0.1)):
+    for build in (
+        LAYERS.BatchNormalization,
+        LAYERS.LayerNormalization,
+        LAYERS.ReLU,
+        LAYERS.Flatten,
+        lambda: LAYERS.DepthwiseConv2D(2),
+        lambda: LAYERS.Dropout(0.1),
+    ):
         names = set()
         for prune in LIBRARIES.values():
             layer = build()
@@ -137,10 +142,15 @@ def _named_on_the_object():
     return layer
 
 
-@pytest.mark.parametrize("build", [
-    lambda: Named(name="same"), _named_on_the_object,
-    lambda: LAYERS.RNN(NamedCell(4), name="same"),
-], ids=["method", "attribute", "cell"])
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda: Named(name="same"),
+        _named_on_the_object,
+        lambda: LAYERS.RNN(NamedCell(4), name="same"),
+    ],
+    ids=["method", "attribute", "cell"],
+)
 def test_custom_layers_that_name_their_weights(build):
     inputs = _inputs(SEQUENCE)
     reference, ours = (one_step(prune(build(), EVERY_STEP), inputs) for prune in LIBRARIES.values())
@@ -167,23 +177,25 @@ REFUSED = {
     "composite layer": lambda prune: prune(LAYERS.Bidirectional(LAYERS.LSTM(2))),
     "custom layer": lambda prune: prune(Scaled()),
     "subclass of a known layer": lambda prune: prune(type("Mine", (LAYERS.Dense,), {})(2)),
-    "unknown cell": lambda prune: prune(
-        LAYERS.RNN(type("MyCell", (LAYERS.LSTMCell,), {})(2))),
+    "unknown cell": lambda prune: prune(LAYERS.RNN(type("MyCell", (LAYERS.LSTMCell,), {})(2))),
     "input layer": lambda prune: prune(LAYERS.InputLayer((2,))),
     "wrapped layer": lambda prune: prune(prune(LAYERS.Dense(2))),
     "pooling": lambda prune: prune(LAYERS.Dense(2), block_pooling_type="MIN"),
-    "blocks of a convolution": lambda prune: prune(
-        LAYERS.Conv2D(2, 2), block_size=(2, 2)).build((1, 4, 4, 2)),
+    "blocks of a convolution": lambda prune: prune(LAYERS.Conv2D(2, 2), block_size=(2, 2)).build(
+        (1, 4, 4, 2)
+    ),
     "blocks without width": lambda prune: prune(LAYERS.Dense(2), block_size=2).build((1, 4)),
     "m without n": lambda prune: prune(LAYERS.Dense(2), sparsity_m_by_n=2),
     "three numbers": lambda prune: prune(LAYERS.Dense(2), sparsity_m_by_n=(1, 2, 3)),
     "half a zero": lambda prune: prune(LAYERS.Dense(2), sparsity_m_by_n=(0.5, 2)),
     "m by n of a Conv1D": lambda prune: one_step(
-        prune(LAYERS.Conv1D(4, 2), EVERY_STEP, sparsity_m_by_n=(2, 4)), _inputs(SEQUENCE)),
+        prune(LAYERS.Conv1D(4, 2), EVERY_STEP, sparsity_m_by_n=(2, 4)), _inputs(SEQUENCE)
+    ),
     "unknown keyword": lambda prune: prune(LAYERS.Dense(2), colour="red"),
     "unbuilt model with a policy": lambda prune: prune(
         tf_keras.Sequential([LAYERS.Dense(2)]),
-        pruning_policy=MOT.sparsity.keras.PruneForLatencyOnXNNPack()),
+        pruning_policy=MOT.sparsity.keras.PruneForLatencyOnXNNPack(),
+    ),
 }
 IN_THE_SAME_WORDS = ("object", "number", "nothing", "tuple", "class", "subclassed model")
 
@@ -206,8 +218,11 @@ def test_lists_keep_inputs_and_wrapped_layers():
     for prune in LIBRARIES.values():
         wrapped = prune(LAYERS.Dense(2, name="b"))
         layers = prune([LAYERS.InputLayer((3,), name="i"), LAYERS.Dense(2, name="a"), wrapped])
-        assert [layer.name for layer in layers] == ["i", "prune_low_magnitude_a",
-                                                    "prune_low_magnitude_b"]
+        assert [layer.name for layer in layers] == [
+            "i",
+            "prune_low_magnitude_a",
+            "prune_low_magnitude_b",
+        ]
         assert layers[2] is wrapped
         assert prune([]) == []
         assert prune(LAYERS.Dense(2, name="d"), name="mine").name == "prune_low_magnitude_d"
@@ -223,8 +238,9 @@ def test_a_policy_chooses_the_layers():
                 raise ValueError("build it first")
 
     for prune in LIBRARIES.values():
-        model = tf_keras.Sequential([
-            LAYERS.Dense(8, name="wide", input_shape=(4,)), LAYERS.Dense(2, name="slim")])
+        model = tf_keras.Sequential(
+            [LAYERS.Dense(8, name="wide", input_shape=(4,)), LAYERS.Dense(2, name="slim")]
+        )
         pruned = prune(model, pruning_policy=OnlyWide())
         assert [layer.name for layer in pruned.layers] == ["prune_low_magnitude_wide", "slim"]
 
@@ -239,9 +255,13 @@ def _mobile(library, kind):
     x = layers.ReLU(6.0)(layers.BatchNormalization(axis=3)(x))
     y = layers.DepthwiseConv2D(3, padding="same")(layers.Conv2D(8, 1, name="wide")(x))
     x = layers.Add()([x, layers.Conv2D(4, 1, name="slim")(layers.Activation("relu")(y))])
-    between = {"pooling": layers.MaxPooling2D(), "tanh": layers.Activation("tanh"),
-               "big": layers.Conv2D(4, 3), "depthwise": layers.DepthwiseConv2D(3, padding="valid"),
-               "padded": layers.ZeroPadding2D(1)}
+    between = {
+        "pooling": layers.MaxPooling2D(),
+        "tanh": layers.Activation("tanh"),
+        "big": layers.Conv2D(4, 3),
+        "depthwise": layers.DepthwiseConv2D(3, padding="valid"),
+        "padded": layers.ZeroPadding2D(1),
+    }
     if kind in between:
         x = between[kind](x)
     if kind == "padded":
@@ -252,13 +272,20 @@ def _mobile(library, kind):
     return library.Model(inputs, layers.Dense(3)(x))
 
 
-@pytest.mark.parametrize("kind, words", [
-    ("right", None), ("padded", None), ("raw", None),
-    ("pooling", "MaxPooling2D.* not supported"), ("tanh", "Activation.* not supported"),
-    ("big", "Conv2D.* not supported"), ("depthwise", "DepthwiseConv2D.* not supported"),
-    ("no beginning", "Could not find .*ZeroPadding2D"),
-    ("no end", "Could not find .*GlobalAveragePooling2D"),
-])
+@pytest.mark.parametrize(
+    "kind, words",
+    [
+        ("right", None),
+        ("padded", None),
+        ("raw", None),
+        ("pooling", "MaxPooling2D.* not supported"),
+        ("tanh", "Activation.* not supported"),
+        ("big", "Conv2D.* not supported"),
+        ("depthwise", "DepthwiseConv2D.* not supported"),
+        ("no beginning", "Could not find .*ZeroPadding2D"),
+        ("no end", "Could not find .*GlobalAveragePooling2D"),
+    ],
+)
 def test_the_latency_policy_takes_and_refuses_the_same_in_both_kerases(kind, words):
     policy = KERAS.PruneForLatencyOnXNNPack()
     for library in (tf_keras, keras):
@@ -283,8 +310,9 @@ def test_a_policy_that_allows_nothing_of_a_keras_3_model_is_refused():
     with pytest.raises(ValueError, match="Own allows no layer .* a test for tf_keras' classes"):
         tfprune.prune_low_magnitude(model, pruning_policy=Own())
     with pytest.raises(ValueError, match="PruneForLatencyOnXNNPack allows no layer"):
-        tfprune.prune_low_magnitude(model.layers[0],
-                                    pruning_policy=KERAS.PruneForLatencyOnXNNPack())
+        tfprune.prune_low_magnitude(
+            model.layers[0], pruning_policy=KERAS.PruneForLatencyOnXNNPack()
+        )
 
 
 def test_summaries_of_a_keras_3_model_are_refused_with_what_to_use(tmp_path):
@@ -292,8 +320,12 @@ def test_summaries_of_a_keras_3_model_are_refused_with_what_to_use(tmp_path):
     model.compile("sgd", "mse")
     summaries = KERAS.PruningSummaries(str(tmp_path))
     with pytest.raises(TypeError, match=r"tfprune.SparsityLog\(log_dir\) behind"):
-        model.fit(np.zeros((2, 4)), np.zeros((2, 2)), verbose=0,
-                  callbacks=[tfprune.PruningCallback("magnitude", 0.5), summaries])
+        model.fit(
+            np.zeros((2, 4)),
+            np.zeros((2, 2)),
+            verbose=0,
+            callbacks=[tfprune.PruningCallback("magnitude", 0.5), summaries],
+        )
 
 
 def test_the_default_schedule_is_tfmots():

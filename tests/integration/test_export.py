@@ -89,14 +89,19 @@ def test_open_axes(family, tmp_path):
     """Open where the converter can keep them; else fixed by the data, and never by chance."""
     library = models.KERASES[family]
     layers = library.layers
-    pooled = models.with_zeros(library.Sequential([
-        library.Input((None, 4)), layers.Conv1D(8, 3), layers.GlobalMaxPooling1D(),
-    ]))
+    pooled = models.with_zeros(
+        library.Sequential(
+            [library.Input((None, 4)), layers.Conv1D(8, 3), layers.GlobalMaxPooling1D()]
+        )
+    )
     report = export(pooled, tmp_path / "p.tflite", data=models.examples(4, 9, 4))
     assert report.batch == "dynamic"
     longer = models.examples(2, 21, 4)
-    np.testing.assert_allclose(predict(tmp_path / "p.tflite", longer)["output"],
-                               pooled.predict(longer, verbose=0), atol=1e-5)
+    np.testing.assert_allclose(
+        predict(tmp_path / "p.tflite", longer)["output"],
+        pooled.predict(longer, verbose=0),
+        atol=1e-5,
+    )
     looping = models.with_zeros(library.Sequential([library.Input((None, 4)), layers.GRU(4)]))
     with pytest.raises(ValueError, match="open axis .* pass data="):
         export(looping, tmp_path / "l.tflite")
@@ -132,8 +137,9 @@ def test_data_goes_by_the_names_that_the_model_has(family, tmp_path):
         ((None, None), ["input_0", "input_1"], False),
     ):
         ends = [library.Input((2,), name=name) for name in names]
-        model = library.Model(dict(zip(names, ends)) if as_dict else ends,
-                              library.layers.Subtract()(ends))
+        model = library.Model(
+            dict(zip(names, ends)) if as_dict else ends, library.layers.Subtract()(ends)
+        )
         arrays = [np.full((4, 2), 3.0), np.full((4, 2), 1.0)]
         data = dict(zip(names, arrays)) if names[0] else arrays
         report = export(model, tmp_path / "m.tflite", data=data)
@@ -141,8 +147,10 @@ def test_data_goes_by_the_names_that_the_model_has(family, tmp_path):
         by_position = arrays[::-1] if as_dict else arrays
         assert np.all(predict(tmp_path / "m.tflite", by_position)["output"] == 2)
     streamed = tf.data.Dataset.from_tensor_slices({"mid-dle": arrays[0], "a b": arrays[1]})
-    model = library.Model(ends := [library.Input((2,), name=name) for name in ("mid-dle", "a b")],
-                          library.layers.Subtract()(ends))
+    model = library.Model(
+        ends := [library.Input((2,), name=name) for name in ("mid-dle", "a b")],
+        library.layers.Subtract()(ends),
+    )
     assert export(model, tmp_path / "m.tflite", data=streamed.batch(3)).examples == 4
 
 
@@ -168,10 +176,17 @@ def test_subclassed_model(family, tmp_path):
 @BOTH
 def test_random_inputs_are_reported_and_seeded(family, tmp_path):
     library = models.KERASES[family]
-    model = models.with_zeros(library.Sequential([
-        library.Input((6,)), library.layers.Embedding(20, 8),
-        library.layers.GlobalAveragePooling1D(), library.layers.Dense(2),
-    ]), 0.5)
+    model = models.with_zeros(
+        library.Sequential(
+            [
+                library.Input((6,)),
+                library.layers.Embedding(20, 8),
+                library.layers.GlobalAveragePooling1D(),
+                library.layers.Dense(2),
+            ]
+        ),
+        0.5,
+    )
     first, second = (export(model, tmp_path / f"{i}.tflite") for i in range(2))
     assert first.inputs == "seeded random" and first.examples == 64
     assert "seeded random inputs only" in " ".join(first.remarks)
@@ -206,11 +221,16 @@ def test_an_accelerator_takes_int8_and_stays_dense(family, tmp_path):
 def test_mixed_precision_is_exported_in_float32(family, tmp_path):
     library = models.KERASES[family]
     layers = library.layers
-    model = models.with_zeros(library.Sequential([
-        library.Input((16,)),
-        layers.Dense(8, activation="relu", dtype="mixed_float16"),
-        layers.Dense(3, dtype="mixed_bfloat16"),
-    ]), 0.5)
+    model = models.with_zeros(
+        library.Sequential(
+            [
+                library.Input((16,)),
+                layers.Dense(8, activation="relu", dtype="mixed_float16"),
+                layers.Dense(3, dtype="mixed_bfloat16"),
+            ]
+        ),
+        0.5,
+    )
     report = export(model, tmp_path / "m.tflite")
     assert report.error < 1e-5
     assert "mixed precision" in " ".join(report.remarks)
@@ -224,8 +244,12 @@ def test_wrapped_model_is_stripped(family, tmp_path):
     library = models.KERASES[family]
     model = tfprune.prune(models.mlp(family, 0.0), "magnitude", sparsity=0.75, schedule=None)
     model.compile("sgd", "mse")
-    model.fit(models.examples(32, 64), models.examples(32, 4), verbose=0,
-              callbacks=[tfprune.PruningCallback()])
+    model.fit(
+        models.examples(32, 64),
+        models.examples(32, 4),
+        verbose=0,
+        callbacks=[tfprune.PruningCallback()],
+    )
     report = export(model, tmp_path / "m.tflite")
     plain = tfprune.strip_pruning(model)
     assert isinstance(plain, library.Model)
@@ -287,8 +311,11 @@ def test_latency_is_a_time_in_milliseconds(tmp_path):
 def test_latency_is_in_the_report_when_asked_for(tmp_path):
     device = target("mobile-sparse-f32", latency=True, threads=2, runs=9)
     report = export(models.mlp("keras"), tmp_path / "m.tflite", target=device)
-    names = [f"latency, {threads}{of}" for threads in ("1 thread", "2 threads")
-             for of in ("", ": interquartile range")]
+    names = [
+        f"latency, {threads}{of}"
+        for threads in ("1 thread", "2 threads")
+        for of in ("", ": interquartile range")
+    ]
     found = {quantity.name: quantity for quantity in report.measured}
     assert list(found) == ["file", *names] and not report.missing
     assert all(0 < found[name].value < 100 and found[name].unit == "ms" for name in names[::2])
@@ -298,17 +325,22 @@ def test_latency_is_in_the_report_when_asked_for(tmp_path):
     assert {row["name"]: row["value"] for row in plain["measured"]}[names[0]] > 0
     console = Console(record=True, width=150, file=open(os.devnull, "w"))
     console.print(report)
-    assert all(name in text for text in (console.export_text(), report.to_markdown())
-               for name in names)
+    assert all(
+        name in text for text in (console.export_text(), report.to_markdown()) for name in names
+    )
 
 
 def test_what_has_no_latency_says_why(tmp_path):
     layers = models.KERASES["tf_keras"].layers
-    pooled = models.KERASES["tf_keras"].Sequential([
-        layers.Input((None, 4)), layers.Conv1D(8, 3), layers.GlobalMaxPooling1D(),
-    ])
-    report = export(pooled, tmp_path / "p.tflite", target=target("mobile", latency=True),
-                    data=models.examples(4, 9, 4))
+    pooled = models.KERASES["tf_keras"].Sequential(
+        [layers.Input((None, 4)), layers.Conv1D(8, 3), layers.GlobalMaxPooling1D()]
+    )
+    report = export(
+        pooled,
+        tmp_path / "p.tflite",
+        target=target("mobile", latency=True),
+        data=models.examples(4, 9, 4),
+    )
     assert [quantity.name for quantity in report.measured] == ["file"]
     assert "latency not measured: input" in report.missing[0] and "open axis" in report.missing[0]
     plain = export(models.mlp("keras"), tmp_path / "m.tflite")

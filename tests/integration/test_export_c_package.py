@@ -91,13 +91,26 @@ STUBS = {
 def made(tmp_path_factory):
     """(package, folder, int8 file) of a pruned model."""
     folder = tmp_path_factory.mktemp("package")
-    report = export(models.cnn("keras"), folder / "m.tflite", target="tflm", quantize="int8",
-                    data=models.examples(40, 12, 12, 2))
+    report = export(
+        models.cnn("keras"),
+        folder / "m.tflite",
+        target="tflm",
+        quantize="int8",
+        data=models.examples(40, 12, 12, 2),
+    )
     package = c_package(report, folder / "c", inputs=models.examples(3, 12, 12, 2))
     for name, text in STUBS.items():
-        methods = " ".join(f"TfLiteStatus {method}() {{ return Add(); }}" for method in (
-            "AddConv2D", "AddDepthwiseConv2D", "AddFullyConnected", "AddReshape", "AddDecode",
-            "AddEthosU"))
+        methods = " ".join(
+            f"TfLiteStatus {method}() {{ return Add(); }}"
+            for method in (
+                "AddConv2D",
+                "AddDepthwiseConv2D",
+                "AddFullyConnected",
+                "AddReshape",
+                "AddDecode",
+                "AddEthosU",
+            )
+        )
         path = folder / "stubs" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text.replace("METHODS", methods))
@@ -129,8 +142,10 @@ def test_what_is_in_the_sources(made):
     (port,), _ = ports(content)
     given = quantised(models.examples(3, 12, 12, 2)[:1], port)
     vector = (folder / "c" / "model_test_vector.c").read_text()
-    numbers = [re.findall(r"-?\d+", part.partition("{")[2].partition("}")[0])
-               for part in vector.split("static const ")[1:]]
+    numbers = [
+        re.findall(r"-?\d+", part.partition("{")[2].partition("}")[0])
+        for part in vector.split("static const ")[1:]
+    ]
     assert [int(n) for n in numbers[0]] == given.reshape(-1).tolist()
     assert [int(n) for n in numbers[1]] == execute(content, [given])[0].reshape(-1).tolist()
 
@@ -140,11 +155,37 @@ def _ran(folder, package, step):
     objects = []
     for name in ("model", "model_test_vector"):
         objects.append(str(folder / f"{name}.o"))
-        subprocess.run(["gcc", "-std=c11", "-pedantic", *WARNINGS, "-c", f"{package}/{name}.c",
-                        "-o", objects[-1]], cwd=folder, check=True)
+        subprocess.run(
+            [
+                "gcc",
+                "-std=c11",
+                "-pedantic",
+                *WARNINGS,
+                "-c",
+                f"{package}/{name}.c",
+                "-o",
+                objects[-1],
+            ],
+            cwd=folder,
+            check=True,
+        )
     program = folder / "program"
-    subprocess.run(["g++", "-std=c++17", *WARNINGS, f"-DSTEP={step}", f"-I{package}", "-Istubs",
-                    f"{package}/main.cc", *objects, "-o", str(program)], cwd=folder, check=True)
+    subprocess.run(
+        [
+            "g++",
+            "-std=c++17",
+            *WARNINGS,
+            f"-DSTEP={step}",
+            f"-I{package}",
+            "-Istubs",
+            f"{package}/main.cc",
+            *objects,
+            "-o",
+            str(program),
+        ],
+        cwd=folder,
+        check=True,
+    )
     return subprocess.run([program], capture_output=True, text=True, check=False)
 
 
@@ -163,8 +204,13 @@ def test_the_host_compiler_takes_it(made, step, code):
 def test_what_vela_compiled_has_no_expected_output_and_says_so(made, tmp_path):
     _, folder, content = made
     device = target("ethos-u55-128", compiled=tmp_path / "npu.tflite")
-    report = export(models.cnn("keras"), tmp_path / "m.tflite", target=device, quantize="int8",
-                    data=models.examples(40, 12, 12, 2))
+    report = export(
+        models.cnn("keras"),
+        tmp_path / "m.tflite",
+        target=device,
+        quantize="int8",
+        data=models.examples(40, 12, 12, 2),
+    )
     assert report.compiled == str(tmp_path / "npu.tflite")
     package = c_package(report, folder / "npu")
     assert package.operators == ("ethos-u",) and "no expected output" in package.notes[0]
@@ -179,8 +225,13 @@ def test_what_vela_compiled_has_no_expected_output_and_says_so(made, tmp_path):
     with pytest.raises(ValueError, match="not compiled yet, .* compiled=path"):
         c_package(dataclasses.replace(report, compiled=""), folder / "npu")
     with pytest.raises(ValueError, match="is the path of the file it is made of"):
-        export(models.cnn("keras"), tmp_path / "npu.tflite", target=device, quantize="int8",
-               data=models.examples(40, 12, 12, 2))
+        export(
+            models.cnn("keras"),
+            tmp_path / "npu.tflite",
+            target=device,
+            quantize="int8",
+            data=models.examples(40, 12, 12, 2),
+        )
 
 
 @ARM
@@ -188,16 +239,43 @@ def test_the_compiler_for_cortex_m_takes_it(made):
     _, folder, content = made
     flags = ["-mcpu=cortex-m4", "-mthumb", "-Os", *WARNINGS, "-Ic", "-Istubs", "-DSTEP=0"]
     for compiler, standard, name in (
-        ("gcc", "c11", "model.c"), ("gcc", "c11", "model_test_vector.c"),
+        ("gcc", "c11", "model.c"),
+        ("gcc", "c11", "model_test_vector.c"),
         ("g++", "c++17", "main.cc"),
     ):
-        subprocess.run([f"arm-none-eabi-{compiler}", f"-std={standard}", *flags, "-c",
-                        f"c/{name}", "-o", f"{name}.arm.o"], cwd=folder, check=True)
-    subprocess.run(["arm-none-eabi-g++", *flags[:2], "--specs=nosys.specs", "-Wl,--no-warnings",
-                    *(f"{name}.arm.o" for name in ("model.c", "model_test_vector.c", "main.cc")),
-                    "-o", "firmware.elf"], cwd=folder, check=True)
-    listed = subprocess.run(["arm-none-eabi-nm", "-S", "firmware.elf"], cwd=folder, check=True,
-                            capture_output=True, text=True).stdout
+        subprocess.run(
+            [
+                f"arm-none-eabi-{compiler}",
+                f"-std={standard}",
+                *flags,
+                "-c",
+                f"c/{name}",
+                "-o",
+                f"{name}.arm.o",
+            ],
+            cwd=folder,
+            check=True,
+        )
+    subprocess.run(
+        [
+            "arm-none-eabi-g++",
+            *flags[:2],
+            "--specs=nosys.specs",
+            "-Wl,--no-warnings",
+            *(f"{name}.arm.o" for name in ("model.c", "model_test_vector.c", "main.cc")),
+            "-o",
+            "firmware.elf",
+        ],
+        cwd=folder,
+        check=True,
+    )
+    listed = subprocess.run(
+        ["arm-none-eabi-nm", "-S", "firmware.elf"],
+        cwd=folder,
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
     address, size, section, _ = next(
         line.split() for line in listed.splitlines() if line.endswith(" model_data")
     )
@@ -230,7 +308,8 @@ def test_a_float_model_of_two_inputs(tmp_path, monkeypatch):
         vector = (tmp_path / "c" / "two_in_test_vector.c").read_text()
         assert vector.count("2.0f,") == 4 and vector.count("3.0f,") == 3
         assert vector.index(f"{arrays[taken[0].name][0, 0]}f,") < vector.index(
-            f"{arrays[taken[1].name][0, 0]}f,")
+            f"{arrays[taken[1].name][0, 0]}f,"
+        )
     before = (tmp_path / "c" / "two_in_test_vector.c").read_text()
     for wrong, said in (
         (by_position[:1], r"inputs has 1 array\(s\), expected a list, tuple or dict of 2"),
@@ -250,8 +329,11 @@ def test_a_float_model_of_two_inputs(tmp_path, monkeypatch):
         c_package(path, tmp_path / "c", name="two_in", inputs=arrays)
     assert (tmp_path / "c" / "two_in_test_vector.c").read_text() == before
     if shutil.which("gcc"):
-        subprocess.run(["gcc", "-std=c11", *WARNINGS, "-c", "two_in_test_vector.c"],
-                       cwd=tmp_path / "c", check=True)
+        subprocess.run(
+            ["gcc", "-std=c11", *WARNINGS, "-c", "two_in_test_vector.c"],
+            cwd=tmp_path / "c",
+            check=True,
+        )
 
 
 def test_state_between_calls_is_said(tmp_path):
@@ -260,8 +342,10 @@ def test_state_between_calls_is_said(tmp_path):
     report = export(model, tmp_path / "m.tflite", target="tflm")
     assert any("(MicroInterpreter::Reset())" in remark for remark in report.remarks)
     c_package(report, tmp_path / "c")
-    assert "// Keeps state between calls: interpreter.Reset() before each sequence.\n" in (
-        tmp_path / "c" / "model.h").read_text()
+    assert (
+        "// Keeps state between calls: interpreter.Reset() before each sequence.\n"
+        in (tmp_path / "c" / "model.h").read_text()
+    )
 
 
 def test_refusals(made, tmp_path, monkeypatch):

@@ -33,12 +33,15 @@ def test_archive_for_two_inputs(tmp_path, capsys):
     assert "sparse=False" in printed and "latency, 1 thread" in printed
 
 
-@pytest.mark.parametrize("options, message", [
-    (["--quantize", "int8"], "needs representative data"),
-    (["--data", "missing.npy"], "--data missing.npy: expected a .npy file"),
-    (["--data", __file__], f"--data {__file__}: expected a .npy file of numbers"),
-    (["--target", "tflm", "--latency"], "'tflm' has no option 'latency'; it has 'ram_bytes'"),
-])
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        (["--quantize", "int8"], "needs representative data"),
+        (["--data", "missing.npy"], "--data missing.npy: expected a .npy file"),
+        (["--data", __file__], f"--data {__file__}: expected a .npy file of numbers"),
+        (["--target", "tflm", "--latency"], "'tflm' has no option 'latency'; it has 'ram_bytes'"),
+    ],
+)
 def test_errors_are_one_line(options, message, tmp_path, capsys):
     models.mlp("keras").save(tmp_path / "m.keras")
     assert main([str(tmp_path / "m.keras"), str(tmp_path / "m.tflite"), *options]) == 1

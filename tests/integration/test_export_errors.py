@@ -33,25 +33,35 @@ def untouched(path):
     return path.read_bytes() == b"old content" and os.listdir(path.parent) == [path.name]
 
 
-@pytest.mark.parametrize("options, message", [
-    ({"target": "watch"}, "unknown target 'watch'; possible are 'mobile', .*'tflm'"),
-    ({"quantize": "int2"}, "unknown quantize 'int2'; possible are 'none', 'float16'"),
-    ({"target": "ethos-u55-128"},
-     "'ethos-u55-128' .* does not execute quantize='none'; it executes 'int8'"),
-    ({"target": "tflm", "quantize": "dynamic"}, "does not execute quantize='dynamic'"),
-    ({"sparse": "yes"}, "unknown sparse='yes'; possible are 'auto', True and False"),
-    ({"target": "ethos-u85-256", "quantize": "int8", "sparse": True},
-     "sparse=True is impossible for target 'ethos-u85-256'"),
-    ({"quantize": "int8"}, "needs representative data; pass data="),
-    ({"quantize": "int16x8"}, "needs representative data; pass data="),
-    ({"quantize": "int4"}, "needs representative data; pass data="),
-    ({"data": np.zeros((5, 63), "f4")}, r"shape \(5, 63\), expected \(examples, 64\)"),
-    ({"data": np.zeros(64, "f4")}, r"shape \(64,\), expected \(examples, 64\)"),
-    ({"data": np.zeros((0, 64), "f4")}, "no examples"),
-    ({"data": (np.zeros((5, 64), "f4"), np.zeros(5))}, "tuple of 2, expected 1 array"),
-    ({"data": {"pixels": np.zeros((5, 64), "f4")}}, r"inputs \['pixels'\], expected \['input'\]"),
-    ({"data": np.full((5, 64), np.nan, "f4")}, "data for input 'input' has NaN or infinite"),
-])
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"target": "watch"}, "unknown target 'watch'; possible are 'mobile', .*'tflm'"),
+        ({"quantize": "int2"}, "unknown quantize 'int2'; possible are 'none', 'float16'"),
+        (
+            {"target": "ethos-u55-128"},
+            "'ethos-u55-128' .* does not execute quantize='none'; it executes 'int8'",
+        ),
+        ({"target": "tflm", "quantize": "dynamic"}, "does not execute quantize='dynamic'"),
+        ({"sparse": "yes"}, "unknown sparse='yes'; possible are 'auto', True and False"),
+        (
+            {"target": "ethos-u85-256", "quantize": "int8", "sparse": True},
+            "sparse=True is impossible for target 'ethos-u85-256'",
+        ),
+        ({"quantize": "int8"}, "needs representative data; pass data="),
+        ({"quantize": "int16x8"}, "needs representative data; pass data="),
+        ({"quantize": "int4"}, "needs representative data; pass data="),
+        ({"data": np.zeros((5, 63), "f4")}, r"shape \(5, 63\), expected \(examples, 64\)"),
+        ({"data": np.zeros(64, "f4")}, r"shape \(64,\), expected \(examples, 64\)"),
+        ({"data": np.zeros((0, 64), "f4")}, "no examples"),
+        ({"data": (np.zeros((5, 64), "f4"), np.zeros(5))}, "tuple of 2, expected 1 array"),
+        (
+            {"data": {"pixels": np.zeros((5, 64), "f4")}},
+            r"inputs \['pixels'\], expected \['input'\]",
+        ),
+        ({"data": np.full((5, 64), np.nan, "f4")}, "data for input 'input' has NaN or infinite"),
+    ],
+)
 def test_bad_options(model, old, options, message):
     with pytest.raises(ValueError, match=message):
         export(model, old, **options)
@@ -178,6 +188,7 @@ def test_interrupt_at_every_stage_keeps_the_old_file(model, old, monkeypatch, st
 
 def test_failed_verification_leaves_no_file(model, old, monkeypatch):
     """The file is converted from weights that differ a little from the model's."""
+
     def skewed(plain, *args, **kwargs):
         other = models.mlp("keras")
         kernel = other.layers[1].kernel
@@ -198,6 +209,7 @@ def test_failed_verification_leaves_no_file(model, old, monkeypatch):
 @pytest.mark.parametrize("quantize", ["none", "int8"])
 def test_a_lost_zero_is_an_error(model, old, monkeypatch, quantize):
     """One zero of the first kernel becomes the smallest non-zero the file can hold."""
+
     def damaged(*args, **kwargs):
         found = convert(*args, **kwargs)
         graph = Graph(found.content)

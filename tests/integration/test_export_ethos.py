@@ -29,8 +29,9 @@ def files(tmp_path_factory):
     for name, sparsity in (("ethos-u55-128", 0.8), ("ethos-u85-256", 0.8), ("dense", 0.0)):
         device = "ethos-u55-128" if name == "dense" else name
         path = folder / f"{name}.tflite"
-        report = export(models.cnn("keras", sparsity), path, target=device, quantize="int8",
-                        data=data)
+        report = export(
+            models.cnn("keras", sparsity), path, target=device, quantize="int8", data=data
+        )
         made[name] = report, path.read_bytes()
     return made
 
@@ -70,9 +71,11 @@ def test_two_of_four_is_told_apart(files):
     assert "not 2:4 along the input channels" in told and "tfprune.NofM(2, 4)" in told
     graph = Graph(content)
     readers = {at: [graph.code(o) for o, _ in graph.readers(at[1])] for at in graph.constants()}
-    at = next(at for at, codes in readers.items()
-              if codes == [schema().BuiltinOperator.FULLY_CONNECTED]
-              and graph.constants()[at].ndim == 2)
+    at = next(
+        at
+        for at, codes in readers.items()
+        if codes == [schema().BuiltinOperator.FULLY_CONNECTED] and graph.constants()[at].ndim == 2
+    )
     array = graph.constants()[at].copy()
     array[:, 2::4] = array[:, 3::4] = 0
     graph.model.buffers[graph.tensor(*at).buffer].data = np.frombuffer(array.tobytes(), np.uint8)
@@ -111,25 +114,33 @@ def test_what_vela_says_when_it_fails_is_shown(files):
     assert "no .tflite file" in ethos_u.measure("ethos-u55-128", content[:99]).missing[0]
 
 
-@pytest.mark.parametrize("settings, said", [
-    ({"seconds": "a"}, "seconds='a': expected a number above 0"),
-    ({"seconds": 0}, "seconds=0: expected"), ({"config": None}, "config=None: expected a text"),
-    ({"system": 3}, "system=3: expected a text"),
-])
+@pytest.mark.parametrize(
+    "settings, said",
+    [
+        ({"seconds": "a"}, "seconds='a': expected a number above 0"),
+        ({"seconds": 0}, "seconds=0: expected"),
+        ({"config": None}, "config=None: expected a text"),
+        ({"system": 3}, "system=3: expected a text"),
+    ],
+)
 def test_systems_that_are_none(settings, said):
     with pytest.raises(ValueError, match=said):
         vela.Memory(**settings)
 
 
-@pytest.mark.parametrize("code, out, err, message", [
-    (-8, "", "", "it was ended by signal 8"),
-    (1, "words", "", "exit code 1: words"),
-    (1, "", "a\nRuntimeError: Non-passthrough operation\n", "RuntimeError: Non-passthrough"),
-    (1, "Error: Invalid input\n", "", "Error: Invalid input"),
-])
+@pytest.mark.parametrize(
+    "code, out, err, message",
+    [
+        (-8, "", "", "it was ended by signal 8"),
+        (1, "words", "", "exit code 1: words"),
+        (1, "", "a\nRuntimeError: Non-passthrough operation\n", "RuntimeError: Non-passthrough"),
+        (1, "Error: Invalid input\n", "", "Error: Invalid input"),
+    ],
+)
 def test_a_crash_of_vela_is_told(code, out, err, message, monkeypatch):
-    monkeypatch.setattr(subprocess, "run", lambda command, **_: subprocess.CompletedProcess(
-        command, code, out, err))
+    monkeypatch.setattr(
+        subprocess, "run", lambda command, **_: subprocess.CompletedProcess(command, code, out, err)
+    )
     with pytest.raises(RuntimeError, match=f"Vela failed: {message}"):
         vela.compiled(b"file %d" % code + out.encode(), "ethos-u55-128")
 
@@ -154,10 +165,17 @@ def test_a_compiled_file_is_for_one_accelerator_and_for_tflite_micro(files, tmp_
         assert said.pop(name) == () and set(said.values()) == {(f"Vela compiled it for {name}",)}
 
 
-@pytest.mark.parametrize("word, name", [
-    (0x1005, "ethos-u55-32"), (0x1807, "ethos-u55-128"), (0x10003008, "ethos-u65-256"),
-    (0x10003009, "ethos-u65-512"), (0x2000011B, "ethos-u85-2048"), (0x70000007, UNKNOWN),
-])
+@pytest.mark.parametrize(
+    "word, name",
+    [
+        (0x1005, "ethos-u55-32"),
+        (0x1807, "ethos-u55-128"),
+        (0x10003008, "ethos-u65-256"),
+        (0x10003009, "ethos-u65-512"),
+        (0x2000011B, "ethos-u85-2048"),
+        (0x70000007, UNKNOWN),
+    ],
+)
 def test_commands_name_their_accelerator(files, tmp_path, word, name):
     graph = Graph(files["dense"][1])
     operator = graph.operators()[-1]
@@ -180,8 +198,9 @@ def test_what_has_16_bits_is_taken_whole(make, quantize, tmp_path):
     tf_keras.utils.set_random_seed(0)  # of 20 examples a few are close to two classes
     model = getattr(models, make)("tf_keras")
     data = models.examples(20, *model.inputs[0].shape[1:])
-    report = export(model, tmp_path / "m.tflite", target="ethos-u55-128", quantize=quantize,
-                    data=data)
+    report = export(
+        model, tmp_path / "m.tflite", target="ethos-u55-128", quantize=quantize, data=data
+    )
     values = {found.name: found.value for found in report.measured}
     assert values["NPU cycles"] > 0 and "left to the CPU" not in " ".join(report.remarks)
     found = inspect(tmp_path / "m.tflite")

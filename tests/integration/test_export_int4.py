@@ -25,15 +25,19 @@ ROUGH = pytest.mark.filterwarnings("ignore:the quantised file agrees")
 
 def types(report):
     """{name of the layer without a number: type of its kernel}."""
-    return {tensor.name.split("/")[-2].rstrip("_0123456789"): tensor.dtype
-            for tensor in report.tensors}
+    return {
+        tensor.name.split("/")[-2].rstrip("_0123456789"): tensor.dtype for tensor in report.tensors
+    }
 
 
 def with_weights_of(content, other):
     """A float file with the weights of a quantised one, dequantised."""
     graph, quantised = Graph(content), Graph(other)
-    found = {array.shape: quantised.dequantised(*at, array)
-             for at, array in quantised.constants().items() if array.ndim > 1}
+    found = {
+        array.shape: quantised.dequantised(*at, array)
+        for at, array in quantised.constants().items()
+        if array.ndim > 1
+    }
     for at, array in graph.constants().items():
         if array.ndim > 1:
             data = np.frombuffer(found[array.shape].tobytes(), np.uint8)
@@ -123,8 +127,9 @@ def test_channels_without_a_weight_keep_their_bias(name, tmp_path):
                 np.moveaxis(value, axis, 0)[1] = 0
                 variable.assign(value)
     # Every value is an output: what a bias does is seen behind its layer.
-    model = keras.Model(inputs, [model.get_layer(one).output for one in ("some", "deep", "up",
-                                                                         "none", "dense")])
+    model = keras.Model(
+        inputs, [model.get_layer(one).output for one in ("some", "deep", "up", "none", "dense")]
+    )
     path, data = tmp_path / "m.tflite", models.examples(40, 6, 6, 2)
     export(model, path, target=name, quantize="int4", data=data)
     found = predict(tflm.plain(path.read_bytes()) if name == "tflm" else path, data)
@@ -142,8 +147,9 @@ def test_what_each_target_makes_of_a_foreign_file(tmp_path):
     found = inspect(path)
     assert found.quantize == "int4" and not found.targets["mobile"].objections
     assert {tensor.dtype for tensor in found.tensors if len(tensor.shape) > 1} == {"int4"}
-    assert all(tensor.zeros >= 0.8 * tensor.elements for tensor in found.tensors
-               if len(tensor.shape) > 1)
+    assert all(
+        tensor.zeros >= 0.8 * tensor.elements for tensor in found.tensors if len(tensor.shape) > 1
+    )
     assert "refuses dense layers of int4" in found.targets["tflm"].objections[0]
     assert "Vela crashes on weights of 4 bits" in found.targets["ethos-u85-256"].objections
     if micro.installed():
@@ -156,10 +162,16 @@ def test_what_each_target_makes_of_a_foreign_file(tmp_path):
 def test_what_is_not_quantised_is_said_and_open_axes_are_fixed(tmp_path):
     library = models.KERASES["tf_keras"]
     layers, path = library.layers, tmp_path / "m.tflite"
-    model = models.with_zeros(library.Sequential([
-        library.Input((None, 4)), layers.Conv1D(16, 3, activation="elu"),
-        layers.GlobalMaxPooling1D(), layers.Dense(3),
-    ]))
+    model = models.with_zeros(
+        library.Sequential(
+            [
+                library.Input((None, 4)),
+                layers.Conv1D(16, 3, activation="elu"),
+                layers.GlobalMaxPooling1D(),
+                layers.Dense(3),
+            ]
+        )
+    )
     report = export(model, path, quantize="int4", data=models.examples(20, 9, 4))
     said = " ".join(report.remarks)
     assert report.batch == "1" and "open axes were fixed: input takes (9, 4)" in said
@@ -175,8 +187,12 @@ def test_what_the_quantizer_says_is_in_the_error(tmp_path, monkeypatch):
 
     monkeypatch.setattr(four_bits, "_made", refusing)
     with pytest.raises(RuntimeError, match="refused the model: NotImplementedError: no such"):
-        export(models.mlp("keras"), tmp_path / "m.tflite", quantize="int4",
-               data=models.examples(10, 64))
+        export(
+            models.mlp("keras"),
+            tmp_path / "m.tflite",
+            quantize="int4",
+            data=models.examples(10, 64),
+        )
     assert os.listdir(tmp_path) == []
 
 
@@ -189,14 +205,22 @@ def test_without_the_quantizer_the_error_says_what_to_install(tmp_path, monkeypa
     assert path.read_bytes() == b"old" and os.listdir(tmp_path) == ["m.tflite"]
 
 
-@pytest.mark.parametrize("name, why", [
-    ("ethos-u55-128", r"\(Vela crashes on weights of 4 bits\); it executes 'int8'"),
-    ("mobile-sparse-f32", "it executes 'none', 'float16'"),
-])
+@pytest.mark.parametrize(
+    "name, why",
+    [
+        ("ethos-u55-128", r"\(Vela crashes on weights of 4 bits\); it executes 'int8'"),
+        ("mobile-sparse-f32", "it executes 'none', 'float16'"),
+    ],
+)
 def test_targets_that_refuse(name, why, tmp_path):
     with pytest.raises(ValueError, match=f"does not execute quantize='int4'.*{why}"):
-        export(models.mlp("keras"), tmp_path / "m.tflite", target=name, quantize="int4",
-               data=models.examples(10, 64))
+        export(
+            models.mlp("keras"),
+            tmp_path / "m.tflite",
+            target=name,
+            quantize="int4",
+            data=models.examples(10, 64),
+        )
 
 
 def test_two_numbers_of_4_bits_share_a_byte(tmp_path):

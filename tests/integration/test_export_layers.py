@@ -32,13 +32,22 @@ def test_repeated_and_masked_layers_run_on_microcontrollers(family, tmp_path):
     image = library.Input((3, 2, 2), name="image")
     series = library.Input((4, 2), name="series")
     long = layers.UpSampling1D(3)(series)
-    model = library.Model([tokens, image, series], [
-        layers.Embedding(9, 3)(tokens), layers.UpSampling2D((2, 3))(image), long,
-        layers.Masking(0.0)(series), layers.RepeatVector(3)(layers.Flatten()(series)),
-        layers.Concatenate(axis=1)([layers.Reshape((1, 12, 2))(long)] * 23),
-    ])
-    data = [np.arange(16, dtype="int32").reshape(4, 4) % 9, models.examples(4, 3, 2, 2),
-            models.examples(4, 4, 2)]
+    model = library.Model(
+        [tokens, image, series],
+        [
+            layers.Embedding(9, 3)(tokens),
+            layers.UpSampling2D((2, 3))(image),
+            long,
+            layers.Masking(0.0)(series),
+            layers.RepeatVector(3)(layers.Flatten()(series)),
+            layers.Concatenate(axis=1)([layers.Reshape((1, 12, 2))(long)] * 23),
+        ],
+    )
+    data = [
+        np.arange(16, dtype="int32").reshape(4, 4) % 9,
+        models.examples(4, 3, 2, 2),
+        models.examples(4, 4, 2),
+    ]
     data[2][1, 2] = 0
     assert export(model, tmp_path / "m.tflite", target="tflm", data=data).error == 0
     used = inspect(tmp_path / "m.tflite").operators
@@ -73,12 +82,21 @@ def test_a_part_whose_size_is_known_only_at_run_time_is_refused_by_its_layer(tmp
     """TFLite Micro would write it beyond its memory."""
     library = models.KERASES["keras"]
     inputs = library.Input((4,))
-    part = layer_of(library, "Head", lambda x: tf.reduce_sum(
-        tf.slice(x, [0, 0], [1, tf.cast(x[0, 0], tf.int32)]), 1, keepdims=True))
+    part = layer_of(
+        library,
+        "Head",
+        lambda x: tf.reduce_sum(
+            tf.slice(x, [0, 0], [1, tf.cast(x[0, 0], tf.int32)]), 1, keepdims=True
+        ),
+    )
     model = library.Model(inputs, part(inputs))
     with pytest.raises(ValueError, match=r"SLICE \(layer 'head' \(Head\)\) gives is known only"):
-        export(model, tmp_path / "m.tflite", target="tflm",
-               data=np.tile(np.arange(1, 5, dtype="float32"), (2, 1)))
+        export(
+            model,
+            tmp_path / "m.tflite",
+            target="tflm",
+            data=np.tile(np.arange(1, 5, dtype="float32"), (2, 1)),
+        )
 
 
 @BOTH
@@ -89,13 +107,22 @@ def test_what_is_refused_only_when_it_runs_names_its_layer_and_a_way_out(family,
     larger = library.layers.UpSampling2D(2, interpolation="bilinear", name="larger")(inputs)
     best = layer_of(library, "Best", lambda x: tf.argmax(x, -1))(inputs)
     for outputs, quantize, operator, do in (
-        (larger, "int16x8", r"RESIZE_BILINEAR \(layer 'larger' \(UpSampling2D\)\)",
-         'use interpolation="nearest" or quantize="int8"'),
+        (
+            larger,
+            "int16x8",
+            r"RESIZE_BILINEAR \(layer 'larger' \(UpSampling2D\)\)",
+            'use interpolation="nearest" or quantize="int8"',
+        ),
         (best, "none", r"ARG_MAX \(layer 'best' \(Best\)\)", "use output_type=tf.int32"),
     ):
         with pytest.raises(ValueError, match=f"{operator}.*; {do}$"):
-            export(library.Model(inputs, outputs), tmp_path / "m.tflite", target="tflm",
-                   quantize=quantize, data=models.examples(4, 4, 4, 2))
+            export(
+                library.Model(inputs, outputs),
+                tmp_path / "m.tflite",
+                target="tflm",
+                quantize=quantize,
+                data=models.examples(4, 4, 4, 2),
+            )
     assert not list(tmp_path.iterdir())
 
 
@@ -105,10 +132,18 @@ def test_what_the_accelerator_leaves_to_the_cpu_names_its_layer(family, tmp_path
     library = models.KERASES[family]
     inputs = library.Input((4, 4, 4, 2))
     model = library.Model(inputs, library.layers.Conv3D(2, 2, name="volumes")(inputs))
-    with pytest.raises(ValueError, match=r"CONV_3D \(layer 'volumes' \(Conv3D\)\): Unsupported"
-                                         r".*; replace these layers$"):  # tflm has none either
-        export(model, tmp_path / "m.tflite", target="ethos-u55-128", quantize="int8",
-               data=models.examples(4, 4, 4, 4, 2))
+    with pytest.raises(
+        ValueError,
+        match=r"CONV_3D \(layer 'volumes' \(Conv3D\)\): Unsupported"
+        r".*; replace these layers$",
+    ):  # tflm has none either
+        export(
+            model,
+            tmp_path / "m.tflite",
+            target="ethos-u55-128",
+            quantize="int8",
+            data=models.examples(4, 4, 4, 4, 2),
+        )
 
 
 @BOTH
@@ -122,18 +157,26 @@ def test_vanished_activations_are_zeros_and_end_no_process(family, target, tmp_p
     nothing = layer_of(library, "Nothing", lambda x: tf.abs(x) + tf.minimum(-x, 0.0))(positive)
     logits = layers.Dense(3, kernel_initializer=library.initializers.Constant(1e-9))(nothing)
     model = library.Model(inputs, [layers.Softmax()(logits), layers.Add()([inputs, nothing])])
-    report = export(model, tmp_path / "m.tflite", target=target, quantize="int8",
-                    data=models.examples(8, 4))
+    report = export(
+        model, tmp_path / "m.tflite", target=target, quantize="int8", data=models.examples(8, 4)
+    )
     assert report.error < 0.02
 
 
 @MICRO
 def test_an_operator_that_ends_the_process_is_named_with_its_layer(tmp_path):
     library = models.KERASES["keras"]
-    model = library.Sequential([
-        library.Input((4,)), library.layers.Dense(3), library.layers.Softmax(name="last")])
-    export(model, tmp_path / "m.tflite", target="mobile", quantize="int8", sparse=False,
-           data=models.examples(8, 4))
+    model = library.Sequential(
+        [library.Input((4,)), library.layers.Dense(3), library.layers.Softmax(name="last")]
+    )
+    export(
+        model,
+        tmp_path / "m.tflite",
+        target="mobile",
+        quantize="int8",
+        sparse=False,
+        data=models.examples(8, 4),
+    )
     graph = Graph((tmp_path / "m.tflite").read_bytes())
     softmax = next(o for o in graph.operators() if graph.operator_name(o) == "SOFTMAX")
     graph.tensor(0, softmax.inputs[0]).quantization.scale = [1e-12]

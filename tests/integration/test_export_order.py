@@ -12,9 +12,18 @@ from tflite_export.order import in_order
 
 # One for each model in turn; benchmarks/order.py has all of all. Files of mobile in float32 and of
 # tflm have weights that are encoded.
-FORMATS = [("mobile", "none"), ("tflm", "int8"), ("tflm", "none"), ("mobile", "int8"),
-           ("mobile", "float16"), ("mobile", "int4"), ("mobile-sparse-f32", "none"),
-           ("ethos-u55-128", "int8"), ("mobile", "dynamic"), ("tflm", "int4")]
+FORMATS = [
+    ("mobile", "none"),
+    ("tflm", "int8"),
+    ("tflm", "none"),
+    ("mobile", "int8"),
+    ("mobile", "float16"),
+    ("mobile", "int4"),
+    ("mobile-sparse-f32", "none"),
+    ("ethos-u55-128", "int8"),
+    ("mobile", "dynamic"),
+    ("tflm", "int4"),
+]
 
 
 @pytest.mark.parametrize("seed", range(10))
@@ -24,8 +33,13 @@ def test_by_position_equal_to_keras(family, seed, tmp_path, monkeypatch):
     model = ends.drawn(family, seed)
     data = ends.examples(model)
     target, quantize = FORMATS[(seed + 3 * (family == "keras")) % len(FORMATS)]
-    report = export(model, tmp_path / "model.tflite", target=target, quantize=quantize,
-                    data=data if len(data) > 1 else data[0])
+    report = export(
+        model,
+        tmp_path / "model.tflite",
+        target=target,
+        quantize=quantize,
+        data=data if len(data) > 1 else data[0],
+    )
     content = (tmp_path / "model.tflite").read_bytes()
     run = ends.on_the_device if target == "tflm" and micro.installed() else ends.by_position
     expected = ends.by_keras(model, data)
@@ -44,6 +58,7 @@ def test_by_position_equal_to_keras(family, seed, tmp_path, monkeypatch):
 @pytest.mark.parametrize("quantize", ["none", "int8"])
 def test_outputs_in_each_others_place_are_no_file(quantize, tmp_path, monkeypatch):
     """Names in order, tensors not: only values can tell."""
+
     def swapped(content, inputs, outputs):
         graph = Graph(in_order(content, inputs, outputs))
         first, second, *_ = entries = graph.model.signatureDefs[0].outputs
@@ -55,8 +70,10 @@ def test_outputs_in_each_others_place_are_no_file(quantize, tmp_path, monkeypatc
     monkeypatch.setattr("tflite_export.convert.in_order", swapped)
     with pytest.raises(RuntimeError, match="outputs 0 and 1 lie in each other's place"):
         export(model, tmp_path / "model.tflite", quantize=quantize, data=ends.examples(model))
-    monkeypatch.setattr("tflite_export.convert.in_order", lambda content, *names: Graph(
-        in_order(content, names[0][::-1], names[1])).content())
+    monkeypatch.setattr(
+        "tflite_export.convert.in_order",
+        lambda content, *names: Graph(in_order(content, names[0][::-1], names[1])).content(),
+    )
     with pytest.raises(RuntimeError, match="the file has inputs .* by position"):
         export(model, tmp_path / "model.tflite", quantize=quantize, data=ends.examples(model))
     assert not list(tmp_path.iterdir())

@@ -22,9 +22,14 @@ def test_no_integer_file_is_larger_than_its_float_file(family, target, tmp_path)
     library = models.KERASES[family]
     layers = library.layers
     library.utils.set_random_seed(3)
-    model = library.Sequential([
-        library.Input((STEPS, 6)), layers.Bidirectional(layers.GRU(8, return_sequences=True)),
-        layers.GRU(8, reset_after=False, go_backwards=True), layers.Dense(3)])
+    model = library.Sequential(
+        [
+            library.Input((STEPS, 6)),
+            layers.Bidirectional(layers.GRU(8, return_sequences=True)),
+            layers.GRU(8, reset_after=False, go_backwards=True),
+            layers.Dense(3),
+        ]
+    )
     data, path = models.examples(60, STEPS, 6), tmp_path / "m.tflite"
     floats = export(model, path, target=target, data=data)
     integers = export(model, path, target=target, quantize="int8", data=data)

@@ -27,8 +27,9 @@ def pair(model, tmp_path, data, quantize="none"):
 
 def operators(path):
     graph = Graph(path.read_bytes())
-    return [(graph.code(o), graph.model.operatorCodes[o.opcodeIndex].version)
-            for o in graph.operators()]
+    return [
+        (graph.code(o), graph.model.operatorCodes[o.opcodeIndex].version) for o in graph.operators()
+    ]
 
 
 @BOTH
@@ -45,10 +46,17 @@ def test_csr_behind_densify_gives_equal_bits(family, quantize, tmp_path):
 @BOTH
 def test_int8_convolution_is_encoded_and_dense_layers_never(family, tmp_path):
     library = models.KERASES[family]
-    model = models.with_zeros(library.Sequential([
-        library.Input((8, 8, 32)), library.layers.Conv2D(128, 3), library.layers.Flatten(),
-        library.layers.Dense(16),
-    ]), 0.9)
+    model = models.with_zeros(
+        library.Sequential(
+            [
+                library.Input((8, 8, 32)),
+                library.layers.Conv2D(128, 3),
+                library.layers.Flatten(),
+                library.layers.Dense(16),
+            ]
+        ),
+        0.9,
+    )
     report, sparse, dense = pair(model, tmp_path, models.examples(20, 8, 8, 32), "int8")
     np.testing.assert_array_equal(sparse, dense)
     encodings = {tensor.name.split("/")[-2][:5]: tensor.encoding for tensor in report.tensors}
@@ -81,9 +89,9 @@ def test_blocks_below_three_quarters_do_not_take_the_slow_kernel(tmp_path):
     np.testing.assert_array_equal(sparse, dense)
 
 
-@pytest.mark.parametrize("shape", [
-    {"kernel": 3, "stride": 2, "channels": 3}, {"kernel": 1, "channels": 32},
-])
+@pytest.mark.parametrize(
+    "shape", [{"kernel": 3, "stride": 2, "channels": 3}, {"kernel": 1, "channels": 32}]
+)
 def test_convolutions_that_xnnpack_may_run_sparsely_are_encoded_where_it_does_not(shape, tmp_path):
     """What is safe and what not is tested in test_sparse_inference.py."""
     report = export(models.convolution("tf_keras", **shape), tmp_path / "m.tflite")
@@ -98,9 +106,9 @@ def test_int8_may_have_pointwise_convolutions(tmp_path):
     np.testing.assert_array_equal(sparse, dense)
 
 
-@pytest.mark.parametrize("quantize, words", [
-    ("dynamic", "dynamic range"), ("int16x8", "16-bit activations"),
-])
+@pytest.mark.parametrize(
+    "quantize, words", [("dynamic", "dynamic range"), ("int16x8", "16-bit activations")]
+)
 def test_formats_that_stay_dense(quantize, words, tmp_path):
     data = models.examples(20, 12, 12, 2)
     report = export(models.cnn("keras", 0.95), tmp_path / "m.tflite", quantize=quantize, data=data)

@@ -33,8 +33,9 @@ def dense(tmp_path_factory):
         path = tmp_path_factory.mktemp("dense") / "m.tflite"
         export(model, path, target="tflm", quantize=quantize, sparse=False, data=data)
         content = path.read_bytes()
-        names = {at: f"weight {at[1]}" for at, a in Graph(content).constants().items()
-                 if a.ndim > 1}
+        names = {
+            at: f"weight {at[1]}" for at, a in Graph(content).constants().items() if a.ndim > 1
+        }
         made[quantize] = content, {"input": data[:4]}, names
     return made
 
@@ -126,8 +127,9 @@ def test_sparse_files_are_made_dense_and_never_run(dense):
     assert len(sparse) < len(content)
     packed = tflm.pack(sparse, Case("none", names, inputs))
     assert packed.encodings and len(packed.content) < len(packed.dense)
-    assert np.array_equal(tflm.run(packed.content, inputs)["output"],
-                          tflm.run(content, inputs)["output"])
+    assert np.array_equal(
+        tflm.run(packed.content, inputs)["output"], tflm.run(content, inputs)["output"]
+    )
     with pytest.raises(RuntimeError, match="reads no sparse encoding"):
         micro.predict(sparse, inputs)
     assert "reads no sparse encoding" in tflm.measure(sparse).missing[0]
@@ -154,8 +156,9 @@ def test_without_the_interpreter_the_report_says_so(dense, monkeypatch):
     monkeypatch.setattr(micro, "installed", lambda: False)
     packed = tflm.pack(content, Case("int8", names, inputs))
     assert packed.encodings
-    assert np.array_equal(tflm.run(packed.content, inputs)["output"],
-                          predict(content, inputs)["output"])
+    assert np.array_equal(
+        tflm.run(packed.content, inputs)["output"], predict(content, inputs)["output"]
+    )
     measured = tflm.measure(packed.content)
     assert [value.name for value in measured.values] == ["flash"]
     assert "pip install 'tfprune[micro]'" in measured.missing[0]

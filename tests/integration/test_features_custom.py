@@ -41,8 +41,10 @@ def custom_layers(library):
             super().__init__(**kwargs)
             self.units = units
             self.widen = library.layers.Dense(units, activation="relu", name="widen")
-            self.parts = [library.layers.LayerNormalization(name="norm"),
-                          library.layers.Dense(units, name="back")]
+            self.parts = [
+                library.layers.LayerNormalization(name="norm"),
+                library.layers.Dense(units, name="back"),
+            ]
 
         def build(self, input_shape):
             self.widen.build(input_shape)
@@ -86,7 +88,10 @@ def test_custom_layers(family, wrap, tmp_path):
         callback = tfprune.PruningCallback(schedule=SCHEDULE)
     fit(compiled(model, family), callback)
     assert {row.name: row.kept for row in callback.report.sites} == {
-        "residual/widen/kernel": 288, "residual/back/kernel": 32, "two/left": 16, "two/right": 16,
+        "residual/widen/kernel": 288,
+        "residual/back/kernel": 32,
+        "two/left": 16,
+        "two/right": 16,
         "logits/kernel": 6,
     }
     skipped = {skip.name: skip.reason for skip in tfprune.report(model).skipped}
@@ -96,8 +101,9 @@ def test_custom_layers(family, wrap, tmp_path):
     assert tfprune.report(loaded).to_dict() == tfprune.report(model).to_dict()
     stripped = tfprune.strip_pruning(loaded)
     assert "residual" in [layer.name for layer in stripped.layers]
-    np.testing.assert_allclose(stripped.predict(inputs, verbose=0),
-                               model.predict(inputs, verbose=0), atol=1e-6)
+    np.testing.assert_allclose(
+        stripped.predict(inputs, verbose=0), model.predict(inputs, verbose=0), atol=1e-6
+    )
 
 
 @everywhere
@@ -129,8 +135,9 @@ def written_as_class(family, wrap):
             super().__init__()
             self.conv = wrap(layers.Conv2D(4, 3, activation="relu", name="conv"))
             self.flat = layers.Flatten()
-            self.blocks = [wrap(layers.Dense(8, activation="relu", name=f"block{n}"))
-                           for n in range(2)]
+            self.blocks = [
+                wrap(layers.Dense(8, activation="relu", name=f"block{n}")) for n in range(2)
+            ]
             self.named = {"logits": wrap(layers.Dense(3, name="logits"))}
 
         def call(self, inputs, training=False):
@@ -155,7 +162,10 @@ def test_subclassed_model_wrapped_in_its_init(family, built, tmp_path):
         model(inputs)
     fit(compiled(model, family), callback)
     assert {row.name: row.kept for row in callback.report.sites} == {
-        "conv/kernel": 36, "block0/kernel": 256, "block1/kernel": 32, "logits/kernel": 12,
+        "conv/kernel": 36,
+        "block0/kernel": 256,
+        "block1/kernel": 32,
+        "logits/kernel": 12,
     }
     model.save_weights(tmp_path / "kept.weights.h5")
     again = written_as_class(family, wrap)
@@ -178,8 +188,9 @@ def test_per_site_by_layer_object_name_and_path(family):
         model = cnn(family)
         key = key or model.get_layer("hidden")
         allocation = tfprune.PerSite({key: 0.75, "conv": 0.0})
-        callback = tfprune.PruningCallback("magnitude", schedule=tfprune.OneShot(0.5),
-                                           allocation=allocation)
+        callback = tfprune.PruningCallback(
+            "magnitude", schedule=tfprune.OneShot(0.5), allocation=allocation
+        )
         callback.start(model)
         kept = {name: mask.sum() for name, mask in masks(callback).items()}
         assert kept == {"conv/kernel": 72, "hidden/kernel": 128, "logits/kernel": 12}
@@ -201,7 +212,9 @@ def test_shared_and_nested_layers_count_once(family, wrap):
     fit(compiled(model, family), callback, shape=(6,))
     assert callback.driver.finished == 6
     assert {row.name: (row.kept, row.macs) for row in callback.report.sites} == {
-        "inner/inside/kernel": (18, 18), "shared/kernel": (18, 36), "logits/kernel": (9, 9),
+        "inner/inside/kernel": (18, 18),
+        "shared/kernel": (18, 36),
+        "logits/kernel": (9, 9),
     }
     stripped = tfprune.strip_pruning(model)
     assert all(mask.mean() == 0.5 for mask in zeros(stripped).values())

@@ -31,12 +31,18 @@ def files(tmp_path_factory):
     return folder, made
 
 
-@pytest.mark.parametrize("name, quantize, encodings", [
-    ("dense", "none", {"dense"}), ("blocks", "none", {"block 1x4"}),
-    ("csr", "none", {"dense", "csr"}), ("int8", "int8", None),
-    ("float16", "float16", None), ("bitmaps", "int8", {"dense", "bitmap"}),
-    ("loop", "none", {"dense"}),
-])
+@pytest.mark.parametrize(
+    "name, quantize, encodings",
+    [
+        ("dense", "none", {"dense"}),
+        ("blocks", "none", {"block 1x4"}),
+        ("csr", "none", {"dense", "csr"}),
+        ("int8", "int8", None),
+        ("float16", "float16", None),
+        ("bitmaps", "int8", {"dense", "bitmap"}),
+        ("loop", "none", {"dense"}),
+    ],
+)
 def test_every_encoding(files, name, quantize, encodings):
     folder, made = files
     found = inspect(os.fsencode(folder / f"{name}.tflite"))
@@ -92,11 +98,17 @@ def test_formats_of_the_command(files, capsys):
     Console(file=open(os.devnull, "w")).print(inspect(path))
 
 
-@pytest.mark.parametrize("content, message", [
-    (b"", "it is empty"), (b"TFL3", "no .tflite file"), (b"PK\3\4" + bytes(99), "begins with"),
-    (b"\x14\0\0\0TFL3", "damaged"), (bytes(4) + b"TFL3" + bytes(99), "damaged"),
-    (b"\xff\xff\xff\x7fTFL3" + bytes(99), "reach outside"),
-])
+@pytest.mark.parametrize(
+    "content, message",
+    [
+        (b"", "it is empty"),
+        (b"TFL3", "no .tflite file"),
+        (b"PK\3\4" + bytes(99), "begins with"),
+        (b"\x14\0\0\0TFL3", "damaged"),
+        (bytes(4) + b"TFL3" + bytes(99), "damaged"),
+        (b"\xff\xff\xff\x7fTFL3" + bytes(99), "reach outside"),
+    ],
+)
 def test_what_is_no_model(content, message, tmp_path):
     (tmp_path / "m.tflite").write_bytes(content)
     with pytest.raises(ValueError, match=message):
@@ -107,6 +119,7 @@ def test_what_is_no_model(content, message, tmp_path):
 
 def test_tables_that_share_their_bytes_are_not_visited_for_ever(tmp_path):
     """3,000 graphs of 3,000 tensors in 24 kB: every offset is legal, and points to the same."""
+
     def vector(at, target):
         places = range(at + 4, at + 4 + 4 * 3000, 4)
         return struct.pack("<I3000I", 3000, *(target - place for place in places))
@@ -162,8 +175,11 @@ def test_a_bias_may_have_the_axis_of_its_kernel(files, tmp_path):
     content = plain(files[1]["int8"])
     (tmp_path / "m.tflite").write_bytes(content)
     graph, before = Graph(content), inspect(tmp_path / "m.tflite")
-    biases = [at for at, a in graph.constants().items() if a.dtype == np.int32 and a.ndim == 1
-              and len(graph.scales(*at)) == a.size > 1]
+    biases = [
+        at
+        for at, a in graph.constants().items()
+        if a.dtype == np.int32 and a.ndim == 1 and len(graph.scales(*at)) == a.size > 1
+    ]
     for at in biases:
         graph.tensor(*at).quantization.quantizedDimension = 3
     assert biases and _said(graph, tmp_path / "m.tflite", "tflm") == ""
@@ -189,24 +205,30 @@ def _of_one_operator(content, name):
     return graph
 
 
-@pytest.mark.parametrize("name, method, lite", [
-    ("SignalEnergy", "AddEnergy", False), ("SignalFilterBankSquareRoot",
-                                           "AddFilterBankSquareRoot", False),
-    ("SignalPCAN", "AddPCAN", False), ("CIRCULAR_BUFFER", "AddCircularBuffer", False),
-    ("TFLite_Detection_PostProcess", "AddDetectionPostprocess", True),
-    ("Mfcc", None, True), ("FlexErf", None, False), ("of my own", None, False),
-])
-def test_custom_operators_are_refused_only_where_they_are_missing(files, tmp_path, name, method,
-                                                                  lite):
+@pytest.mark.parametrize(
+    "name, method, lite",
+    [
+        ("SignalEnergy", "AddEnergy", False),
+        ("SignalFilterBankSquareRoot", "AddFilterBankSquareRoot", False),
+        ("SignalPCAN", "AddPCAN", False),
+        ("CIRCULAR_BUFFER", "AddCircularBuffer", False),
+        ("TFLite_Detection_PostProcess", "AddDetectionPostprocess", True),
+        ("Mfcc", None, True),
+        ("FlexErf", None, False),
+        ("of my own", None, False),
+    ],
+)
+def test_custom_operators_are_refused_only_where_they_are_missing(
+    files, tmp_path, name, method, lite
+):
     graph, place = _of_one_operator(files[1]["int8"], name), tmp_path / "m.tflite"
-    assert _said(graph, place, "tflm") == (
-        "" if method else f"TFLite Micro has no operator {name}")
+    assert _said(graph, place, "tflm") == ("" if method else f"TFLite Micro has no operator {name}")
     assert method is None or resolver_method(name) == method
     assert ("" if lite else name) in _said(graph, place, "mobile")
     assert lite == (_said(graph, place, "mobile") == "")
     if not lite:
         with pytest.raises(RuntimeError, match="custom op|Select TensorFlow op"):
-            port, = ports(graph.content())[0]
+            (port,) = ports(graph.content())[0]
             runtime.predict(graph.content(), {port.name: models.examples(1, 12, 12, 2)})
 
 
@@ -214,9 +236,13 @@ def test_custom_operators_are_refused_only_where_they_are_missing(files, tmp_pat
 def test_the_operators_of_tflite_micro_are_those_of_its_package():
     import tflite_micro
 
-    library, = Path(tflite_micro.__file__).parent.rglob("_runtime.so")
-    symbols = {word.decode() for word in re.findall(
-        rb"_ZN6tflite5micro(?:11tflm_signal)?\d+Register_([A-Z0-9_]+)Ev", library.read_bytes())}
+    (library,) = Path(tflite_micro.__file__).parent.rglob("_runtime.so")
+    symbols = {
+        word.decode()
+        for word in re.findall(
+            rb"_ZN6tflite5micro(?:11tflm_signal)?\d+Register_([A-Z0-9_]+)Ev", library.read_bytes()
+        )
+    }
     # Kernels for one type stand beside the one for all, and one is for tests.
     kinds = re.compile(r".*_(FLOAT|INT16|INT32)|L2NORM_REF")
     registered = {name for name in symbols if not kinds.fullmatch(name)}

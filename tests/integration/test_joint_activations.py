@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from joint_models import STRONG, cores, in_half, plain, prune, residual, trained
 from tiny_models import KERASES, compiled, data, with_weights
-from tflite_export import export
-from tflite_export.runtime import predict
 
 import tfprune
+from tflite_export import export
+from tflite_export.runtime import predict
 
 FEW_BITS = tfprune.Joint(bops=4.0, kl=1e-3, rate=20.0, ramp=0, form="log")
 POWERS = tfprune.Joint(bops=1.0, rate=20.0, ramp=0, learn_power=True)
@@ -21,17 +21,27 @@ def nested(family):
     library = KERASES[family]
     layers = library.layers
     inside = library.Input((6, 6, 2))
-    inner = library.Model(inside, layers.Conv2D(2, 3, padding="same", name="conv")(inputs=inside),
-                          name="inner")
+    inner = library.Model(
+        inside, layers.Conv2D(2, 3, padding="same", name="conv")(inputs=inside), name="inner"
+    )
     inputs = library.Input((6, 6, 2))
     x = inner(inner(layers.ReLU(name="first")(inputs)))
-    return with_weights(library.Model(inputs, layers.Dense(3, name="logits", dtype="float32")(
-        layers.Flatten()(x))))
+    return with_weights(
+        library.Model(inputs, layers.Dense(3, name="logits", dtype="float32")(layers.Flatten()(x)))
+    )
 
 
-CASES = pytest.mark.parametrize("build, gate", [
-    (residual, STRONG), (residual, FEW_BITS), (residual, POWERS), (plain, FEW_BITS),
-    (nested, STRONG)], ids=["residual", "few bits", "powers", "sequential", "nested"])
+CASES = pytest.mark.parametrize(
+    "build, gate",
+    [
+        (residual, STRONG),
+        (residual, FEW_BITS),
+        (residual, POWERS),
+        (plain, FEW_BITS),
+        (nested, STRONG),
+    ],
+    ids=["residual", "few bits", "powers", "sequential", "nested"],
+)
 
 
 @pytest.mark.parametrize("family", KERASES)
@@ -62,11 +72,12 @@ def test_a_float_file_computes_it_too(family, tmp_path):
     np.testing.assert_allclose(found, wrapped, rtol=1e-4, atol=1e-4)
 
 
-MILD = tfprune.Joint(bops=.1, rate=1.0)
+MILD = tfprune.Joint(bops=0.1, rate=1.0)
 
 
-@pytest.mark.parametrize("family, gate", [(one, gate) for one in KERASES
-                                          for gate in (FEW_BITS, MILD)])
+@pytest.mark.parametrize(
+    "family, gate", [(one, gate) for one in KERASES for gate in (FEW_BITS, MILD)]
+)
 def test_in_half_precision(family, gate):
     def both():
         model = trained(family, residual(family), 2, gate)[0]
@@ -83,8 +94,12 @@ def test_what_has_no_quantizers_stays_as_it_is(family):
     assert tfprune.strip_pruning(model, activations=True) is model
     untrained = prune(model)
     kept = tfprune.strip_pruning(untrained, activations=True)  # no range has been seen yet
-    np.testing.assert_allclose(kept.predict(data()[0], verbose=0),
-                               untrained.predict(data()[0], verbose=0), rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(
+        kept.predict(data()[0], verbose=0),
+        untrained.predict(data()[0], verbose=0),
+        rtol=1e-4,
+        atol=1e-6,
+    )
 
 
 @pytest.mark.parametrize("family", KERASES)

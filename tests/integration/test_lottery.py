@@ -9,15 +9,22 @@ import tf_keras
 from tiny_models import BATCH, KERASES, STEPS, compiled, data, with_weights, zeros
 
 import tfprune
-from tfprune.hooks import Hooks
+from tfprune.training.callback_base import Hooks
 
 
 def network(family, **settings):
     """Two Dense layers, 150 weights, and BatchNorm; a kernel begins with a zero."""
     library, layers = KERASES[family], KERASES[family].layers
-    model = with_weights(library.Sequential([
-        library.Input((12,)), layers.Dense(10, name="hidden"), layers.BatchNormalization(),
-        layers.Dense(3, name="logits")]))
+    model = with_weights(
+        library.Sequential(
+            [
+                library.Input((12,)),
+                layers.Dense(10, name="hidden"),
+                layers.BatchNormalization(),
+                layers.Dense(3, name="logits"),
+            ]
+        )
+    )
     weights = model.get_weights()
     weights[0][0, 0] = 0.0
     model.set_weights(weights)
@@ -26,8 +33,15 @@ def network(family, **settings):
 
 def arguments(**more):
     x, y = data((12,))
-    return {"x": x, "y": y, "batch_size": BATCH, "epochs": 1, "shuffle": False, "verbose": 0,
-            **more}
+    return {
+        "x": x,
+        "y": y,
+        "batch_size": BATCH,
+        "epochs": 1,
+        "shuffle": False,
+        "verbose": 0,
+        **more,
+    }
 
 
 class Watch(Hooks):
@@ -42,8 +56,13 @@ class Watch(Hooks):
 
     def on_epoch_begin(self, epoch, logs=None):
         optimizer = self.model.optimizer
-        self.begun.append((self.model.get_weights(), int(optimizer.iterations.numpy()),
-                           float(optimizer.learning_rate.numpy())))
+        self.begun.append(
+            (
+                self.model.get_weights(),
+                int(optimizer.iterations.numpy()),
+                float(optimizer.learning_rate.numpy()),
+            )
+        )
         self.after.append([])
 
     def on_train_batch_end(self, batch, logs=None):
@@ -64,11 +83,12 @@ def ranked(weights, alive):
     """The flat mask of the next level: the largest of the weights that are alive."""
     flat = np.abs(np.concatenate([one.ravel() for one in weights if one.ndim == 2]))
     order = np.argsort(-np.where(alive, flat, -np.inf), kind="stable")
-    return np.isin(np.arange(150), order[:alive.sum() - math.ceil(alive.sum() / 5)])
+    return np.isin(np.arange(150), order[: alive.sum() - math.ceil(alive.sum() / 5)])
 
 
-@pytest.mark.parametrize("family, rewind, number", [
-    ("keras", 0, 2), ("tf_keras", 2, 1), ("keras", None, 1)])
+@pytest.mark.parametrize(
+    "family, rewind, number", [("keras", 0, 2), ("tf_keras", 2, 1), ("keras", None, 1)]
+)
 def test_densities_are_exact_and_weights_are_rewound(family, rewind, number):
     model, watch = network(family), Watch()
     first = model.get_weights()
@@ -81,7 +101,8 @@ def test_densities_are_exact_and_weights_are_rewound(family, rewind, number):
         assert flat.sum() == kept and level.density == kept / 150
         assert len(level.result.history["loss"]) == 1
         assert level.report.sites[0].target == pytest.approx(
-            1 - level.masks["hidden/kernel"].mean())
+            1 - level.masks["hidden/kernel"].mean()
+        )
         if level.number:
             # A weight that is rewound to zero is not taken for a pruned one.
             alive = ranked(watch.after[level.number - 1][-1], alive)
@@ -111,7 +132,9 @@ def test_a_function_that_trains_and_a_method_of_ones_own():
 
 
 BAD = {
-    "levels=0": dict(levels=0), "fraction=1": dict(fraction=1), "rewind=-1": dict(rewind=-1),
+    "levels=0": dict(levels=0),
+    "fraction=1": dict(fraction=1),
+    "rewind=-1": dict(rewind=-1),
     "nothing would be left of 150": dict(levels=99),
     "does not choose by weights alone": dict(method="snip"),
     "has fewer steps": dict(rewind=STEPS + 1, levels=1),
@@ -132,8 +155,9 @@ def test_bad_models_and_functions():
     with pytest.raises(ValueError, match="strip_pruning"):
         tfprune.lottery(tfprune.prune(network("keras"), "magnitude", 0.5), arguments())
     with pytest.raises(ValueError, match="not built"):
-        tfprune.lottery(KERASES["keras"].Sequential([KERASES["keras"].layers.Dense(3)]),
-                        arguments())
+        tfprune.lottery(
+            KERASES["keras"].Sequential([KERASES["keras"].layers.Dense(3)]), arguments()
+        )
     legacy = compiled(network("tf_keras"), "tf_keras", tf_keras.optimizers.legacy.SGD(0.1))
     with pytest.raises(ValueError, match="cannot be put back"):
         tfprune.lottery(legacy, arguments(), levels=1)

@@ -7,8 +7,8 @@ import pytest
 import tfprune
 from tests.shrink_models import deviation
 from tests.tiny_models import KERASES, compiled, data, fit, masks, with_weights
-from tfprune.surgery.groups import Role
-from tfprune.surgery.trace import variables
+from tfprune.channels.groups import Role
+from tfprune.channels.tracer import variables
 
 COUPLED = tfprune.Filter(coupled=True)
 OWN = ("kernel", "depthwise_kernel", "bias", "gamma", "beta", "moving_mean", "alpha")
@@ -47,19 +47,26 @@ class Channels:
 
     def masked(self, kept):
         """{name of the group: bool [channels]}, from the masks of the kernels by name."""
+
         def of(member):
             mask = kept[member.site]
             others = tuple(axis for axis in range(mask.ndim) if axis != member.axis)
             return mask.any(axis=others)[member.indices].any(axis=1)
 
-        return {group.name: ~np.any([of(one) for one in group.producers], axis=0)
-                for group in self.groups}
+        return {
+            group.name: ~np.any([of(one) for one in group.producers], axis=0)
+            for group in self.groups
+        }
 
     def left(self, kept):
         """The variables that are not zero at masked channels."""
         masked = self.masked(kept)
-        return {one.site for group in self.groups for one in group.members
-                if self._belongs(one) and self._entries(one)[one.indices[masked[group.name]]].any()}
+        return {
+            one.site
+            for group in self.groups
+            for one in group.members
+            if self._belongs(one) and self._entries(one)[one.indices[masked[group.name]]].any()
+        }
 
     def _belongs(self, member):
         name = member.site.rpartition("/")[2]
@@ -71,6 +78,7 @@ class Channels:
 
 def watched(family, channels, callback, seen):
     """A callback that notes after every step what is left, and how many channels are masked."""
+
     class Watch(KERASES[family].callbacks.Callback):
         def on_train_batch_end(self, batch, logs=None):
             kept = masks(callback)
@@ -92,8 +100,9 @@ def assert_shrinks_exactly(model, removed):
 
 @pytest.mark.parametrize("family, wrap", [("keras", False), ("tf_keras", True)])
 def test_a_masked_channel_is_zero_in_every_step_and_shrinks_exactly(family, wrap):
-    method = tfprune.get("magnitude", structure=COUPLED,
-                         schedule=tfprune.Polynomial(0.5, end=5, frequency=1))
+    method = tfprune.get(
+        "magnitude", structure=COUPLED, schedule=tfprune.Polynomial(0.5, end=5, frequency=1)
+    )
     model = network(family)
     if wrap:
         model, callback = tfprune.prune(model, method), tfprune.PruningCallback()
@@ -105,9 +114,18 @@ def test_a_masked_channel_is_zero_in_every_step_and_shrinks_exactly(family, wrap
     assert not set().union(*(left for _, left in seen))
     # Nothing of this is zero by itself.
     kept = {name: np.zeros_like(one) for name, one in masks(callback).items()}
-    assert channels.left(kept) >= {"stem/bias", "shift/beta", "shift/moving_mean", "norm/gamma",
-                                   "norm/beta", "depthwise/bias", "slopes/alpha", "last/bias",
-                                   "lstm/lstm_cell/bias", "gru/gru_cell/recurrent_kernel"}
+    assert channels.left(kept) >= {
+        "stem/bias",
+        "shift/beta",
+        "shift/moving_mean",
+        "norm/gamma",
+        "norm/beta",
+        "depthwise/bias",
+        "slopes/alpha",
+        "last/bias",
+        "lstm/lstm_cell/bias",
+        "gru/gru_cell/recurrent_kernel",
+    }
     assert_shrinks_exactly(model, 13)
 
 
@@ -115,8 +133,12 @@ def test_a_masked_channel_is_zero_in_every_step_and_shrinks_exactly(family, wrap
 def test_channels_that_may_return_keep_what_belongs_to_them_until_the_last_masks(tmp_path):
     def wrapped():
         schedule = tfprune.Polynomial(0.5, end=9, frequency=2)
-        return compiled(tfprune.prune(network("keras", recurrent=False), "dpf", structure=COUPLED,
-                                      schedule=schedule), "keras")
+        return compiled(
+            tfprune.prune(
+                network("keras", recurrent=False), "dpf", structure=COUPLED, schedule=schedule
+            ),
+            "keras",
+        )
 
     model, callback, seen = wrapped(), tfprune.PruningCallback(), []
     channels = Channels(model)
@@ -137,11 +159,12 @@ def test_channels_that_may_return_keep_what_belongs_to_them_until_the_last_masks
 
 def test_channels_that_may_return_for_ever_keep_their_biases_and_the_report_says_so():
     model = compiled(network("keras", recurrent=False), "keras")
-    callback = tfprune.PruningCallback("dpf", structure=COUPLED,
-                                       schedule=tfprune.Constant(0.5, frequency=2))
+    callback = tfprune.PruningCallback(
+        "dpf", structure=COUPLED, schedule=tfprune.Constant(0.5, frequency=2)
+    )
     callback.start(model)
     with pytest.warns(UserWarning, match="give the schedule an end"):
-        text, = callback.finish().warnings
+        (text,) = callback.finish().warnings
     assert "stem/kernel" in text
     channels = Channels(model)
     assert "stem/bias" in channels.left(masks(callback))
@@ -159,18 +182,25 @@ def test_biases_stay_where_filters_are_not_coupled_or_a_maker_is_not_masked():
     model = network("keras")
     before = model.get_weights()
     tfprune.sparsify(model, "magnitude", 0.5, structure=tfprune.Filter())
-    kernels = {id(one.variable) for one in tfprune.adapters.walk.find(
-        model, tfprune.adapters.adapter_of(model))[0]}
+    kernels = {
+        id(one.variable)
+        for one in tfprune.backend.find_sites.find(model, tfprune.backend.adapter_of(model))[0]
+    }
     for site, value in zip(model.weights, before):
         if id(site.value) not in kernels:
             np.testing.assert_array_equal(site, value, site.path)
 
     layers = KERASES["keras"].layers
     inputs = KERASES["keras"].Input((4,))
-    first = tfprune.prune(layers.Dense(6, name="one"), "magnitude", structure=COUPLED,
-                          schedule=tfprune.OneShot(0.5))(inputs)
-    alone = tfprune.prune(layers.Dense(6, activation="relu", name="alone"), "magnitude",
-                          structure=COUPLED, schedule=tfprune.OneShot(0.5))(inputs)
+    first = tfprune.prune(
+        layers.Dense(6, name="one"), "magnitude", structure=COUPLED, schedule=tfprune.OneShot(0.5)
+    )(inputs)
+    alone = tfprune.prune(
+        layers.Dense(6, activation="relu", name="alone"),
+        "magnitude",
+        structure=COUPLED,
+        schedule=tfprune.OneShot(0.5),
+    )(inputs)
     summed = layers.Add()([first, layers.Dense(6, name="two")(inputs)])
     outside = layers.Dense(2)(layers.Concatenate()([summed, alone]))
     model = with_weights(KERASES["keras"].Model(inputs, outside))
@@ -180,5 +210,6 @@ def test_biases_stay_where_filters_are_not_coupled_or_a_maker_is_not_masked():
     held = variables(model)
     assert not held["one/kernel"].numpy()[:, ~masks(callback)["one/kernel"][0]].any()
     assert held["one/bias"].numpy().all() and held["two/bias"].numpy().all()
-    np.testing.assert_array_equal(held["alone/bias"].numpy() != 0,
-                                  masks(callback)["alone/kernel"][0])
+    np.testing.assert_array_equal(
+        held["alone/bias"].numpy() != 0, masks(callback)["alone/kernel"][0]
+    )

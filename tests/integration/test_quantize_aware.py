@@ -10,8 +10,8 @@ import tflite_export
 import tfprune
 from tflite_export import runtime
 from tflite_export.graph import Graph
-from tfprune.adapters import adapter_of
-from tfprune.quantized.notes import wrappers
+from tfprune.backend import adapter_of
+from tfprune.quantization.report import wrappers
 
 both = pytest.mark.parametrize("family", list(KERASES))
 
@@ -25,10 +25,14 @@ def depthwise(kernel):
 
 
 # How a TFLite file holds each kernel, and the axes of that which share a step.
-STORED = {"stem": (conv, (1, 2, 3)), "deep": (depthwise, (0, 1, 2)),
-          "sep depthwise": (depthwise, (0, 1, 2)), "sep pointwise": (conv, (1, 2, 3)),
-          "up": (lambda kernel: np.transpose(kernel, (2, 0, 1, 3)), (1, 2, 3)),
-          "logits": (np.transpose, (1,))}
+STORED = {
+    "stem": (conv, (1, 2, 3)),
+    "deep": (depthwise, (0, 1, 2)),
+    "sep depthwise": (depthwise, (0, 1, 2)),
+    "sep pointwise": (conv, (1, 2, 3)),
+    "up": (lambda kernel: np.transpose(kernel, (2, 0, 1, 3)), (1, 2, 3)),
+    "logits": (np.transpose, (1,)),
+}
 
 
 def network(family):
@@ -36,19 +40,26 @@ def network(family):
     library = KERASES[family]
     layers = library.layers
     inputs = library.Input((6, 6, 2), name="image")
-    x = layers.Conv2D(4, 3, padding="same", use_bias=False, kernel_regularizer="l2",
-                      name="stem")(inputs)
+    x = layers.Conv2D(4, 3, padding="same", use_bias=False, kernel_regularizer="l2", name="stem")(
+        inputs
+    )
     first = layers.ReLU()(layers.BatchNormalization(name="norm")(x))
     x = layers.DepthwiseConv2D(3, padding="same", depthwise_regularizer="l1", name="deep")(first)
     x = layers.Add(name="sum")([x, first])
     x = layers.SeparableConv2D(4, 3, activation="relu", name="sep")(x)
-    x = layers.Conv2DTranspose(3, 2, strides=2, activation="relu", name="up",
-                               kernel_regularizer=library.regularizers.L1L2(.01, .01))(x)
+    x = layers.Conv2DTranspose(
+        3,
+        2,
+        strides=2,
+        activation="relu",
+        name="up",
+        kernel_regularizer=library.regularizers.L1L2(0.01, 0.01),
+    )(x)
     outputs = layers.Dense(3, name="logits")(layers.GlobalAveragePooling2D()(x))
     model = with_weights(library.Model(inputs, outputs))
     norm = model.get_layer("norm")
-    norm.set_weights([np.abs(one) + .5 for one in norm.get_weights()])
-    tfprune.sparsify(model, "magnitude", .5)
+    norm.set_weights([np.abs(one) + 0.5 for one in norm.get_weights()])
+    tfprune.sparsify(model, "magnitude", 0.5)
     return model
 
 
@@ -70,13 +81,15 @@ def kernels(model):
 
 
 def ranges(model):
-    return {one.layer.name: one.core.ranges.numpy()
-            for one in wrappers(model, adapter_of(model))}
+    return {one.layer.name: one.core.ranges.numpy() for one in wrappers(model, adapter_of(model))}
 
 
 def optimizers(library):
-    return [library.optimizers.SGD(.05, momentum=.9, nesterov=True),
-            library.optimizers.Adam(.01), library.optimizers.AdamW(.01, weight_decay=.1)]
+    return [
+        library.optimizers.SGD(0.05, momentum=0.9, nesterov=True),
+        library.optimizers.Adam(0.01),
+        library.optimizers.AdamW(0.01, weight_decay=0.1),
+    ]
 
 
 @both
@@ -112,7 +125,7 @@ def test_zeros_are_restored_where_an_old_momentum_has_moved_them(family):
     inputs, _ = data()
     before = aware(inputs)
     for name, variable in variables(model).items():
-        variable.assign(variable.numpy() + .25 * ~kept[name])
+        variable.assign(variable.numpy() + 0.25 * ~kept[name])
     np.testing.assert_array_equal(before, aware(inputs))
     for name, value in kernels(tfprune.strip_pruning(aware)).items():
         np.testing.assert_array_equal(value != 0, kept[name], name)
@@ -139,14 +152,21 @@ def small(family):
     """A convolution and a Dense layer, half of their weights removed."""
     library = KERASES[family]
     layers = library.layers
-    model = with_weights(library.Sequential([
-        library.Input((6, 6, 2)), layers.Conv2D(2, 3, name="conv"), layers.Flatten(),
-        layers.Dense(3, name="logits", dtype="float32")]))
-    tfprune.sparsify(model, "magnitude", .5)
+    model = with_weights(
+        library.Sequential(
+            [
+                library.Input((6, 6, 2)),
+                layers.Conv2D(2, 3, name="conv"),
+                layers.Flatten(),
+                layers.Dense(3, name="logits", dtype="float32"),
+            ]
+        )
+    )
+    tfprune.sparsify(model, "magnitude", 0.5)
     return model
 
 
-SETTINGS = tfprune.FakeQuantization(weights=4, activations=6, momentum=.5)
+SETTINGS = tfprune.FakeQuantization(weights=4, activations=6, momentum=0.5)
 
 
 @both
@@ -171,7 +191,7 @@ def test_a_saved_model_goes_on_as_if_it_had_not_been_saved(family, tmp_path):
         fit(one, epochs=1)
     for one, other in zip(aware.get_weights(), loaded.get_weights()):
         np.testing.assert_allclose(one, other, atol=1e-6)
-    assert (loaded.layers[0].layer.kernel.numpy() == 0).mean() == .5
+    assert (loaded.layers[0].layer.kernel.numpy() == 0).mean() == 0.5
 
 
 @both
@@ -190,7 +210,7 @@ def test_half_precision_compiled_steps_in_one_call_learn_the_same_ranges(family)
     for batch in others:
         expected = np.add(expected, batch) / 2
     np.testing.assert_allclose(ranges(aware)["conv"][0], expected, rtol=1e-3)
-    assert (half.get_layer("conv").kernel.numpy() == 0).mean() == .5
+    assert (half.get_layer("conv").kernel.numpy() == 0).mean() == 0.5
 
 
 @both
@@ -207,8 +227,12 @@ def test_the_file_holds_the_integers_that_training_saw(family, tmp_path):
     content = (tmp_path / "q.tflite").read_bytes()
     graph = Graph(content)
     constants = graph.constants()
-    found = [constants[0, index] for operator in graph.operators() for index in operator.inputs
-             if (0, index) in constants and constants[0, index].ndim > 1]
+    found = [
+        constants[0, index]
+        for operator in graph.operators()
+        for index in operator.inputs
+        if (0, index) in constants and constants[0, index].ndim > 1
+    ]
     values = kernels(plain)
     for (name, (stored, shared)), array in zip(STORED.items(), found, strict=True):
         value, mask = stored(values[name]), stored(kept[name])
@@ -218,9 +242,9 @@ def test_the_file_holds_the_integers_that_training_saw(family, tmp_path):
             array = array * np.sign((array * value).sum(shared, keepdims=True))
         np.testing.assert_array_equal(array, np.rint(value / step), name)
     assert [tensor.elements for tensor in report.tensors] == [one.size for one in found]
-    output, = runtime.predict(content, {"image": inputs}).values()
+    (output,) = runtime.predict(content, {"image": inputs}).values()
     spread = seen.max() - seen.min()
-    assert np.abs(output - seen).max() < .03 * spread
+    assert np.abs(output - seen).max() < 0.03 * spread
 
 
 def test_a_file_of_four_bits_holds_the_integers_that_training_saw(tmp_path):
@@ -231,13 +255,17 @@ def test_a_file_of_four_bits_holds_the_integers_that_training_saw(tmp_path):
     tflite_export.export(aware, tmp_path / "q.tflite", quantize="int4", data=inputs)
     content = (tmp_path / "q.tflite").read_bytes()
     graph = Graph(content)
-    found = {array.ndim: graph.dequantised(*at, array) for at, array in graph.constants().items()
-             if array.ndim > 1}
+    found = {
+        array.ndim: graph.dequantised(*at, array)
+        for at, array in graph.constants().items()
+        if array.ndim > 1
+    }
     for stored, (name, value) in zip((conv, np.transpose), kernels(model).items(), strict=True):
         value = stored(value)
         step = np.abs(value).max(tuple(range(1, value.ndim)), keepdims=True) / 7
-        np.testing.assert_allclose(found[value.ndim] / step, np.rint(value / step), atol=1e-5,
-                                   err_msg=name)
-    output, = runtime.predict(content, inputs).values()
+        np.testing.assert_allclose(
+            found[value.ndim] / step, np.rint(value / step), atol=1e-5, err_msg=name
+        )
+    (output,) = runtime.predict(content, inputs).values()
     seen = aware(inputs).numpy()
-    assert np.abs(output - seen).max() < .03 * (seen.max() - seen.min())
+    assert np.abs(output - seen).max() < 0.03 * (seen.max() - seen.min())

@@ -6,8 +6,8 @@ import pytest
 from tiny_models import KERASES, cnn, data, with_weights
 
 import tfprune
-from tfprune.adapters import adapter_of
-from tfprune.quantized.notes import wrappers
+from tfprune.backend import adapter_of
+from tfprune.quantization.report import wrappers
 
 both = pytest.mark.parametrize("family", list(KERASES))
 
@@ -25,18 +25,22 @@ def mixed_kinds(family):
     twice = layers.Add(name="whole")([words, words])
     tokens = layers.EinsumDense("ab,bc->ac", output_shape=2, name="einsum")(tokens)
     y = layers.Concatenate(name="all")([inner(x), inner(images[0]), tokens])
-    return with_weights(library.Model([*images, words], [layers.Dense(2, name="last")(y + 1.0),
-                                                         twice]))
+    return with_weights(
+        library.Model([*images, words], [layers.Dense(2, name="last")(y + 1.0), twice])
+    )
 
 
 @both
 def test_nested_shared_and_whole_number_models_are_quantized_and_the_rest_is_named(
-        family, tmp_path):
+    family, tmp_path
+):
     model = mixed_kinds(family)
     aware = tfprune.quantize_aware(model)
     first, *others = tfprune.report(aware).remarks
-    assert first == ("quantization-aware: 5 kernels see 8 bits per output channel, 12 activations "
-                     "see 8 bits (0 ranges are known)")
+    assert first == (
+        "quantization-aware: 5 kernels see 8 bits per output channel, 12 activations "
+        "see 8 bits (0 ranges are known)"
+    )
     assert [text.split()[2] for text in others[:3]] == ["table", "lstm", "einsum"]
     assert "whole numbers" in others[0] and "LSTM: only Dense" in others[1]
     assert "add is an operation" in others[3]
@@ -47,7 +51,7 @@ def test_nested_shared_and_whole_number_models_are_quantized_and_the_rest_is_nam
     found, same = aware(inputs)
     np.testing.assert_array_equal(whole, same)
     difference = np.abs(expected - found).max() / np.abs(expected).max()
-    assert 0 < difference < .1  # 8 bits, and one range for two calls
+    assert 0 < difference < 0.1  # 8 bits, and one range for two calls
     around = {one.layer.name: one for one in wrappers(aware, adapter_of(aware))}
     assert set(around) == {"shared", "most", "conv", "hidden", "logits", "whole", "all", "last"}
     assert around["all"].core.ranges.shape == (3, 2)
@@ -62,7 +66,7 @@ def test_nested_shared_and_whole_number_models_are_quantized_and_the_rest_is_nam
 @both
 def test_paths_are_those_of_the_plain_model(family):
     model = cnn(family)
-    tfprune.sparsify(model, "magnitude", .5)
+    tfprune.sparsify(model, "magnitude", 0.5)
     expected = tfprune.report(model)
     aware = tfprune.quantize_aware(model)
     aware(data()[0], training=True)
@@ -72,13 +76,14 @@ def test_paths_are_those_of_the_plain_model(family):
 
 @both
 def test_pruning_wrappers_come_off_and_their_zeros_are_the_mask(family):
-    model = tfprune.prune(cnn(family), "magnitude", schedule=tfprune.OneShot(.5))
+    model = tfprune.prune(cnn(family), "magnitude", schedule=tfprune.OneShot(0.5))
     for layer in (one.layer for one in model.layers if hasattr(one, "pruning_vars")):
-        layer.kernel.assign(layer.kernel.numpy() * (np.abs(layer.kernel.numpy()) > .2))
+        layer.kernel.assign(layer.kernel.numpy() * (np.abs(layer.kernel.numpy()) > 0.2))
     aware = tfprune.quantize_aware(model)
     for one in wrappers(aware, adapter_of(aware)):
-        np.testing.assert_array_equal(one.core.masks["kernel"].numpy() != 0,
-                                      one.layer.kernel.numpy() != 0)
+        np.testing.assert_array_equal(
+            one.core.masks["kernel"].numpy() != 0, one.layer.kernel.numpy() != 0
+        )
         assert 0 < one.core.masks["kernel"].numpy().mean() < 1
 
 
@@ -128,13 +133,16 @@ def test_what_cannot_be_quantized_is_an_error_that_says_what_to_do(family):
 @both
 def test_a_quantization_aware_model_is_not_pruned(family):
     aware = tfprune.quantize_aware(cnn(family))
-    for prune in (lambda: tfprune.prune(aware, "magnitude", .5),
-                  lambda: tfprune.prune(aware, "djpq"),
-                  lambda: tfprune.prune(list(aware.layers[1:]), "magnitude", .5),
-                  lambda: tfprune.prune_low_magnitude(aware),
-                  lambda: tfprune.sparsify(aware, "magnitude", .5)):
-        with pytest.raises(ValueError, match="'conv' is wrapped by tfprune.quantize_aware.*prune "
-                                             "first"):
+    for prune in (
+        lambda: tfprune.prune(aware, "magnitude", 0.5),
+        lambda: tfprune.prune(aware, "djpq"),
+        lambda: tfprune.prune(list(aware.layers[1:]), "magnitude", 0.5),
+        lambda: tfprune.prune_low_magnitude(aware),
+        lambda: tfprune.sparsify(aware, "magnitude", 0.5),
+    ):
+        with pytest.raises(
+            ValueError, match="'conv' is wrapped by tfprune.quantize_aware.*prune first"
+        ):
             prune()
 
 
@@ -146,8 +154,9 @@ def test_layers_that_compute_something_else_stay_in_float():
             return super().call(inputs)
 
     low_rank = layers.Dense(3, name="low_rank")
-    model = KERASES["keras"].Sequential([KERASES["keras"].Input((4,)), layers.Dense(4),
-                                         Scaled(4, name="scaled"), low_rank])
+    model = KERASES["keras"].Sequential(
+        [KERASES["keras"].Input((4,)), layers.Dense(4), Scaled(4, name="scaled"), low_rank]
+    )
     low_rank.enable_lora(1)
     remarks = tfprune.report(tfprune.quantize_aware(model)).remarks
     assert len(remarks) == 3

@@ -5,8 +5,7 @@ import functools
 
 import numpy as np
 import pytest
-from tiny_models import (KERASES, STEPS, check_run, cnn, compiled, examples, fit, masks, said,
-                         zeros)
+from tiny_models import KERASES, STEPS, check_run, cnn, compiled, examples, fit, masks, said, zeros
 
 import tfprune
 
@@ -14,8 +13,12 @@ SPARSITY = 0.6
 SCHEDULE = tfprune.Polynomial(SPARSITY, end=12, frequency=2)  # 4 epochs of 3 steps
 GATES = [tfprune.Fixed(), tfprune.Fixed(straight_through=True)]
 # Every format once; the gate that keeps nothing where the optimizer's state is saved, too.
-WHOLE = [("keras-.keras", GATES[1]), ("tf_keras-.keras", GATES[1]), ("tf_keras-.h5", GATES[0]),
-         ("tf_keras-folder", GATES[1])]
+WHOLE = [
+    ("keras-.keras", GATES[1]),
+    ("tf_keras-.keras", GATES[1]),
+    ("tf_keras-.h5", GATES[0]),
+    ("tf_keras-folder", GATES[1]),
+]
 
 
 def method(gate):
@@ -58,7 +61,8 @@ def test_a_whole_saved_model_goes_on(form, gate, tmp_path):
     loaded = tfprune.load_model(path)
     assert tfprune.report(loaded).to_dict() == tfprune.report(model).to_dict()
     assert [type(layer).__name__ for layer in loaded.layers] == [
-        type(layer).__name__ for layer in model.layers]
+        type(layer).__name__ for layer in model.layers
+    ]
     for layer in loaded.layers:
         if hasattr(layer, "pruning_vars"):
             assert layer.method == method(gate)
@@ -78,10 +82,15 @@ def test_plain_load_model_needs_no_custom_objects(family, tmp_path):
         np.testing.assert_array_equal(mask, zeros(model)[name])
 
 
-@pytest.mark.parametrize("family, ending, gate", [
-    ("keras", ".weights.h5", GATES[1]), ("tf_keras", ".weights.h5", GATES[0]),
-    ("tf_keras", "", GATES[1]),
-], ids=str)
+@pytest.mark.parametrize(
+    "family, ending, gate",
+    [
+        ("keras", ".weights.h5", GATES[1]),
+        ("tf_keras", ".weights.h5", GATES[0]),
+        ("tf_keras", "", GATES[1]),
+    ],
+    ids=str,
+)
 def test_a_weight_checkpoint_goes_on(family, ending, gate, tmp_path):
     library = KERASES[family]
     path = str(tmp_path / ("epoch{epoch}" + ending))
@@ -168,7 +177,7 @@ def test_files_of_an_earlier_version_load_and_go_on(family, name, tmp_path):
     new.load_weights(tmp_path / "model.weights.h5")
     np.testing.assert_array_equal(new(data.source[0]), predicted)
     # tf_keras gives variables of a model made from a configuration one name, which h5 refuses.
-    for ending in (".keras", ".h5")[:1 + (family == "keras")]:
+    for ending in (".keras", ".h5")[: 1 + (family == "keras")]:
         model.save(tmp_path / f"model{ending}")
         loaded = tfprune.load_model(tmp_path / f"model{ending}")
         np.testing.assert_array_equal(loaded(data.source[0]), predicted)

@@ -14,8 +14,9 @@ from tests.tiny_models import KERASES, compiled, data, fit
 def _cnn(library):
     layers = library.layers
     inputs = library.Input((6, 6, 2))
-    x = layers.Conv2D(8, 3, use_bias=False, name="conv",
-                      kernel_regularizer=library.regularizers.L2(1e-4))(inputs)
+    x = layers.Conv2D(
+        8, 3, use_bias=False, name="conv", kernel_regularizer=library.regularizers.L2(1e-4)
+    )(inputs)
     x = layers.ReLU(name="relu")(layers.BatchNormalization(name="norm")(x))
     x = y = layers.Conv2D(8, 1, activation="relu", name="block")(x)
     x = layers.Conv2D(8, 1, name="last")(x)
@@ -27,8 +28,7 @@ def _cnn(library):
 def test_a_pruned_model_is_shrunk_saved_loaded_and_trained_on(family, tmp_path):
     library = KERASES[family]
     model = compiled(_cnn(library), family, metrics=["accuracy"])
-    callback = tfprune.PruningCallback("magnitude", 0.5,
-                                       structure=tfprune.Filter(coupled=True))
+    callback = tfprune.PruningCallback("magnitude", 0.5, structure=tfprune.Filter(coupled=True))
     fit(model, callback, epochs=1)
     small, report = tfprune.shrink(model, optimizer=True)
     images, labels = data()
@@ -38,7 +38,7 @@ def test_a_pruned_model_is_shrunk_saved_loaded_and_trained_on(family, tmp_path):
     assert small.get_layer("conv").kernel_regularizer.l2 == pytest.approx(1e-4)
     assert [layer.name for layer in small.layers] == [layer.name for layer in model.layers]
 
-    home = tfprune.adapters.adapter_of(model)
+    home = tfprune.backend.adapter_of(model)
     big = home.momenta(model.optimizer, model.get_layer("logits").kernel)[0].numpy()
     now = home.momenta(small.optimizer, small.get_layer("logits").kernel)[0].numpy()
     assert now.shape == (4, 3) and np.abs(now).max() > 0
@@ -96,20 +96,27 @@ def test_what_belongs_to_layers_is_kept(family):
     library = KERASES[family]
     layers = library.layers
     inputs = {"a": library.Input((6, 6, 3), name="a"), "b": library.Input((4,), name="b")}
-    inner = library.Sequential([layers.Conv2D(6, 3, name="one"), layers.Dropout(0.5),
-                                layers.Conv2D(4, 1, name="two")], name="stem")
+    inner = library.Sequential(
+        [layers.Conv2D(6, 3, name="one"), layers.Dropout(0.5), layers.Conv2D(4, 1, name="two")],
+        name="stem",
+    )
     x = layers.Flatten()(inner(inputs["a"]))
     x = layers.Dense(6, dtype="mixed_float16", name="half")(x)
     y = layers.Dense(6, name="frozen")(inputs["b"])
     z = layers.Add()([layers.Activation("linear", dtype="float32")(x), y])
-    model = randomized(library.Model(
-        inputs, {"sum": layers.Dense(2, name="sum")(z), "y": layers.Dense(1, name="y")(y)}))
+    model = randomized(
+        library.Model(
+            inputs, {"sum": layers.Dense(2, name="sum")(z), "y": layers.Dense(1, name="y")(y)}
+        )
+    )
     model.get_layer("frozen").trainable = False
     model.get_layer("stem").get_layer("two").trainable = False
     masked(model)
     small, report = tfprune.shrink(model)
-    given = {"a": np.random.default_rng(0).normal(size=(3, 6, 6, 3)).astype("float32"),
-             "b": np.ones((3, 4), "float32")}
+    given = {
+        "a": np.random.default_rng(0).normal(size=(3, 6, 6, 3)).astype("float32"),
+        "b": np.ones((3, 4), "float32"),
+    }
     one, other = model(given), small(given)
     assert sorted(one) == sorted(other) == ["sum", "y"]
     for key in one:

@@ -17,15 +17,38 @@ from tflite_export.xnnpack import verdict
 
 # A third of the table, each rule once; benchmarks/gate.py judges all of it.
 CHOSEN = [
-    "base", "residual", "squeeze and excite", "depthwise 5x5 stride 2, padding 2", "bilinear",
-    "depth to space at the end", "stem same", "stem of one channel",
-    "concatenation with a fan-out", "60 % zeros", "second output inside", "segmentation",
-    "nearest neighbour", "depthwise same stride 2", "max pooling inside", "1x1 classifier",
-    "prelu", "product with a constant vector", "exactly two thirds", "hard sigmoid in the gate",
-    "grouped 1x1", "tanh", "mean of the channels", "relu of at most 4 everywhere",
-    "relu of at most 4", "maximum with a number",
-    "minimum with a vector", "sum with a number", "power", "minimum with a number",
-    "quotient of a number", "tiled pixels",
+    "base",
+    "residual",
+    "squeeze and excite",
+    "depthwise 5x5 stride 2, padding 2",
+    "bilinear",
+    "depth to space at the end",
+    "stem same",
+    "stem of one channel",
+    "concatenation with a fan-out",
+    "60 % zeros",
+    "second output inside",
+    "segmentation",
+    "nearest neighbour",
+    "depthwise same stride 2",
+    "max pooling inside",
+    "1x1 classifier",
+    "prelu",
+    "product with a constant vector",
+    "exactly two thirds",
+    "hard sigmoid in the gate",
+    "grouped 1x1",
+    "tanh",
+    "mean of the channels",
+    "relu of at most 4 everywhere",
+    "relu of at most 4",
+    "maximum with a number",
+    "minimum with a vector",
+    "sum with a number",
+    "power",
+    "minimum with a number",
+    "quotient of a number",
+    "tiled pixels",
 ]
 
 
@@ -34,8 +57,9 @@ def judged(name):
     model = graphs.model_of(name)
     known = signature(model)
     inputs = {n: np.zeros((1, *s[1:]), "f4") for n, s in zip(known.names, known.shapes)}
-    dense = convert(model, known, target=target("mobile-sparse-f32"), quantize="none",
-                    inputs=inputs).content
+    dense = convert(
+        model, known, target=target("mobile-sparse-f32"), quantize="none", inputs=inputs
+    ).content
     return state, words, verdict(Graph(dense))
 
 
@@ -52,9 +76,10 @@ def test_the_table_has_every_outcome_and_is_large_enough():
     assert all(states.count(state) >= 15 for state in ("engages", "off", "unsafe"))
 
 
-@pytest.mark.parametrize("target, quantize", [
-    ("mobile-sparse-f32", "none"), ("mobile-sparse-f32", "float16"), ("mobile", "none"),
-])
+@pytest.mark.parametrize(
+    "target, quantize",
+    [("mobile-sparse-f32", "none"), ("mobile-sparse-f32", "float16"), ("mobile", "none")],
+)
 def test_what_engages_is_encoded_and_said_to_be_unverified(target, quantize, tmp_path):
     model = graphs.model_of("residual")
     report = export(model, tmp_path / "m.tflite", target=target, quantize=quantize)
@@ -115,14 +140,16 @@ def test_mobile_says_when_it_engages(tmp_path):
     model = graphs.model_of("base")
     report = export(model, tmp_path / "m.tflite")
     data = np.random.default_rng(0).normal(size=(4, 16, 16, 3)).astype("f4")
-    np.testing.assert_allclose(predict(tmp_path / "m.tflite", data)["output"],
-                               model.predict(data, verbose=0), atol=1e-5)
+    np.testing.assert_allclose(
+        predict(tmp_path / "m.tflite", data)["output"], model.predict(data, verbose=0), atol=1e-5
+    )
     assert report.batch == "dynamic" and report.sparse
     assert "on Arm, XNNPACK skips the zeros" in " ".join(report.remarks)
 
 
 def test_blocks_need_no_densify_and_stay_where_it_would_be_wrong(tmp_path):
     """A dense layer of 1x4 blocks is read directly: nothing switches sparse inference on."""
+
     def build(image):
         pooled = graphs.L.GlobalAveragePooling2D(keepdims=True)(graphs.point(graphs.stem(image)))
         wide = graphs.L.Flatten()(graphs.L.Conv2D(64, 1)(pooled))

@@ -4,9 +4,9 @@
 import numpy as np
 from tiny_models import KERASES
 
-from tfprune.adapters import adapter_of
-from tfprune.statistics import flow
-from tfprune.statistics.subject import Subject
+from tfprune.backend import adapter_of
+from tfprune.statistics import synaptic_flow
+from tfprune.statistics.measured_model import Subject
 
 
 def subject(model):
@@ -17,7 +17,7 @@ def shares(model, feed=None, **settings):
     """{site: |W| dR/d|W|} in float64: what passes through each weight, up to one factor."""
     whole = subject(model)
     kernels = [np.abs(kernel.numpy().astype("float64")) for kernel in whole.kernels]
-    with flow.measuring(whole, feed, **settings) as measure:
+    with synaptic_flow.measuring(whole, feed, **settings) as measure:
         measured = [given["flow"].numpy().astype("float64") for given in measure()]
     return {site.name: kernel * one for site, kernel, one in zip(whole.sites, kernels, measured)}
 
@@ -41,16 +41,26 @@ def at_init(model, seed=0):
     generator = np.random.default_rng(seed)
     for variable in subject(model).kernels:
         fan = np.prod(variable.shape[:-1])
-        variable.assign((generator.normal(size=tuple(variable.shape)) / np.sqrt(fan))
-                        .astype(variable.dtype.as_numpy_dtype))
+        variable.assign(
+            (generator.normal(size=tuple(variable.shape)) / np.sqrt(fan)).astype(
+                variable.dtype.as_numpy_dtype
+            )
+        )
     return model
 
 
 def mlp(family, sizes=(20, 30, 25, 10, 5), use_bias=False, **settings):
     library = KERASES[family]
-    layers = [library.layers.Dense(size, activation="relu" if index < len(sizes) - 2 else None,
-                                   use_bias=use_bias, name=f"dense{index}", **settings)
-              for index, size in enumerate(sizes[1:])]
+    layers = [
+        library.layers.Dense(
+            size,
+            activation="relu" if index < len(sizes) - 2 else None,
+            use_bias=use_bias,
+            name=f"dense{index}",
+            **settings,
+        )
+        for index, size in enumerate(sizes[1:])
+    ]
     return at_init(library.Sequential([library.Input((sizes[0],)), *layers]))
 
 
@@ -63,8 +73,9 @@ def conv_net(family, pooling="MaxPooling2D", use_bias=False):
     x = layers.ReLU()(layers.BatchNormalization()(x))
     x = getattr(layers, pooling)(2)(x)
     x = layers.DepthwiseConv2D(3, padding="same", use_bias=use_bias, name="depth")(x)
-    x = layers.Conv2D(6, 3, strides=2, padding="same", use_bias=use_bias, activation="relu",
-                      name="strided")(x)
+    x = layers.Conv2D(
+        6, 3, strides=2, padding="same", use_bias=use_bias, activation="relu", name="strided"
+    )(x)
     x = layers.Conv2D(5, 2, use_bias=use_bias, activation="relu", name="valid")(x)
     x = layers.GlobalAveragePooling2D()(x)
     x = layers.Dense(7, use_bias=use_bias, activation="relu", name="hidden")(x)
@@ -78,8 +89,9 @@ def residual(family, depth=2, width=4, gain=1.0):
     x = inputs = library.Input((4, 4, 2))
     x = layers.Conv2D(width, 3, padding="same", use_bias=False, name="stem")(x)
     for index in range(depth):
-        y = layers.Conv2D(width, 3, padding="same", use_bias=False, activation="relu",
-                          name=f"first{index}")(x)
+        y = layers.Conv2D(
+            width, 3, padding="same", use_bias=False, activation="relu", name=f"first{index}"
+        )(x)
         y = layers.Conv2D(width, 3, padding="same", use_bias=False, name=f"second{index}")(y)
         x = layers.ReLU()(layers.Add()([x, y]))
     x = layers.GlobalAveragePooling2D()(x)

@@ -3,18 +3,18 @@
 
 from tiny_models import KERASES, with_weights
 
-from tfprune.adapters import adapter_of
-from tfprune.batches import Data, Feed
-from tfprune.statistics import inputs
-from tfprune.statistics.measuring import measuring
-from tfprune.statistics.subject import Subject
+from tfprune.backend import adapter_of
+from tfprune.statistics import activations
+from tfprune.statistics.calibration_data import Data, Feed
+from tfprune.statistics.measure import measuring
+from tfprune.statistics.measured_model import Subject
 
 NAMES = ("mean_sensitivity", "peak_sensitivity")
 
 
 def subject_of(model):
     subject = Subject.of(model, adapter_of(model))
-    kept = tuple(item for item in subject.found if inputs.refusal(item) is None)
+    kept = tuple(item for item in subject.found if activations.refusal(item) is None)
     return Subject(model, subject.adapter, kept)
 
 
@@ -23,8 +23,10 @@ def measured(model, source, names=NAMES, **settings):
     subject, feed = subject_of(model), Feed(Data(source, **settings))
     with measuring(names, subject, feed, None) as measure:
         values = measure()
-    return {site.name: {name: value.numpy() for name, value in one.items()}
-            for site, one in zip(subject.sites, values)}
+    return {
+        site.name: {name: value.numpy() for name, value in one.items()}
+        for site, one in zip(subject.sites, values)
+    }
 
 
 def model_of(family, *layers, shape=(6, 6, 2)):

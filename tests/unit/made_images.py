@@ -12,7 +12,7 @@ def crops(count, side):
     for number in range(count):
         size = int(generator.integers(150, 427))
         top, left = generator.integers(0, 428 - size), generator.integers(0, 641 - size)
-        part = Image.fromarray(photos[number % 2][top:top + size, left:left + size])
+        part = Image.fromarray(photos[number % 2][top : top + size, left : left + size])
         found.append(np.asarray(part.resize((side, side), Image.Resampling.LANCZOS)))
     return np.stack(found)
 

@@ -11,17 +11,16 @@ from admm_models import QUICK, method, network
 from tiny_models import KERASES, cnn
 
 import tfprune
-from tfprune.adapters import adapter_of
-from tfprune.admm import ADMM, Penalty, Synthetic
-from tfprune.admm import solver
-from tfprune.admm.problem import Problem
-from tfprune.admm.projection import Projection
-from tfprune.admm.stations import stations, watched
-from tfprune.admm.student import Student
-from tfprune.admm.synthetic import clouds, source
-from tfprune.layouts import DENSE
-from tfprune.sites import Site
-from tfprune.statistics.subject import Subject
+from tfprune.backend import adapter_of
+from tfprune.masks.kernel_layout import DENSE
+from tfprune.masks.sites import Site
+from tfprune.reconstruction import ADMM, Penalty, Synthetic, solver
+from tfprune.reconstruction.points import stations, watched
+from tfprune.reconstruction.problem import Problem
+from tfprune.reconstruction.projection import Projection
+from tfprune.reconstruction.student import Student
+from tfprune.reconstruction.synthetic_data import clouds, source
+from tfprune.statistics.measured_model import Subject
 
 everywhere = pytest.mark.parametrize("family", KERASES)
 
@@ -38,9 +37,13 @@ def problem(model, index=0, **settings):
 def linear(family):
     """A Dense layer that mixes independent inputs, and one that reads the mixture."""
     layers = KERASES[family].layers
-    model = KERASES[family].Sequential([
-        KERASES[family].Input((6,)), layers.Dense(5, use_bias=False, name="mixing"),
-        layers.Dense(3, use_bias=False, name="reading")])
+    model = KERASES[family].Sequential(
+        [
+            KERASES[family].Input((6,)),
+            layers.Dense(5, use_bias=False, name="mixing"),
+            layers.Dense(3, use_bias=False, name="reading"),
+        ]
+    )
     generator = np.random.default_rng(2)
     model.set_weights([generator.normal(size=w.shape) for w in model.get_weights()])
     return model
@@ -68,8 +71,9 @@ def test_what_is_kept_is_fitted_by_least_squares(family):
     assert not found[~mask].any()
     covariance = mixing.T @ mixing  # of the mixture, as its inputs are independent
     for column, kept in enumerate(mask.T):
-        expected = np.linalg.solve(covariance[np.ix_(kept, kept)],
-                                   covariance[kept] @ dense[:, column])
+        expected = np.linalg.solve(
+            covariance[np.ix_(kept, kept)], covariance[kept] @ dense[:, column]
+        )
         np.testing.assert_allclose(found[kept, column], expected, atol=0.08)
 
 
@@ -82,15 +86,17 @@ def test_the_dual_takes_the_new_projection():
     (near,), (new,) = solver.projected_and_dual(project, [0], [weight], [dual])
     # W + U = [[3, 1.5], [1.5, 2], [.25, 0]]: of the equal ones the first
     np.testing.assert_array_equal(near, [[3, 1.5], [0, 2], [0, 0]])
-    np.testing.assert_array_equal(new, [[0, 0], [1.5, 0], [.25, 0]])
+    np.testing.assert_array_equal(new, [[0, 0], [1.5, 0], [0.25, 0]])
     (again,), (same,) = solver.projected_and_dual(project, [0], [near], [0 * dual])
     np.testing.assert_array_equal(again, near)  # on the structure already: nothing changes
     assert not same.any()
 
 
-@pytest.mark.parametrize("structure", [
-    tfprune.Element(), tfprune.Filter(), tfprune.Column(), tfprune.Kernel(), tfprune.NofM(1, 2)],
-    ids=repr)
+@pytest.mark.parametrize(
+    "structure",
+    [tfprune.Element(), tfprune.Filter(), tfprune.Column(), tfprune.Kernel(), tfprune.NofM(1, 2)],
+    ids=repr,
+)
 def test_projections_are_the_nearest(structure):
     """No mask with as many groups loses less."""
     site = Site("dense/kernel", (4, 3), DENSE, "dense")
@@ -101,11 +107,14 @@ def test_projections_are_the_nearest(structure):
     if structure.fixed is None:
         groups = structure.groups((4, 3), DENSE)
         kept = round(groups * 0.5)
-        choices = (np.isin(np.arange(groups), one)
-                   for one in itertools.combinations(range(groups), kept))
+        choices = (
+            np.isin(np.arange(groups), one) for one in itertools.combinations(range(groups), kept)
+        )
     else:
-        choices = (np.array(one).reshape(6, 2)
-                   for one in itertools.product([[True, False], [False, True]], repeat=6))
+        choices = (
+            np.array(one).reshape(6, 2)
+            for one in itertools.product([[True, False], [False, True]], repeat=6)
+        )
     most = max(np.square(weight * structure.expand(one, (4, 3), DENSE)).sum() for one in choices)
     assert np.square(weight * mask).sum() == pytest.approx(most, rel=1e-6)
     (again,) = project.masks([0], [weight * mask])
@@ -143,11 +152,15 @@ def test_outputs_are_compared_behind_what_belongs_to_a_layer(family):
     subject = Subject.of(model, adapter_of(model))
     given = source(subject.adapter.input_specs(model), Synthetic(batch=2), "m").zeros()
     found, left = stations(subject, watched(subject, given))
-    ends = {station.name: [(layer.name, number) for layer, number in station.ends]
-            for station in found}
+    ends = {
+        station.name: [(layer.name, number) for layer, number in station.ends] for station in found
+    }
     assert not left and ends == {
-        "first": [("relu", 0)], "second": [("second", 0)], "pointwise": [("pointwise", 0)],
-        "logits": [("logits", 0)]}
+        "first": [("relu", 0)],
+        "second": [("second", 0)],
+        "pointwise": [("pointwise", 0)],
+        "logits": [("logits", 0)],
+    }
 
 
 @everywhere
@@ -165,6 +178,7 @@ def test_divergence_keeps_the_last_good_weights(family):
 
 def test_masks_are_those_of_the_projection(monkeypatch):
     """Though a weight that is kept becomes too small for its pattern to be told from another."""
+
     def vanishing(problem, settings, course):
         kernel = problem.kernels[0].numpy()
         kernel[np.abs(kernel) == np.abs(kernel[kernel != 0]).min()] = 1e-20
@@ -194,21 +208,35 @@ def test_synthetic_inputs():
     assert np.corrcoef(right, left)[0, 1] > 0.8  # neighbours are alike
     line = source(tf.TensorSpec((None, 9, 2)), Synthetic("clouds"), "m")
     assert line.draw(tf.constant([0, 0])).shape == (32, 9, 2)
-    several = source({"a": tf.TensorSpec((7, 2)), "b": tf.TensorSpec((None, 3), tf.bool)},
-                     Synthetic("normal", batch=4), "m").draw(tf.constant([0, 0]))
+    several = source(
+        {"a": tf.TensorSpec((7, 2)), "b": tf.TensorSpec((None, 3), tf.bool)},
+        Synthetic("normal", batch=4),
+        "m",
+    ).draw(tf.constant([0, 0]))
     assert several["a"].shape == (7, 2) and several["b"].dtype == tf.bool
 
 
-@pytest.mark.parametrize("make, words", [
-    (lambda: ADMM(0), "iterations"), (lambda: ADMM(steps=2.5), "steps"),
-    (lambda: ADMM(refit=-1), "refit"), (lambda: ADMM(rate=0), "above 0"),
-    (lambda: ADMM(rate=float("nan")), "rate"), (lambda: Penalty(growth=0.5), "growth"),
-    (lambda: Penalty(1.0, most=0.5), "most"), (lambda: Synthetic("photos"), "clouds"),
-    (lambda: Synthetic(batch=0), "batch"), (lambda: Synthetic(tokens=0), "tokens"),
-    (lambda: tfprune.get("admm", rounds=3), "iterations of its own"),
-    (lambda: tfprune.get("admm", momentum=0.5), "iterations of its own"),
-    (lambda: tfprune.get("admm", gate=tfprune.Fixed(straight_through=True)), "leave `gate` out"),
-])
+@pytest.mark.parametrize(
+    "make, words",
+    [
+        (lambda: ADMM(0), "iterations"),
+        (lambda: ADMM(steps=2.5), "steps"),
+        (lambda: ADMM(refit=-1), "refit"),
+        (lambda: ADMM(rate=0), "above 0"),
+        (lambda: ADMM(rate=float("nan")), "rate"),
+        (lambda: Penalty(growth=0.5), "growth"),
+        (lambda: Penalty(1.0, most=0.5), "most"),
+        (lambda: Synthetic("photos"), "clouds"),
+        (lambda: Synthetic(batch=0), "batch"),
+        (lambda: Synthetic(tokens=0), "tokens"),
+        (lambda: tfprune.get("admm", rounds=3), "iterations of its own"),
+        (lambda: tfprune.get("admm", momentum=0.5), "iterations of its own"),
+        (
+            lambda: tfprune.get("admm", gate=tfprune.Fixed(straight_through=True)),
+            "leave `gate` out",
+        ),
+    ],
+)
 def test_wrong_settings_are_refused(make, words):
     with pytest.raises(ValueError, match=words):
         make()

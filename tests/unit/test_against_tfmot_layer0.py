@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfprune.allocations import Uniform, keep_count
-from tfprune.layouts import DENSE, conv
-from tfprune.schedules import Constant, Polynomial
-from tfprune.select import select
-from tfprune.structures import Block, Element, NofM
+from tfprune.masks.allocations import Uniform, keep_count
+from tfprune.masks.kernel_layout import DENSE, conv
+from tfprune.masks.schedules import Constant, Polynomial
+from tfprune.masks.select import select
+from tfprune.masks.structures import Block, Element, NofM
 
 
 @pytest.fixture(scope="module")
@@ -19,14 +19,20 @@ def tfmot():
     """TF-MOT's modules; importing them sets an environment variable, which is put back."""
     before = os.environ.get("TF_USE_LEGACY_KERAS")
     from tensorflow_model_optimization.python.core.sparsity.keras import (
-        pruning_impl, pruning_schedule, pruning_utils)
+        pruning_impl,
+        pruning_schedule,
+        pruning_utils,
+    )
 
     if before is None:
         os.environ.pop("TF_USE_LEGACY_KERAS", None)
     else:
         os.environ["TF_USE_LEGACY_KERAS"] = before
-    yield type("TFMOT", (), {"Pruning": pruning_impl.Pruning, "schedules": pruning_schedule,
-                             "utils": pruning_utils})
+    yield type(
+        "TFMOT",
+        (),
+        {"Pruning": pruning_impl.Pruning, "schedules": pruning_schedule, "utils": pruning_utils},
+    )
 
 
 def weights_of(*shape):
@@ -34,9 +40,14 @@ def weights_of(*shape):
 
 
 def theirs(tfmot, weights, sparsity=0.5, block_size=(1, 1), pooling="AVG", m_by_n=None):
-    pruning = tfmot.Pruning(lambda: tf.constant(1), [],
-                            tfmot.schedules.ConstantSparsity(sparsity, 0), block_size, pooling,
-                            m_by_n)
+    pruning = tfmot.Pruning(
+        lambda: tf.constant(1),
+        [],
+        tfmot.schedules.ConstantSparsity(sparsity, 0),
+        block_size,
+        pooling,
+        m_by_n,
+    )
     return pruning._maybe_update_block_mask(tf.constant(weights))[1].numpy().astype(bool)
 
 
@@ -52,20 +63,30 @@ def ours(structure, weights, layout, sparsity=0.5):
 @pytest.mark.parametrize("sparsity", [0.1, 0.5, 0.77, 0.9, 0.999])
 def test_elements(tfmot, sparsity):
     weights = weights_of(3, 3, 7, 5)
-    np.testing.assert_array_equal(ours(Element(), weights, conv(2), sparsity),
-                                  theirs(tfmot, weights, sparsity))
+    np.testing.assert_array_equal(
+        ours(Element(), weights, conv(2), sparsity), theirs(tfmot, weights, sparsity)
+    )
 
 
 @pytest.mark.parametrize("pooling", ["AVG", "MAX"])
-@pytest.mark.parametrize("shape, block_size", [
-    ((16, 12), (4, 1)), ((16, 12), (1, 4)), ((16, 12), (4, 4)), ((16, 12), (8, 1)),
-    ((15, 13), (2, 2)), ((15, 12), (4, 1)), ((7, 5), (2, 1)),  # uneven, one entry short
-])
+@pytest.mark.parametrize(
+    "shape, block_size",
+    [
+        ((16, 12), (4, 1)),
+        ((16, 12), (1, 4)),
+        ((16, 12), (4, 4)),
+        ((16, 12), (8, 1)),
+        ((15, 13), (2, 2)),
+        ((15, 12), (4, 1)),
+        ((7, 5), (2, 1)),  # uneven, one entry short
+    ],
+)
 def test_blocks(tfmot, shape, block_size, pooling):
     weights = weights_of(*shape)
     block = Block.of_kernel(block_size, DENSE, {"AVG": "mean", "MAX": "max"}[pooling])
-    np.testing.assert_array_equal(ours(block, weights, DENSE),
-                                  theirs(tfmot, weights, block_size=block_size, pooling=pooling))
+    np.testing.assert_array_equal(
+        ours(block, weights, DENSE), theirs(tfmot, weights, block_size=block_size, pooling=pooling)
+    )
 
 
 def test_blocks_that_lack_two_entries_are_scored_elsewhere_by_tf_mot(tfmot):
@@ -90,13 +111,15 @@ def test_a_single_row_or_column_of_blocks_is_an_error_in_tf_mot_only(tfmot, shap
 
 
 @pytest.mark.parametrize("n, m", [(2, 4), (3, 4), (1, 4), (4, 8)])
-@pytest.mark.parametrize("shape, layout", [
-    ((16, 6), DENSE), ((10, 3), DENSE), ((3, 3, 8, 4), conv(2)), ((3, 3, 6, 4), conv(2)),
-])
+@pytest.mark.parametrize(
+    "shape, layout",
+    [((16, 6), DENSE), ((10, 3), DENSE), ((3, 3, 8, 4), conv(2)), ((3, 3, 6, 4), conv(2))],
+)
 def test_n_of_m(tfmot, n, m, shape, layout):
     weights = weights_of(*shape)
-    np.testing.assert_array_equal(ours(NofM(n, m), weights, layout),
-                                  theirs(tfmot, weights, m_by_n=(m - n, m)))
+    np.testing.assert_array_equal(
+        ours(NofM(n, m), weights, layout), theirs(tfmot, weights, m_by_n=(m - n, m))
+    )
 
 
 def test_ties_are_counted_exactly_here_and_all_kept_by_tf_mot(tfmot):
@@ -114,28 +137,39 @@ def test_counts(tfmot, sparsity):
 
 
 def sequence(schedule, steps):
-    return [(bool(due), float(sparsity)) for due, sparsity in
-            (schedule(tf.constant(step, tf.int64)) for step in range(steps))]
+    return [
+        (bool(due), float(sparsity))
+        for due, sparsity in (schedule(tf.constant(step, tf.int64)) for step in range(steps))
+    ]
 
 
-@pytest.mark.parametrize("begin, end, frequency, power", [
-    (0, 30, 10, 3), (5, 25, 4, 1), (3, 43, 10, 2),
-])
+@pytest.mark.parametrize(
+    "begin, end, frequency, power", [(0, 30, 10, 3), (5, 25, 4, 1), (3, 43, 10, 2)]
+)
 def test_polynomial(tfmot, begin, end, frequency, power):
-    reference = sequence(tfmot.schedules.PolynomialDecay(0.1, 0.9, begin, end, power, frequency),
-                         end + 12)
-    result = sequence(Polynomial(0.9, initial=0.1, begin=begin, end=end, power=power,
-                                 frequency=frequency).resolve(), end + 12)
+    reference = sequence(
+        tfmot.schedules.PolynomialDecay(0.1, 0.9, begin, end, power, frequency), end + 12
+    )
+    result = sequence(
+        Polynomial(
+            0.9, initial=0.1, begin=begin, end=end, power=power, frequency=frequency
+        ).resolve(),
+        end + 12,
+    )
     assert [due for due, _ in reference] == [due for due, _ in result]
-    np.testing.assert_allclose([sparsity for due, sparsity in reference if due],
-                               [sparsity for due, sparsity in result if due], atol=1e-6)
+    np.testing.assert_allclose(
+        [sparsity for due, sparsity in reference if due],
+        [sparsity for due, sparsity in result if due],
+        atol=1e-6,
+    )
 
 
 @pytest.mark.parametrize("end", [-1, 24])
 def test_constant(tfmot, end):
     reference = sequence(tfmot.schedules.ConstantSparsity(0.5, 3, end, 7), 60)
-    result = sequence(Constant(0.5, begin=3, end=None if end == -1 else end, frequency=7).resolve(),
-                      60)
+    result = sequence(
+        Constant(0.5, begin=3, end=None if end == -1 else end, frequency=7).resolve(), 60
+    )
     assert [due for due, _ in reference] == [due for due, _ in result]
 
 

@@ -9,11 +9,11 @@ import tensorflow as tf
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tfprune import layouts
-from tfprune.allocations import ERK, LAMP, Global, PerSite, Uniform, keep_count
-from tfprune.configs import from_config, to_config
-from tfprune.select import select
-from tfprune.sites import Site
+from tfprune.masks import kernel_layout
+from tfprune.masks.allocations import ERK, LAMP, Global, PerSite, Uniform, keep_count
+from tfprune.masks.select import select
+from tfprune.masks.serialization import from_config, to_config
+from tfprune.masks.sites import Site
 
 
 class Layer:
@@ -22,22 +22,32 @@ class Layer:
 
 
 def sites_of(*shapes):
-    return [Site(f"net/layer{index}/kernel", shape, layouts.of_shape(shape), f"layer{index}")
-            for index, shape in enumerate(shapes)]
+    return [
+        Site(f"net/layer{index}/kernel", shape, kernel_layout.of_shape(shape), f"layer{index}")
+        for index, shape in enumerate(shapes)
+    ]
 
 
 def scores_of(sites, seed=0):
     generator = np.random.default_rng(seed)
-    return [(np.abs(generator.normal(size=site.size)) * 3.0**index).astype("float32")
-            for index, site in enumerate(sites)]
+    return [
+        (np.abs(generator.normal(size=site.size)) * 3.0**index).astype("float32")
+        for index, site in enumerate(sites)
+    ]
 
 
 shapes = st.lists(st.tuples(st.integers(1, 9), st.integers(1, 9)), min_size=1, max_size=6)
 sparsities = st.one_of(st.just(0.0), st.floats(0, 0.999))
 
 
-@given(st.sampled_from([Global, LAMP, ERK]), shapes, sparsities, st.integers(0, 12),
-       st.integers(0, 2**32 - 1), st.booleans())
+@given(
+    st.sampled_from([Global, LAMP, ERK]),
+    shapes,
+    sparsities,
+    st.integers(0, 12),
+    st.integers(0, 2**32 - 1),
+    st.booleans(),
+)
 def test_counts_sum_exactly_and_respect_floors(kind, shapes, sparsity, floor, seed, tied):
     sites = sites_of(*shapes)
     scores = scores_of(sites, seed)
@@ -65,19 +75,31 @@ def test_global_is_one_ranking_with_guaranteed_floors(shapes, sparsity, floor, s
     np.testing.assert_array_equal(counts, expected)
 
 
-@pytest.mark.parametrize("allocation", [
-    Uniform(), Global(), Global(floor=20), LAMP(), ERK(), ERK(floor=50),
-    PerSite({"layer0": 0, "net/layer1/kernel": 0.5}, Global()),
-    PerSite({"layer0": 0.3, "layer1": 0.2, "layer2": 0.1}),
-], ids=repr)
+@pytest.mark.parametrize(
+    "allocation",
+    [
+        Uniform(),
+        Global(),
+        Global(floor=20),
+        LAMP(),
+        ERK(),
+        ERK(floor=50),
+        PerSite({"layer0": 0, "net/layer1/kernel": 0.5}, Global()),
+        PerSite({"layer0": 0.3, "layer1": 0.2, "layer2": 0.1}),
+    ],
+    ids=repr,
+)
 def test_tensors_give_the_same_counts(allocation):
     sites = sites_of((3, 3, 2, 8), (12, 10), (10, 7))
     scores = scores_of(sites)
     scores[1][:60] = 0
     scores[1][60:70] = np.nan
     for jit in (False, True):
-        call = tf.function(lambda scores, sparsity: allocation(scores, sites, sparsity, 0.9),
-                           jit_compile=jit, autograph=False)
+        call = tf.function(
+            lambda scores, sparsity: allocation(scores, sites, sparsity, 0.9),
+            jit_compile=jit,
+            autograph=False,
+        )
         for sparsity in np.array([0, 0.3, 0.8, 0.9], np.float64):
             counts = call([tf.constant(score) for score in scores], tf.constant(sparsity))
             assert counts.dtype == tf.int64
@@ -111,8 +133,9 @@ def test_counts_are_computed_in_the_dtype_of_the_sparsity(groups, sparsity):
     wide = [round(count * (1 - sparsity)) for count in groups]
     assert keep_count(groups, sparsity).tolist() == wide
     single = np.float32(sparsity)
-    narrow = [min(int(np.round(np.float32(count) * (np.float32(1) - single))), count)
-              for count in groups]
+    narrow = [
+        min(int(np.round(np.float32(count) * (np.float32(1) - single))), count) for count in groups
+    ]
     if single:
         assert keep_count(groups, single).tolist() == narrow
 
@@ -145,29 +168,35 @@ def test_per_site_may_speak_of_sites_that_were_left_dense():
 
 
 def test_per_site_the_closer_key_counts():
-    sites = [Site("net/block/dense/kernel", (10, 10), layouts.DENSE, "net")]
+    sites = [Site("net/block/dense/kernel", (10, 10), kernel_layout.DENSE, "net")]
     for sparsities, kept in [
-        ({"net": 0.2, "block": 0.4}, 60), ({"block": 0.4, "net": 0.2}, 60),
-        ({"dense": 0.4, "block": 0.2}, 60), ({"net/block/dense/kernel": 0.2, "dense": 0.4}, 80),
+        ({"net": 0.2, "block": 0.4}, 60),
+        ({"block": 0.4, "net": 0.2}, 60),
+        ({"dense": 0.4, "block": 0.2}, 60),
+        ({"net/block/dense/kernel": 0.2, "dense": 0.4}, 80),
     ]:
         assert PerSite(sparsities)([np.ones(100)], sites, 0.5, 0.5).tolist() == [kept]
 
 
-@pytest.mark.parametrize("make, words", [
-    (lambda: Uniform(floor=-1), "floor=-1"),
-    (lambda: PerSite({"a": 1.0}), r"PerSite\(\{'a'"),
-    (lambda: PerSite({3: 0.5}), "3 is no key"),
-    (lambda: PerSite({"a": 0.5}).check(sites_of((2, 2))), "'a' matches no .*net/layer0/kernel"),
-    (lambda: PerSite({"layer0": 0.5})([np.ones(4)], sites_of((2, 2)), 0.0, 0.0), "ends at"),
-])
+@pytest.mark.parametrize(
+    "make, words",
+    [
+        (lambda: Uniform(floor=-1), "floor=-1"),
+        (lambda: PerSite({"a": 1.0}), r"PerSite\(\{'a'"),
+        (lambda: PerSite({3: 0.5}), "3 is no key"),
+        (lambda: PerSite({"a": 0.5}).check(sites_of((2, 2))), "'a' matches no .*net/layer0/kernel"),
+        (lambda: PerSite({"layer0": 0.5})([np.ones(4)], sites_of((2, 2)), 0.0, 0.0), "ends at"),
+    ],
+)
 def test_wrong_settings_are_refused(make, words):
     with pytest.raises(ValueError, match=words):
         make()
 
 
-@pytest.mark.parametrize("allocation", [
-    Uniform(), ERK(floor=3), PerSite({"layer0": 0.5, "layer1": 0.0}, others=LAMP(floor=2)),
-])
+@pytest.mark.parametrize(
+    "allocation",
+    [Uniform(), ERK(floor=3), PerSite({"layer0": 0.5, "layer1": 0.0}, others=LAMP(floor=2))],
+)
 def test_configuration_round_trip(allocation):
     again = from_config(to_config(allocation))
     assert again == allocation and hash(again) == hash(allocation)
@@ -196,13 +225,14 @@ def test_erk_is_exact_where_the_definition_iterates():
         assert counts.sum() == total and (np.abs(counts - ideal) < 1).all()
 
 
-@pytest.mark.parametrize("allocation", [
-    Uniform(floor=3), Global(floor=3), LAMP(), ERK(), Global(floor=0),
-], ids=repr)
+@pytest.mark.parametrize(
+    "allocation", [Uniform(floor=3), Global(floor=3), LAMP(), ERK(), Global(floor=0)], ids=repr
+)
 @pytest.mark.parametrize("sparsity", [0.0, 0.5, 0.99])
 def test_total_is_the_sum_of_the_counts(allocation, sparsity):
     sites = sites_of((7, 3), (40, 20), (20, 5))
     scores = scores_of(sites)
     counts = allocation(scores, sites, sparsity, sparsity)
-    assert allocation.total([len(score) for score in scores], sites, sparsity, sparsity) \
-        == int(np.sum(counts))
+    assert allocation.total([len(score) for score in scores], sites, sparsity, sparsity) == int(
+        np.sum(counts)
+    )

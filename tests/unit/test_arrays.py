@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfprune.arrays import is_tensor, namespace
+from tfprune.masks.array_namespace import is_tensor, namespace
 
 X = np.array([[1.5, -2.0, 0.5], [2.5, 4.0, -0.5]], np.float32)
 CALLS = {

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from tfprune import atomic_write
-from tfprune.atomic_write import reserved, write
+from tfprune.output import atomic_write
+from tfprune.output.atomic_write import reserved, write
 
 ROOT = Path(__file__).parents[2]
 _WRITER = """
@@ -54,8 +54,13 @@ def disk_of(bytes_):
 @contextlib.contextmanager
 def another_process(path):
     """A process that has reserved `path` and waits."""
-    process = subprocess.Popen([sys.executable, "-c", _WRITER, path], stdin=subprocess.PIPE,
-                               stdout=subprocess.PIPE, cwd=ROOT, text=True)
+    process = subprocess.Popen(
+        [sys.executable, "-c", _WRITER, path],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        cwd=ROOT,
+        text=True,
+    )
     try:
         assert process.stdout.readline() == "reserved\n"
         yield process
@@ -92,17 +97,22 @@ def test_a_link_is_followed(tmp_path, held):
     assert names(tmp_path / "far") == ["real"] and names(tmp_path) == ["far", "link"]
 
 
-@pytest.mark.parametrize("path, error, text", [
-    ("", ValueError, "no file can have this one"), ("a\0b", ValueError, "no file can have"),
-    (None, TypeError, "path=None: expected the path of the file to write, .* got NoneType"),
-    (3, TypeError, "got int"),
-    (".", IsADirectoryError, "it is a folder; pass the name of a file"),
-    ("missing/f", FileNotFoundError, "folder .*missing does not exist; create it first"),
-    ("file/f", NotADirectoryError, "cannot write file/f: Not a directory"),
-    ("pipe", OSError, "it is a device or a pipe"), ("/dev/null", OSError, "it is a device"),
-    ("loop", OSError, "cannot write loop: Too many levels of symbolic links"),
-    ("n" * 300, OSError, "cannot write n*: File name too long"),
-])
+@pytest.mark.parametrize(
+    "path, error, text",
+    [
+        ("", ValueError, "no file can have this one"),
+        ("a\0b", ValueError, "no file can have"),
+        (None, TypeError, "path=None: expected the path of the file to write, .* got NoneType"),
+        (3, TypeError, "got int"),
+        (".", IsADirectoryError, "it is a folder; pass the name of a file"),
+        ("missing/f", FileNotFoundError, "folder .*missing does not exist; create it first"),
+        ("file/f", NotADirectoryError, "cannot write file/f: Not a directory"),
+        ("pipe", OSError, "it is a device or a pipe"),
+        ("/dev/null", OSError, "it is a device"),
+        ("loop", OSError, "cannot write loop: Too many levels of symbolic links"),
+        ("n" * 300, OSError, "cannot write n*: File name too long"),
+    ],
+)
 def test_what_cannot_be_written(tmp_path, monkeypatch, path, error, text):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "file").write_bytes(b"old")
@@ -116,6 +126,7 @@ def test_what_cannot_be_written(tmp_path, monkeypatch, path, error, text):
 
 def test_folders_and_files_without_permission(tmp_path, monkeypatch):
     """The suite may run as root, to whom everything is writable: system calls are replaced."""
+
     def refuse(*_, **__):
         raise PermissionError(13, "Permission denied")
 
@@ -195,6 +206,7 @@ def test_a_file_that_is_swept_before_it_is_locked_is_made_anew(tmp_path, monkeyp
 @pytest.mark.parametrize("fails", range(4))
 def test_several_files_are_replaced_all_or_none(tmp_path, monkeypatch, fails, links):
     """Two old files and a new one: the third, second or first cannot be renamed; or all can."""
+
     def rename(source, target):
         if not (Path(target) in paths and ".part" in str(source) and next(turns) == fails):
             return original(source, target)
@@ -210,8 +222,11 @@ def test_several_files_are_replaced_all_or_none(tmp_path, monkeypatch, fails, li
     monkeypatch.setattr(os, "replace", rename)
     if not links:
         monkeypatch.setattr(os, "link", refuse)
-    refused = pytest.raises(OSError, match=f"{paths[fails]}: No space") if fails < 3 \
+    refused = (
+        pytest.raises(OSError, match=f"{paths[fails]}: No space")
+        if fails < 3
         else contextlib.nullcontext()
+    )
     with refused, reserved(*paths) as place:
         assert place.paths == tuple(paths)
         place.commit(b"a", b"b", b"c")
@@ -226,8 +241,11 @@ def test_several_files_are_replaced_all_or_none(tmp_path, monkeypatch, fails, li
 def test_several_files_on_a_full_disk(tmp_path):
     paths = [tmp_path / name for name in "ab"]
     paths[0].write_bytes(b"old")
-    with disk_of(1000), pytest.raises(OSError, match=f"{paths[1]}: File too large"), \
-            reserved(*paths) as place:
+    with (
+        disk_of(1000),
+        pytest.raises(OSError, match=f"{paths[1]}: File too large"),
+        reserved(*paths) as place,
+    ):
         place.commit(b"new", bytes(2000))
     assert names(tmp_path) == ["a"] and paths[0].read_bytes() == b"old"
 
@@ -239,19 +257,28 @@ def _writes(path):
         return
     for call in [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Call)]:
         name = ast.unparse(call.func)
-        modes = {one.value for one in (*call.args, *(word.value for word in call.keywords))
-                 if isinstance(one, ast.Constant)} & {"w", "wb", "a", "ab", "x", "xb", "r+", "r+b"}
-        if name.endswith((".write_text", ".write_bytes", ".savefig", ".mkstemp")) \
-                or name in ("os.replace", "os.rename", "np.save", "np.savez") \
-                or modes and name.split(".")[-1] == "open":
+        modes = {
+            one.value
+            for one in (*call.args, *(word.value for word in call.keywords))
+            if isinstance(one, ast.Constant)
+        } & {"w", "wb", "a", "ab", "x", "xb", "r+", "r+b"}
+        if (
+            name.endswith((".write_text", ".write_bytes", ".savefig", ".mkstemp"))
+            or name in ("os.replace", "os.rename", "np.save", "np.savez")
+            or modes
+            and name.split(".")[-1] == "open"
+        ):
             yield name
 
 
 def test_nothing_else_writes_files():
-    found = {str(path.relative_to(ROOT)): sorted(set(_writes(path)))
-             for package in ("tfprune", "tflite_export") for path in (ROOT / package).rglob("*.py")}
+    found = {
+        str(path.relative_to(ROOT)): sorted(set(_writes(path)))
+        for package in ("tfprune", "tflite_export")
+        for path in (ROOT / package).rglob("*.py")
+    }
     assert {path: calls for path, calls in found.items() if calls} == {
-        "tfprune/atomic_write.py": ["open", "os.replace"],
+        "tfprune/output/atomic_write.py": ["open", "os.replace"],
         "tflite_export/vela.py": ["path.write_bytes"],  # in a temporary folder
         "tfprune/evaluation/figure_svg.py": ["figure.savefig"],  # into memory
     }

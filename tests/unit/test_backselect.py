@@ -18,8 +18,15 @@ PATCH[2:4, 5:7] = True
 def _classifier(home, kernel, activation="softmax", shape=(8, 8, 2)):
     """BatchNorm, which doubles in inference, and one dense layer."""
     norm = home.layers.BatchNormalization(epsilon=0.0, scale=False, center=False)
-    model = home.Sequential([home.Input(shape), norm, home.layers.Flatten(), home.layers.Dropout(
-        0.5), home.layers.Dense(kernel.shape[1], activation, use_bias=False)])
+    model = home.Sequential(
+        [
+            home.Input(shape),
+            norm,
+            home.layers.Flatten(),
+            home.layers.Dropout(0.5),
+            home.layers.Dense(kernel.shape[1], activation, use_bias=False),
+        ]
+    )
     norm.set_weights([np.zeros(shape[-1]), np.full(shape[-1], 0.25)])
     model.layers[-1].set_weights([kernel / 2])
     return model
@@ -45,14 +52,19 @@ def _softmax(z):
 def test_the_only_patch_that_matters_is_found_and_keeps_the_confidence(home, activation):
     model, images, labels = _of_patch(home, activation)
     before = [weight.copy() for weight in model.get_weights()]
-    masks = tfprune.informative_features(model, images, keep=4 / 64, step=0.1, fill=0,
-                                         batch_size=13)
+    masks = tfprune.informative_features(
+        model, images, keep=4 / 64, step=0.1, fill=0, batch_size=13
+    )
     assert (masks == PATCH).all()
     assert all(map(np.array_equal, before, model.get_weights()))
     rng = np.random.default_rng(1)
     random = np.array([rng.permutation(PATCH.ravel()).reshape(8, 8) for _ in images])
-    found, other = (confidence_matrix({"net": model}, images, {"net": chosen}, labels=labels,
-                                      fill=0, batch_size=13) for chosen in (masks, random))
+    found, other = (
+        confidence_matrix(
+            {"net": model}, images, {"net": chosen}, labels=labels, fill=0, batch_size=13
+        )
+        for chosen in (masks, random)
+    )
     assert found.confidences[0, 0] == pytest.approx(found.whole[0], abs=1e-6)
     assert found.confidences[0, 0] > 0.99 and found.accuracies[0, 0] == 1
     assert other.confidences[0, 0] < 0.6 and other.accuracies[0, 0] < 0.7
@@ -130,7 +142,8 @@ def test_the_matrix_is_its_definition_with_networks_of_any_kind():
             assert found.confidences[i, j] == pytest.approx(np.mean(sure), rel=1e-5)
             assert found.accuracies[i, j] == np.mean(right)
     assert found.whole[0] == pytest.approx(
-        np.mean([_softmax(x.ravel() @ kernels["a"]).max() for x in images.astype(float)]), rel=1e-5)
+        np.mean([_softmax(x.ravel() @ kernels["a"]).max() for x in images.astype(float)]), rel=1e-5
+    )
     empty = confidence_matrix(networks, images[:0], {"a": masks["a"][:0]})
     assert empty.accuracies is None and np.isnan(empty.confidences).all()
 
@@ -145,12 +158,16 @@ def test_a_broken_network_is_nan_in_the_matrix_and_has_no_features():
         tfprune.informative_features(nan, images)
 
 
-@pytest.mark.parametrize("settings, told", [
-    ({"keep": 0}, "keep=0: expected a fraction"), ({"keep": 1.1}, "keep=1.1"),
-    ({"step": float("nan")}, "step=nan"),
-    ({"fill": [1, 2, 3]}, r"fill of shape \(3,\): .* 2 channels"),
-    ({"batch_size": 0}, "batch_size=0"),
-])
+@pytest.mark.parametrize(
+    "settings, told",
+    [
+        ({"keep": 0}, "keep=0: expected a fraction"),
+        ({"keep": 1.1}, "keep=1.1"),
+        ({"step": float("nan")}, "step=nan"),
+        ({"fill": [1, 2, 3]}, r"fill of shape \(3,\): .* 2 channels"),
+        ({"batch_size": 0}, "batch_size=0"),
+    ],
+)
 def test_settings_out_of_range_are_named(settings, told):
     model, images, _ = _of_patch(keras)
     with pytest.raises(ValueError, match=told):
@@ -172,15 +189,24 @@ def test_what_has_no_gradients_is_refused():
         tfprune.informative_features(model, images[0])
 
 
-@pytest.mark.parametrize("networks, masks, told", [
-    ("a", {"b": (4, 2, 2)}, r"masks of \['b'\]: expected names of networks: \['a'\]"),
-    ("a", {"a": (4, 2, 3)}, r"masks\['a'\] of shape \(4, 2, 3\).*expected bool \(4, 2, 2\)"),
-    ("az", {"a": (4, 2, 2)}, "different numbers of classes: {'a': 3, 'z': 2}"),
-    ("as", {"a": (4, 2, 2)}, r"s made outputs of shape \(1, 3\) of 4 images"),
-])
+@pytest.mark.parametrize(
+    "networks, masks, told",
+    [
+        ("a", {"b": (4, 2, 2)}, r"masks of \['b'\]: expected names of networks: \['a'\]"),
+        ("a", {"a": (4, 2, 3)}, r"masks\['a'\] of shape \(4, 2, 3\).*expected bool \(4, 2, 2\)"),
+        ("az", {"a": (4, 2, 2)}, "different numbers of classes: {'a': 3, 'z': 2}"),
+        ("as", {"a": (4, 2, 2)}, r"s made outputs of shape \(1, 3\) of 4 images"),
+    ],
+)
 def test_networks_and_masks_that_do_not_fit_are_named(networks, masks, told):
-    known = {"a": lambda x: np.ones((len(x), 3)), "z": lambda x: np.ones(len(x)),
-             "s": lambda x: np.ones((1, 3))}
+    known = {
+        "a": lambda x: np.ones((len(x), 3)),
+        "z": lambda x: np.ones(len(x)),
+        "s": lambda x: np.ones((1, 3)),
+    }
     with pytest.raises(ValueError, match=told):
-        confidence_matrix({name: known[name] for name in networks}, np.zeros((4, 2, 2, 1)),
-                          {name: np.ones(shape, bool) for name, shape in masks.items()})
+        confidence_matrix(
+            {name: known[name] for name in networks},
+            np.zeros((4, 2, 2, 1)),
+            {name: np.ones(shape, bool) for name, shape in masks.items()},
+        )

@@ -3,7 +3,8 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, strategies as st
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tflite_export import formats
 from tflite_export.aligned import ALIGNMENT, aligned
@@ -13,8 +14,12 @@ from tflite_export.dense import densified
 from tflite_export.graph import Graph, schema
 
 
-@given(st.lists(st.integers(1, 9), min_size=1, max_size=4).map(tuple), st.integers(0, 99),
-       st.sampled_from(["int8", "int16", "float32"]), st.sampled_from([0, 0.3, 1]))
+@given(
+    st.lists(st.integers(1, 9), min_size=1, max_size=4).map(tuple),
+    st.integers(0, 99),
+    st.sampled_from(["int8", "int16", "float32"]),
+    st.sampled_from([0, 0.3, 1]),
+)
 def test_bitmap_and_back(shape, seed, dtype, density):
     draw = np.random.default_rng(seed)
     kept = draw.random(shape) < density
@@ -63,9 +68,9 @@ def _file(array, sparse=None):
     return graph
 
 
-@pytest.mark.parametrize("pack", [
-    formats.csr, lambda a: formats.csr(a, 0), lambda a: formats.block(a, 4),
-])
+@pytest.mark.parametrize(
+    "pack", [formats.csr, lambda a: formats.csr(a, 0), lambda a: formats.block(a, 4)]
+)
 def test_sparse_files_are_made_dense(pack):
     draw = np.random.default_rng(0)
     array = (draw.normal(size=(12, 8)) * (draw.random((12, 8)) < 0.2)).astype(np.float32)
@@ -80,13 +85,16 @@ def test_sparse_files_are_made_dense(pack):
     assert densified(dense) == (dense, ())
 
 
-@pytest.mark.parametrize("damage", [
-    lambda table: setattr(table, "traversalOrder", [0, 0]),
-    lambda table: setattr(table.dimMetadata[0], "denseSize", 10**6),
-    lambda table: table.dimMetadata[1].arrayIndices.values.__setitem__(0, 200),
-    lambda table: table.dimMetadata[1].arraySegments.values.__setitem__(-1, 1),
-    lambda table: setattr(table.dimMetadata[1], "arraySegments", None),
-])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda table: setattr(table, "traversalOrder", [0, 0]),
+        lambda table: setattr(table.dimMetadata[0], "denseSize", 10**6),
+        lambda table: table.dimMetadata[1].arrayIndices.values.__setitem__(0, 200),
+        lambda table: table.dimMetadata[1].arraySegments.values.__setitem__(-1, 1),
+        lambda table: setattr(table.dimMetadata[1], "arraySegments", None),
+    ],
+)
 def test_a_damaged_sparsity_table_is_an_error(damage):
     array = np.eye(6, 8, dtype=np.float32)
     graph = Graph(_file(array, formats.csr(array)).content())

@@ -22,22 +22,29 @@ def test_warnings_point_at_the_line_of_the_caller(package):
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile("sgd", loss)
     x, y = np.ones((8, 4), "f4"), np.zeros(8, "i4")
-    late = tfprune.Polynomial(.8, begin=5, end=9)
+    late = tfprune.Polynomial(0.8, begin=5, end=9)
     pruning = tfprune.PruningCallback("magnitude", schedule=late)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         here = inspect.currentframe().f_lineno
         model.fit(x, y, verbose=0, callbacks=[pruning])
-        tfprune.sparsify(model, "snip", .5, data=tfprune.Data((x, y), loss=loss))
-    found = {one.lineno - here for one in caught
-             if one.category is UserWarning and one.filename == __file__}
+        tfprune.sparsify(model, "snip", 0.5, data=tfprune.Data((x, y), loss=loss))
+    found = {
+        one.lineno - here
+        for one in caught
+        if one.category is UserWarning and one.filename == __file__
+    }
     assert found == {1, 2}, [str(one) for one in caught]
 
 
 def test_nobody_guesses_how_far_away_the_caller_is():
     for package in ("tfprune", "tflite_export"):
         for path in (ROOT / package).rglob("*.py"):
-            names = {node.attr for node in ast.walk(ast.parse(path.read_text()))
-                     if isinstance(node, ast.Attribute)
-                     and isinstance(node.value, ast.Name) and node.value.id == "warnings"}
+            names = {
+                node.attr
+                for node in ast.walk(ast.parse(path.read_text()))
+                if isinstance(node, ast.Attribute)
+                and isinstance(node.value, ast.Name)
+                and node.value.id == "warnings"
+            }
             assert "warn" not in names, path

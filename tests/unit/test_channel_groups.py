@@ -6,7 +6,7 @@ import pytest
 
 import tfprune
 from tests.tiny_models import KERASES
-from tfprune.surgery.groups import Role
+from tfprune.channels.groups import Role
 
 pytestmark = pytest.mark.parametrize("family", sorted(KERASES))
 
@@ -28,11 +28,16 @@ def member(group, site, axis=None):
 def test_chain(family):
     library = KERASES[family]
     layers = library.layers
-    model = library.Sequential([
-        library.Input((8, 8, 3), name="image"), layers.Conv2D(5, 3, name="c1"),
-        layers.BatchNormalization(name="bn"), layers.ReLU(), layers.MaxPooling2D(),
-        layers.Conv2D(4, 3, name="c2"),
-    ])
+    model = library.Sequential(
+        [
+            library.Input((8, 8, 3), name="image"),
+            layers.Conv2D(5, 3, name="c1"),
+            layers.BatchNormalization(name="bn"),
+            layers.ReLU(),
+            layers.MaxPooling2D(),
+            layers.Conv2D(4, 3, name="c2"),
+        ]
+    )
     groups = groups_of(model)
     assert list(groups) == ["c1 in", "c1", "c2"]
     assert groups["c1 in"].reason.startswith("model input") and groups["c1 in"].size == 3
@@ -42,9 +47,16 @@ def test_chain(family):
     assert sites(group, Role.PRODUCER) == ["c1/kernel"]
     assert sites(group, Role.CONSUMER) == ["c2/kernel"]
     assert sites(group, Role.FOLLOWER) == [
-        "c1/bias", "bn/gamma", "bn/beta", "bn/moving_mean", "bn/moving_variance"]
+        "c1/bias",
+        "bn/gamma",
+        "bn/beta",
+        "bn/moving_mean",
+        "bn/moving_variance",
+    ]
     assert [(one.site, one.axis) for one in group.producers + group.consumers] == [
-        ("c1/kernel", 3), ("c2/kernel", 2)]
+        ("c1/kernel", 3),
+        ("c2/kernel", 2),
+    ]
     for one in group.members:
         np.testing.assert_array_equal(one.indices, np.arange(5)[:, None])
     assert str(group) == "c1: 5 channels, c1 out -> bn -> c2 in"
@@ -59,14 +71,12 @@ def test_residual_block_with_projection(family):
     x = layers.Conv2D(7, 3, padding="same", name="b")(x)
     x = layers.Add(name="sum")([x, layers.Conv2D(7, 1, name="projection")(stem)])
     x = layers.Conv2D(7, 3, padding="same", name="c")(x) + x
-    model = library.Model(inputs, layers.Dense(2, name="out")(
-        layers.GlobalAveragePooling2D()(x)))
+    model = library.Model(inputs, layers.Dense(2, name="out")(layers.GlobalAveragePooling2D()(x)))
     groups = groups_of(model)
     prunable = {name: group for name, group in groups.items() if group.prunable}
     assert {name: group.size for name, group in prunable.items()} == {"stem": 4, "a": 6, "b": 7}
     assert sites(groups["stem"], Role.CONSUMER) == ["a/kernel", "projection/kernel"]
-    assert set(sites(groups["b"], Role.PRODUCER)) == {
-        "b/kernel", "projection/kernel", "c/kernel"}
+    assert set(sites(groups["b"], Role.PRODUCER)) == {"b/kernel", "projection/kernel", "c/kernel"}
     assert sites(groups["b"], Role.CONSUMER) == ["c/kernel", "out/kernel"]
     assert "sum" in groups["b"].path
 

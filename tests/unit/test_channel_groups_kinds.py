@@ -7,9 +7,9 @@ import pytest
 import tfprune
 from tests.tiny_models import KERASES
 from tests.unit.test_channel_groups import groups_of, member, sites
-from tfprune.adapters import adapter_of
-from tfprune.adapters.walk import find
-from tfprune.surgery.groups import Role
+from tfprune.backend import adapter_of
+from tfprune.backend.find_sites import find
+from tfprune.channels.groups import Role
 
 pytestmark = pytest.mark.parametrize("family", sorted(KERASES))
 
@@ -21,8 +21,14 @@ def reasons(model):
 def dense_chain(library, *between):
     """Dense `first`, what is given, Dense `last`."""
     layers = library.layers
-    return library.Sequential([library.Input((6, 5)), layers.Dense(4, name="first"), *between,
-                               layers.Dense(2, name="last")])
+    return library.Sequential(
+        [
+            library.Input((6, 5)),
+            layers.Dense(4, name="first"),
+            *between,
+            layers.Dense(2, name="last"),
+        ]
+    )
 
 
 def test_squeeze_and_excitation(family):
@@ -42,9 +48,14 @@ def test_squeeze_and_excitation(family):
 def test_lstm_gates(family):
     library = KERASES[family]
     layers = library.layers
-    model = library.Sequential([
-        library.Input((4,), dtype="int32"), layers.Embedding(10, 5, name="words"),
-        layers.LSTM(3, name="lstm"), layers.Dense(2, name="out")])
+    model = library.Sequential(
+        [
+            library.Input((4,), dtype="int32"),
+            layers.Embedding(10, 5, name="words"),
+            layers.LSTM(3, name="lstm"),
+            layers.Dense(2, name="out"),
+        ]
+    )
     groups = groups_of(model)
     assert list(groups) == ["words", "lstm/lstm_cell", "out"]
     assert member(groups["words"], "words/embeddings").axis == 1
@@ -65,22 +76,37 @@ def test_attention_has_heads_and_two_widths(family):
     x = layers.MultiHeadAttention(3, 4, value_dim=7, name="mha")(x, x)
     groups = groups_of(library.Model(inputs, layers.Dense(2, name="out")(x)))
     assert {name: group.size for name, group in groups.items() if group.prunable} == {
-        "in": 6, "mha/query": 3, "mha/query:2": 4, "mha/value": 7, "mha/attention_output": 6}
+        "in": 6,
+        "mha/query": 3,
+        "mha/query:2": 4,
+        "mha/value": 7,
+        "mha/attention_output": 6,
+    }
     heads = {(one.site, one.axis) for one in groups["mha/query"].members}
     assert heads == {
         *((f"mha/{name}/kernel", 1) for name in ("query", "key", "value")),
         *((f"mha/{name}/bias", 0) for name in ("query", "key", "value")),
-        ("mha/attention_output/kernel", 0)}
+        ("mha/attention_output/kernel", 0),
+    }
     assert {one.site for one in groups["mha/query:2"].members} == {
-        "mha/query/kernel", "mha/query/bias", "mha/key/kernel", "mha/key/bias"}
+        "mha/query/kernel",
+        "mha/query/bias",
+        "mha/key/kernel",
+        "mha/key/bias",
+    }
 
 
 def test_grouped_convolution_loses_the_same_channel_in_every_group(family):
     library = KERASES[family]
     layers = library.layers
-    model = library.Sequential([
-        library.Input((8, 8, 3)), layers.Conv2D(6, 1, name="in"),
-        layers.Conv2D(4, 1, groups=2, name="grouped"), layers.Conv2D(2, 1, name="out")])
+    model = library.Sequential(
+        [
+            library.Input((8, 8, 3)),
+            layers.Conv2D(6, 1, name="in"),
+            layers.Conv2D(4, 1, groups=2, name="grouped"),
+            layers.Conv2D(2, 1, name="out"),
+        ]
+    )
     groups = groups_of(model)
     assert member(groups["in"], "in/kernel").indices.tolist() == [[0, 3], [1, 4], [2, 5]]
     assert member(groups["in"], "grouped/kernel").indices.tolist() == [[0], [1], [2]]
@@ -92,8 +118,8 @@ def test_shared_layer_and_nested_model_join_their_uses(family):
     layers = library.layers
     inside = library.Input((4,))
     encoder = library.Model(
-        inside, layers.Dense(3, name="code")(layers.Dense(5, name="hidden")(inside)),
-        name="encoder")
+        inside, layers.Dense(3, name="code")(layers.Dense(5, name="hidden")(inside)), name="encoder"
+    )
     one, two = library.Input((6,)), library.Input((7,))
     a = encoder(layers.Dense(4, name="a")(one))
     b = encoder(layers.Dense(4, name="b")(two))
@@ -111,10 +137,16 @@ def test_sites_have_the_names_that_pruning_gives_them(family):
     library = KERASES[family]
     layers = library.layers
     inner = library.Sequential([layers.Conv1D(4, 2, name="c"), layers.ReLU()], name="inner")
-    model = library.Sequential([
-        library.Input((8, 3)), inner, layers.SeparableConv1D(4, 2),
-        layers.Bidirectional(layers.GRU(3, return_sequences=True)),
-        layers.TimeDistributed(layers.Dense(3, name="each")), layers.Dense(2, name="out")])
+    model = library.Sequential(
+        [
+            library.Input((8, 3)),
+            inner,
+            layers.SeparableConv1D(4, 2),
+            layers.Bidirectional(layers.GRU(3, return_sequences=True)),
+            layers.TimeDistributed(layers.Dense(3, name="each")),
+            layers.Dense(2, name="out"),
+        ]
+    )
     held = {one.site for group in tfprune.channel_groups(model) for one in group.members}
     assert {item.site.name for item in find(model, adapter_of(model))[0]} <= held
 
@@ -149,13 +181,16 @@ def test_a_layer_with_a_call_of_its_own_is_unknown(family):
     assert found["named"] == found["last in"] == "unknown layer double (Doubled)"
 
 
-@pytest.mark.parametrize("kind,settings,reason", [
-    ("LayerNormalization", {}, "odd takes its statistics over them"),
-    ("Softmax", {}, "softmax in odd mixes them"),
-    ("Permute", {"dims": (2, 1)}, None),
-    ("Dropout", {"rate": 0.1}, None),
-    ("Activation", {"activation": "softmax"}, "softmax mixes them in odd"),
-])
+@pytest.mark.parametrize(
+    "kind,settings,reason",
+    [
+        ("LayerNormalization", {}, "odd takes its statistics over them"),
+        ("Softmax", {}, "softmax in odd mixes them"),
+        ("Permute", {"dims": (2, 1)}, None),
+        ("Dropout", {"rate": 0.1}, None),
+        ("Activation", {"activation": "softmax"}, "softmax mixes them in odd"),
+    ],
+)
 def test_what_mixes_channels_keeps_them(family, kind, settings, reason):
     library = KERASES[family]
     odd = getattr(library.layers, kind)(name="odd", **settings)
@@ -166,12 +201,23 @@ def test_what_mixes_channels_keeps_them(family, kind, settings, reason):
 def test_reshape_keeps_exact_indices(family):
     library = KERASES[family]
     layers = library.layers
-    model = library.Sequential([
-        library.Input((5,)), layers.Dense(12, name="first"), layers.Reshape((3, 4)),
-        layers.Dense(2, name="mid"), layers.Flatten(), layers.Dense(1, name="last")])
+    model = library.Sequential(
+        [
+            library.Input((5,)),
+            layers.Dense(12, name="first"),
+            layers.Reshape((3, 4)),
+            layers.Dense(2, name="mid"),
+            layers.Flatten(),
+            layers.Dense(1, name="last"),
+        ]
+    )
     groups = groups_of(model)
     assert member(groups["first"], "first/kernel").indices.tolist() == [
-        [0, 4, 8], [1, 5, 9], [2, 6, 10], [3, 7, 11]]
+        [0, 4, 8],
+        [1, 5, 9],
+        [2, 6, 10],
+        [3, 7, 11],
+    ]
     assert member(groups["mid"], "last/kernel").indices.tolist() == [[0, 2, 4], [1, 3, 5]]
 
 

@@ -13,8 +13,8 @@ import tensorflow as tf
 
 import tfprune
 from tests.tiny_models import KERASES
-from tfprune.surgery.groups import Role
-from tfprune.surgery.trace import variables
+from tfprune.channels.groups import Role
+from tfprune.channels.tracer import variables
 
 
 def _mobile(library):
@@ -79,8 +79,7 @@ def _recurrent(library):
     x = y = layers.TimeDistributed(layers.Dense(6, activation="relu"))(x)
     x = layers.Conv1D(4, 2, activation="relu")(x)
     x = layers.Bidirectional(layers.SimpleRNN(3, unroll=True), merge_mode="sum")(x)
-    return library.Model(inputs, [layers.Dense(2)(layers.RepeatVector(2)(x)),
-                                  layers.Dense(2)(y)])
+    return library.Model(inputs, [layers.Dense(2)(layers.RepeatVector(2)(x)), layers.Dense(2)(y)])
 
 
 def _attention(library):
@@ -123,8 +122,10 @@ def _nested(library):
     a = block(stem(one))
     b = block(layers.Conv2D(4, 1)(two))
     x = layers.Subtract()([shared(a), shared(b)])
-    outputs = [layers.Dense(2)(layers.GlobalAveragePooling2D()(x)),
-               layers.Conv2D(1, 1)(layers.Maximum()([a, b]))]
+    outputs = [
+        layers.Dense(2)(layers.GlobalAveragePooling2D()(x)),
+        layers.Conv2D(1, 1)(layers.Maximum()([a, b])),
+    ]
     return library.Model([one, two], outputs)
 
 
@@ -150,22 +151,43 @@ def _scaled_sum(library):
     return library.Model(inputs, layers.Dense(3)(layers.GlobalAveragePooling2D()(x)))
 
 
-MODELS = {"mobile": _mobile, "unet": _unet, "flat": _flat, "recurrent": _recurrent,
-          "attention": _attention, "operations": _operations, "nested": _nested,
-          "channels_first": _channels_first, "scaled_sum": _scaled_sum}
-PRUNABLE = {"mobile": 4, "unet": 4, "flat": 5, "recurrent": 7, "attention": 5,
-            "operations": 2, "nested": 4, "channels_first": 2, "scaled_sum": 2}
+MODELS = {
+    "mobile": _mobile,
+    "unet": _unet,
+    "flat": _flat,
+    "recurrent": _recurrent,
+    "attention": _attention,
+    "operations": _operations,
+    "nested": _nested,
+    "channels_first": _channels_first,
+    "scaled_sum": _scaled_sum,
+}
+PRUNABLE = {
+    "mobile": 4,
+    "unet": 4,
+    "flat": 5,
+    "recurrent": 7,
+    "attention": 5,
+    "operations": 2,
+    "nested": 4,
+    "channels_first": 2,
+    "scaled_sum": 2,
+}
 
 
 def _data(model):
     generator = np.random.default_rng(1)
-    return [generator.integers(1, 9, (4, *one.shape[1:])) if "int" in str(one.dtype)
-            else generator.normal(size=(4, *one.shape[1:])).astype("float32")
-            for one in model.inputs]
+    return [
+        generator.integers(1, 9, (4, *one.shape[1:]))
+        if "int" in str(one.dtype)
+        else generator.normal(size=(4, *one.shape[1:])).astype("float32")
+        for one in model.inputs
+    ]
 
 
 def _runner(model, data):
     """A function that computes all outputs as one vector."""
+
     @tf.function
     def run():
         outputs = model(data if len(data) > 1 else data[0], training=False)
@@ -189,8 +211,12 @@ def _without(held, members, channel, run):
 
 
 # tf_keras has no convolutions with channels first on a CPU.
-CASES = [(name, family) for name in sorted(MODELS) for family in sorted(KERASES)
-         if (name, family) != ("channels_first", "tf_keras")]
+CASES = [
+    (name, family)
+    for name in sorted(MODELS)
+    for family in sorted(KERASES)
+    if (name, family) != ("channels_first", "tf_keras")
+]
 
 
 @pytest.mark.parametrize("name,family", CASES)

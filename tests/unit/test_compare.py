@@ -30,10 +30,12 @@ def _dense(inputs):
 
 def _without(label, share=2):
     """Takes every second example of a class for the next one."""
+
     def network(inputs):
         classes = _told(inputs)
         struck = (classes == label) & (np.rint(inputs[:, 1]).astype(int) % share == 0)
         return _confident(np.where(struck, (classes + 1) % CLASSES, classes))
+
     return network
 
 
@@ -54,7 +56,7 @@ def test_losses_classes_and_exemplars_are_those_that_were_planted(data):
     assert np.array_equal(np.sort(pruned.exemplars.indices), struck)
     assert pruned.confusion.network[2].tolist() == [0, 0, 50, 50]
     assert pruned.noise[0].agreement == 0.875
-    assert pruned.noise[0].distance == pytest.approx(0.125 * np.sqrt(2 * 0.6 ** 2))
+    assert pruned.noise[0].distance == pytest.approx(0.125 * np.sqrt(2 * 0.6**2))
     assert dense.calibration.error == pytest.approx(0.3)
 
 
@@ -66,8 +68,11 @@ def test_every_class_that_is_struck_is_named_first(data):
 
 
 def test_copies_are_averaged_and_their_classes_tested(data):
-    found = tfprune.compare({"dense": [_dense, _without(0, 25)],
-                             "pruned": [_without(1, 2), _without(1, 4)]}, data, noise=(0.01,))
+    found = tfprune.compare(
+        {"dense": [_dense, _without(0, 25)], "pruned": [_without(1, 2), _without(1, 4)]},
+        data,
+        noise=(0.01,),
+    )
     pruned = found.networks[1]
     assert pruned.copies == 2 and pruned.loss == pytest.approx((12.5 + 6.25) / 2)
     assert pruned.classes[0].label == 1 and pruned.classes[0].p is not None
@@ -81,8 +86,9 @@ def test_a_set_of_the_users_own_and_noise_are_shifts(data):
         return _confident(_told(inputs) + (inputs[:, 1] < 0))
 
     shifted = (data[0] * np.float32([1, -1]) - np.float32([0, 1]), data[1])
-    found = tfprune.compare({"dense": _dense, "deaf": deaf}, data,
-                            corruptions={"mirrored": shifted}, noise=(1e-3,))
+    found = tfprune.compare(
+        {"dense": _dense, "deaf": deaf}, data, corruptions={"mirrored": shifted}, noise=(1e-3,)
+    )
     one = found.networks[1]
     assert [shift.condition for shift in one.shifts] == ["mirrored", "noise 0.001"]
     assert (one.worst_kind.condition, one.worst_kind.against) == ("mirrored", 100.0)
@@ -90,20 +96,43 @@ def test_a_set_of_the_users_own_and_noise_are_shifts(data):
     assert found.reference.worst_kind is None
 
 
-@pytest.mark.parametrize("metric, labels, outputs, unit", [
-    (None, "float", "same", "squared error"), ("absolute", "float", "same", "absolute"),
-    (None, "positions", "classes of each", "points"), (None, None, "same", ""),
-    ("absolute", "float", "two", "absolute"), ("absolute", "dict", "two", "absolute"),
-    (None, "dict", "two", ""), ("absolute", None, "same", ""), (None, "strange", "same", ""),
-], ids=["regression", "metric", "segmentation", "no labels", "two outputs", "two labels",
-        "no metric", "no labels for a metric", "no fitting labels"])
-def test_what_is_no_class_is_judged_by_a_metric_or_distance(metric, labels, outputs, unit,
-                                                            tmp_path):
+@pytest.mark.parametrize(
+    "metric, labels, outputs, unit",
+    [
+        (None, "float", "same", "squared error"),
+        ("absolute", "float", "same", "absolute"),
+        (None, "positions", "classes of each", "points"),
+        (None, None, "same", ""),
+        ("absolute", "float", "two", "absolute"),
+        ("absolute", "dict", "two", "absolute"),
+        (None, "dict", "two", ""),
+        ("absolute", None, "same", ""),
+        (None, "strange", "same", ""),
+    ],
+    ids=[
+        "regression",
+        "metric",
+        "segmentation",
+        "no labels",
+        "two outputs",
+        "two labels",
+        "no metric",
+        "no labels for a metric",
+        "no fitting labels",
+    ],
+)
+def test_what_is_no_class_is_judged_by_a_metric_or_distance(
+    metric, labels, outputs, unit, tmp_path
+):
     draw = np.random.default_rng(0)
     inputs = draw.normal(size=(30, 6)).astype(np.float32)
-    targets = {"float": inputs + 1, "positions": (inputs > 0).astype(int), None: None,
-               "strange": draw.normal(size=(30, 5, 5)),
-               "dict": {"boxes": inputs + 1, "scores": inputs}}[labels]
+    targets = {
+        "float": inputs + 1,
+        "positions": (inputs > 0).astype(int),
+        None: None,
+        "strange": draw.normal(size=(30, 5, 5)),
+        "dict": {"boxes": inputs + 1, "scores": inputs},
+    }[labels]
 
     def network(scale):
         def call(batch):
@@ -111,6 +140,7 @@ def test_what_is_no_class_is_judged_by_a_metric_or_distance(metric, labels, outp
             if outputs == "two":
                 return batch, batch + 1
             return np.stack([-batch, batch], -1) if outputs == "classes of each" else batch
+
         return call
 
     def absolute(labels, given):
@@ -119,11 +149,16 @@ def test_what_is_no_class_is_judged_by_a_metric_or_distance(metric, labels, outp
 
     found = tfprune.compare(
         {"dense": network(1.0), "scaled": network(-0.5)},
-        (inputs,) if targets is None else (inputs, targets), noise=(0.1,),
-        settings=tfprune.Evaluation(metric=absolute if metric else None))
+        (inputs,) if targets is None else (inputs, targets),
+        noise=(0.1,),
+        settings=tfprune.Evaluation(metric=absolute if metric else None),
+    )
     assert found.unit == unit and not found.networks[1].classes
-    expected = {"squared error": np.square(1.5 * inputs + 1).mean() - 1,
-                "absolute": np.abs(1.5 * inputs + 1).mean() - 1, "points": 100.0}.get(unit)
+    expected = {
+        "squared error": np.square(1.5 * inputs + 1).mean() - 1,
+        "absolute": np.abs(1.5 * inputs + 1).mean() - 1,
+        "points": 100.0,
+    }.get(unit)
     assert found.networks[1].lost == (None if expected is None else pytest.approx(expected))
     assert found.networks[1].noise[0].distance > 0
     json.dumps(found.to_dict(), allow_nan=False)
@@ -133,11 +168,22 @@ def test_what_is_no_class_is_judged_by_a_metric_or_distance(metric, labels, outp
 def test_networks_without_gradients_leave_out_their_features_and_nothing_else():
     images = np.random.default_rng(0).integers(0, 256, (8, 4, 4, 1)).astype(np.uint8)
     layers = keras.layers
-    rounding, smooth = (keras.Sequential([
-        keras.Input((4, 4, 1)), layers.Lambda(keras.ops.round if rounded else keras.ops.square),
-        layers.Flatten(), layers.Dense(3)]) for rounded in (True, False))
-    found = tfprune.compare({"rounding": rounding, "smooth": smooth}, (images, np.arange(8) % 3),
-                            settings=tfprune.Evaluation(features=2))
+    rounding, smooth = (
+        keras.Sequential(
+            [
+                keras.Input((4, 4, 1)),
+                layers.Lambda(keras.ops.round if rounded else keras.ops.square),
+                layers.Flatten(),
+                layers.Dense(3),
+            ]
+        )
+        for rounded in (True, False)
+    )
+    found = tfprune.compare(
+        {"rounding": rounding, "smooth": smooth},
+        (images, np.arange(8) % 3),
+        settings=tfprune.Evaluation(features=2),
+    )
     assert (found.features.rows, found.features.columns) == (("smooth",), ("rounding", "smooth"))
     assert "informative features: those of rounding: No gradient" in found.skipped[0]
 
@@ -157,8 +203,11 @@ def test_a_second_call_predicts_nothing(data, tmp_path):
     assert sum(calls[made:]) <= 16  # the first examples tell which network it is
 
 
-@pytest.mark.parametrize("models", [
-    {"a": [_dense, _dense], "a #1": _dense}, {1: _dense, "1": _dense}], ids=["copy", "number"])
+@pytest.mark.parametrize(
+    "models",
+    [{"a": [_dense, _dense], "a #1": _dense}, {1: _dense, "1": _dense}],
+    ids=["copy", "number"],
+)
 def test_networks_that_would_share_a_name_are_refused(models, data):
     with pytest.raises(ValueError, match="another name|names that differ"):
         tfprune.compare(models, data)
@@ -166,8 +215,9 @@ def test_networks_that_would_share_a_name_are_refused(models, data):
 
 def test_class_names_are_as_many_as_classes(data):
     with pytest.raises(ValueError, match="2 names for 4 classes"):
-        tfprune.compare({"dense": _dense}, data,
-                        settings=tfprune.Evaluation(class_names=("a", "b")))
+        tfprune.compare(
+            {"dense": _dense}, data, settings=tfprune.Evaluation(class_names=("a", "b"))
+        )
 
 
 def test_what_is_no_number_is_said(data, recwarn):
@@ -186,8 +236,9 @@ def test_whole_float_labels_are_classes_and_nan_is_refused(data):
 
 
 def test_a_few_examples_do_not_tell_what_stands_out(data):
-    found = tfprune.compare({"dense": _dense, "pruned": _without(0, 1)},
-                            (data[0][:8], data[1][:8]), noise=(0.1,))
+    found = tfprune.compare(
+        {"dense": _dense, "pruned": _without(0, 1)}, (data[0][:8], data[1][:8]), noise=(0.1,)
+    )
     assert np.isnan(found.networks[1].deviation) and "+-" not in found.lead[0]
     assert not any(shift.stands_out for shift in found.networks[1].shifts)
 
@@ -212,8 +263,10 @@ def test_models_without_a_name_are_refused(models, data):
 
 
 def test_a_page_of_many_networks_keeps_to_its_size(data, tmp_path):
-    networks = {"dense": _dense,
-                **{f"network {n}": _without(n % CLASSES, 2 + n) for n in range(40)}}
+    networks = {
+        "dense": _dense,
+        **{f"network {n}": _without(n % CLASSES, 2 + n) for n in range(40)},
+    }
     found = tfprune.compare(networks, data, noise=(0.1,))
     page = found.page(tmp_path / "a.html").read_text()
     assert len(page.encode()) < 500_000

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tfprune.coresets.caratheodory import combination, reduce_moments, reduce_support
-from tfprune.coresets.cloud import hull
-from tfprune.coresets.ellipsoid import lowner
+from tfprune.masks.coresets.caratheodory import combination, reduce_moments, reduce_support
+from tfprune.masks.coresets.ellipsoid import lowner
+from tfprune.masks.coresets.points import hull
 
 seeds = st.integers(0, 2**32 - 1)
 quick = settings(max_examples=60)
@@ -107,13 +107,16 @@ def test_moments_are_kept_and_the_gain_does_not_fall(seed, size, count):
     assert values @ gain[indices] >= weights @ gain - 1e-9
 
 
-@pytest.mark.parametrize("call, words", [
-    (lambda: combination(np.eye(3), np.ones(2)), r"target has shape \(2,\)"),
-    (lambda: combination(np.eye(3), np.ones(3)), "away from the affine hull"),
-    (lambda: reduce_support(np.eye(3), np.ones(3)), "weights sum to 3"),
-    (lambda: reduce_support(np.eye(3), np.array([1.5, -0.5, 0])), "numbers >= 0"),
-    (lambda: reduce_support(np.eye(3), np.full(3, np.nan)), "numbers >= 0"),
-])
+@pytest.mark.parametrize(
+    "call, words",
+    [
+        (lambda: combination(np.eye(3), np.ones(2)), r"target has shape \(2,\)"),
+        (lambda: combination(np.eye(3), np.ones(3)), "away from the affine hull"),
+        (lambda: reduce_support(np.eye(3), np.ones(3)), "weights sum to 3"),
+        (lambda: reduce_support(np.eye(3), np.array([1.5, -0.5, 0])), "numbers >= 0"),
+        (lambda: reduce_support(np.eye(3), np.full(3, np.nan)), "numbers >= 0"),
+    ],
+)
 def test_wrong_arguments_are_refused(call, words):
     with pytest.raises(ValueError, match=words):
         call()

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tfprune.coresets.cloud import hull, points, project
-from tfprune.coresets.ellipsoid import lowner
+from tfprune.masks.coresets.ellipsoid import lowner
+from tfprune.masks.coresets.points import hull, points, project
 
 seeds = st.integers(0, 2**32 - 1)
 quick = settings(max_examples=40)
@@ -52,8 +52,9 @@ def test_centre_and_shape_are_the_moments_of_the_weights(seed, count, dimension)
     np.testing.assert_allclose(found.weights @ places, 0, atol=1e-9)
     covariance = places.T @ (found.weights[:, None] * places)
     np.testing.assert_allclose(covariance, np.eye(found.dimension), atol=1e-8)
-    np.testing.assert_allclose(np.sum(places**2, axis=1),
-                               found.dimension * found.norms(rows)**2, atol=1e-7)
+    np.testing.assert_allclose(
+        np.sum(places**2, axis=1), found.dimension * found.norms(rows) ** 2, atol=1e-7
+    )
 
 
 @quick
@@ -89,8 +90,9 @@ def test_a_flat_cloud_has_the_ellipsoid_of_its_subspace(seed, rank, more, count)
     flat, full = lowner(inner @ turn.T + shift, tol=1e-8), lowner(inner, tol=1e-8)
     assert flat.dimension == full.dimension == min(rank, count - 1)
     np.testing.assert_allclose(flat.centre, turn @ full.centre + shift, atol=1e-3)
-    np.testing.assert_allclose(turn.T @ full_shape(flat) @ turn, full_shape(full),
-                               atol=1e-3 * np.abs(full.shape).max())
+    np.testing.assert_allclose(
+        turn.T @ full_shape(flat) @ turn, full_shape(full), atol=1e-3 * np.abs(full.shape).max()
+    )
     if more:
         off = shift + np.linalg.svd(turn.T)[2][-1]  # orthogonal to the subspace
         assert flat.norms(off[None])[0] == np.inf
@@ -148,8 +150,9 @@ def test_a_projection_of_no_lower_rank_keeps_inner_products(seed, rank, size):
     rows += generator.normal(size=size[1])
     inside, flat = project(rows, 6)
     assert flat.share == 1 and inside.shape == (size[0], rank + 1)
-    np.testing.assert_allclose(inside @ inside.T, rows @ rows.T,
-                               atol=1e-9 * np.sum(rows**2, axis=1).max())
+    np.testing.assert_allclose(
+        inside @ inside.T, rows @ rows.T, atol=1e-9 * np.sum(rows**2, axis=1).max()
+    )
 
 
 @pytest.mark.parametrize("size", [(150, 400), (400, 150)])
@@ -167,15 +170,18 @@ def test_points_of_neurons():
     assert points(incoming.astype("float32"), None, outgoing).dtype == np.float64
 
 
-@pytest.mark.parametrize("call, words", [
-    (lambda: lowner(np.zeros((0, 3))), r"shape \(0, 3\)"),
-    (lambda: lowner(np.zeros(3)), r"shape \(3,\)"),
-    (lambda: lowner(np.array([[0.0], [np.nan]])), r"points \[1\] are not finite"),
-    (lambda: lowner(np.eye(3), tol=0), "tol is 0"),
-    (lambda: points(np.eye(3), np.ones(2), np.ones(3)), r"bias has shape \(2,\)"),
-    (lambda: points(np.eye(3), None, -np.ones(3)), "outgoing_max holds -1"),
-    (lambda: points(np.eye(3), None, np.full(3, np.inf)), "not finite"),
-])
+@pytest.mark.parametrize(
+    "call, words",
+    [
+        (lambda: lowner(np.zeros((0, 3))), r"shape \(0, 3\)"),
+        (lambda: lowner(np.zeros(3)), r"shape \(3,\)"),
+        (lambda: lowner(np.array([[0.0], [np.nan]])), r"points \[1\] are not finite"),
+        (lambda: lowner(np.eye(3), tol=0), "tol is 0"),
+        (lambda: points(np.eye(3), np.ones(2), np.ones(3)), r"bias has shape \(2,\)"),
+        (lambda: points(np.eye(3), None, -np.ones(3)), "outgoing_max holds -1"),
+        (lambda: points(np.eye(3), None, np.full(3, np.inf)), "not finite"),
+    ],
+)
 def test_wrong_arguments_are_refused(call, words):
     with pytest.raises(ValueError, match=words):
         call()

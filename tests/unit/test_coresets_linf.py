@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tfprune.coresets import VARIANTS, linf_coreset
-from tfprune.coresets.ellipsoid import lowner
+from tfprune.masks.coresets import VARIANTS, linf_coreset
+from tfprune.masks.coresets.ellipsoid import lowner
 
 seeds = st.integers(0, 2**32 - 1)
 
@@ -85,8 +85,13 @@ def test_no_query_sees_the_coreset_much_smaller(make, rank, variant):
 
 
 @settings(max_examples=40)
-@given(seeds, st.integers(1, 7), st.integers(1, 80), st.sampled_from(VARIANTS),
-       st.sampled_from([1e-8, 1e-4, 0.5]))
+@given(
+    seeds,
+    st.integers(1, 7),
+    st.integers(1, 80),
+    st.sampled_from(VARIANTS),
+    st.sampled_from([1e-8, 1e-4, 0.5]),
+)
 def test_the_bound_holds_for_any_tolerance(seed, rank, count, variant, tol):
     generator = np.random.default_rng(seed)
     rows = heavy(generator, count, rank) + generator.normal(size=rank)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tfprune.coresets import draw, draw_distinct, sensitivities, top
+from tfprune.masks.coresets import draw, draw_distinct, sensitivities, top
 
 seeds = st.integers(0, 2**32 - 1)
 quick = settings(max_examples=60)
@@ -91,7 +91,7 @@ def test_a_fixed_number_of_draws_counts_them(values, draws, seed):
     assert round(counts.sum()) == draws == sample.draws
     assert len(np.unique(sample.indices)) == len(sample.indices) <= draws
     fewer = draw(values, max(draws // 2, 1), seed=seed).indices
-    np.testing.assert_array_equal(sample.indices[:len(fewer)], fewer)
+    np.testing.assert_array_equal(sample.indices[: len(fewer)], fewer)
 
 
 @quick
@@ -145,15 +145,18 @@ def test_the_seed_decides():
     assert (draw_distinct(values, 30, seed=4).indices != one.indices).any()
 
 
-@pytest.mark.parametrize("call, words", [
-    (lambda: draw(np.zeros(3), 2), "all sensitivities are 0"),
-    (lambda: draw(np.array([1, -1]), 2), "numbers >= 0"),
-    (lambda: draw(np.array([1, np.nan]), 2), "numbers >= 0"),
-    (lambda: draw(np.ones((2, 2)), 2), r"shape \(2, 2\)"),
-    (lambda: draw(np.ones(3), 0), "draws is 0"),
-    (lambda: draw_distinct(np.ones(3), 4), "keep is 4; expected 1 to 3"),
-    (lambda: top(np.ones(3), 0), "keep is 0"),
-])
+@pytest.mark.parametrize(
+    "call, words",
+    [
+        (lambda: draw(np.zeros(3), 2), "all sensitivities are 0"),
+        (lambda: draw(np.array([1, -1]), 2), "numbers >= 0"),
+        (lambda: draw(np.array([1, np.nan]), 2), "numbers >= 0"),
+        (lambda: draw(np.ones((2, 2)), 2), r"shape \(2, 2\)"),
+        (lambda: draw(np.ones(3), 0), "draws is 0"),
+        (lambda: draw_distinct(np.ones(3), 4), "keep is 4; expected 1 to 3"),
+        (lambda: top(np.ones(3), 0), "keep is 0"),
+    ],
+)
 def test_wrong_arguments_are_refused(call, words):
     with pytest.raises(ValueError, match=words):
         call()

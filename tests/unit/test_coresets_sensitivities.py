@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tfprune.coresets import VARIANTS, mussay_sensitivities, sensitivities
-from tfprune.coresets.sensitivities import default_dimension
+from tfprune.masks.coresets import VARIANTS, mussay_sensitivities, sensitivities
+from tfprune.masks.coresets.sensitivities import default_dimension
 
 seeds = st.integers(0, 2**32 - 1)
 variants = st.sampled_from(VARIANTS)
@@ -141,15 +141,18 @@ def test_mussay():
     np.testing.assert_allclose(inside, 7 * importance * norms)
 
 
-@pytest.mark.parametrize("call, words", [
-    (lambda: sensitivities(np.eye(3), "svd"), "no variant 'svd'"),
-    (lambda: sensitivities(np.eye(3), dimension=0), "dimension is 0"),
-    (lambda: sensitivities(np.full((3, 3), np.inf)), "not finite"),
-    (lambda: sensitivities(np.zeros((4, 0))), r"shape \(4, 0\)"),
-    (lambda: mussay_sensitivities(np.eye(3), np.ones(2)), r"importance of shape \(2,\)"),
-    (lambda: mussay_sensitivities(np.eye(3), beta=0), "beta is 0"),
-    (lambda: mussay_sensitivities(np.eye(3), phi=lambda x: x + np.nan), "not finite"),
-])
+@pytest.mark.parametrize(
+    "call, words",
+    [
+        (lambda: sensitivities(np.eye(3), "svd"), "no variant 'svd'"),
+        (lambda: sensitivities(np.eye(3), dimension=0), "dimension is 0"),
+        (lambda: sensitivities(np.full((3, 3), np.inf)), "not finite"),
+        (lambda: sensitivities(np.zeros((4, 0))), r"shape \(4, 0\)"),
+        (lambda: mussay_sensitivities(np.eye(3), np.ones(2)), r"importance of shape \(2,\)"),
+        (lambda: mussay_sensitivities(np.eye(3), beta=0), "beta is 0"),
+        (lambda: mussay_sensitivities(np.eye(3), phi=lambda x: x + np.nan), "not finite"),
+    ],
+)
 def test_wrong_arguments_are_refused(call, words):
     with pytest.raises(ValueError, match=words):
         call()

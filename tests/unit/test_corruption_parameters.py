@@ -36,8 +36,10 @@ NORMAL = np.random.default_rng(0).standard_normal(200_000)
 
 
 # The tables, read again from the published code: CIFAR-10-C's and ImageNet-C's.
-@pytest.mark.parametrize("side, count, table", [
-    (32, 30, (.04, .06, .08, .09, .10)), (224, 1, (.08, .12, .18, .26, .38))])
+@pytest.mark.parametrize(
+    "side, count, table",
+    [(32, 30, (0.04, 0.06, 0.08, 0.09, 0.10)), (224, 1, (0.08, 0.12, 0.18, 0.26, 0.38))],
+)
 def test_gaussian_noise_has_the_published_deviation(side, count, table):
     for severity, sigma in enumerate(table, 1):
         noise = corrupt(flat(128, side, count), "gaussian_noise", severity).astype(float)
@@ -48,8 +50,10 @@ def test_gaussian_noise_has_the_published_deviation(side, count, table):
         assert np.abs(channels - np.eye(3)).max() < 0.02
 
 
-@pytest.mark.parametrize("side, count, table", [
-    (32, 30, (.06, .1, .12, .16, .2)), (224, 1, (.15, .2, .35, .45, .6))])
+@pytest.mark.parametrize(
+    "side, count, table",
+    [(32, 30, (0.06, 0.1, 0.12, 0.16, 0.2)), (224, 1, (0.15, 0.2, 0.35, 0.45, 0.6))],
+)
 def test_speckle_noise_grows_with_the_value(side, count, table):
     for severity, sigma in enumerate(table, 1):
         for level in (40, 100):
@@ -57,8 +61,9 @@ def test_speckle_noise_grows_with_the_value(side, count, table):
             assert noise.std() == pytest.approx(like(level * (1 + sigma * NORMAL)).std(), rel=0.02)
 
 
-@pytest.mark.parametrize("side, count, table", [
-    (32, 30, (500, 250, 100, 75, 50)), (224, 1, (60, 25, 12, 5, 3))])
+@pytest.mark.parametrize(
+    "side, count, table", [(32, 30, (500, 250, 100, 75, 50)), (224, 1, (60, 25, 12, 5, 3))]
+)
 def test_shot_noise_has_the_variance_of_its_photons(side, count, table):
     for severity, photons in enumerate(table, 1):
         noise = corrupt(flat(51, side, count), "shot_noise", severity)
@@ -68,8 +73,10 @@ def test_shot_noise_has_the_variance_of_its_photons(side, count, table):
         assert noise.mean() == pytest.approx(wished.mean(), rel=0.01)
 
 
-@pytest.mark.parametrize("side, count, table", [
-    (32, 30, (.01, .02, .03, .05, .07)), (224, 1, (.03, .06, .09, .17, .27))])
+@pytest.mark.parametrize(
+    "side, count, table",
+    [(32, 30, (0.01, 0.02, 0.03, 0.05, 0.07)), (224, 1, (0.03, 0.06, 0.09, 0.17, 0.27))],
+)
 def test_impulse_noise_makes_that_share_black_or_white(side, count, table):
     for severity, share in enumerate(table, 1):
         noise = corrupt(flat(99, side, count), "impulse_noise", severity)
@@ -87,17 +94,17 @@ def amplitude(images, period):
     """Of the wave along the columns, in the middle where no edge is felt."""
     side = images.shape[2]
     margin = (side - period * (side // (2 * period))) // 2
-    line = images[0, side // 2, margin:side - margin, 0].astype(float)
-    line = line[:period * (len(line) // period)]
+    line = images[0, side // 2, margin : side - margin, 0].astype(float)
+    line = line[: period * (len(line) // period)]
     places = np.arange(margin, margin + len(line))
     return 2 * np.abs(np.mean(line * np.exp(-2j * np.pi * places / period)))
 
 
-@pytest.mark.parametrize("side, table", [(32, (.4, .6, .7, .8, 1)), (224, (1, 2, 3, 4, 6))])
+@pytest.mark.parametrize("side, table", [(32, (0.4, 0.6, 0.7, 0.8, 1)), (224, (1, 2, 3, 4, 6))])
 def test_gaussian_blur_has_the_spectrum_of_its_kernel(side, table):
     for severity, sigma in enumerate(table, 1):
         taps = np.arange(-int(4 * sigma + 0.5), int(4 * sigma + 0.5) + 1)
-        weights = np.exp(-taps**2 / (2 * sigma**2))
+        weights = np.exp(-(taps**2) / (2 * sigma**2))
         for period in (4, 8, 16):
             images = grating(side, period)
             kept = amplitude(corrupt(images, "gaussian_blur", severity), period)
@@ -105,32 +112,45 @@ def test_gaussian_blur_has_the_spectrum_of_its_kernel(side, table):
             assert kept == pytest.approx(amplitude(images, period) * abs(wished), abs=0.7)
 
 
-@pytest.mark.parametrize("side, table", [
-    (32, ((.3, .4), (.4, .5), (.5, .6), (1, .2), (1.5, .1))),
-    (224, ((3, .1), (4, .5), (6, .5), (8, .5), (10, .5)))])
+@pytest.mark.parametrize(
+    "side, table",
+    [
+        (32, ((0.3, 0.4), (0.4, 0.5), (0.5, 0.6), (1, 0.2), (1.5, 0.1))),
+        (224, ((3, 0.1), (4, 0.5), (6, 0.5), (8, 0.5), (10, 0.5))),
+    ],
+)
 def test_defocus_has_the_spectrum_of_a_soft_disk(side, table):
     for severity, (radius, softness) in enumerate(table, 1):
         taps = np.arange(-12, 13)
-        columns = ((taps**2 + taps[:, None]**2) <= radius**2).sum(axis=0).astype(float)
+        columns = ((taps**2 + taps[:, None] ** 2) <= radius**2).sum(axis=0).astype(float)
         soft = np.arange(-1, 2) if radius <= 8 else np.arange(-2, 3)
-        weights = np.exp(-soft**2 / (2 * softness**2))
+        weights = np.exp(-(soft**2) / (2 * softness**2))
         for period in (4, 8, 16):
             images = grating(side, period)
             kept = amplitude(corrupt(images, "defocus_blur", severity), period)
-            wished = (columns @ np.cos(2 * np.pi * taps / period) / columns.sum()
-                      * (weights @ np.cos(2 * np.pi * soft / period)) / weights.sum())
+            wished = (
+                columns
+                @ np.cos(2 * np.pi * taps / period)
+                / columns.sum()
+                * (weights @ np.cos(2 * np.pi * soft / period))
+                / weights.sum()
+            )
             assert kept == pytest.approx(amplitude(images, period) * abs(wished), abs=0.7)
 
 
-@pytest.mark.parametrize("side, table", [
-    (32, ((6, 1), (6, 1.5), (6, 2), (8, 2), (9, 2.5))),
-    (224, ((10, 3), (15, 5), (15, 8), (15, 12), (20, 15)))])
+@pytest.mark.parametrize(
+    "side, table",
+    [
+        (32, ((6, 1), (6, 1.5), (6, 2), (8, 2), (9, 2.5))),
+        (224, ((10, 3), (15, 5), (15, 8), (15, 12), (20, 15))),
+    ],
+)
 def test_motion_blur_draws_a_point_out_to_one_side(side, table):
     images, middle = flat(0, side, 8), side // 2
     images[:, middle, middle] = 255
     for severity, (radius, sigma) in enumerate(table, 1):
         steps = np.arange(2 * radius + 1)
-        weights = np.exp(-steps**2 / (2 * sigma**2))
+        weights = np.exp(-(steps**2) / (2 * sigma**2))
         streaks = corrupt(images, "motion_blur", severity)[..., 0].astype(float)
         assert streaks.sum(axis=(1, 2)) == pytest.approx(255, abs=0.5 * len(steps))
         rows, columns = np.indices((side, side)) - middle
@@ -141,15 +161,15 @@ def test_motion_blur_draws_a_point_out_to_one_side(side, table):
         assert len({streak.tobytes() for streak in streaks}) >= 3  # angles differ
 
 
-@pytest.mark.parametrize("side, table", [
-    (32, (1.06, 1.11, 1.15, 1.20, 1.25)), (224, (1.11, 1.15, 1.20, 1.24, 1.30))])
+@pytest.mark.parametrize(
+    "side, table", [(32, (1.06, 1.11, 1.15, 1.20, 1.25)), (224, (1.11, 1.15, 1.20, 1.24, 1.30))]
+)
 def test_zoom_blur_is_the_mean_of_enlargements_about_the_middle(side, table):
     middle = (side - 1) / 2
     line = np.arange(side) - middle
-    images = np.broadcast_to((128 + line).astype(np.uint8)[None, None, :, None],
-                             (1, side, side, 1))
+    images = np.broadcast_to((128 + line).astype(np.uint8)[None, None, :, None], (1, side, side, 1))
     for severity, largest in enumerate(table, 1):
-        step = 0.01 if side == 32 else (.01, .01, .02, .02, .03)[severity - 1]
+        step = 0.01 if side == 32 else (0.01, 0.01, 0.02, 0.02, 0.03)[severity - 1]
         zooms = np.linspace(1, largest, round((largest - 1) / step) + 1)
         shrunk = (1 + (1 / zooms).sum()) / (len(zooms) + 1)
         expected = line * shrunk + 128 - 0.5  # the ramp is cut to whole levels
@@ -177,15 +197,16 @@ def test_glass_is_what_the_published_loop_over_pixels_makes():
         for image, (down, right) in zip(images, moves):
             for row in range(size - reach, reach, -1):
                 for column in range(size - reach, reach, -1):
-                    image[row, column] = image[row + down[row, column],
-                                               column + right[row, column]]
+                    image[row, column] = image[row + down[row, column], column + right[row, column]]
     np.testing.assert_array_equal(fast, images)
 
 
 def hsv(images, change):
     """By the standard library, pixel by pixel."""
-    pixels = [colorsys.hsv_to_rgb(*change(*colorsys.rgb_to_hsv(*pixel)))
-              for pixel in images.reshape(-1, 3) / 255]
+    pixels = [
+        colorsys.hsv_to_rgb(*change(*colorsys.rgb_to_hsv(*pixel)))
+        for pixel in images.reshape(-1, 3) / 255
+    ]
     return 255 * np.array(pixels).reshape(images.shape)
 
 
@@ -195,9 +216,12 @@ def test_brightness_and_saturation_shift_what_they_are_named_for(side):
     colors[0], colors[1] = 0, 90  # black, and gray, which turns red
     images = np.zeros((1, side, side, 3), np.uint8)
     images[0, 0, :16] = colors
-    shifts = (.05, .1, .15, .2, .3) if side == 32 else (.1, .2, .3, .4, .5)
-    tints = ((.3, 0), (.1, 0), *(((1.5, 0), (2, .1), (2.5, .2)) if side == 32 else
-                                 ((2, 0), (5, .1), (20, .2))))
+    shifts = (0.05, 0.1, 0.15, 0.2, 0.3) if side == 32 else (0.1, 0.2, 0.3, 0.4, 0.5)
+    tints = (
+        (0.3, 0),
+        (0.1, 0),
+        *(((1.5, 0), (2, 0.1), (2.5, 0.2)) if side == 32 else ((2, 0), (5, 0.1), (20, 0.2))),
+    )
     for severity, shift, (factor, more) in zip(SEVERITIES, shifts, tints):
         light = hsv(colors, lambda h, s, v: (h, s, min(v + shift, 1)))
         assert np.abs(corrupt(images, "brightness", severity)[0, 0, :16] - light).max() <= 0.51
@@ -206,7 +230,10 @@ def test_brightness_and_saturation_shift_what_they_are_named_for(side):
 
 
 def test_contrast_scales_the_deviation_about_the_mean(small, large):
-    for images, table in ((small, (.75, .5, .4, .3, .15)), (large, (.4, .3, .2, .1, .05))):
+    for images, table in (
+        (small, (0.75, 0.5, 0.4, 0.3, 0.15)),
+        (large, (0.4, 0.3, 0.2, 0.1, 0.05)),
+    ):
         for severity, factor in enumerate(table, 1):
             flatter, axes = corrupt(images, "contrast", severity), (1, 2)
             np.testing.assert_allclose(flatter.mean(axes), images.mean(axes), atol=0.5)
@@ -214,7 +241,7 @@ def test_contrast_scales_the_deviation_about_the_mean(small, large):
 
 
 def test_fog_spans_the_published_range():
-    for side, amounts in ((32, (.2, .5, .75, 1, 1.5)), (256, (1.5, 2, 2.5, 2.5, 3))):
+    for side, amounts in ((32, (0.2, 0.5, 0.75, 1, 1.5)), (256, (1.5, 2, 2.5, 2.5, 3))):
         for severity, amount in enumerate(amounts, 1):
             foggy = corrupt(flat(204, side, 2), "fog", severity)  # 0.8
             assert (foggy.max(axis=(1, 2, 3)) == 204).all()
@@ -222,13 +249,19 @@ def test_fog_spans_the_published_range():
             assert foggy.min(axis=(1, 2, 3)) == pytest.approx([lowest] * 2, abs=0.51)
 
 
-@pytest.mark.parametrize("side, table", [
-    (32, ((1, .2), (1, .3), (.9, .4), (.85, .4), (.75, .45))),
-    (224, ((1, .4), (.8, .6), (.7, .7), (.65, .7), (.6, .75)))])
+@pytest.mark.parametrize(
+    "side, table",
+    [
+        (32, ((1, 0.2), (1, 0.3), (0.9, 0.4), (0.85, 0.4), (0.75, 0.45))),
+        (224, ((1, 0.4), (0.8, 0.6), (0.7, 0.7), (0.65, 0.7), (0.6, 0.75))),
+    ],
+)
 def test_frost_weighs_image_and_ice_as_published(side, table):
     for severity, (kept, laid) in enumerate(table, 1):
-        ice, above = (corrupt(flat(level, side, 256 // side + 4), "frost", severity).astype(float)
-                      for level in (0, 50))
+        ice, above = (
+            corrupt(flat(level, side, 256 // side + 4), "frost", severity).astype(float)
+            for level in (0, 50)
+        )
         inside = above < 255
         assert np.abs((above - ice)[inside] - 50 * kept).max() <= 1
         assert 0.4 * 255 * laid < ice.mean() < 0.65 * 255 * laid
@@ -236,8 +269,9 @@ def test_frost_weighs_image_and_ice_as_published(side, table):
         assert ice[..., 2].mean() > ice[..., 0].mean()  # bluish
 
 
-@pytest.mark.parametrize("side, kept", [
-    (32, (.95, .9, .9, .85, .8)), (224, (.8, .7, .7, .65, .55))])
+@pytest.mark.parametrize(
+    "side, kept", [(32, (0.95, 0.9, 0.9, 0.85, 0.8)), (224, (0.8, 0.7, 0.7, 0.65, 0.55))]
+)
 def test_snow_pales_the_image_and_falls(side, kept):
     for severity, part in enumerate(kept, 1):
         snowy = corrupt(flat(0, side, 3, 1), "snow", severity)[..., 0].astype(float)
@@ -293,7 +327,7 @@ def test_pixelate_shows_boxes_of_their_mean(large):
 
 
 def test_pixelate_keeps_the_published_number_of_rows(small):
-    for severity, factor in enumerate((.95, .9, .85, .75, .65), 1):
+    for severity, factor in enumerate((0.95, 0.9, 0.85, 0.75, 0.65), 1):
         coarse = corrupt(small, "pixelate", severity)
         for axis in (1, 2):
             changes = (np.diff(coarse.astype(int), axis=axis) != 0).any(axis=(0, 3 - axis, 3))
@@ -305,8 +339,9 @@ def test_jpeg_is_that_of_the_published_quality(small, large):
         for severity, quality in enumerate(table, 1):
             file = io.BytesIO()
             Image.fromarray(images[1]).save(file, "JPEG", quality=quality)
-            np.testing.assert_array_equal(corrupt(images, "jpeg_compression", severity)[1],
-                                          np.asarray(Image.open(file)))
+            np.testing.assert_array_equal(
+                corrupt(images, "jpeg_compression", severity)[1], np.asarray(Image.open(file))
+            )
 
 
 def test_between_the_two_sizes_parameters_lie_on_a_line_in_the_logarithm():

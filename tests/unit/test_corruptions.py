@@ -15,11 +15,27 @@ import tfprune
 from tfprune.evaluation.corruptions import CORRUPTIONS, corrupt
 
 SEVERITIES = range(1, 6)
-UNDRAWN = {"defocus_blur", "zoom_blur", "brightness", "contrast", "pixelate", "jpeg_compression",
-           "gaussian_blur", "saturate"}
+UNDRAWN = {
+    "defocus_blur",
+    "zoom_blur",
+    "brightness",
+    "contrast",
+    "pixelate",
+    "jpeg_compression",
+    "gaussian_blur",
+    "saturate",
+}
 # What adds texture or noise of its own differs between 1 channel and 3 equal ones.
-OWN_COLOR = {"gaussian_noise", "shot_noise", "impulse_noise", "speckle_noise", "frost", "spatter",
-             "saturate", "jpeg_compression"}
+OWN_COLOR = {
+    "gaussian_noise",
+    "shot_noise",
+    "impulse_noise",
+    "speckle_noise",
+    "frost",
+    "spatter",
+    "saturate",
+    "jpeg_compression",
+}
 NOT_MONOTONE = {
     "glass_blur": "3 shuffles no further than 2, and smooths more what it shuffled",
     "frost": "4 lays as much ice as 3 and keeps less of the image, which ice makes too light",
@@ -36,10 +52,26 @@ def small():
 
 def test_the_public_names_are_those_of_the_benchmark_in_its_order():
     assert CORRUPTIONS == (
-        "gaussian_noise", "shot_noise", "impulse_noise", "defocus_blur", "glass_blur",
-        "motion_blur", "zoom_blur", "snow", "frost", "fog", "brightness", "contrast",
-        "elastic_transform", "pixelate", "jpeg_compression", "speckle_noise", "gaussian_blur",
-        "spatter", "saturate")
+        "gaussian_noise",
+        "shot_noise",
+        "impulse_noise",
+        "defocus_blur",
+        "glass_blur",
+        "motion_blur",
+        "zoom_blur",
+        "snow",
+        "frost",
+        "fog",
+        "brightness",
+        "contrast",
+        "elastic_transform",
+        "pixelate",
+        "jpeg_compression",
+        "speckle_noise",
+        "gaussian_blur",
+        "spatter",
+        "saturate",
+    )
     assert tfprune.corrupt is corrupt
 
 
@@ -66,8 +98,9 @@ def test_an_image_is_the_same_alone_in_any_order_and_again(small, name):
 def test_blocks_of_a_large_set_do_not_show():
     images = np.random.default_rng(0).integers(0, 256, (400, 32, 32, 3), dtype=np.uint8)
     whole = corrupt(images, "fog", 2)  # three blocks
-    np.testing.assert_array_equal(whole[250:], corrupt(images[250:], "fog", 2, indices=range(
-        250, 400)))
+    np.testing.assert_array_equal(
+        whole[250:], corrupt(images[250:], "fog", 2, indices=range(250, 400))
+    )
 
 
 _SHA = """
@@ -82,12 +115,19 @@ for name in CORRUPTIONS:
 def test_another_process_makes_the_same_bytes():
     image = (np.arange(40 * 36 * 3) * 7 % 256).astype(np.uint8).reshape(1, 40, 36, 3)
     images = np.concatenate([255 - image, image])
-    here = [hashlib.sha256(corrupt(images, name, 4, seed=1, indices=[8, 9])[1].tobytes()
-                           ).hexdigest() for name in CORRUPTIONS]
-    variables = {**os.environ, "PYTHONPATH": str(Path(tfprune.__file__).parents[1]),
-                 "OPENBLAS_NUM_THREADS": "1", "PYTHONHASHSEED": "5"}
-    done = subprocess.run([sys.executable, "-c", _SHA], env=variables, capture_output=True,
-                          text=True, timeout=120)
+    here = [
+        hashlib.sha256(corrupt(images, name, 4, seed=1, indices=[8, 9])[1].tobytes()).hexdigest()
+        for name in CORRUPTIONS
+    ]
+    variables = {
+        **os.environ,
+        "PYTHONPATH": str(Path(tfprune.__file__).parents[1]),
+        "OPENBLAS_NUM_THREADS": "1",
+        "PYTHONHASHSEED": "5",
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", _SHA], env=variables, capture_output=True, text=True, timeout=120
+    )
     assert done.stdout.split() == here, done.stderr
 
 
@@ -114,8 +154,10 @@ def test_gray_images_have_no_saturation_to_change(small):
 def test_severities_lie_further_and_further_off():
     images = crops(24, 32)
     for name in CORRUPTIONS:
-        far = [np.square(corrupt(images, name, severity).astype(float) - images).mean()
-               for severity in SEVERITIES]
+        far = [
+            np.square(corrupt(images, name, severity).astype(float) - images).mean()
+            for severity in SEVERITIES
+        ]
         assert min(far) > 1
         assert (np.diff(far) > 0).all() == (name not in NOT_MONOTONE), (name, far)
 
@@ -123,33 +165,39 @@ def test_severities_lie_further_and_further_off():
 GOOD = flat(7, 8, 2)
 
 
-@pytest.mark.parametrize("arguments, error, says", [
-    ((GOOD / 255, "fog"), TypeError, "float64.*expected uint8.*rint"),
-    ((GOOD[0], "fog"), ValueError, r"\[8, 8, 3\].*images\[None\]"),
-    ((GOOD[..., :2], "fog"), ValueError, "1 channel .gray. or 3"),
-    ((flat(7, 8, 2, 4), "fog"), ValueError, "1 channel .gray. or 3"),
-    ((GOOD, "gausian_noise"), ValueError, "'gausian_noise'.*there .*gaussian_noise"),
-    ((GOOD, "JPEG"), ValueError, "'JPEG'; there is jpeg_compression[.]$"),
-    ((GOOD, "rain on mars"), ValueError, "there are gaussian_noise, .*saturate"),
-    ((GOOD, 3), TypeError, "name=3"),
-    ((GOOD, "fog", 0), ValueError, "severity=0 of 'fog': expected 1"),
-    ((GOOD, "fog", 6), ValueError, "severity=6"),
-    ((GOOD, "fog", 2.5), TypeError, "severity=2.5"),
-    ((GOOD, "fog", True), TypeError, "severity=True"),
-    ((GOOD[:, :2], "glass_blur"), ValueError, "2x8 pixels: 'glass_blur' needs at least 3x3"),
-    ((GOOD[:, :0], "fog"), ValueError, "0x8 pixels"),
-])
+@pytest.mark.parametrize(
+    "arguments, error, says",
+    [
+        ((GOOD / 255, "fog"), TypeError, "float64.*expected uint8.*rint"),
+        ((GOOD[0], "fog"), ValueError, r"\[8, 8, 3\].*images\[None\]"),
+        ((GOOD[..., :2], "fog"), ValueError, "1 channel .gray. or 3"),
+        ((flat(7, 8, 2, 4), "fog"), ValueError, "1 channel .gray. or 3"),
+        ((GOOD, "gausian_noise"), ValueError, "'gausian_noise'.*there .*gaussian_noise"),
+        ((GOOD, "JPEG"), ValueError, "'JPEG'; there is jpeg_compression[.]$"),
+        ((GOOD, "rain on mars"), ValueError, "there are gaussian_noise, .*saturate"),
+        ((GOOD, 3), TypeError, "name=3"),
+        ((GOOD, "fog", 0), ValueError, "severity=0 of 'fog': expected 1"),
+        ((GOOD, "fog", 6), ValueError, "severity=6"),
+        ((GOOD, "fog", 2.5), TypeError, "severity=2.5"),
+        ((GOOD, "fog", True), TypeError, "severity=True"),
+        ((GOOD[:, :2], "glass_blur"), ValueError, "2x8 pixels: 'glass_blur' needs at least 3x3"),
+        ((GOOD[:, :0], "fog"), ValueError, "0x8 pixels"),
+    ],
+)
 def test_bad_input_is_told(arguments, error, says):
     with pytest.raises(error, match=says):
         corrupt(*arguments)
 
 
-@pytest.mark.parametrize("settings, error, says", [
-    ({"seed": 0.5}, TypeError, "seed=0.5"),
-    ({"indices": [0.0, 1.0]}, TypeError, "expected integers"),
-    ({"indices": [1]}, ValueError, "for 2 images: expected one for each"),
-    ({"indices": [0, -1]}, ValueError, "from 0 on"),
-])
+@pytest.mark.parametrize(
+    "settings, error, says",
+    [
+        ({"seed": 0.5}, TypeError, "seed=0.5"),
+        ({"indices": [0.0, 1.0]}, TypeError, "expected integers"),
+        ({"indices": [1]}, ValueError, "for 2 images: expected one for each"),
+        ({"indices": [0, -1]}, ValueError, "from 0 on"),
+    ],
+)
 def test_bad_places_are_told(settings, error, says):
     with pytest.raises(error, match=says):
         corrupt(GOOD, "fog", **settings)

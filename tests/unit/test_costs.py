@@ -4,7 +4,7 @@
 import numpy as np
 import pytest
 
-from tfprune.costs import bops, macs, parameters, relative_bops
+from tfprune.masks.costs import bops, macs, parameters, relative_bops
 
 
 def test_parameters_and_macs():

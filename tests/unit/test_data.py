@@ -25,8 +25,11 @@ class Squares(tfds.core.GeneratorBasedBuilder):
     def _info(self):
         features = tfds.features.FeaturesDict({"root": np.int64, "square": np.int64})
         return tfds.core.DatasetInfo(
-            builder=self, description="Squares.", features=features,
-            supervised_keys=("root", "square"), disable_shuffling=True,
+            builder=self,
+            description="Squares.",
+            features=features,
+            supervised_keys=("root", "square"),
+            disable_shuffling=True,
         )
 
     def _split_generators(self, dl_manager):
@@ -112,8 +115,11 @@ def test_published_corruptions_are_found_by_the_names_of_the_benchmark(tmp_path,
             data.corrupted(name, 5, data_dir=tmp_path)
     made = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), dtype=np.uint8)
     examples = [(place, {"image": image, "label": place}) for place, image in enumerate(made)]
-    monkeypatch.setattr(tfds.builder_cls("cifar10_corrupted"), "_split_generators",
-                        lambda self, manager: {"test": iter(examples)})
+    monkeypatch.setattr(
+        tfds.builder_cls("cifar10_corrupted"),
+        "_split_generators",
+        lambda self, manager: {"test": iter(examples)},
+    )
     tfds.builder("cifar10_corrupted/frosted_glass_blur_2", data_dir=tmp_path).download_and_prepare()
     images, labels = data.corrupted("glass_blur", 2, data_dir=tmp_path)
     assert {image.tobytes() for image in images} == {image.tobytes() for image in made}

@@ -3,7 +3,8 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, strategies as st
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tflite_export.formats import block, csr, decode, narrow, smallest_csr
 
@@ -37,9 +38,10 @@ def test_blocks_and_back(rows, blocks, width, seed):
     assert packed.values.size == kept * width and packed.indices.size == kept
 
 
-@pytest.mark.parametrize("largest, dtype", [
-    (0, "uint8"), (255, "uint8"), (256, "uint16"), (65535, "uint16"), (65536, "int32"),
-])
+@pytest.mark.parametrize(
+    "largest, dtype",
+    [(0, "uint8"), (255, "uint8"), (256, "uint16"), (65535, "uint16"), (65536, "int32")],
+)
 def test_narrowest_index(largest, dtype):
     assert narrow(np.array([0, largest])).dtype == dtype
     assert narrow(np.array([0, largest]))[1] == largest

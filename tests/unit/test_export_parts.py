@@ -34,15 +34,18 @@ class Dataset:
         return iter(self.elements)
 
 
-@pytest.mark.parametrize("elements, count", [
-    ([np.ones((5, 4, 3)), np.ones((2, 4, 3))], 7),
-    ([(np.ones((5, 4, 3)), np.ones(5))], 5),
-    ([(np.ones((5, 4, 3)), np.ones(5), np.ones(5))], 5),
-    ([np.ones((4, 3))] * 3, 3),
-    ([(np.ones((4, 3)), 1)] * 3, 3),
-    ([{"x": np.ones((5, 4, 3))}], 5),
-    ([({"x": np.ones((5, 4, 3))}, np.ones(5))], 5),
-])
+@pytest.mark.parametrize(
+    "elements, count",
+    [
+        ([np.ones((5, 4, 3)), np.ones((2, 4, 3))], 7),
+        ([(np.ones((5, 4, 3)), np.ones(5))], 5),
+        ([(np.ones((5, 4, 3)), np.ones(5), np.ones(5))], 5),
+        ([np.ones((4, 3))] * 3, 3),
+        ([(np.ones((4, 3)), 1)] * 3, 3),
+        ([{"x": np.ones((5, 4, 3))}], 5),
+        ([({"x": np.ones((5, 4, 3))}, np.ones(5))], 5),
+    ],
+)
 def test_elements_of_a_dataset(elements, count):
     assert examples(Dataset(*elements), IMAGE, 100)["x"].shape == (count, 4, 3)
     assert len(examples(Dataset(*elements), IMAGE, 2)["x"]) == 2
@@ -58,12 +61,16 @@ def test_dataset_is_not_read_further_than_needed():
     assert len(examples(stream, IMAGE, 20)["x"]) == 20
 
 
-@pytest.mark.parametrize("data", [
-    [np.ones((3, 2)), np.ones((3, 5))], {"b": np.ones((3, 5)), "a": np.ones((3, 2))},
-    {"b x": np.ones((3, 5)), "a": np.ones((3, 2))},
-    Dataset((np.ones((3, 2)), np.ones((3, 5)))),
-    Dataset(((np.ones((3, 2)), np.ones((3, 5))), np.ones(3))),
-])
+@pytest.mark.parametrize(
+    "data",
+    [
+        [np.ones((3, 2)), np.ones((3, 5))],
+        {"b": np.ones((3, 5)), "a": np.ones((3, 2))},
+        {"b x": np.ones((3, 5)), "a": np.ones((3, 2))},
+        Dataset((np.ones((3, 2)), np.ones((3, 5)))),
+        Dataset(((np.ones((3, 2)), np.ones((3, 5))), np.ones(3))),
+    ],
+)
 def test_two_inputs(data):
     found = examples(data, PAIR, 10)
     assert found["a"].shape == (3, 2) and found["b"].shape == (3, 5)
@@ -78,16 +85,21 @@ def test_inputs_of_a_file_go_by_their_names_in_keras_as_well():
             by_name(wrong, taken)
 
 
-@pytest.mark.parametrize("data, message", [
-    ([np.ones((3, 2)), np.ones((2, 5))], "different number of examples"),
-    ([np.ones((3, 2)), np.full((3, 5), 0.5)], "values that are no int32"),
-    (np.ones((3, 2)), "expected a list, tuple or dict of 2 arrays"),
-    ({"a": np.ones((3, 2)), "c": 1}, r"inputs \['a', 'c'\], expected \['a', 'b'\]"),
-    ([np.ones((3, 2)), np.ones(3)], r"input 'b' has shape \(3,\), expected \(examples, any\)"),
-    (Dataset((np.ones((1, 2)), np.ones((1, 5))), (np.ones((1, 3)), np.ones((1, 5)))),
-     r"input 'a' has shape \(1, 3\)"),
-    (Dataset(), "empty dataset"),
-])
+@pytest.mark.parametrize(
+    "data, message",
+    [
+        ([np.ones((3, 2)), np.ones((2, 5))], "different number of examples"),
+        ([np.ones((3, 2)), np.full((3, 5), 0.5)], "values that are no int32"),
+        (np.ones((3, 2)), "expected a list, tuple or dict of 2 arrays"),
+        ({"a": np.ones((3, 2)), "c": 1}, r"inputs \['a', 'c'\], expected \['a', 'b'\]"),
+        ([np.ones((3, 2)), np.ones(3)], r"input 'b' has shape \(3,\), expected \(examples, any\)"),
+        (
+            Dataset((np.ones((1, 2)), np.ones((1, 5))), (np.ones((1, 3)), np.ones((1, 5)))),
+            r"input 'a' has shape \(1, 3\)",
+        ),
+        (Dataset(), "empty dataset"),
+    ],
+)
 def test_wrong_data(data, message):
     with pytest.raises(ValueError, match=message):
         examples(data, PAIR, 10)
@@ -109,19 +121,22 @@ def kernel(*shape, sparsity=0.7, seed=1):
     return generator.normal(size=shape) * (generator.random(shape) >= sparsity)
 
 
-@pytest.mark.parametrize("shape, stored", [
-    ((20, 12), lambda w: w.T),
-    ((3, 3, 8, 16), lambda w: w.transpose(3, 0, 1, 2)),
-    ((3, 3, 16, 8), lambda w: w.transpose(2, 0, 1, 3)),
-    ((3, 3, 8, 2), lambda w: w.reshape(1, 3, 3, 16)),
-    ((5, 8, 16), lambda w: w.transpose(2, 0, 1)[:, None]),
-    ((8, 2, 12), lambda w: w.reshape(8, 24).T),
-    ((3, 3, 3, 4, 5), lambda w: w),
-])
+@pytest.mark.parametrize(
+    "shape, stored",
+    [
+        ((20, 12), lambda w: w.T),
+        ((3, 3, 8, 16), lambda w: w.transpose(3, 0, 1, 2)),
+        ((3, 3, 16, 8), lambda w: w.transpose(2, 0, 1, 3)),
+        ((3, 3, 8, 2), lambda w: w.reshape(1, 3, 3, 16)),
+        ((5, 8, 16), lambda w: w.transpose(2, 0, 1)[:, None]),
+        ((8, 2, 12), lambda w: w.reshape(8, 24).T),
+        ((3, 3, 3, 4, 5), lambda w: w),
+    ],
+)
 def test_weights_are_found_in_every_layout(shape, stored):
     weight = kernel(*shape)
     other = kernel(*stored(weight).shape, seed=2)
-    found, = zeros.match({"w": weight}, {(0, 1): other, (0, 2): stored(weight)})
+    (found,) = zeros.match({"w": weight}, {(0, 1): other, (0, 2): stored(weight)})
     assert found == zeros.Match("w", (0, 2), np.count_nonzero(weight == 0), 0)
 
 
@@ -138,7 +153,7 @@ def test_folded_factors_and_rounding_do_not_hide_a_weight():
     folded = (weight * factors).transpose(3, 0, 1, 2)
     step = np.abs(folded).max(axis=(1, 2, 3), keepdims=True) / 127
     rounded = np.round(folded / step) * step
-    found, = zeros.match({"w": weight}, {(0, 2): rounded})
+    (found,) = zeros.match({"w": weight}, {(0, 2): rounded})
     assert found.at == (0, 2) and found.broken == 0
 
 
@@ -147,7 +162,7 @@ def test_broken_zeros_are_counted():
     damaged = weight.T.copy()
     places = np.argwhere(damaged == 0)[:3]
     damaged[tuple(places.T)] = 1e-20
-    found, = zeros.match({"w": weight}, {(0, 1): damaged})
+    (found,) = zeros.match({"w": weight}, {(0, 1): damaged})
     assert found.broken == 3
 
 
@@ -161,7 +176,7 @@ def test_gates_of_a_recurrent_kernel():
 
 def test_what_is_not_in_the_file_is_not_claimed():
     others = {(0, 1): kernel(12, 20, seed=5), (0, 2): np.ones(3)}
-    found, = zeros.match({"w": kernel(20, 12)}, others)
+    (found,) = zeros.match({"w": kernel(20, 12)}, others)
     assert found.at is None and found.zeros > 0
 
 
@@ -203,7 +218,8 @@ def test_targets_are_found_by_name_and_by_object():
     assert all(executing(name, found.quantize[-1]) is found for name, found in TARGETS.items())
     assert executing(TARGETS["tflm"], "int8") is TARGETS["tflm"]
     assert [name for name, row in TARGETS.items() if row.integer_io and "none" in row.quantize] == [
-        "tflm"]
+        "tflm"
+    ]
     with pytest.raises(ValueError, match="unknown target 'micro'; possible are 'mobile'"):
         target("micro")
     with pytest.raises(ValueError, match="no option 'ram'; it has 'latency', .*'output_type'"):
@@ -212,12 +228,19 @@ def test_targets_are_found_by_name_and_by_object():
         executing(3, "int8")
 
 
-@pytest.mark.parametrize("options", [
-    {"latency": "yes"}, {"latency": 1}, {"threads": 0}, {"threads": 1.5}, {"runs": 0},
-    {"runs": True},
-])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"latency": "yes"},
+        {"latency": 1},
+        {"threads": 0},
+        {"threads": 1.5},
+        {"runs": 0},
+        {"runs": True},
+    ],
+)
 def test_impossible_timing(options):
-    (name, value), = options.items()
+    ((name, value),) = options.items()
     with pytest.raises(ValueError, match=f"{name}={value!r}: expected"):
         target("mobile", **options)
 
@@ -228,10 +251,20 @@ def test_threads_are_counted_once():
 
 
 def test_report_counts_zeros():
-    tensors = (TensorReport("a", (2, 2), "int8", 3, 4, "csr"),
-               TensorReport("b", (2, 2), "int8", 1, 4, "dense"))
-    report = ExportReport(path="p", bytes=1, gzip_bytes=1, dense_bytes=2, dense_gzip_bytes=2,
-                          error=0.0, agreement=1.0, tensors=tensors)
+    tensors = (
+        TensorReport("a", (2, 2), "int8", 3, 4, "csr"),
+        TensorReport("b", (2, 2), "int8", 1, 4, "dense"),
+    )
+    report = ExportReport(
+        path="p",
+        bytes=1,
+        gzip_bytes=1,
+        dense_bytes=2,
+        dense_gzip_bytes=2,
+        error=0.0,
+        agreement=1.0,
+        tensors=tensors,
+    )
     assert report.zeros == 4 and report.sparse
     assert report.to_dict()["tensors"][0]["encoding"] == "csr"
 
@@ -239,9 +272,17 @@ def test_report_counts_zeros():
 def test_report_as_markdown_has_every_weight_measurement_and_remark():
     tensors = (TensorReport("a_1|b", (2, 3), "int8", 3, 6, "csr"),)
     report = ExportReport(
-        path="p", bytes=1, gzip_bytes=1, dense_bytes=2, dense_gzip_bytes=2, error=0.0,
-        agreement=1.0, tensors=tensors, measured=(Quantity("arena", 2048, "bytes"),),
-        dense_measured=(Quantity("arena", 1024, "bytes"),), missing=("no time: no device",),
+        path="p",
+        bytes=1,
+        gzip_bytes=1,
+        dense_bytes=2,
+        dense_gzip_bytes=2,
+        error=0.0,
+        agreement=1.0,
+        tensors=tensors,
+        measured=(Quantity("arena", 2048, "bytes"),),
+        dense_measured=(Quantity("arena", 1024, "bytes"),),
+        missing=("no time: no device",),
         remarks=("kept *dense*",),
     )
     text = report.to_markdown()

@@ -19,12 +19,23 @@ from tfprune.evaluation import figures
 from tfprune.evaluation.figure_style import COLORS
 
 METHODS = ["magnitude", "sipp", "pfp", "filter_threshold", "st3"]
-SHIFTS = ["nominal", "gaussian_noise 3", "elastic_transform 3", "jpeg_compression 3",
-          *(f"corruption_{number} 3" for number in range(16)),
-          *(f"noise {size}" for size in (.02, .05, .1, .2, .5, 1., 2.))]
-HOSTILE = ["<script>alert(1)</script>", "_hidden", "$\\frac$", "a\x00\ud800b", "猫 & 犬",
-           "stack_1/block_12/" * 12]
-RATIOS = [.2, .4, .5, .6, .7, .8, .9, .95]
+SHIFTS = [
+    "nominal",
+    "gaussian_noise 3",
+    "elastic_transform 3",
+    "jpeg_compression 3",
+    *(f"corruption_{number} 3" for number in range(16)),
+    *(f"noise {size}" for size in (0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0)),
+]
+HOSTILE = [
+    "<script>alert(1)</script>",
+    "_hidden",
+    "$\\frac$",
+    "a\x00\ud800b",
+    "猫 & 犬",
+    "stack_1/block_12/" * 12,
+]
+RATIOS = [0.2, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95]
 CLASSES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
 
 
@@ -38,7 +49,8 @@ def _lines(names, draw):
 
 def _curves(names):
     return figures.accuracy_over_ratio(
-        {name: (RATIOS, _numbers(8), _numbers(8) - .1, None) for name in names}, .9)
+        {name: (RATIOS, _numbers(8), _numbers(8) - 0.1, None) for name in names}, 0.9
+    )
 
 
 def _exemplars(names):
@@ -53,22 +65,40 @@ def _confusion(names):
 
 # Of names; and the names that each gets as an ordinary figure.
 DRAWN = {
-    "potential": (lambda names: figures.potential(
-        {name: dict(zip(SHIFTS, _numbers(27, 2))) for name in names}), METHODS),
-    "shifts": (lambda names: figures.potential(
-        {"magnitude": dict(zip(names, np.sort(_numbers(len(names), 3))))}), SHIFTS),
+    "potential": (
+        lambda names: figures.potential(
+            {name: dict(zip(SHIFTS, _numbers(27, 2))) for name in names}
+        ),
+        METHODS,
+    ),
+    "shifts": (
+        lambda names: figures.potential(
+            {"magnitude": dict(zip(names, np.sort(_numbers(len(names), 3))))}
+        ),
+        SHIFTS,
+    ),
     "accuracy_over_ratio": (_curves, METHODS),
-    "heat_map": (lambda names: figures.heat_map(
-        names, [f"{100 * ratio:.0f} %" for ratio in RATIOS], 90 * _numbers(len(names), 8),
-        label="points lost"), SHIFTS),
+    "heat_map": (
+        lambda names: figures.heat_map(
+            names,
+            [f"{100 * ratio:.0f} %" for ratio in RATIOS],
+            90 * _numbers(len(names), 8),
+            label="points lost",
+        ),
+        SHIFTS,
+    ),
     "confusion_change": (_confusion, CLASSES),
     "exemplars": (_exemplars, CLASSES),
     "reliability": (lambda names: _lines(names, figures.reliability), METHODS),
     "noise_distance": (lambda names: _lines(names, figures.noise_distance), METHODS),
-    "matrix": (lambda names: figures.matrix(names, names, _numbers(len(names), len(names))),
-               METHODS),
-    "training": (lambda names: figures.training({name: RATIOS for name in names}),
-                 ["loss", "accuracy", "sparsity", "val_loss", "val_accuracy"]),
+    "matrix": (
+        lambda names: figures.matrix(names, names, _numbers(len(names), len(names))),
+        METHODS,
+    ),
+    "training": (
+        lambda names: figures.training({name: RATIOS for name in names}),
+        ["loss", "accuracy", "sparsity", "val_loss", "val_accuracy"],
+    ),
 }
 
 
@@ -82,8 +112,9 @@ def _no_warning():
 def _words(svg):
     """What can be read in it, without spaces: lines of a name are several texts."""
     root = ElementTree.fromstring(svg)
-    return "".join("".join(node.itertext()) for node in root.iter()
-                   if node.tag.endswith("}text")).replace(" ", "")
+    return "".join(
+        "".join(node.itertext()) for node in root.iter() if node.tag.endswith("}text")
+    ).replace(" ", "")
 
 
 def _extents(figure, texts):
@@ -132,15 +163,22 @@ def test_equal_input_gives_equal_bytes_and_leaves_the_users_style_alone():
 
 
 def test_marks_stand_at_the_potentials():
-    figure = figures.potential({"a": {"fog": (.2, .5), "nominal": (.8, .8)},
-                                "b": {"fog": (.1, .3, .6), "nominal": .7}})
+    figure = figures.potential(
+        {
+            "a": {"fog": (0.2, 0.5), "nominal": (0.8, 0.8)},
+            "b": {"fog": (0.1, 0.3, 0.6), "nominal": 0.7},
+        }
+    )
     first, second = figure.axes[0].lines[0], figure.axes[0].lines[-2]
     shown = {tuple(np.round(line.get_xdata(), 9)) for line in figure.axes[0].lines}
-    assert {(80., 20.), (50.,), (70., 30.)} <= shown
+    assert {(80.0, 20.0), (50.0,), (70.0, 30.0)} <= shown
     assert first.get_color() != second.get_color()
-    spans = [tuple(np.round(path.vertices[:, 0], 9)) for lines in figure.axes[0].collections
-             for path in lines.get_paths()]
-    assert (20., 50.) in spans and (10., 60.) in spans
+    spans = [
+        tuple(np.round(path.vertices[:, 0], 9))
+        for lines in figure.axes[0].collections
+        for path in lines.get_paths()
+    ]
+    assert (20.0, 50.0) in spans and (10.0, 60.0) in spans
     assert [text.get_text() for text in figure.axes[0].get_yticklabels()] == ["nominal", "fog"]
     # The nominal potentials are drawn through.
     levels = [line.get_xdata()[0] for line in figure.axes[0].lines if line.get_linestyle() == ":"]
@@ -151,8 +189,12 @@ def test_cells_hold_their_numbers_and_stay_inside():
     values = np.array([[1.25, -1234.5], [np.nan, 0]])
     figure = figures.heat_map(["a", "b"], ["c", "d"], values, label="x")
     assert [text.get_text() for text in figure.axes[0].texts] == ["+1", "-1,234", "-", "0"]
-    wide, = (abs(one.x1 - one.x0) for one in [figure.axes[0].transData.transform_bbox(
-        matplotlib.transforms.Bbox([[0, 0], [1, 1]]))])
+    (wide,) = (
+        abs(one.x1 - one.x0)
+        for one in [
+            figure.axes[0].transData.transform_bbox(matplotlib.transforms.Bbox([[0, 0], [1, 1]]))
+        ]
+    )
     for extent in _extents(figure, figure.axes[0].texts):
         assert extent.width < wide
 
@@ -167,12 +209,19 @@ def test_changes_of_the_predictions_are_in_points_of_the_class():
     rows = [text.get_text() for text in figure.axes[0].get_yticklabels()]
     assert len(rows) == 20 and "7" in rows and "3" in rows
     assert "20 of 30 classes" in _words(figures.svg(figure)).replace("of", " of ").replace(
-        "classes", " classes")
+        "classes", " classes"
+    )
 
 
-@pytest.mark.parametrize("draw, names", [DRAWN["heat_map"], DRAWN["accuracy_over_ratio"], (
-    _curves, [f"a_method_with_a_long_name/{number}" for number in range(24)]), (
-    DRAWN["matrix"][0], HOSTILE)])
+@pytest.mark.parametrize(
+    "draw, names",
+    [
+        DRAWN["heat_map"],
+        DRAWN["accuracy_over_ratio"],
+        (_curves, [f"a_method_with_a_long_name/{number}" for number in range(24)]),
+        (DRAWN["matrix"][0], HOSTILE),
+    ],
+)
 def test_labels_do_not_overlap(draw, names):
     figure = draw(names)
     labels = [text for legend in figure.legends for text in legend.get_texts()]
@@ -181,11 +230,11 @@ def test_labels_do_not_overlap(draw, names):
     labels = [text for text in labels if text.get_text().isascii()]
     assert labels
     for one, other in itertools.combinations(_extents(figure, labels), 2):
-        assert not one.shrunk(.9, .8).overlaps(other.shrunk(.9, .8))
+        assert not one.shrunk(0.9, 0.8).overlaps(other.shrunk(0.9, 0.8))
 
 
 def test_the_rows_of_many_potentials_have_room_and_fill_their_figure():
-    figure = figures.potential({name: dict.fromkeys(SHIFTS, .5) for name in METHODS})
+    figure = figures.potential({name: dict.fromkeys(SHIFTS, 0.5) for name in METHODS})
     axes = figure.axes[0]
     places = axes.transData.transform([(0, n) for n in range(len(SHIFTS))])[:, 1]
     assert -np.diff(places).max() > 1.15 * 9 / 72 * figure.dpi
@@ -213,20 +262,22 @@ def test_images_are_small_pictures_with_both_labels():
 
 def test_colors_are_seen_on_white_and_on_black():
     def light(color):
-        parts = np.array([int(color[at:at + 2], 16) for at in (1, 3, 5)]) / 255
-        parts = np.where(parts <= .04045, parts / 12.92, ((parts + .055) / 1.055) ** 2.4)
-        return parts @ [.2126, .7152, .0722] + .05
+        parts = np.array([int(color[at : at + 2], 16) for at in (1, 3, 5)]) / 255
+        parts = np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4)
+        return parts @ [0.2126, 0.7152, 0.0722] + 0.05
 
     for color in COLORS:
         assert 1.05 / light(color) >= 2.95 and light(color) / light("#16181d") >= 2.95, color
 
 
 def test_without_matplotlib_it_is_said_what_to_install_and_pyplot_is_never_used():
-    code = ("import sys; from tfprune.evaluation import figures; figures.svg(figures.matrix([], "
-            "[], [])); assert 'matplotlib.pyplot' not in sys.modules\n"
-            "for name in [one for one in sys.modules if 'figure' in one]: del sys.modules[name]\n"
-            "sys.modules['matplotlib'] = None\n"
-            "try: import tfprune.evaluation.figures\n"
-            "except ImportError as error: assert 'tfprune[plots]' in str(error)\n"
-            "else: raise AssertionError\n")
+    code = (
+        "import sys; from tfprune.evaluation import figures; figures.svg(figures.matrix([], "
+        "[], [])); assert 'matplotlib.pyplot' not in sys.modules\n"
+        "for name in [one for one in sys.modules if 'figure' in one]: del sys.modules[name]\n"
+        "sys.modules['matplotlib'] = None\n"
+        "try: import tfprune.evaluation.figures\n"
+        "except ImportError as error: assert 'tfprune[plots]' in str(error)\n"
+        "else: raise AssertionError\n"
+    )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)

@@ -7,8 +7,8 @@ import zipfile
 import h5py
 import pytest
 
-from tfprune import files
-from tfprune.files import keras_of_file
+from tfprune.backend import saved_model
+from tfprune.backend.saved_model import keras_of_file
 
 
 def _archive(path, version):
@@ -49,11 +49,19 @@ def test_what_is_no_model(tmp_path):
         keras_of_file(tmp_path / "weights.h5")
 
 
-@pytest.mark.parametrize("content, reason", [
-    ("", "JSONDecodeError"), (b"\xff\xfe\xff", "Error"), ("[]", "TypeError"), ("{}", "KeyError"),
-    ("null", "TypeError"), ('{"keras_version": 3}', "keras_version is 3"),
-    ('{"keras_version": null}', "keras_version is None"), ("[" * 200_000, "RecursionError"),
-])
+@pytest.mark.parametrize(
+    "content, reason",
+    [
+        ("", "JSONDecodeError"),
+        (b"\xff\xfe\xff", "Error"),
+        ("[]", "TypeError"),
+        ("{}", "KeyError"),
+        ("null", "TypeError"),
+        ('{"keras_version": 3}', "keras_version is 3"),
+        ('{"keras_version": null}', "keras_version is None"),
+        ("[" * 200_000, "RecursionError"),
+    ],
+)
 def test_metadata_that_say_nothing(tmp_path, content, reason):
     path = _of_members(tmp_path / "model.keras", **{"metadata.json": content})
     with pytest.raises(ValueError, match=f"(?s)not a saved Keras model: its metadata.*{reason}"):
@@ -64,7 +72,7 @@ def test_a_damaged_archive(tmp_path):
     path = _archive(tmp_path / "model.keras", "3.15.1")
     content = path.read_bytes()
     at = content.index(b"metadata.json") + len("metadata.json")
-    path.write_bytes(content[:at] + bytes(8) + content[at + 8:])
+    path.write_bytes(content[:at] + bytes(8) + content[at + 8 :])
     with pytest.raises(ValueError, match="its metadata.json cannot be read"):
         keras_of_file(path)
 
@@ -72,8 +80,10 @@ def test_a_damaged_archive(tmp_path):
 @pytest.mark.parametrize("member", ["metadata.json", "config.json"])
 def test_archives_that_unpack_to_more_than_a_model_has(tmp_path, member, monkeypatch):
     """The size is read, not the content."""
-    monkeypatch.setitem(files._LONGEST, "config.json", 1 << 20)
-    path = _of_members(tmp_path / "model.keras", **{
-        "metadata.json": json.dumps({"keras_version": "3.15.1"}), member: bytes(2 << 20)})
+    monkeypatch.setitem(saved_model._LONGEST, "config.json", 1 << 20)
+    path = _of_members(
+        tmp_path / "model.keras",
+        **{"metadata.json": json.dumps({"keras_version": "3.15.1"}), member: bytes(2 << 20)},
+    )
     with pytest.raises(ValueError, match=f"its {member} unpacks to 2,097,152 bytes, expected at "):
         keras_of_file(path)

@@ -11,27 +11,36 @@ from flow_models import conv_net, mlp, residual, shares, subject
 from tiny_models import KERASES, zeros
 
 import tfprune
-from tfprune.statistics import flow
+from tfprune.statistics import synaptic_flow
 
 everywhere = pytest.mark.parametrize("family", KERASES)
 
 
 # What is conserved.
 
+
 @everywhere
-@pytest.mark.parametrize("build", [
-    mlp, residual, conv_net, lambda family: conv_net(family, "AveragePooling2D"),
-], ids=["mlp", "residual", "max pooling", "average pooling"])
+@pytest.mark.parametrize(
+    "build",
+    [mlp, residual, conv_net, lambda family: conv_net(family, "AveragePooling2D")],
+    ids=["mlp", "residual", "max pooling", "average pooling"],
+)
 def test_each_layer_on_every_path_passes_on_all_of_the_flow(family, build):
     model = build(family)
     for biases in (False, True):
         found = shares(model, biases=biases)
         assert all((share >= 0).all() for share in found.values())
-        sums = {name: share.sum() for name, share in found.items()
-                if not name.startswith(("first", "second"))}
+        sums = {
+            name: share.sum()
+            for name, share in found.items()
+            if not name.startswith(("first", "second"))
+        }
         assert len(sums) >= 2
-        np.testing.assert_allclose(list(sums.values()), sums["stem/kernel"] if "stem/kernel" in sums
-                                   else sums["dense0/kernel"], rtol=1e-5)
+        np.testing.assert_allclose(
+            list(sums.values()),
+            sums["stem/kernel"] if "stem/kernel" in sums else sums["dense0/kernel"],
+            rtol=1e-5,
+        )
 
 
 @everywhere
@@ -39,7 +48,7 @@ def test_layer_sums_are_the_sum_of_the_outputs(family):
     """R itself where nothing is rescaled; one common factor where something is."""
     model = conv_net(family)
     whole = subject(model)
-    with flow.measuring(whole, biases=True):
+    with synaptic_flow.measuring(whole, biases=True):
         total = float(tf.reduce_sum(model(tf.ones((1, 9, 9, 2)), training=False)))
     plain, rescaled = shares(model, biases=True), shares(model)
     factors = []
@@ -61,9 +70,11 @@ def test_with_biases_the_flow_that_enters_after_a_layer_is_theirs(family, build)
         layer.bias.assign(generator.normal(size=layer.bias.shape))
     whole = subject(model)
     raw = [whole.adapter.raw(layer.bias) for layer in layers]
-    with flow.measuring(whole, biases=True) as measure:
-        kernels = [kernel.numpy() * given["flow"].numpy()
-                   for kernel, given in zip(whole.kernels, measure())]
+    with synaptic_flow.measuring(whole, biases=True) as measure:
+        kernels = [
+            kernel.numpy() * given["flow"].numpy()
+            for kernel, given in zip(whole.kernels, measure())
+        ]
         with tf.GradientTape() as tape:
             tape.watch(raw)
             total = tf.reduce_sum(model(tf.ones((1, *model.input_shape[1:])), training=False))
@@ -84,10 +95,20 @@ def test_what_enters_a_unit_leaves_it(family):
 @everywhere
 def test_what_enters_a_channel_leaves_it(family):
     found = shares(conv_net(family))
-    entering = {"stem": (0, 1, 2), "depth": (0, 1, 3), "strided": (0, 1, 2), "valid": (0, 1, 2),
-                "hidden": (0,)}
-    leaving = {"depth": (0, 1, 3), "strided": (0, 1, 3), "valid": (0, 1, 3), "hidden": (1,),
-               "head": (1,)}
+    entering = {
+        "stem": (0, 1, 2),
+        "depth": (0, 1, 3),
+        "strided": (0, 1, 2),
+        "valid": (0, 1, 2),
+        "hidden": (0,),
+    }
+    leaving = {
+        "depth": (0, 1, 3),
+        "strided": (0, 1, 3),
+        "valid": (0, 1, 3),
+        "hidden": (1,),
+        "head": (1,),
+    }
     found = {name.split("/")[0]: share for name, share in found.items()}
     for (before, into), (after, out) in zip(entering.items(), leaving.items()):
         np.testing.assert_allclose(found[before].sum(into), found[after].sum(out), rtol=1e-5)
@@ -103,6 +124,7 @@ def test_what_enters_a_residual_block_is_shared_by_its_branches(family):
 
 
 # What makes no difference.
+
 
 def chosen(model, sparsity=0.8, **settings):
     tfprune.sparsify(model, tfprune.get("synflow", rounds=6), sparsity, **settings)
@@ -157,6 +179,7 @@ def test_the_scale_of_a_layer_makes_no_difference_where_all_paths_pass_it(family
 
 
 # What has no flow.
+
 
 @everywhere
 def test_a_model_without_flow_is_refused(family):

@@ -5,13 +5,21 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from flow_kinds import (BRANCHES, KINDS, dictionaries, functional, half, several, squeezed,
-                        trained_batch_norm)
+from flow_kinds import (
+    BRANCHES,
+    KINDS,
+    dictionaries,
+    functional,
+    half,
+    several,
+    squeezed,
+    trained_batch_norm,
+)
 from flow_models import at_init, mlp, residual, shares, subject, weighted
 from tiny_models import KERASES, zeros
 
 import tfprune
-from tfprune.paths import paths
+from tfprune.training.connectivity import paths
 
 everywhere = pytest.mark.parametrize("family", KERASES)
 
@@ -41,8 +49,9 @@ def test_branches_share_the_flow(family, kind):
     model = weighted(kind(library, library.layers))
     found = shares(model)
     assert all((share > 0).all() for share in found.values())
-    entering, leaving = ([found[f"{name}/kernel"].sum() for name in names]
-                         for names in BRANCHES[kind])
+    entering, leaving = (
+        [found[f"{name}/kernel"].sum() for name in names] for names in BRANCHES[kind]
+    )
     assert sum(entering) == pytest.approx(sum(leaving), rel=1e-5)
     if len(entering) > 1:  # none of them is left with next to nothing
         assert min(entering) > 0.1 * sum(entering)
@@ -53,7 +62,8 @@ def test_grouped_queries():
     model = weighted(functional(keras, (3, 8), lambda x: keras.layers.Flatten()(layer(x, x))))
     found = {name.split("/")[1]: share.sum() for name, share in shares(model).items()}
     assert found["query"] + found["key"] + found["value"] == pytest.approx(
-        found["attention_output"], rel=1e-5)
+        found["attention_output"], rel=1e-5
+    )
 
 
 @everywhere
@@ -75,20 +85,28 @@ def test_a_transformer_block_is_pruned_everywhere(family):
 
 # Recurrent cells.
 
+
 @everywhere
 @pytest.mark.parametrize("kind", ["SimpleRNN", "LSTM", "Bidirectional"])
 def test_recurrent_layers_are_named_skips_that_the_flow_passes(family, kind):
     layers = KERASES[family].layers
-    cell = layers.Bidirectional(layers.GRU(8)) if kind == "Bidirectional" \
+    cell = (
+        layers.Bidirectional(layers.GRU(8))
+        if kind == "Bidirectional"
         else getattr(layers, kind)(16)
-    model = weighted(functional(KERASES[family], (60, 4), lambda x: layers.Dense(3)(
-        cell(layers.Dense(5)(x)))))
+    )
+    model = weighted(
+        functional(KERASES[family], (60, 4), lambda x: layers.Dense(3)(cell(layers.Dense(5)(x))))
+    )
     report = tfprune.sparsify(model, tfprune.get("synflow", rounds=4), 0.5)
     assert {skip.name.split("/")[-1] for skip in report.skipped} == {"kernel", "recurrent_kernel"}
     assert all("no sum over paths" in skip.reason for skip in report.skipped)
     assert [row.size for row in report.sites] == [20, 48] and report.kept == 34
-    sums = {name: share.sum() for name, share in shares(model).items()
-            if not name.endswith("recurrent_kernel")}
+    sums = {
+        name: share.sum()
+        for name, share in shares(model).items()
+        if not name.endswith("recurrent_kernel")
+    }
     first, *inside, last = sums.values()  # 60 steps do not overflow
     assert first == pytest.approx(last, rel=1e-5) == pytest.approx(sum(inside), rel=1e-5)
     assert "no sum over paths" in paths(subject(model))
@@ -103,8 +121,11 @@ OVERFLOW = "flow through the model .* is NaN or infinite: a layer"
 def test_deep_and_wide_nets_do_not_overflow(family):
     layers = KERASES[family].layers
     stack = [layers.Dense(64, activation="relu", name=f"dense{index}") for index in range(60)]
-    model = at_init(KERASES[family].Sequential([KERASES[family].Input((8,)), *stack,
-                                                layers.Dense(3, name="head")]))
+    model = at_init(
+        KERASES[family].Sequential(
+            [KERASES[family].Input((8,)), *stack, layers.Dense(3, name="head")]
+        )
+    )
     with pytest.raises(ValueError, match=OVERFLOW):
         shares(model, biases=True)  # which rescales nothing
     sums = [share.sum() for share in shares(model).values()]
@@ -137,6 +158,7 @@ def test_residual_nets_do_not_overflow(family):
 
 # Pruned as a whole.
 
+
 @everywhere
 @pytest.mark.parametrize("kind", [trained_batch_norm, squeezed, several, dictionaries, half])
 def test_pruned_to_a_tenth_a_path_is_left(family, kind):
@@ -154,8 +176,13 @@ def test_pruned_to_a_tenth_a_path_is_left(family, kind):
 @everywhere
 def test_open_shapes_are_taken_from_data(family):
     layers = KERASES[family].layers
-    model = weighted(functional(KERASES[family], (None, None, 3), lambda x: layers.Dense(2)(
-        layers.GlobalAveragePooling2D()(layers.Conv2D(4, 3)(x)))))
+    model = weighted(
+        functional(
+            KERASES[family],
+            (None, None, 3),
+            lambda x: layers.Dense(2)(layers.GlobalAveragePooling2D()(layers.Conv2D(4, 3)(x))),
+        )
+    )
     with pytest.raises(ValueError, match=r"input shape .* not known.*None, None, 3.*data="):
         tfprune.sparsify(model, "synflow", 0.5)
     inputs = np.zeros((3, 7, 6, 3), "float32")
@@ -164,6 +191,7 @@ def test_open_shapes_are_taken_from_data(family):
 
 
 # What cannot be linearised is said.
+
 
 @everywhere
 def test_layers_of_ones_own(family):
@@ -182,13 +210,15 @@ def test_layers_of_ones_own(family):
             y = Own(function)(library.layers.Dense(5, name="one")(x))
             z = library.layers.Dense(5, name="other")(x)
             return library.layers.Dense(3, name="head")(library.layers.Concatenate()([y, z]))
+
         return weighted(functional(library, (6,), body))
 
     assert shares(model(lambda x: 2 * tf.nn.relu(x)))["one/kernel"].min() > 0
     with pytest.warns(UserWarning, match="No flow passes through one/kernel, so its weights"):
         shares(model(lambda x: tf.nn.relu(-x)))
 
-    alone = weighted(functional(library, (6,), lambda x: Own(tf.nn.softmax)(
-        library.layers.Dense(3)(x))))
+    alone = weighted(
+        functional(library, (6,), lambda x: Own(tf.nn.softmax)(library.layers.Dense(3)(x)))
+    )
     with pytest.raises(ValueError, match="No flow reaches the outputs.*keras.layers.Softmax"):
         tfprune.sparsify(alone, "synflow", 0.5)

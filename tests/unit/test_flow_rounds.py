@@ -11,7 +11,7 @@ from tiny_models import KERASES, compiled, recording, zeros
 
 import tfprune
 from tfprune.methods.base import Rank
-from tfprune.paths import paths
+from tfprune.training.connectivity import paths
 
 everywhere = pytest.mark.parametrize("family", KERASES)
 
@@ -21,6 +21,7 @@ def kept(model):
 
 
 # What the rounds do.
+
 
 @everywhere
 def test_rounds_never_bring_back_and_count_exactly(family):
@@ -72,22 +73,32 @@ def test_one_round_empties_layers_a_hundred_do_not(family):
 @pytest.mark.parametrize("method", ["random", "magnitude", "synflow"])
 def test_no_layer_empties_by_default(family, method):
     model = mlp(family)
-    tfprune.sparsify(model, tfprune.get(method, allocation=tfprune.Global(), rounds=1),
-                     1 - 12 / 1650)
+    tfprune.sparsify(
+        model, tfprune.get(method, allocation=tfprune.Global(), rounds=1), 1 - 12 / 1650
+    )
     assert sum(kept(model)) == 12 and min(kept(model)) == 1
 
 
 # What is left as it was.
 
+
 def stateful(family):
     """As after training: averages, dropout and an optimizer that has moments."""
     library = KERASES[family]
     layers = library.layers
-    model = weighted(library.Sequential([
-        library.Input((6, 6, 2)), layers.Conv2D(4, 3, name="conv"), layers.BatchNormalization(),
-        layers.ReLU(), layers.Dropout(0.5, seed=3), layers.Flatten(),
-        layers.Dense(3, dtype="float32"),
-    ]))
+    model = weighted(
+        library.Sequential(
+            [
+                library.Input((6, 6, 2)),
+                layers.Conv2D(4, 3, name="conv"),
+                layers.BatchNormalization(),
+                layers.ReLU(),
+                layers.Dropout(0.5, seed=3),
+                layers.Flatten(),
+                layers.Dense(3, dtype="float32"),
+            ]
+        )
+    )
     optimizer = library.optimizers.Adam(0.01)
     optimizer.build(model.trainable_variables)
     for variable in moments(optimizer):
@@ -106,8 +117,11 @@ def state(model):
     attributes = [sorted(vars(layer)) for layer in model.layers]
     activations = [getattr(layer, "activation", None) for layer in model.layers]
     return (
-        [(one.dtype, one.tobytes()) for one in variables], attributes, activations,
-        random.getstate(), repr(np.random.get_state()),
+        [(one.dtype, one.tobytes()) for one in variables],
+        attributes,
+        activations,
+        random.getstate(),
+        repr(np.random.get_state()),
         tf.random.get_global_generator().state.numpy().tobytes(),
     )
 

@@ -10,9 +10,9 @@ import pytest
 import tensorflow as tf
 from tensorflow_model_optimization.sparsity.keras import ConstantSparsity, PolynomialDecay
 
-from tfprune.configs import to_config
-from tfprune.foreign_timetable import ForeignTimetable
-from tfprune.runs import Run, resolve
+from tfprune.masks.serialization import to_config
+from tfprune.training.run_length import Run, resolve
+from tfprune.training.tfmot_timetable import ForeignTimetable
 
 
 class Own:
@@ -56,19 +56,25 @@ def test_nothing_is_added_where_the_end_is_reached_anyway():
     assert list(reached) == [0, 4, 8] and list(constant) == [1, 6]
 
 
-@pytest.mark.parametrize("schedule, steps, found", [
-    (ConstantSparsity(0.5, 0), 5, (None, 0.5)),
-    (ConstantSparsity(0.5, 6), 5, ("never fires", None)),
-    (ConstantSparsity(0.5, 0, 100), 5, (None, 0.5)),
-    (PolynomialDecay(0.0, 0.5, 0, 8), 5, ("is cut short", 0.0)),
-    (PolynomialDecay(0.0, 0.5, 0, 8), 8, (None, 0.5)),
-    (PolynomialDecay(0.25, 0.5, 7, 9), 5, ("never fires", None)),
-    (Own(lambda step: (tf.equal(step, 3), 0.25)), 5, (None, 0.25)),
-    (Own(lambda step: (tf.equal(step, 8), 0.25)), 5, ("never fires", None)),
-    (Own(lambda step: (tf.reduce_all(step > 2), 0.25)), 5, (None, 0.25)),  # for scalars only
-    (Own(lambda step: (tf.equal(step, 3), tf.cond(step < 4, lambda: 0.5, lambda: 0.25))), 5,
-     (None, 0.5)),
-])
+@pytest.mark.parametrize(
+    "schedule, steps, found",
+    [
+        (ConstantSparsity(0.5, 0), 5, (None, 0.5)),
+        (ConstantSparsity(0.5, 6), 5, ("never fires", None)),
+        (ConstantSparsity(0.5, 0, 100), 5, (None, 0.5)),
+        (PolynomialDecay(0.0, 0.5, 0, 8), 5, ("is cut short", 0.0)),
+        (PolynomialDecay(0.0, 0.5, 0, 8), 8, (None, 0.5)),
+        (PolynomialDecay(0.25, 0.5, 7, 9), 5, ("never fires", None)),
+        (Own(lambda step: (tf.equal(step, 3), 0.25)), 5, (None, 0.25)),
+        (Own(lambda step: (tf.equal(step, 8), 0.25)), 5, ("never fires", None)),
+        (Own(lambda step: (tf.reduce_all(step > 2), 0.25)), 5, (None, 0.25)),  # for scalars only
+        (
+            Own(lambda step: (tf.equal(step, 3), tf.cond(step < 4, lambda: 0.5, lambda: 0.25))),
+            5,
+            (None, 0.5),
+        ),
+    ],
+)
 def test_what_a_run_misses_of_a_schedule(schedule, steps, found):
     timetable = ForeignTimetable(schedule, steps)
     assert (timetable.shortfall(steps), timetable.reached(-1, steps)) == found
@@ -93,27 +99,40 @@ def test_a_schedule_is_asked_for_its_steps_once():
     assert math.isnan(ForeignTimetable(Own(singly), 30_000).reached(-1, 30_000))
 
 
-@pytest.mark.parametrize("schedule, words", [
-    (PolynomialDecay(0.0, 0.8, 5, 5), r"PolynomialDecay\(.*end_step=5.* nan at step 5.*OneShot"),
-    (PolynomialDecay(0.0, 0.8, 0, 4.0), r"PolynomialDecay\(.*since end_step=4.0 is no integer"),
-    (ConstantSparsity(0.5, np.float64(2)), r"ConstantSparsity\(.*begin_step=2.0 is no integer"),
-    (Own(lambda step: (True, 0.5)), r"Own\(\) returned True for whether .* tf.constant\(True\)"),
-    (Own(lambda step: (np.bool_(True), 0.5)), r"Own\(\) returned np.True_ for whether"),
-    (Own(lambda step: (step, 0.5)), r"Own\(\) returned .* for whether"),
-    (Own(lambda step: (step > 2,)), r"Own\(\) returned .* expected a pair"),
-    (Own(lambda step: 1 / 0), r"Own\(\) cannot be called with a step: division by zero"),
-    (Own(lambda step: (tf.equal(step, 3), 0.5 if step > 2 else 0.25)),
-     r"Own\(\) cannot be called .* a Python `if` on it has to be tf.cond or tf.where"),
-    (always(True), r"Own\(\) returned True for the sparsity"),
-    (always("half"), r"Own\(\) returned 'half' for the sparsity"),
-    (always(tf.constant([0.5])), r"Own\(\) returned .* for the sparsity"),
-    (always(math.nan), r"Own\(\) yields as sparsity nan at step 0"),
-    (always(-0.25), r"Own\(\) yields as sparsity -0.25 at step 0"),
-    (always(1), r"Own\(\) yields as sparsity 1 at step 0"),
-    (always(np.float32(math.inf)), r"Own\(\) yields as sparsity inf at step 0"),
-    (Own(lambda step: (tf.equal(step, 7), 0.2 * tf.cast(step, tf.float32))),
-     r"Own\(\) yields as sparsity 1.4 at step 7"),
-])
+@pytest.mark.parametrize(
+    "schedule, words",
+    [
+        (
+            PolynomialDecay(0.0, 0.8, 5, 5),
+            r"PolynomialDecay\(.*end_step=5.* nan at step 5.*OneShot",
+        ),
+        (PolynomialDecay(0.0, 0.8, 0, 4.0), r"PolynomialDecay\(.*since end_step=4.0 is no integer"),
+        (ConstantSparsity(0.5, np.float64(2)), r"ConstantSparsity\(.*begin_step=2.0 is no integer"),
+        (
+            Own(lambda step: (True, 0.5)),
+            r"Own\(\) returned True for whether .* tf.constant\(True\)",
+        ),
+        (Own(lambda step: (np.bool_(True), 0.5)), r"Own\(\) returned np.True_ for whether"),
+        (Own(lambda step: (step, 0.5)), r"Own\(\) returned .* for whether"),
+        (Own(lambda step: (step > 2,)), r"Own\(\) returned .* expected a pair"),
+        (Own(lambda step: 1 / 0), r"Own\(\) cannot be called with a step: division by zero"),
+        (
+            Own(lambda step: (tf.equal(step, 3), 0.5 if step > 2 else 0.25)),
+            r"Own\(\) cannot be called .* a Python `if` on it has to be tf.cond or tf.where",
+        ),
+        (always(True), r"Own\(\) returned True for the sparsity"),
+        (always("half"), r"Own\(\) returned 'half' for the sparsity"),
+        (always(tf.constant([0.5])), r"Own\(\) returned .* for the sparsity"),
+        (always(math.nan), r"Own\(\) yields as sparsity nan at step 0"),
+        (always(-0.25), r"Own\(\) yields as sparsity -0.25 at step 0"),
+        (always(1), r"Own\(\) yields as sparsity 1 at step 0"),
+        (always(np.float32(math.inf)), r"Own\(\) yields as sparsity inf at step 0"),
+        (
+            Own(lambda step: (tf.equal(step, 7), 0.2 * tf.cast(step, tf.float32))),
+            r"Own\(\) yields as sparsity 1.4 at step 7",
+        ),
+    ],
+)
 def test_what_is_no_schedule_is_refused_by_its_name(schedule, words):
     with pytest.raises(ValueError, match="The pruning schedule " + words):
         ForeignTimetable(schedule, 10)

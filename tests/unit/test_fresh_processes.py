@@ -120,9 +120,12 @@ def test_without_cloudpickle_functions_that_have_no_address_are_refused(monkeypa
 def test_tasks_begin_where_there_is_memory_for_them():
     free, held = 4 << 30, {1: 0, 2: 1 << 30}
     system = types.SimpleNamespace(
-        Error=psutil.Error, virtual_memory=lambda: types.SimpleNamespace(available=free),
+        Error=psutil.Error,
+        virtual_memory=lambda: types.SimpleNamespace(available=free),
         Process=lambda pid: types.SimpleNamespace(
-            memory_info=lambda: types.SimpleNamespace(rss=held[pid])))
+            memory_info=lambda: types.SimpleNamespace(rss=held[pid])
+        ),
+    )
     memory = processes._Memory(system)
     assert memory.fits()
     with memory.room() as first:

@@ -9,17 +9,20 @@ from scipy.stats import spearmanr
 from tiny_models import BATCH, KERASES, cnn, data, with_weights
 
 import tfprune
-from tfprune.adapters import adapter_of
-from tfprune.batches import Data, Feed
-from tfprune.plans import plan
-from tfprune.runs import Run
-from tfprune.statistics.measuring import measuring
-from tfprune.statistics.subject import Subject
-from tfprune.structures import Block, Channel, Column, Element, Filter, Kernel
+from tfprune.backend import adapter_of
+from tfprune.masks.structures import Block, Channel, Column, Element, Filter, Kernel
+from tfprune.statistics.calibration_data import Data, Feed
+from tfprune.statistics.measure import measuring
+from tfprune.statistics.measured_model import Subject
+from tfprune.training.plan import plan
+from tfprune.training.run_length import Run
 
 everywhere = pytest.mark.parametrize("family", KERASES)
-NEEDS = {"taylor": "gate_batch_square", "fisher": "gate_square",
-         "taylor_second_order": "gate_change"}
+NEEDS = {
+    "taylor": "gate_batch_square",
+    "fisher": "gate_square",
+    "taylor_second_order": "gate_change",
+}
 
 
 def planned(model, structure, method="taylor"):
@@ -30,8 +33,9 @@ def planned(model, structure, method="taylor"):
     (settle,) = plan(subject.found, method, model, Run()).settles
     owners = {item.site.name: item for item in subject.found}
     found = tuple(
-        type(owners[target.site.name])(target.site, owners[target.site.name].variable, None,
-                                       owners[target.site.name].owner)
+        type(owners[target.site.name])(
+            target.site, owners[target.site.name].variable, None, owners[target.site.name].owner
+        )
         for target in settle.targets
     )
     return Subject(model, adapter, found)
@@ -67,8 +71,17 @@ def residual(family):
     outputs = layers.Dense(3, name="logits")(layers.Flatten()(x))
     model = with_weights(library.Model(inputs, outputs))
     norm = model.get_layer("norm")
-    norm.set_weights([np.array(v, "float32") for v in (
-        [1.0, 0.5, -0.7, 1.2], [0.1, -0.2, 0.3, 0.0], [0.2, -0.1, 0.0, 0.3], [0.5, 1.5, 1.0, 2.0])])
+    norm.set_weights(
+        [
+            np.array(v, "float32")
+            for v in (
+                [1.0, 0.5, -0.7, 1.2],
+                [0.1, -0.2, 0.3, 0.0],
+                [0.2, -0.1, 0.0, 0.3],
+                [0.5, 1.5, 1.0, 2.0],
+            )
+        ]
+    )
     return model
 
 
@@ -93,19 +106,22 @@ def test_a_gate_after_normalization_is_gamma_and_beta(family):
     gamma, beta = adapter.raw(norm.gamma), adapter.raw(norm.beta)
     slope_gamma, slope_beta = tape.gradient(loss, [gamma, beta])
     expected = gamma * slope_gamma + beta * slope_beta
-    found = measured(chain, Filter(coupled=True), "gate_batch_square",
-                     whole((inputs, labels), loss_of(family)))
+    found = measured(
+        chain, Filter(coupled=True), "gate_batch_square", whole((inputs, labels), loss_of(family))
+    )
     np.testing.assert_allclose(found["stem/kernel"], expected**2, rtol=1e-3, atol=1e-9)
 
 
 @everywhere
-@pytest.mark.parametrize("structure", [Element(), Kernel(), Column(), Block(2, 3), Filter(),
-                                       Channel()], ids=repr)
+@pytest.mark.parametrize(
+    "structure", [Element(), Kernel(), Column(), Block(2, 3), Filter(), Channel()], ids=repr
+)
 def test_a_gate_on_a_site_is_the_sum_of_weight_times_gradient(family, structure):
     model = cnn(family)
     inputs, labels = data()
-    found = measured(model, structure, "gate_batch_square",
-                     whole((inputs, labels), loss_of(family)))
+    found = measured(
+        model, structure, "gate_batch_square", whole((inputs, labels), loss_of(family))
+    )
     subject = Subject.of(model, adapter_of(model))
     with tf.GradientTape() as tape:
         loss = loss_of(family)(labels, model(inputs, training=False))
@@ -114,8 +130,9 @@ def test_a_gate_on_a_site_is_the_sum_of_weight_times_gradient(family, structure)
         shape, layout = item.site.shape, item.site.layout
         number = structure.expand(np.arange(structure.groups(shape, layout)), shape, layout)
         expected = np.bincount(number.reshape(-1), product.reshape(-1)) ** 2
-        np.testing.assert_allclose(found[item.site.name].reshape(-1), expected, rtol=1e-3,
-                                   atol=1e-9)
+        np.testing.assert_allclose(
+            found[item.site.name].reshape(-1), expected, rtol=1e-3, atol=1e-9
+        )
 
 
 @everywhere
@@ -123,8 +140,9 @@ def test_one_gate_for_a_channel_of_a_residual_stream(family):
     """The stream is read by `inner` and `logits`: scaling both reads is scaling the channel."""
     model = residual(family)
     inputs, labels = data()
-    found = measured(model, Filter(coupled=True), "gate_batch_square",
-                     whole((inputs, labels), loss_of(family)))
+    found = measured(
+        model, Filter(coupled=True), "gate_batch_square", whole((inputs, labels), loss_of(family))
+    )
     np.testing.assert_array_equal(found["stem/kernel"], found["outer/kernel"])
 
     inner, logits = (model.get_layer(name).kernel for name in ("inner", "logits"))
@@ -162,21 +180,29 @@ def test_fisher_is_the_gradient_of_a_gate_for_each_example(family):
         outputs = rest(activation * gate)
         total = tf.reduce_sum(tf.nn.sparse_softmax_cross_entropy_with_logits(labels, outputs))
     slopes = tape.gradient(total, gate)[:, 0, 0].numpy()
-    found = measured(joined, Filter(coupled=True), "gate_square",
-                     Data((inputs, labels), loss=loss_of(family), batch_size=BATCH))
+    found = measured(
+        joined,
+        Filter(coupled=True),
+        "gate_square",
+        Data((inputs, labels), loss=loss_of(family), batch_size=BATCH),
+    )
     np.testing.assert_allclose(found["stem/kernel"], np.mean(slopes**2, 0), rtol=1e-4)
     # The same examples in other batches: frozen weights, so accumulating changes nothing.
     at_once = Feed(whole((inputs, labels), loss_of(family)))
-    with measuring(("gate_square",), planned(joined, Filter(coupled=True)), at_once,
-                   Filter(coupled=True)) as measure:
+    with measuring(
+        ("gate_square",), planned(joined, Filter(coupled=True)), at_once, Filter(coupled=True)
+    ) as measure:
         np.testing.assert_allclose(measure()[0]["gate_square"], found["stem/kernel"], rtol=1e-5)
 
 
 @everywhere
-@pytest.mark.parametrize("method, loss", [
-    ("taylor", lambda labels, outputs: tf.reduce_sum(outputs, -1)),
-    ("taylor_second_order", lambda labels, outputs: tf.reduce_sum(tf.square(outputs - 1), -1)),
-])
+@pytest.mark.parametrize(
+    "method, loss",
+    [
+        ("taylor", lambda labels, outputs: tf.reduce_sum(outputs, -1)),
+        ("taylor_second_order", lambda labels, outputs: tf.reduce_sum(tf.square(outputs - 1), -1)),
+    ],
+)
 def test_exact_where_the_loss_is_linear_or_quadratic(family, method, loss):
     """The score is the square of how much the loss changes when the group is removed."""
     layers, library = KERASES[family].layers, KERASES[family]
@@ -239,22 +265,31 @@ def test_removal_takes_so_many_channels_every_time(family):
     class Counted(tfprune.PruningCallback):
         def on_train_batch_end(self, batch, logs=None):
             super().on_train_batch_end(batch, logs)
-            kept.append(sum(
-                int(np.any(target.mask.numpy() != 0, axis=(0, 1, 2)).sum())
-                for target in self.driver.targets if target.site.name != "outer/kernel"))
+            kept.append(
+                sum(
+                    int(np.any(target.mask.numpy() != 0, axis=(0, 1, 2)).sum())
+                    for target in self.driver.targets
+                    if target.site.name != "outer/kernel"
+                )
+            )
 
     model.compile("sgd", loss_of(family))
-    callback = Counted("taylor", schedule=tfprune.Removal(0.4, count=2, begin=1, frequency=2),
-                       data=Data(data(), batch_size=BATCH))
+    callback = Counted(
+        "taylor",
+        schedule=tfprune.Removal(0.4, count=2, begin=1, frequency=2),
+        data=Data(data(), batch_size=BATCH),
+    )
     inputs, labels = data()
     model.fit(inputs, labels, batch_size=BATCH, epochs=2, verbose=0, callbacks=[callback])
     assert kept == [7, 7, 5, 5, 5, 5]  # of 4 + 5 channels 2 after steps 1 and 3: 0.4 * 9 = 3.6
     masks = {t.site.name: t.mask.numpy() for t in callback.driver.targets}
-    stem, outer = (np.any(masks[f"{name}/kernel"] != 0, axis=(0, 1, 2))
-                   for name in ("stem", "outer"))
+    stem, outer = (
+        np.any(masks[f"{name}/kernel"] != 0, axis=(0, 1, 2)) for name in ("stem", "outer")
+    )
     np.testing.assert_array_equal(stem, outer)
-    assert [skip.name for skip in callback.report.skipped
-            if "model output" in skip.reason] == ["logits/kernel"]
+    assert [skip.name for skip in callback.report.skipped if "model output" in skip.reason] == [
+        "logits/kernel"
+    ]
 
 
 def test_constant_scores_have_constant_averages():
@@ -263,8 +298,12 @@ def test_constant_scores_have_constant_averages():
     for momentum in (0.0, 0.9):
         model = residual("keras")
         model.compile(keras.optimizers.SGD(0.0), loss_of("keras"))
-        method = tfprune.get("taylor", momentum=momentum, structure=Element(),
-                             schedule=tfprune.Constant(0.5, end=4, frequency=2))
+        method = tfprune.get(
+            "taylor",
+            momentum=momentum,
+            structure=Element(),
+            schedule=tfprune.Constant(0.5, end=4, frequency=2),
+        )
         callback = tfprune.PruningCallback(method, data=Data(data(), batch_size=BATCH))
         inputs, labels = data()
         model.fit(inputs, labels, batch_size=BATCH, epochs=2, verbose=0, callbacks=[callback])
@@ -280,15 +319,25 @@ def test_taylor_and_the_oracle_agree_on_a_trained_net():
     images, labels = datasets.arrays("handwritten_digits", "train")
     images = images.astype("float32") / 16
     keras.utils.set_random_seed(1)
-    model = keras.Sequential([
-        keras.Input(images.shape[1:]), keras.layers.Conv2D(8, 3, activation="relu"),
-        keras.layers.Conv2D(16, 3, activation="relu"), keras.layers.Flatten(),
-        keras.layers.Dense(24, activation="relu"), keras.layers.Dense(10)])
+    model = keras.Sequential(
+        [
+            keras.Input(images.shape[1:]),
+            keras.layers.Conv2D(8, 3, activation="relu"),
+            keras.layers.Conv2D(16, 3, activation="relu"),
+            keras.layers.Flatten(),
+            keras.layers.Dense(24, activation="relu"),
+            keras.layers.Dense(10),
+        ]
+    )
     model.compile(keras.optimizers.Adam(3e-3), loss_of("keras"))
     model.fit(images, labels, epochs=2, batch_size=64, verbose=0)
     sample = images[:512], labels[:512]
-    found = measured(model, Filter(coupled=True), "gate_batch_square",
-                     Data(sample, loss=loss_of("keras"), batch_size=32))
+    found = measured(
+        model,
+        Filter(coupled=True),
+        "gate_batch_square",
+        Data(sample, loss=loss_of("keras"), batch_size=32),
+    )
     scores = np.concatenate(list(found.values()))
     before = mean_loss(model, "keras", *sample)
     changes = []

@@ -7,11 +7,12 @@ import tensorflow as tf
 from tiny_models import BATCH, KERASES, cnn, compiled, data, zeros
 
 import tfprune
-from tfprune.adapters import adapter_of
-from tfprune.batches import Feed
+from tfprune.backend import adapter_of
 from tfprune.methods import REGISTRY, Method
-from tfprune.statistics import softened, sweep
-from tfprune.statistics.subject import Subject
+from tfprune.statistics import gradient as sweep
+from tfprune.statistics import hessian_gradient
+from tfprune.statistics.calibration_data import Feed
+from tfprune.statistics.measured_model import Subject
 
 everywhere = pytest.mark.parametrize("family", KERASES)
 
@@ -39,6 +40,7 @@ def close(found, expected, rtol=1e-4):
 
 # SNIP.
 
+
 @everywhere
 def test_the_gradient_is_the_mean_over_all_examples_however_they_are_cut(family):
     model = cnn(family)
@@ -47,8 +49,9 @@ def test_the_gradient_is_the_mean_over_all_examples_however_they_are_cut(family)
     inputs, labels = inputs[:23], labels[:23]
     expected = tape(model, loss, inputs, labels)
     for size in (23, 7, 100):
-        close(measured(sweep, model, tfprune.Data((inputs, labels), loss, batch_size=size)),
-              expected)
+        close(
+            measured(sweep, model, tfprune.Data((inputs, labels), loss, batch_size=size)), expected
+        )
     batches = tf.data.Dataset.from_tensor_slices((inputs, labels)).batch(10)
     close(measured(sweep, model, tfprune.Data(batches, loss)), expected)
 
@@ -59,8 +62,10 @@ def test_the_score_is_the_product_of_weight_and_gradient(family):
     loss = KERASES[family].losses.SparseCategoricalCrossentropy(from_logits=True)
     subject = Subject.of(model, adapter_of(model))
     weights = [kernel.numpy() for kernel in subject.kernels]
-    expected = [np.abs(weight * gradient).ravel()
-                for weight, gradient in zip(weights, tape(model, loss, *data()))]
+    expected = [
+        np.abs(weight * gradient).ravel()
+        for weight, gradient in zip(weights, tape(model, loss, *data()))
+    ]
     given = [{"gradient": one} for one in measured(sweep, model, tfprune.Data(data(), loss))]
     close(REGISTRY["snip"].rule.scores(weights, subject.sites, given), expected)
 
@@ -85,14 +90,20 @@ def test_sample_weights_weigh(family):
 @everywhere
 def test_scoring_updates_nothing(family):
     library = KERASES[family]
-    model = library.Sequential([
-        library.Input((6, 6, 2)), library.layers.Conv2D(3, 3),
-        library.layers.BatchNormalization(), library.layers.Dropout(0.5, seed=1),
-        library.layers.Flatten(), library.layers.Dense(3)])
+    model = library.Sequential(
+        [
+            library.Input((6, 6, 2)),
+            library.layers.Conv2D(3, 3),
+            library.layers.BatchNormalization(),
+            library.layers.Dropout(0.5, seed=1),
+            library.layers.Flatten(),
+            library.layers.Dense(3),
+        ]
+    )
     before = [variable.numpy().tobytes() for variable in model.variables]
     source = tfprune.Data(data(), compiled(model, family).loss)
     first, second = (measured(sweep, model, source) for _ in range(2))
-    measured(softened, model, source, temperature=200.0)
+    measured(hessian_gradient, model, source, temperature=200.0)
     assert [variable.numpy().tobytes() for variable in model.variables] == before
     for one, other in zip(first, second):
         np.testing.assert_array_equal(one, other)
@@ -100,10 +111,16 @@ def test_scoring_updates_nothing(family):
 
 # Losses.
 
+
 def head(family, units, activation=None):
     library = KERASES[family]
-    model = library.Sequential([library.Input((4,)), library.layers.Dense(5, activation="tanh"),
-                                library.layers.Dense(units, activation=activation)])
+    model = library.Sequential(
+        [
+            library.Input((4,)),
+            library.layers.Dense(5, activation="tanh"),
+            library.layers.Dense(units, activation=activation),
+        ]
+    )
     generator = np.random.default_rng(3)
     model.set_weights([generator.normal(size=w.shape) for w in model.get_weights()])
     return model
@@ -153,14 +170,20 @@ def test_the_ways_to_name_a_loss(family):
     model = head(family, 3)
     library = KERASES[family]
     expected = tape(model, library.losses.MeanSquaredError(), INPUTS, NUMBERS)
-    for loss in ("mse", "mean_squared_error", library.losses.MeanSquaredError(),
-                 library.losses.mean_squared_error, library.losses.MeanSquaredError(
-                     reduction="sum")):
+    for loss in (
+        "mse",
+        "mean_squared_error",
+        library.losses.MeanSquaredError(),
+        library.losses.mean_squared_error,
+        library.losses.MeanSquaredError(reduction="sum"),
+    ):
         close(measured(sweep, model, tfprune.Data((INPUTS, NUMBERS), loss)), expected)
         model.compile("sgd", loss)
         close(measured(sweep, model, (INPUTS, NUMBERS)), expected)
-    close(measured(sweep, model, tfprune.Data((INPUTS, NUMBERS), own)),
-          tape(model, lambda *args: tf.reduce_mean(own(*args)), INPUTS, NUMBERS))
+    close(
+        measured(sweep, model, tfprune.Data((INPUTS, NUMBERS), own)),
+        tape(model, lambda *args: tf.reduce_mean(own(*args)), INPUTS, NUMBERS),
+    )
     # What is passed goes before what the model was compiled with.
     model.compile("sgd", "mae")
     close(measured(sweep, model, tfprune.Data((INPUTS, NUMBERS), "mse")), expected)
@@ -200,6 +223,7 @@ def test_several_outputs(family, named):
         def loss(labels, outputs):
             first, second = (outputs["zeta"], outputs["alpha"]) if named else outputs
             return scale * mse(labels["zeta"], first) + crossentropy(labels["alpha"], second)
+
         return loss
 
     names = {"zeta": NUMBERS, "alpha": CLASSES}
@@ -211,8 +235,10 @@ def test_several_outputs(family, named):
     if not named:
         in_order = [NUMBERS, CLASSES]
         close(measured(sweep, model, (INPUTS, in_order)), expected)
-        close(measured(sweep, model, tfprune.Data((INPUTS, in_order), ["mse", crossentropy])),
-              expected)
+        close(
+            measured(sweep, model, tfprune.Data((INPUTS, in_order), ["mse", crossentropy])),
+            expected,
+        )
     model.compile("sgd", by_name, loss_weights={"zeta": 3.0, "alpha": 1.0})
     close(measured(sweep, model, (INPUTS, names)), tape(model, both(3.0), INPUTS, names))
 
@@ -222,6 +248,7 @@ def test_several_outputs(family, named):
 
 # GraSP.
 
+
 def softened_gradient(weights, temperature=200.0):
     """dL/dW in float64 of a net with one hidden layer of tanh and a softened softmax."""
     first, offset, second, last = weights
@@ -230,35 +257,45 @@ def softened_gradient(weights, temperature=200.0):
     chances = np.exp(logits - logits.max(1, keepdims=True))
     chances /= chances.sum(1, keepdims=True)
     slope = (chances - ONE_HOT) / (len(INPUTS) * temperature)
-    back = (slope @ second.T) * (1 - hidden ** 2)
+    back = (slope @ second.T) * (1 - hidden**2)
     return [INPUTS.T @ back, hidden.T @ slope]
 
 
 @everywhere
-@pytest.mark.parametrize("ends, temperature", [
-    ("logits", 200.0), ("logits", 1.0), ("softmax", 200.0), ("softmax", 3.0),
-    ("one-hot logits", 200.0), ("one-hot softmax", 200.0),
-])
-def test_the_hessian_times_the_gradient_against_differences_of_gradients(
-        family, ends, temperature):
+@pytest.mark.parametrize(
+    "ends, temperature",
+    [
+        ("logits", 200.0),
+        ("logits", 1.0),
+        ("softmax", 200.0),
+        ("softmax", 3.0),
+        ("one-hot logits", 200.0),
+        ("one-hot softmax", 200.0),
+    ],
+)
+def test_the_hessian_times_the_gradient_against_differences_of_gradients(family, ends, temperature):
     activation = "softmax" if "softmax" in ends else None
     kind = "CategoricalCrossentropy" if "one-hot" in ends else "SparseCategoricalCrossentropy"
     labels = ONE_HOT if "one-hot" in ends else CLASSES
     model = head(family, 3, activation)
     weights = [weight.astype("float64") for weight in model.get_weights()]
     direction = softened_gradient(weights, temperature)
-    step = 1e-4 / np.sqrt(sum((one ** 2).sum() for one in direction))
+    step = 1e-4 / np.sqrt(sum((one**2).sum() for one in direction))
 
     def moved(by):
         first, offset, second, last = weights
-        return softened_gradient([first + by * direction[0], offset,
-                                  second + by * direction[1], last], temperature)
+        return softened_gradient(
+            [first + by * direction[0], offset, second + by * direction[1], last], temperature
+        )
 
-    expected = [(ahead - behind) / (2 * step)
-                for ahead, behind in zip(moved(step), moved(-step))]
+    expected = [(ahead - behind) / (2 * step) for ahead, behind in zip(moved(step), moved(-step))]
     loss = getattr(KERASES[family].losses, kind)(from_logits=activation is None)
-    found = measured(softened, model, tfprune.Data((INPUTS, labels), loss, batch_size=4),
-                     temperature=temperature)
+    found = measured(
+        hessian_gradient,
+        model,
+        tfprune.Data((INPUTS, labels), loss, batch_size=4),
+        temperature=temperature,
+    )
     for one, other in zip(found, expected):
         assert np.linalg.norm(one - other) < 1e-3 * np.linalg.norm(other)
 
@@ -277,15 +314,24 @@ def test_the_temperature_of_grasp_is_a_setting_that_reaches_the_loss():
 
     def expected(temperature):
         gradient = softened_gradient(weights, temperature)
-        step = 1e-4 / np.sqrt(sum((one ** 2).sum() for one in gradient))
+        step = 1e-4 / np.sqrt(sum((one**2).sum() for one in gradient))
         ahead, behind = (
-            softened_gradient([weights[0] + by * gradient[0], weights[1],
-                               weights[2] + by * gradient[1], weights[3]], temperature)
-            for by in (step, -step))
-        scores = np.concatenate([(w * (a - b)).ravel() for w, a, b in
-                                 zip(weights[::2], ahead, behind)])
+            softened_gradient(
+                [
+                    weights[0] + by * gradient[0],
+                    weights[1],
+                    weights[2] + by * gradient[1],
+                    weights[3],
+                ],
+                temperature,
+            )
+            for by in (step, -step)
+        )
+        scores = np.concatenate(
+            [(w * (a - b)).ravel() for w, a, b in zip(weights[::2], ahead, behind)]
+        )
         chosen = np.zeros(scores.size, bool)
-        chosen[np.argsort(-scores)[:round(scores.size / 2)]] = True
+        chosen[np.argsort(-scores)[: round(scores.size / 2)]] = True
         return chosen
 
     np.testing.assert_array_equal(kept(), kept(temperature=200.0))
@@ -306,10 +352,19 @@ def test_a_temperature_is_a_number_above_zero(wrong):
 def test_probabilities_of_their_own_are_softened_one_by_one(family):
     loss = KERASES[family].losses.BinaryCrossentropy
     logits, chances = head(family, 3), head(family, 3, "sigmoid")
-    expected = measured(softened, logits, tfprune.Data((INPUTS, ONE_HOT), loss(from_logits=True)),
-                        temperature=200.0)
-    close(measured(softened, chances, tfprune.Data((INPUTS, ONE_HOT), loss()), temperature=200.0),
-          expected, 1e-3)
+    expected = measured(
+        hessian_gradient,
+        logits,
+        tfprune.Data((INPUTS, ONE_HOT), loss(from_logits=True)),
+        temperature=200.0,
+    )
+    close(
+        measured(
+            hessian_gradient, chances, tfprune.Data((INPUTS, ONE_HOT), loss()), temperature=200.0
+        ),
+        expected,
+        1e-3,
+    )
 
 
 @everywhere
@@ -317,8 +372,9 @@ def test_grasp_keeps_what_carries_the_gradient_on_a_quadratic(family):
     """L = mean (x w / 200 - y)^2, x diagonal: each weight has its own gradient, 2 H w - 2 c."""
     inputs = 200 * np.eye(2, dtype="float32")
     for labels in ([[5.0], [-5.0]], [[-5.0], [5.0]]):
-        model = KERASES[family].Sequential([KERASES[family].Input((2,)),
-                                            KERASES[family].layers.Dense(1, use_bias=False)])
+        model = KERASES[family].Sequential(
+            [KERASES[family].Input((2,)), KERASES[family].layers.Dense(1, use_bias=False)]
+        )
         model.set_weights([np.array([[1.0], [1.0]])])
 
         def norm(removed=None):
@@ -327,7 +383,6 @@ def test_grasp_keeps_what_carries_the_gradient_on_a_quadratic(family):
 
         raises = int(np.argmax([norm(0) - norm(), norm(1) - norm()]))
         assert norm(raises) > norm() > norm(1 - raises)
-        tfprune.sparsify(model, "grasp", 0.5,
-                         data=tfprune.Data((inputs, np.array(labels)), "mse"))
+        tfprune.sparsify(model, "grasp", 0.5, data=tfprune.Data((inputs, np.array(labels)), "mse"))
         (mask,) = zeros(model).values()
         assert mask[:, 0].tolist() == [index != raises for index in range(2)]

@@ -4,15 +4,15 @@
 import numpy as np
 import tensorflow as tf
 
-from tfprune.guard import EVERY, Guard
+from tfprune.training.divergence import EVERY, Guard
 
 
 def test_the_last_finite_weights_come_back():
-    weight, half = tf.Variable([1., 2.]), tf.Variable(tf.cast([3.], tf.bfloat16))
+    weight, half = tf.Variable([1.0, 2.0]), tf.Variable(tf.cast([3.0], tf.bfloat16))
     count = tf.Variable(7, dtype=tf.int64)
     guard = Guard([weight, half, weight, count])
     assert guard.keep("the beginning")
-    weight.assign([4., 5.])
+    weight.assign([4.0, 5.0])
     assert guard.keep("the end of epoch 1")
     for bad in (np.nan, np.inf):
         half.assign(tf.cast([bad], tf.bfloat16))

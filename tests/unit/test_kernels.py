@@ -4,9 +4,9 @@
 import pytest
 from tiny_models import KERASES
 
-from tfprune import layouts
-from tfprune.adapters import adapter_of
-from tfprune.adapters.walk import find
+from tfprune.backend import adapter_of
+from tfprune.backend.find_sites import find
+from tfprune.masks import kernel_layout
 
 
 @pytest.mark.parametrize("family", KERASES)
@@ -19,5 +19,5 @@ def test_recurrent_convolutions(family, rank):
     assert not skipped
     assert [item.site.name.rpartition("/")[2] for item in found] == ["kernel", "recurrent_kernel"]
     for item, channels in zip(found, (2, 3)):
-        assert item.site.layout == layouts.conv(rank)
+        assert item.site.layout == kernel_layout.conv(rank)
         assert item.site.shape == (2,) * rank + (channels, 12)

@@ -6,8 +6,8 @@ import pytest
 import tensorflow as tf
 
 from tfprune import Rows, get
-from tfprune.layouts import DENSE
-from tfprune.sites import Site
+from tfprune.masks.kernel_layout import DENSE
+from tfprune.masks.sites import Site
 
 # Two outputs that read three inputs each; kept are weights of an output.
 WEIGHT = np.array([[3.0, -2.0], [0.0, 2.0], [-6.0, 2.0]], np.float32)
@@ -27,7 +27,8 @@ def test_by_magnitude_in_each_row_with_the_deviation_asked_for():
     _, changes = begun("magnitude")
     # |3|, |0|, |6| are 0, -1 and 1 deviations of sqrt(6) around 3; three equal ones do not differ.
     np.testing.assert_allclose(
-        changes["logits"], [[0, -2 * np.sqrt(1.5), 2 * np.sqrt(1.5)], [0, 0, 0]], atol=1e-6)
+        changes["logits"], [[0, -2 * np.sqrt(1.5), 2 * np.sqrt(1.5)], [0, 0, 0]], atol=1e-6
+    )
     assert changes["count"] == 2
 
 

@@ -8,12 +8,11 @@ from input_models import NAMES, measured, model_of, subject_of
 from tiny_models import KERASES, cnn, compiled, data, fit, masks, with_weights
 
 import tfprune
-from tfprune import sensitivity
-from tfprune.adapters import adapter_of
-from tfprune.patches import patches, reading
-from tfprune.statistics import inputs
-from tfprune.statistics.subject import Subject
-from tfprune.views import from_matrix, to_matrix
+from tfprune.backend import adapter_of
+from tfprune.layers.im2col import patches, reading
+from tfprune.masks.tiles import from_matrix, to_matrix
+from tfprune.statistics import activations, input_sensitivity
+from tfprune.statistics.measured_model import Subject
 
 families = pytest.mark.parametrize("family", KERASES)
 
@@ -22,8 +21,12 @@ def assert_equal(found, expected, **tolerance):
     assert found.keys() == expected.keys()
     for site, values in expected.items():
         for name, value in values.items():
-            np.testing.assert_allclose(found[site][name], value, err_msg=f"{site} {name}",
-                                       **(tolerance or {"rtol": 1e-6, "atol": 1e-7}))
+            np.testing.assert_allclose(
+                found[site][name],
+                value,
+                err_msg=f"{site} {name}",
+                **(tolerance or {"rtol": 1e-6, "atol": 1e-7}),
+            )
 
 
 # What is measured.
@@ -45,8 +48,9 @@ READERS = {
 @pytest.mark.parametrize("kind", READERS)
 def test_it_is_the_sensitivity_at_the_layers_own_input(family, kind):
     library = KERASES[family]
-    model = model_of(family, library.layers.Conv2D(4, 1, name="first"),
-                     *READERS[kind](library.layers))
+    model = model_of(
+        family, library.layers.Conv2D(4, 1, name="first"), *READERS[kind](library.layers)
+    )
     images = data()[0]
     found = measured(model, images, batch_size=10)
     (item,) = subject_of(model).found[1:]
@@ -55,7 +59,9 @@ def test_it_is_the_sensitivity_at_the_layers_own_input(family, kind):
     rows = patches(true, reading(item.owner, layout), layout)
     matrix = to_matrix(item.variable.numpy(), layout)
     for name in NAMES:
-        expected = from_matrix(getattr(sensitivity, name)(rows, matrix), item.site.shape, layout)
+        expected = from_matrix(
+            getattr(input_sensitivity, name)(rows, matrix), item.site.shape, layout
+        )
         assert found[item.site.name][name].dtype == np.float32
         np.testing.assert_allclose(found[item.site.name][name], expected, rtol=1e-5, atol=1e-6)
 
@@ -82,7 +88,7 @@ def test_batches_and_parts_of_batches_make_no_difference(family, monkeypatch):
     model, images = model_of(family, KERASES[family].layers.Conv2D(3, 3)), data()[0]
     whole = measured(model, images, batch_size=24)
     assert_equal(measured(model, images, batch_size=7), whole)
-    monkeypatch.setattr(inputs, "_ROOM", 6 * 6 * 2 * 9 * 5)  # five examples at a time
+    monkeypatch.setattr(activations, "_ROOM", 6 * 6 * 2 * 9 * 5)  # five examples at a time
     assert_equal(measured(model, images, batch_size=24), whole)
     for name in NAMES:  # one of them alone
         alone = measured(model, images, (name, "weight"), batch_size=24)
@@ -91,13 +97,21 @@ def test_batches_and_parts_of_batches_make_no_difference(family, monkeypatch):
 
 
 @families
-@pytest.mark.parametrize("source", [
-    lambda x, y: (x, y), lambda x, y: (x, None), lambda x, y: (x,), lambda x, y: x,
-    lambda x, y: (x, np.array(["a label"] * len(y))), lambda x, y: (x, y, np.zeros(len(y))),
-    lambda x, y: tf.data.Dataset.from_tensor_slices(x).batch(9),
-    lambda x, y: tf.data.Dataset.from_tensor_slices((x,)).batch(9),
-    lambda x, y: [x[:9], x[9:]],
-], ids=["labels", "None", "alone", "array", "any labels", "weights", "data set", "tuples", "list"])
+@pytest.mark.parametrize(
+    "source",
+    [
+        lambda x, y: (x, y),
+        lambda x, y: (x, None),
+        lambda x, y: (x,),
+        lambda x, y: x,
+        lambda x, y: (x, np.array(["a label"] * len(y))),
+        lambda x, y: (x, y, np.zeros(len(y))),
+        lambda x, y: tf.data.Dataset.from_tensor_slices(x).batch(9),
+        lambda x, y: tf.data.Dataset.from_tensor_slices((x,)).batch(9),
+        lambda x, y: [x[:9], x[9:]],
+    ],
+    ids=["labels", "None", "alone", "array", "any labels", "weights", "data set", "tuples", "list"],
+)
 def test_labels_are_not_looked_at(family, source):
     model, name = model_of(family, KERASES[family].layers.Dense(3)), NAMES[:1]
     expected = measured(model, data(), name)
@@ -118,18 +132,26 @@ def test_a_shared_layer_counts_the_largest_of_its_calls(family):
     parts = [measured(alone, part)["shared/kernel"] for part in (one, other)]
     for name in NAMES:
         assert (parts[0][name] != parts[1][name]).any()
-        np.testing.assert_allclose(found[name], np.maximum(parts[0][name], parts[1][name]),
-                                   rtol=1e-6)
+        np.testing.assert_allclose(
+            found[name], np.maximum(parts[0][name], parts[1][name]), rtol=1e-6
+        )
 
 
 @families
 def test_inputs_under_names(family):
     library = KERASES[family]
     given = {name: library.Input((3,), name=name) for name in ("left", "right")}
-    model = with_weights(library.Model(given, library.layers.Dense(2, name="out")(
-        library.layers.Concatenate()([given["left"], given["right"]]))))
-    images = {name: np.random.default_rng(0).normal(size=(8, 3)).astype("float32")
-              for name in given}
+    model = with_weights(
+        library.Model(
+            given,
+            library.layers.Dense(2, name="out")(
+                library.layers.Concatenate()([given["left"], given["right"]])
+            ),
+        )
+    )
+    images = {
+        name: np.random.default_rng(0).normal(size=(8, 3)).astype("float32") for name in given
+    }
     assert_equal(measured(model, images), measured(model, (images, np.zeros(8))))
 
 
@@ -176,8 +198,11 @@ def test_half_precision_is_measured_in_single(family):
     layers = KERASES[family].layers
 
     def parts(**policy):
-        return (layers.Conv2D(4, 3, activation="relu", name="conv", **policy), layers.Flatten(),
-                layers.Dense(3, name="out", **policy))
+        return (
+            layers.Conv2D(4, 3, activation="relu", name="conv", **policy),
+            layers.Flatten(),
+            layers.Dense(3, name="out", **policy),
+        )
 
     expected = measured(model_of(family, *parts()), data()[0])
     mixed = model_of(family, *parts(dtype=KERASES[family].mixed_precision.Policy("mixed_float16")))
@@ -211,12 +236,17 @@ def test_a_layer_that_is_never_called_scores_zero_and_is_named(family):
 
 # Scaling.
 
+
 def relu_net(family):
     layers = KERASES[family].layers
     plain = {"use_bias": False, "activation": "relu"}
-    return model_of(family, layers.Conv2D(4, 3, name="conv", **plain), layers.Flatten(),
-                    layers.Dense(8, name="hidden", **plain),
-                    layers.Dense(3, name="out", use_bias=False))
+    return model_of(
+        family,
+        layers.Conv2D(4, 3, name="conv", **plain),
+        layers.Flatten(),
+        layers.Dense(8, name="hidden", **plain),
+        layers.Dense(3, name="out", use_bias=False),
+    )
 
 
 @families
@@ -231,8 +261,11 @@ def test_scaling_changes_neither_scores_nor_masks(family):
         assert_equal(values, expected)
         for rule in (tfprune.get("sipp").rule, tfprune.get("pfp").rule):
             chosen = [
-                rule.choose(rule.scores([None] * 3, sites, list(given.values())), sites, 0.5,
-                            final=0.5) for given in (expected, values)]
+                rule.choose(
+                    rule.scores([None] * 3, sites, list(given.values())), sites, 0.5, final=0.5
+                )
+                for given in (expected, values)
+            ]
             assert sum(int(mask.sum()) for mask in chosen[0]) < sum(site.size for site in sites)
             for one, other in zip(*chosen):
                 np.testing.assert_array_equal(one, other)
@@ -240,13 +273,16 @@ def test_scaling_changes_neither_scores_nor_masks(family):
 
 # The methods.
 
+
 @families
 @pytest.mark.parametrize("sparsity", [0.5, 0.99])
 def test_pfp_never_empties_a_layer_and_removes_whole_channels(family, sparsity):
     callback = tfprune.PruningCallback("pfp", sparsity, data=data()[0])
     callback.start(cnn(family))
-    kept = {name: mask.any(axis=(0, 1, 3)) if mask.ndim == 4 else mask.any(axis=1)
-            for name, mask in masks(callback).items()}
+    kept = {
+        name: mask.any(axis=(0, 1, 3)) if mask.ndim == 4 else mask.any(axis=1)
+        for name, mask in masks(callback).items()
+    }
     for name, mask in masks(callback).items():
         channels = mask.all(axis=(0, 1, 3)) if mask.ndim == 4 else mask.all(axis=1)
         np.testing.assert_array_equal(channels, kept[name])
@@ -259,8 +295,9 @@ def test_pfp_never_empties_a_layer_and_removes_whole_channels(family, sparsity):
 @pytest.mark.parametrize("method, norm", [("filter_threshold", 1), ("filter_threshold_l2", 2)])
 def test_filter_thresholding_keeps_the_same_fraction_of_each_layer(family, method, norm):
     model = cnn(family)
-    before = {item.site.name: item.variable.numpy() for item in Subject.of(
-        model, adapter_of(model)).found}
+    before = {
+        item.site.name: item.variable.numpy() for item in Subject.of(model, adapter_of(model)).found
+    }
     callback = tfprune.PruningCallback(method, 0.5)  # no data
     callback.start(model)
     for name, mask in masks(callback).items():
@@ -280,17 +317,30 @@ def test_methods_prune_once_before_training():
 
 # What scoring leaves behind.
 
+
 @families
 def test_nothing_else_changes(family):
     library = KERASES[family]
     layers = library.layers
-    model = library.Sequential([
-        library.Input((6, 6, 2)), layers.Conv2D(4, 3), layers.BatchNormalization(),
-        layers.Dropout(0.5), layers.GaussianNoise(0.1), layers.Flatten(), layers.Dense(3)])
+    model = library.Sequential(
+        [
+            library.Input((6, 6, 2)),
+            layers.Conv2D(4, 3),
+            layers.BatchNormalization(),
+            layers.Dropout(0.5),
+            layers.GaussianNoise(0.1),
+            layers.Flatten(),
+            layers.Dense(3),
+        ]
+    )
     fit(compiled(model, family, library.optimizers.Adam()), epochs=1)
     optimizer = model.optimizer.variables
-    seeds = [seed.state for layer in model.layers
-             for seed in [getattr(layer, "seed_generator", None)] if family == "keras" and seed]
+    seeds = [
+        seed.state
+        for layer in model.layers
+        for seed in [getattr(layer, "seed_generator", None)]
+        if family == "keras" and seed
+    ]
     held = [*model.weights, *(optimizer() if callable(optimizer) else optimizer), *seeds]
     before = [variable.numpy() for variable in held]
     drawn = np.random.get_state()[1].copy()

@@ -8,14 +8,15 @@ from input_models import measured, model_of
 from tiny_models import KERASES, cnn, data, masks, with_weights
 
 import tfprune
-from tfprune.adapters import adapter_of
-from tfprune.batches import Data
-from tfprune.statistics.subject import Subject
+from tfprune.backend import adapter_of
+from tfprune.statistics.calibration_data import Data
+from tfprune.statistics.measured_model import Subject
 
 families = pytest.mark.parametrize("family", KERASES)
 
 
 # Layers whose input does not tell.
+
 
 def odd(family):
     library = KERASES[family]
@@ -36,28 +37,41 @@ def odd_data():
     return [generator.integers(0, 11, (12, 6)), generator.normal(size=(12, 8, 8, 3))]
 
 
-RECURRENT = {f"{cell}/{which}" for cell in (
-    "both/forward_lstm/lstm_cell", "both/backward_lstm/lstm_cell", "gru/gru_cell",
-    "steps/conv_lstm_cell") for which in ("kernel", "recurrent_kernel")}
+RECURRENT = {
+    f"{cell}/{which}"
+    for cell in (
+        "both/forward_lstm/lstm_cell",
+        "both/backward_lstm/lstm_cell",
+        "gru/gru_cell",
+        "steps/conv_lstm_cell",
+    )
+    for which in ("kernel", "recurrent_kernel")
+}
 
 
 @families
-@pytest.mark.parametrize("method, names", [
-    ("sipp", RECURRENT | {"table/embeddings", "separable/pointwise_kernel"}),
-    ("pfp", RECURRENT | {"table/embeddings", "separable/pointwise_kernel"}),
-    ("synflow", RECURRENT),
-])
+@pytest.mark.parametrize(
+    "method, names",
+    [
+        ("sipp", RECURRENT | {"table/embeddings", "separable/pointwise_kernel"}),
+        ("pfp", RECURRENT | {"table/embeddings", "separable/pointwise_kernel"}),
+        ("synflow", RECURRENT),
+    ],
+)
 def test_they_stay_dense_with_a_reason_and_the_rest_is_pruned(family, method, names):
     model = odd(family)
-    before = {item.site.name: item.variable.numpy()
-              for item in Subject.of(model, adapter_of(model)).found}
+    before = {
+        item.site.name: item.variable.numpy() for item in Subject.of(model, adapter_of(model)).found
+    }
     callback = tfprune.PruningCallback(method, 0.5, data=(odd_data(),))
     callback.start(model)
     callback.finish()
     reasons = {skip.name: skip.reason for skip in callback.driver.skipped}
     assert reasons.keys() == names
-    for cell, word in (("gru/gru_cell/kernel", "GRUCell"),
-                       ("both/forward_lstm/lstm_cell/kernel", "LSTMCell")):
+    for cell, word in (
+        ("gru/gru_cell/kernel", "GRUCell"),
+        ("both/forward_lstm/lstm_cell/kernel", "LSTMCell"),
+    ):
         assert word in reasons[cell]
     if "separable/pointwise_kernel" in names:
         assert "result of the depthwise one" in reasons["separable/pointwise_kernel"]
@@ -102,6 +116,7 @@ def test_other_weights_of_a_known_layer(family):
 
 # Bad input.
 
+
 def started(family, source, method="sipp"):
     callback = tfprune.PruningCallback(method, schedule=tfprune.OneShot(0.5), data=source)
     callback.start(cnn(family))
@@ -111,8 +126,10 @@ IMAGES = data()[0]
 WRONG = {
     "none": (None, r"computed from data: pass data=\(x, y\)"),
     "empty array": (IMAGES[:0], "yields no batch"),
-    "empty data set": (tf.data.Dataset.from_tensor_slices(IMAGES).batch(4).take(0),
-                       "yields no batch"),
+    "empty data set": (
+        tf.data.Dataset.from_tensor_slices(IMAGES).batch(4).take(0),
+        "yields no batch",
+    ),
     "a batch without examples": ([IMAGES[:0]], "batch of the data holds no example"),
     "nan": (np.where(IMAGES > 2, np.nan, IMAGES), "inputs that are NaN or infinite"),
     "infinite": (np.where(IMAGES > 2, np.inf, IMAGES), "inputs that are NaN or infinite"),
@@ -161,6 +178,7 @@ def test_scores_that_need_labels_say_so(family, source):
 
 
 # Nothing to choose by.
+
 
 @families
 @pytest.mark.parametrize("method", ["snip", "grasp", "taylor", "taylor_second_order", "fisher"])

@@ -27,25 +27,43 @@ def refused(call, words, error=(TypeError, ValueError)):
 
 
 SETTINGS = {
-    tfprune.Filter: ("coupled", "pooling"), tfprune.Kernel: ("balanced",),
-    tfprune.Pattern: ("library", "connectivity"), tfprune.Rows: ("of", "tiles"),
-    tfprune.Block: ("rows",), tfprune.NofM: ("m",), tfprune.Global: ("floor",),
-    tfprune.PFP: ("delta",), tfprune.Priced: ("unit",), tfprune.Decaying: ("rate",),
-    tfprune.Drawn: ("rate", "temperature", "seed", "turn"), tfprune.Growing: ("gradient",),
-    tfprune.Moving: ("rate", "penalty", "optimizer"), tfprune.Sampled: ("seed",),
-    tfprune.Joint: ("kl", "width", "restricted", "threshold"), tfprune.Synthetic: ("batch", "kind"),
-    tfprune.FakeQuantization: ("weights", "momentum"), tfprune.ADMM: ("rate", "penalty", "inputs"),
-    tfprune.Penalty: ("start",), tfprune.Polynomial: ("begin", "initial", "power", "frequency"),
-    tfprune.Budget: ("macs", "latency"), tflite_export.Meter: ("runs", "threads"),
+    tfprune.Filter: ("coupled", "pooling"),
+    tfprune.Kernel: ("balanced",),
+    tfprune.Pattern: ("library", "connectivity"),
+    tfprune.Rows: ("of", "tiles"),
+    tfprune.Block: ("rows",),
+    tfprune.NofM: ("m",),
+    tfprune.Global: ("floor",),
+    tfprune.PFP: ("delta",),
+    tfprune.Priced: ("unit",),
+    tfprune.Decaying: ("rate",),
+    tfprune.Drawn: ("rate", "temperature", "seed", "turn"),
+    tfprune.Growing: ("gradient",),
+    tfprune.Moving: ("rate", "penalty", "optimizer"),
+    tfprune.Sampled: ("seed",),
+    tfprune.Joint: ("kl", "width", "restricted", "threshold"),
+    tfprune.Synthetic: ("batch", "kind"),
+    tfprune.FakeQuantization: ("weights", "momentum"),
+    tfprune.ADMM: ("rate", "penalty", "inputs"),
+    tfprune.Penalty: ("start",),
+    tfprune.Polynomial: ("begin", "initial", "power", "frequency"),
+    tfprune.Budget: ("macs", "latency"),
+    tflite_export.Meter: ("runs", "threads"),
 }
-GIVEN = {tfprune.Block: {"columns": 4}, tfprune.NofM: {"n": 2},
-         tfprune.Polynomial: {"sparsity": 0.5}, tfprune.Budget: {"parameters": 0.5, "meter": len}}
+GIVEN = {
+    tfprune.Block: {"columns": 4},
+    tfprune.NofM: {"n": 2},
+    tfprune.Polynomial: {"sparsity": 0.5},
+    tfprune.Budget: {"parameters": 0.5, "meter": len},
+}
 OPTIONAL = {"turn", "frequency", "begin", "end", "macs", "latency"}
 
 
-@pytest.mark.parametrize("kind, name", [(kind, name) for kind, names in SETTINGS.items()
-                                        for name in names],
-                         ids=lambda value: getattr(value, "__name__", value))
+@pytest.mark.parametrize(
+    "kind, name",
+    [(kind, name) for kind, names in SETTINGS.items() for name in names],
+    ids=lambda value: getattr(value, "__name__", value),
+)
 def test_a_setting_of_a_wrong_type(kind, name):
     for value in WRONG:
         if value is None and name in OPTIONAL or value == "x" and name == "optimizer":
@@ -53,51 +71,105 @@ def test_a_setting_of_a_wrong_type(kind, name):
         refused(lambda: kind(**{**GIVEN.get(kind, {}), name: value}), rf"({name}|Course).*xpected")
 
 
-@pytest.mark.parametrize("name, given", [
-    ("structure", 3), ("structure", "Filter"), ("structure", tfprune.Filter),
-    ("allocation", "uniform"), ("allocation", tfprune.Global), ("schedule", 0.5), ("gate", "soft"),
-    ("seed", "x"), ("rounds", None), ("momentum", "x"), ("score", "snip"),
-])
+@pytest.mark.parametrize(
+    "name, given",
+    [
+        ("structure", 3),
+        ("structure", "Filter"),
+        ("structure", tfprune.Filter),
+        ("allocation", "uniform"),
+        ("allocation", tfprune.Global),
+        ("schedule", 0.5),
+        ("gate", "soft"),
+        ("seed", "x"),
+        ("rounds", None),
+        ("momentum", "x"),
+        ("score", "snip"),
+    ],
+)
 def test_a_part_of_a_method_of_a_wrong_type(name, given):
-    refused(lambda: tfprune.PruningCallback(tfprune.get("magnitude", **{name: given})),
-            f"{name}=.*expected|How much to prune", TypeError if name != "schedule" else Exception)
+    refused(
+        lambda: tfprune.PruningCallback(tfprune.get("magnitude", **{name: given})),
+        f"{name}=.*expected|How much to prune",
+        TypeError if name != "schedule" else Exception,
+    )
 
 
-@pytest.mark.parametrize("call, words", [
-    (lambda: tfprune.PruningCallback("magnitude", 0.8, structure="filter"),
-     r"^structure='filter': expected a structure such as tfprune.Filter\(\), got str"),
-    (lambda: tfprune.PruningCallback("magnitude", 0.8, structure=tfprune.Filter),
-     r"^structure=.*expected a structure .*, got the class: write Filter\(...\)"),
-    (lambda: tfprune.PruningCallback("magnitude", 0.8, allocation="global"),
-     r"^allocation='global': expected an allocation such as tfprune.Global\(\), got str"),
-    (lambda: tfprune.PerSite({}, others="uniform"), "expected an Allocation, got str"),
-    (lambda: tfprune.Pattern(0), "library=0: expected a list of patterns such as"),
-    (lambda: tfprune.Pattern([None]), r"library=\[None\]: expected patterns such as"),
-    *((lambda given=given: tfprune.PerSite(given), "expected a dictionary from layers, or their")
-      for given in (None, 3, "", "x", len)),
-    *((lambda given=given: tfprune.SparsityLog(given), "path=.*the path of the folder for Tensor")
-      for given in (3, "", "a\0b", len)),
-    (lambda: tfprune.SparsityLog(progress="yes"), "progress='yes': expected True or False"),
-    (lambda: tfprune.SparsityLog(title=3), "title=3: expected the text before the bar"),
-    (lambda: tfprune.Record(3), "sizes=3: expected a dictionary"),
-    (lambda: tfprune.Record({"a": 4}, 3), "steps=3: expected the steps"),
-    (lambda: tfprune.Record({"a": 4}, "x"), "steps='x': expected"),
-    *((lambda given=given: tfprune.load_model(given), "path=.*expected the path of a saved model")
-      for given in ("", "a\0b", None, 3)),
-    *((lambda given=given: tflite_export.inspect(given), "path=.*the path of a .tflite file")
-      for given in ("", None, 3)),
-    *((lambda given=given: tflite_export.c_package("x", given), "path=.*of the folder to write")
-      for given in ("", None, 3)),
-    (lambda: tflite_export.c_package(None, "folder"), "path=None: expected the path of a .tflite"),
-    (lambda: tflite_export.c_package("x", "folder", name=3), "name=3: expected small letters"),
-    (lambda: tflite_export.target("ethos-u55-128", system="../../x"),
-     "system='../../x': expected the name of a section"),
-    (lambda: tflite_export.target("ethos-u55-128", memory=""), "memory='': expected a text"),
-    (lambda: tflite_export.target("ethos-u55-128", config=""), "config='': expected a text"),
-    (lambda: tflite_export.target([]), "unknown target .*; possible are"),
-    (lambda: examples(np.ones((2, 3), "c8"), Signature(("x",), ((None, 3),), ("float32",), 0), 9),
-     "data for input 'x' is complex"),
-])
+@pytest.mark.parametrize(
+    "call, words",
+    [
+        (
+            lambda: tfprune.PruningCallback("magnitude", 0.8, structure="filter"),
+            r"^structure='filter': expected a structure such as tfprune.Filter\(\), got str",
+        ),
+        (
+            lambda: tfprune.PruningCallback("magnitude", 0.8, structure=tfprune.Filter),
+            r"^structure=.*expected a structure .*, got the class: write Filter\(...\)",
+        ),
+        (
+            lambda: tfprune.PruningCallback("magnitude", 0.8, allocation="global"),
+            r"^allocation='global': expected an allocation such as tfprune.Global\(\), got str",
+        ),
+        (lambda: tfprune.PerSite({}, others="uniform"), "expected an Allocation, got str"),
+        (lambda: tfprune.Pattern(0), "library=0: expected a list of patterns such as"),
+        (lambda: tfprune.Pattern([None]), r"library=\[None\]: expected patterns such as"),
+        *(
+            (
+                lambda given=given: tfprune.PerSite(given),
+                "expected a dictionary from layers, or their",
+            )
+            for given in (None, 3, "", "x", len)
+        ),
+        *(
+            (
+                lambda given=given: tfprune.SparsityLog(given),
+                "path=.*the path of the folder for Tensor",
+            )
+            for given in (3, "", "a\0b", len)
+        ),
+        (lambda: tfprune.SparsityLog(progress="yes"), "progress='yes': expected True or False"),
+        (lambda: tfprune.SparsityLog(title=3), "title=3: expected the text before the bar"),
+        (lambda: tfprune.Record(3), "sizes=3: expected a dictionary"),
+        (lambda: tfprune.Record({"a": 4}, 3), "steps=3: expected the steps"),
+        (lambda: tfprune.Record({"a": 4}, "x"), "steps='x': expected"),
+        *(
+            (
+                lambda given=given: tfprune.load_model(given),
+                "path=.*expected the path of a saved model",
+            )
+            for given in ("", "a\0b", None, 3)
+        ),
+        *(
+            (lambda given=given: tflite_export.inspect(given), "path=.*the path of a .tflite file")
+            for given in ("", None, 3)
+        ),
+        *(
+            (
+                lambda given=given: tflite_export.c_package("x", given),
+                "path=.*of the folder to write",
+            )
+            for given in ("", None, 3)
+        ),
+        (
+            lambda: tflite_export.c_package(None, "folder"),
+            "path=None: expected the path of a .tflite",
+        ),
+        (lambda: tflite_export.c_package("x", "folder", name=3), "name=3: expected small letters"),
+        (
+            lambda: tflite_export.target("ethos-u55-128", system="../../x"),
+            "system='../../x': expected the name of a section",
+        ),
+        (lambda: tflite_export.target("ethos-u55-128", memory=""), "memory='': expected a text"),
+        (lambda: tflite_export.target("ethos-u55-128", config=""), "config='': expected a text"),
+        (lambda: tflite_export.target([]), "unknown target .*; possible are"),
+        (
+            lambda: examples(
+                np.ones((2, 3), "c8"), Signature(("x",), ((None, 3),), ("float32",), 0), 9
+            ),
+            "data for input 'x' is complex",
+        ),
+    ],
+)
 def test_what_is_said(call, words):
     refused(call, words)
 
@@ -122,9 +194,11 @@ def test_a_folder_that_is_a_file(tmp_path):
 
 CALLS = {
     "sparsify": lambda model: tfprune.sparsify(model, "magnitude", 0.5),
-    "report": tfprune.report, "strip_pruning": tfprune.strip_pruning,
+    "report": tfprune.report,
+    "strip_pruning": tfprune.strip_pruning,
     "start": lambda model: tfprune.PruningCallback("magnitude", 0.5).start(model, total_steps=4),
-    "shrink": tfprune.shrink, "reinitialize": tfprune.reinitialize,
+    "shrink": tfprune.shrink,
+    "reinitialize": tfprune.reinitialize,
     "shrink_to": lambda model: tfprune.shrink_to(model, tfprune.Budget(parameters=0.5)),
     "channel_groups": tfprune.channel_groups,
     "family": lambda model: tfprune.family(model, tfprune.Record({"a": 4}), [0.5]),
@@ -144,16 +218,21 @@ def test_what_is_no_model(family, call):
     for given in (None, "model.keras", [model], library.optimizers.SGD(), library.layers.Dense):
         refused(lambda: CALLS[call](given), "xpected", TypeError)
     if call not in ON_LAYERS:
-        refused(lambda: CALLS[call](layer), "Expected a Keras model, got the layer 'alone'|got "
-                "Dense, expected a Keras", TypeError)
+        refused(
+            lambda: CALLS[call](layer),
+            "Expected a Keras model, got the layer 'alone'|got Dense, expected a Keras",
+            TypeError,
+        )
 
 
 @everywhere
 def test_wrapping_what_is_no_model(family):
     for given in (KERASES[family].optimizers.SGD(), [KERASES[family].optimizers.SGD()]):
         refused(lambda: tfprune.prune(given, "magnitude", 0.5), "Expected a Keras model or layer")
-    refused(lambda: tfprune.prune_low_magnitude(KERASES[family].optimizers.SGD()),
-            "can only prune an object of the following types")
+    refused(
+        lambda: tfprune.prune_low_magnitude(KERASES[family].optimizers.SGD()),
+        "can only prune an object of the following types",
+    )
 
 
 @everywhere
@@ -176,6 +255,7 @@ def test_arguments_of_family():
 
 # Runs.
 
+
 @everywhere
 @pytest.mark.parametrize("wrapped", [False, True])
 def test_a_run_without_a_step(family, wrapped):
@@ -190,23 +270,32 @@ def test_a_run_without_a_step(family, wrapped):
         fit(model, callback, epochs=0)
 
 
-@pytest.mark.parametrize("given, words", [
-    ({"total_steps": "x"}, "total_steps='x': expected a number of steps"),
-    ({"total_steps": math.inf}, "total_steps=inf: expected"), ({"total_steps": 0}, "at least 1"),
-    ({"steps_per_epoch": -1}, "steps_per_epoch=-1: expected at least 1"),
-])
+@pytest.mark.parametrize(
+    "given, words",
+    [
+        ({"total_steps": "x"}, "total_steps='x': expected a number of steps"),
+        ({"total_steps": math.inf}, "total_steps=inf: expected"),
+        ({"total_steps": 0}, "at least 1"),
+        ({"steps_per_epoch": -1}, "steps_per_epoch=-1: expected at least 1"),
+    ],
+)
 def test_lengths_of_a_run(given, words):
     refused(lambda: tfprune.PruningCallback("magnitude", 0.5).start(cnn("keras"), **given), words)
 
 
-@pytest.mark.parametrize("given, words", [
-    ({"fraction": "a"}, "fraction='a': expected a number in"), ({"fraction": None}, "=None: exp"),
-    ({"levels": "a"}, "levels='a': expected an integer"), ({"rewind": "a"}, "rewind='a': expected"),
-    ({"train": {}}, "train has no arguments: expected the arguments of model.fit, at least"),
-    ({"train": {"epochs": 3}}, "train has .epochs.: expected .* at least the data .x."),
-    ({"train": 3}, "train=3: expected the arguments of model.fit"),
-    ({"method": 3}, "name of a method or a Method, got int"),
-])
+@pytest.mark.parametrize(
+    "given, words",
+    [
+        ({"fraction": "a"}, "fraction='a': expected a number in"),
+        ({"fraction": None}, "=None: exp"),
+        ({"levels": "a"}, "levels='a': expected an integer"),
+        ({"rewind": "a"}, "rewind='a': expected"),
+        ({"train": {}}, "train has no arguments: expected the arguments of model.fit, at least"),
+        ({"train": {"epochs": 3}}, "train has .epochs.: expected .* at least the data .x."),
+        ({"train": 3}, "train=3: expected the arguments of model.fit"),
+        ({"method": 3}, "name of a method or a Method, got int"),
+    ],
+)
 def test_arguments_of_lottery(given, words):
     model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
     refused(lambda: tfprune.lottery(model, **{"train": {"x": 1}, **given}), words)
@@ -216,6 +305,9 @@ def test_arguments_of_lottery(given, words):
 def test_labels_outside_of_the_classes(family):
     inputs, labels = data()
     for wrong in (labels + 99, labels - 9):
-        refused(lambda: tfprune.sparsify(compiled(cnn(family), family), "snip", 0.5,
-                                         data=(inputs, wrong)),
-                rf"int64\[24\] from {wrong.min()} to {wrong.max()} for outputs \(24, 3\).*below")
+        refused(
+            lambda: tfprune.sparsify(
+                compiled(cnn(family), family), "snip", 0.5, data=(inputs, wrong)
+            ),
+            rf"int64\[24\] from {wrong.min()} to {wrong.max()} for outputs \(24, 3\).*below",
+        )

@@ -7,13 +7,17 @@ import pytest
 import tf_keras
 
 import tfprune
-from tfprune.evaluation.costs import Costs, costs
 from tflite_export import export
+from tfprune.evaluation.costs import Costs, costs
 
 # Convolution 3x3x3x4 on 8x8, depthwise 3x3x4 on 8x8, pointwise 4x6 of stride 2, Dense 6x5 after
 # the mean: weights, biases and BatchNorm, and how often kernels are used.
-KERNELS = {"conv": (3 * 3 * 3 * 4, 64), "deep": (3 * 3 * 4, 64), "point": (4 * 6, 16),
-           "dense": (6 * 5, 1)}
+KERNELS = {
+    "conv": (3 * 3 * 3 * 4, 64),
+    "deep": (3 * 3 * 4, 64),
+    "point": (4 * 6, 16),
+    "dense": (6 * 5, 1),
+}
 MACS = sum(size * uses for size, uses in KERNELS.values())
 PARAMETERS = sum(size for size, _ in KERNELS.values()) + 4 + 4 + 6 + 5 + 4 * 4
 
@@ -54,8 +58,11 @@ def test_files_by_hand(tmp_path):
     model = damaged(keras)
     data = np.random.default_rng(0).random((4, 8, 8, 3), np.float32)
     folded = PARAMETERS - 4 * 4  # the BatchNorm is in the convolution
-    for name, settings in {"float": {}, "half": {"quantize": "float16"},
-                           "int8": {"quantize": "int8", "target": "tflm"}}.items():
+    for name, settings in {
+        "float": {},
+        "half": {"quantize": "float16"},
+        "int8": {"quantize": "int8", "target": "tflm"},
+    }.items():
         path = tmp_path / f"{name}.tflite"
         export(model, path, data=data, sparse=False, **settings)
         found = costs(path, latency=name == "float")

@@ -13,20 +13,31 @@ import pytest
 
 from tfprune.evaluation.page import LARGEST, Figure, Section, page, sort_key
 from tfprune.evaluation.page_parts import section_of
-from tfprune.report_forms import Table
-from tfprune.reports import Report, SiteReport
-from tfprune.sites import Skip
+from tfprune.masks.sites import Skip
+from tfprune.output.report_forms import Table
 from tfprune.surgery.shrink_report import ShrinkReport
+from tfprune.training.report import Report, SiteReport
 
 HOSTILE = "<script>alert('x')</script> \"&\" <img src=http://a.b/c onerror=alert(1)> \x00\ud800"
-SVG = ('<svg xmlns="http://www.w3.org/2000/svg" role="img" viewBox="0 0 2000 9" width="2000">'
-       '<title>wide</title></svg>')
+SVG = (
+    '<svg xmlns="http://www.w3.org/2000/svg" role="img" viewBox="0 0 2000 9" width="2000">'
+    "<title>wide</title></svg>"
+)
 IMAGE = SVG.replace("</svg>", f'<image href="data:image/png;base64,{"A" * 150_000}" /></svg>')
-SIZES = Table(("file", "bytes", "lost", "shape"), (
-    ("dense", "1,234", "-", "3x3"), ("pruned", "3 MB", "+0.5", "10x3"),
-    ("int8", "12 kB", "-0.25", "")))
-SITES = Report((SiteReport("block/conv[a]/kernel", (3, 3, 8, 16), None, .8, 230, 1152, 9216, ()),),
-               (Skip("bn", "normalization"),), (), "every kept weight lies on one")
+SIZES = Table(
+    ("file", "bytes", "lost", "shape"),
+    (
+        ("dense", "1,234", "-", "3x3"),
+        ("pruned", "3 MB", "+0.5", "10x3"),
+        ("int8", "12 kB", "-0.25", ""),
+    ),
+)
+SITES = Report(
+    (SiteReport("block/conv[a]/kernel", (3, 3, 8, 16), None, 0.8, 230, 1152, 9216, ()),),
+    (Skip("bn", "normalization"),),
+    (),
+    "every kept weight lies on one",
+)
 HISTORY = {"loss": [2.5, 1.25, 0.625], "val_loss": [3.0, 2.0, 1.5], "sparsity": [0.0, 0.5, 0.8]}
 
 
@@ -83,10 +94,27 @@ def whole(tmp_path_factory):
     folder = tmp_path_factory.mktemp("page")
     (folder / "log.csv").write_text("epoch,accuracy,loss\n0,0.5,1.5\n1,0.75,0.5\n")
     sections = [
-        Section("Sizes", ("Two words.", "", ("one", "two"), (), SIZES, Table(("a",), ()),
-                          Figure(SVG, "It is wide & high.", 'a "wide" one'))),
-        Section(HOSTILE, (HOSTILE, (HOSTILE,), Table((HOSTILE, "b"), ((HOSTILE, HOSTILE),)),
-                          Figure(SVG.replace("wide", ""), HOSTILE, HOSTILE))),
+        Section(
+            "Sizes",
+            (
+                "Two words.",
+                "",
+                ("one", "two"),
+                (),
+                SIZES,
+                Table(("a",), ()),
+                Figure(SVG, "It is wide & high.", 'a "wide" one'),
+            ),
+        ),
+        Section(
+            HOSTILE,
+            (
+                HOSTILE,
+                (HOSTILE,),
+                Table((HOSTILE, "b"), ((HOSTILE, HOSTILE),)),
+                Figure(SVG.replace("wide", ""), HOSTILE, HOSTILE),
+            ),
+        ),
         Section("Sizes", (Table(("name", "x" * 90), (("layer/" * 40, "1"),)),)),
         section_of("Sparsity", SITES),
         section_of("Training", types.SimpleNamespace(history=HISTORY, epoch=[0, 1, 2])),
@@ -127,18 +155,37 @@ def test_numbers_are_set_right_and_sorted_by_value(whole):
     assert "<td>1,234</td>" in table and '<td data-v="3000000">3 MB</td>' in table
 
 
-@pytest.mark.parametrize("cell, key", [
-    ("1,234", 1234), ("12.5 %", 12.5), ("-", None), ("", None), ("3 MB", 3e6), ("2 KiB", 2048),
-    ("-0.5", -.5), ("+2", 2), ("1.5e-03", .0015), ("0.26 ms", .00026), ("<0.001", .001),
-    ("1,000 -> 900", 1000), ("3x3", None), ("conv1", None), ("nan", None), ("5 of 9", 5)])
+@pytest.mark.parametrize(
+    "cell, key",
+    [
+        ("1,234", 1234),
+        ("12.5 %", 12.5),
+        ("-", None),
+        ("", None),
+        ("3 MB", 3e6),
+        ("2 KiB", 2048),
+        ("-0.5", -0.5),
+        ("+2", 2),
+        ("1.5e-03", 0.0015),
+        ("0.26 ms", 0.00026),
+        ("<0.001", 0.001),
+        ("1,000 -> 900", 1000),
+        ("3x3", None),
+        ("conv1", None),
+        ("nan", None),
+        ("5 of 9", 5),
+    ],
+)
 def test_the_value_of_a_cell(cell, key):
     assert sort_key(cell) == (None if key is None else pytest.approx(key))
 
 
 def test_images_are_dropped_first_and_it_is_said_else_the_old_page_stays(tmp_path):
     path = tmp_path / "a.html"
-    heavy = [Section("Exemplars", (Figure(IMAGE.replace("wide", str(number)), f"the {number}. of"),)
-                     ) for number in range(5)]
+    heavy = [
+        Section("Exemplars", (Figure(IMAGE.replace("wide", str(number)), f"the {number}. of"),))
+        for number in range(5)
+    ]
     page(path, "t", "l", heavy)
     assert 300_000 < path.stat().st_size <= LARGEST
     words = " ".join(_read(path).words)
@@ -167,17 +214,28 @@ def test_a_report_keeps_its_own_parts():
 
 
 def test_dictionaries_become_tables():
-    held = {"bytes": 1234567, "exact": True, "error": None, "inner": {"share": 0.125, "empty": {}},
-            "layers": [{"name": "a", "zeros": 3}, {"name": "b", "more": {"x": np.float32(.5)}}],
-            "networks": {"dense": {"error": .1}, "int8": {"error": 1e-7}}, "few": [1, 2.5, "c"]}
+    held = {
+        "bytes": 1234567,
+        "exact": True,
+        "error": None,
+        "inner": {"share": 0.125, "empty": {}},
+        "layers": [{"name": "a", "zeros": 3}, {"name": "b", "more": {"x": np.float32(0.5)}}],
+        "networks": {"dense": {"error": 0.1}, "int8": {"error": 1e-7}},
+        "few": [1, 2.5, "c"],
+    }
     stranger = types.SimpleNamespace(to_dict=lambda: held)
     for thing in (held, stranger):
         section = section_of("all", thing)
         assert [part for part in section.parts if isinstance(part, str)] == ["layers:", "networks:"]
         singles, layers, networks = _tables(section)
         assert singles.rows == (
-            ("bytes", "1,234,567"), ("exact", "yes"), ("error", "-"), ("inner.share", "0.125"),
-            ("inner.empty", ""), ("few", "1, 2.5, c"))
+            ("bytes", "1,234,567"),
+            ("exact", "yes"),
+            ("error", "-"),
+            ("inner.share", "0.125"),
+            ("inner.empty", ""),
+            ("few", "1, 2.5, c"),
+        )
         assert layers == Table(("name", "zeros", "more.x"), (("a", "3", "-"), ("b", "-", "0.5")))
         assert networks == Table(("name", "error"), (("dense", "0.1"), ("int8", "1e-07")))
     endless = {}
@@ -201,15 +259,18 @@ def test_a_training_is_a_figure_and_a_table(tmp_path):
     assert table.rows == (("0", "0.5", "1.5"), ("1", "0.75", "0.5"))
 
     lines = tmp_path / "runs.jsonl"
-    lines.write_text("".join(json.dumps({"step": n, "loss": n / 8}) + "\n" for n in range(900))
-                     + '{"step": 900, "lo')
+    lines.write_text(
+        "".join(json.dumps({"step": n, "loss": n / 8}) + "\n" for n in range(900))
+        + '{"step": 900, "lo'
+    )
     notes, figure, some, table = section_of("runs", lines).parts
     assert "last of 901 lines" in notes[0] and "500 of 900 steps" in figure.caption
     assert some == "200 of 900 rows:" and len(table.rows) == 200
     assert table.rows[0] == ("0", "0") and table.rows[-1] == ("899", "112.375")
     lines.write_text('{"method": "sipp", "bytes": 9}\n{"method": "pfp", "bytes": 8}\n')
     assert section_of("runs", lines).parts == (
-        Table(("method", "bytes"), (("sipp", "9"), ("pfp", "8"))),)
+        Table(("method", "bytes"), (("sipp", "9"), ("pfp", "8"))),
+    )
 
 
 def test_tensorboards_scalars_are_a_training(tmp_path):
@@ -240,8 +301,11 @@ def test_what_no_section_can_be_made_of_is_refused(tmp_path):
     (tmp_path / "a.png").write_bytes(b"")
     (tmp_path / "a.jsonl").write_text("{\n{}\n")
     (tmp_path / "a.csv").write_bytes(b"\xff\xfe\x00")
-    for name, reason in (("a.png", "expected a log"), ("a.jsonl", "cannot be read as .jsonl"),
-                         ("a.csv", "cannot be read as .csv")):
+    for name, reason in (
+        ("a.png", "expected a log"),
+        ("a.jsonl", "cannot be read as .jsonl"),
+        ("a.csv", "cannot be read as .csv"),
+    ):
         with pytest.raises(ValueError, match=reason):
             section_of("mine", tmp_path / name)
     with pytest.raises(FileNotFoundError):
@@ -264,26 +328,47 @@ parent.postMessage(said, "*");
 
 
 def test_a_browser_shows_it_on_a_narrow_screen_and_sorts_its_tables(whole, tmp_path):
-    browser = next(filter(None, map(shutil.which, (
-        "chromium", "chromium-browser", "google-chrome"))), None)
+    browser = next(
+        filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+    )
     if browser is None:
         pytest.skip("neither chromium nor google-chrome is installed")
     # The page as it is must log nothing. A copy that may run one more script tells of itself.
     probe = re.sub("<meta http-equiv[^>]*>", "", whole.read_text("utf-8"))
     (tmp_path / "probe.html").write_text(
-        probe.replace("</body>", f"<script>{_REPORT}</script></body>"), "utf-8")
+        probe.replace("</body>", f"<script>{_REPORT}</script></body>"), "utf-8"
+    )
     (tmp_path / "frames.html").write_text(
         "<!DOCTYPE html><title>none</title><script>onmessage = message => "
         "{document.title = JSON.stringify(message.data)}</script>"
         f'<iframe width="400" height="900" src="{whole.as_uri()}"></iframe>'
-        f'<iframe width="400" height="900" src="{(tmp_path / "probe.html").as_uri()}"></iframe>')
+        f'<iframe width="400" height="900" src="{(tmp_path / "probe.html").as_uri()}"></iframe>'
+    )
     done = subprocess.run(
-        [browser, "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking",
-         f"--user-data-dir={tmp_path / 'user'}", "--enable-logging=stderr",
-         "--virtual-time-budget=5000", "--dump-dom", (tmp_path / "frames.html").as_uri()],
-        capture_output=True, text=True, timeout=240)
+        [
+            browser,
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-background-networking",
+            f"--user-data-dir={tmp_path / 'user'}",
+            "--enable-logging=stderr",
+            "--virtual-time-budget=5000",
+            "--dump-dom",
+            (tmp_path / "frames.html").as_uri(),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
     assert "CONSOLE" not in done.stderr, done.stderr
     said = json.loads(re.search("<title>(.*?)</title>", done.stdout)[1])
     assert said[0] <= 0 and said[1] == 400
-    assert said[2:] == ["dense int8 pruned", "ascending", "pruned int8 dense", "descending",
-                        "int8 pruned dense", "ascending"]
+    assert said[2:] == [
+        "dense int8 pruned",
+        "ascending",
+        "pruned int8 dense",
+        "descending",
+        "int8 pruned dense",
+        "ascending",
+    ]

@@ -9,10 +9,10 @@ import tf_keras
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tfprune import layouts
-from tfprune.layouts import Layout
-from tfprune.patches import Contraction, Window, patches, reading
-from tfprune.views import to_matrix
+from tfprune.layers.im2col import Contraction, Window, patches, reading
+from tfprune.masks import kernel_layout
+from tfprune.masks.kernel_layout import Layout
+from tfprune.masks.tiles import to_matrix
 
 KERASES = {"keras": keras, "tf_keras": tf_keras}
 families = pytest.mark.parametrize("family", KERASES)
@@ -41,8 +41,9 @@ def assert_is_its_product(layer, inputs, layout):
     outputs = layer(tf.constant(inputs)).numpy()
     if getattr(layer, "data_format", None) == "channels_first":
         outputs = np.moveaxis(outputs, 1, -1)
-    found = product(patches(inputs, reading(layer, layout), layout), kernel_of(layer, layout),
-                    layout)
+    found = product(
+        patches(inputs, reading(layer, layout), layout), kernel_of(layer, layout), layout
+    )
     np.testing.assert_allclose(found, outputs.reshape(found.shape), atol=1e-5)
     assert found.size == outputs.size
 
@@ -57,8 +58,13 @@ def settings_of(draw, rank, equal_strides=False):
     padding = draw(st.sampled_from(["valid", "same"]))
     least = [(length - 1) * dilation + 1 if padding == "valid" else 1 for length in size]
     lengths = [low + draw(st.integers(0, 5)) for low in least]
-    return {"kernel_size": size, "strides": (strides * rank)[:rank], "dilation_rate": dilation,
-            "padding": padding, "use_bias": False}, normal(2, *lengths, 4)
+    return {
+        "kernel_size": size,
+        "strides": (strides * rank)[:rank],
+        "dilation_rate": dilation,
+        "padding": padding,
+        "use_bias": False,
+    }, normal(2, *lengths, 4)
 
 
 @families
@@ -69,7 +75,7 @@ def test_convolutions(family, rank, data):
     config, inputs = data.draw(settings_of(rank))
     groups = data.draw(st.sampled_from([1, 2, 4])) if rank == 2 else 1
     layer = getattr(KERASES[family].layers, f"Conv{rank}D")(8, groups=groups, **config)
-    assert_is_its_product(layer, inputs, layouts.conv(rank))
+    assert_is_its_product(layer, inputs, kernel_layout.conv(rank))
 
 
 @families
@@ -80,7 +86,7 @@ def test_depthwise_convolutions(family, rank, data):
     config, inputs = data.draw(settings_of(rank, equal_strides=True))
     kind = getattr(KERASES[family].layers, f"DepthwiseConv{rank}D")
     layer = kind(depth_multiplier=data.draw(st.integers(1, 2)), **config)
-    assert_is_its_product(layer, inputs, layouts.depthwise(rank))
+    assert_is_its_product(layer, inputs, kernel_layout.depthwise(rank))
 
 
 @families
@@ -92,46 +98,52 @@ def test_transposed_convolutions(family, rank, data):
     if rank == 3:
         config["dilation_rate"] = 1
     layer = getattr(KERASES[family].layers, f"Conv{rank}DTranspose")(3, **config)
-    assert_is_its_product(layer, inputs, layouts.conv_transpose(rank))
+    assert_is_its_product(layer, inputs, kernel_layout.conv_transpose(rank))
 
 
 @families
 @pytest.mark.parametrize("dilation", [1, 3])
 def test_causal_convolutions(family, dilation):
-    layer = KERASES[family].layers.Conv1D(5, 3, dilation_rate=dilation, padding="causal",
-                                          use_bias=False)
-    assert_is_its_product(layer, normal(2, 9, 4), layouts.conv(1))
+    layer = KERASES[family].layers.Conv1D(
+        5, 3, dilation_rate=dilation, padding="causal", use_bias=False
+    )
+    assert_is_its_product(layer, normal(2, 9, 4), kernel_layout.conv(1))
 
 
 @families
 def test_channels_first(family):
-    layer = KERASES[family].layers.Conv2D(5, (3, 2), strides=2, padding="same", use_bias=False,
-                                          data_format="channels_first")
-    assert_is_its_product(layer, normal(2, 4, 9, 6), layouts.conv(2))
+    layer = KERASES[family].layers.Conv2D(
+        5, (3, 2), strides=2, padding="same", use_bias=False, data_format="channels_first"
+    )
+    assert_is_its_product(layer, normal(2, 4, 9, 6), kernel_layout.conv(2))
 
 
 @families
 @pytest.mark.parametrize("shape", [(3, 4), (3, 5, 4), (3, 2, 5, 4)])
 def test_dense_with_any_leading_axes(family, shape):
     layer = KERASES[family].layers.Dense(6, use_bias=False)
-    assert_is_its_product(layer, normal(*shape), layouts.DENSE)
+    assert_is_its_product(layer, normal(*shape), kernel_layout.DENSE)
 
 
 @families
-@pytest.mark.parametrize("equation, inputs, output, moved", [
-    ("abc,cde->abde", (2, 3, 4), (3, 5, 6), ()),
-    ("...ab,abc->...c", (2, 7, 3, 4), (7, 5), ()),
-    ("abcd,cde->abe", (2, 7, 3, 4), (7, 5), ()),
-    ("ab...,bc->ac...", (2, 3, 4), (5, 4), (1, -1)),
-    ("abc,bd->adc", (2, 3, 4), (5, 4), (1, -1)),
-])
+@pytest.mark.parametrize(
+    "equation, inputs, output, moved",
+    [
+        ("abc,cde->abde", (2, 3, 4), (3, 5, 6), ()),
+        ("...ab,abc->...c", (2, 7, 3, 4), (7, 5), ()),
+        ("abcd,cde->abe", (2, 7, 3, 4), (7, 5), ()),
+        ("ab...,bc->ac...", (2, 3, 4), (5, 4), (1, -1)),
+        ("abc,bd->adc", (2, 3, 4), (5, 4), (1, -1)),
+    ],
+)
 def test_einsums(family, equation, inputs, output, moved):
     layer = KERASES[family].layers.EinsumDense(equation, output)
-    inputs, layout = normal(*inputs), layouts.einsum(equation)
+    inputs, layout = normal(*inputs), kernel_layout.einsum(equation)
     outputs = layer(tf.constant(inputs)).numpy()
     outputs = np.moveaxis(outputs, *moved) if moved else outputs
-    found = product(patches(inputs, reading(layer, layout), layout), kernel_of(layer, layout),
-                    layout)
+    found = product(
+        patches(inputs, reading(layer, layout), layout), kernel_of(layer, layout), layout
+    )
     np.testing.assert_allclose(found, outputs.reshape(found.shape), atol=1e-5)
 
 
@@ -144,40 +156,59 @@ def test_the_depthwise_half_of_a_separable_convolution(family):
     half = layers.DepthwiseConv2D(3, strides=2, padding="same", depth_multiplier=2)
     half.build(inputs.shape)
     half.set_weights([np.asarray(tf.convert_to_tensor(whole.depthwise_kernel)), np.zeros(8)])
-    layout = layouts.depthwise(2)
+    layout = kernel_layout.depthwise(2)
     assert reading(whole, layout) == reading(half, layout)
     with pytest.raises(ValueError, match="pointwise kernel reads the result of the depthwise"):
-        reading(whole, layouts.conv(2))
+        reading(whole, kernel_layout.conv(2))
 
 
 @pytest.mark.parametrize("jit", [False, True])
-@pytest.mark.parametrize("layout, window", [
-    (layouts.conv(2), Window((3, 2), (2, 1), (1, 1), "same")),
-    (layouts.conv(2), Window((3, 2), (1, 1), (2, 1), "valid", groups=2)),
-    (layouts.depthwise(2), Window((3, 2), (1, 2), (1, 1), "same")),
-    (layouts.conv_transpose(2), Window((3, 2), (2, 1), (1, 1), "same")),
-    (layouts.DENSE, Contraction()),
-])
+@pytest.mark.parametrize(
+    "layout, window",
+    [
+        (kernel_layout.conv(2), Window((3, 2), (2, 1), (1, 1), "same")),
+        (kernel_layout.conv(2), Window((3, 2), (1, 1), (2, 1), "valid", groups=2)),
+        (kernel_layout.depthwise(2), Window((3, 2), (1, 2), (1, 1), "same")),
+        (kernel_layout.conv_transpose(2), Window((3, 2), (2, 1), (1, 1), "same")),
+        (kernel_layout.DENSE, Contraction()),
+    ],
+)
 def test_graphs_with_unknown_lengths(layout, window, jit):
     inputs = normal(2, 5, 6, 4)
     expected = patches(inputs, window, layout)
     shape = inputs.shape if jit else (None, None, None, 4)
-    call = tf.function(lambda given: patches(given, window, layout), jit_compile=jit,
-                       input_signature=[tf.TensorSpec(shape, tf.float32)])
+    call = tf.function(
+        lambda given: patches(given, window, layout),
+        jit_compile=jit,
+        input_signature=[tf.TensorSpec(shape, tf.float32)],
+    )
     np.testing.assert_array_equal(call(inputs), expected)
 
 
 @families
-@pytest.mark.parametrize("make, layout, words", [
-    (lambda k: k.layers.LSTM(3).cell, layouts.DENSE, "LSTMCell does more"),
-    (lambda k: k.layers.Embedding(3, 4), layouts.EMBEDDING, "Embedding does more"),
-    (lambda k: k.layers.EinsumDense("abc,bcd->abd", (3, 4)), layouts.einsum("abc,bcd->abd"),
-     "abc,bcd->abd.* not a product"),
-    (lambda k: k.layers.EinsumDense("abc,cd->ad", 4), layouts.einsum("abc,cd->ad"),
-     "not a product"),
-    (lambda k: k.layers.Conv2DTranspose(3, 3, strides=2, output_padding=1),
-     layouts.conv_transpose(2), "output_padding=.*expected None"),
-], ids=["recurrent", "table", "batched", "summed", "output_padding"])
+@pytest.mark.parametrize(
+    "make, layout, words",
+    [
+        (lambda k: k.layers.LSTM(3).cell, kernel_layout.DENSE, "LSTMCell does more"),
+        (lambda k: k.layers.Embedding(3, 4), kernel_layout.EMBEDDING, "Embedding does more"),
+        (
+            lambda k: k.layers.EinsumDense("abc,bcd->abd", (3, 4)),
+            kernel_layout.einsum("abc,bcd->abd"),
+            "abc,bcd->abd.* not a product",
+        ),
+        (
+            lambda k: k.layers.EinsumDense("abc,cd->ad", 4),
+            kernel_layout.einsum("abc,cd->ad"),
+            "not a product",
+        ),
+        (
+            lambda k: k.layers.Conv2DTranspose(3, 3, strides=2, output_padding=1),
+            kernel_layout.conv_transpose(2),
+            "output_padding=.*expected None",
+        ),
+    ],
+    ids=["recurrent", "table", "batched", "summed", "output_padding"],
+)
 def test_what_cannot_be_read_says_why(family, make, layout, words):
     with pytest.raises(ValueError, match=words):
         reading(make(KERASES[family]), layout)

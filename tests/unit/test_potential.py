@@ -33,22 +33,36 @@ def _curve(folder, wrong):
 @pytest.fixture(scope="module")
 def found(tmp_path_factory):
     folder = tmp_path_factory.mktemp("curve")
-    curve = _curve(folder, {
-        ("dense", 0, 0.0): 2, ("dense", 1, 0.0): 4,
-        ("mine", 0, 0.2): 2, ("mine", 0, 0.5): 3, ("mine", 0, 0.8): 2, ("mine", 0, 0.9): 9,
-        ("mine", 1, 0.2): 4, ("mine", 1, 0.5): 3, ("mine", 1, 0.8): 5, ("mine", 1, 0.9): 8})
+    curve = _curve(
+        folder,
+        {
+            ("dense", 0, 0.0): 2,
+            ("dense", 1, 0.0): 4,
+            ("mine", 0, 0.2): 2,
+            ("mine", 0, 0.5): 3,
+            ("mine", 0, 0.8): 2,
+            ("mine", 0, 0.9): 9,
+            ("mine", 1, 0.2): 4,
+            ("mine", 1, 0.5): 3,
+            ("mine", 1, 0.8): 5,
+            ("mine", 1, 0.9): 8,
+        },
+    )
     mirrored = {"others": (np.roll(X, 3, axis=1), np.roll(Y, -3))}
     settings = tfprune.Evaluation(delta=4.9)
-    return tfprune.potential(curve, (X, Y), corruptions=mirrored, noise=(0.01,), folder=folder,
-                             settings=settings), folder
+    return tfprune.potential(
+        curve, (X, Y), corruptions=mirrored, noise=(0.01,), folder=folder, settings=settings
+    ), folder
 
 
 def test_the_first_crossing_and_the_largest_ratio_are_those_of_the_losses(found):
     report, _ = found
     nominal = {one.seed: (one.first, one.largest) for one in report.of("mine", "nominal")}
     assert nominal == {0: (0.2, 0.8), 1: (0.5, 0.5)}
-    assert report.dense == {seed: {"nominal": loss, "others": loss, "noise 0.01": loss}
-                            for seed, loss in ((0, 10.0), (1, 20.0))}
+    assert report.dense == {
+        seed: {"nominal": loss, "others": loss, "noise 0.01": loss}
+        for seed, loss in ((0, 10.0), (1, 20.0))
+    }
     assert report.mean("mine", "nominal") == pytest.approx(0.35)
 
 
@@ -60,7 +74,9 @@ def test_excess_agreement_and_the_yardstick_are_told(found):
     assert rows[0, 0.9, "others"].excess == 0.0
     assert [one.agreement for one in report.yardstick] == [0.9, 0.9]
     assert [(one.condition, one.slope) for one in report.growths] == [
-        ("others", 0.0), ("noise 0.01", 0.0)]
+        ("others", 0.0),
+        ("noise 0.01", 0.0),
+    ]
 
 
 def test_rows_are_tidy_lines_and_a_table(found):

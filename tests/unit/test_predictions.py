@@ -13,13 +13,13 @@ import tensorflow as tf
 
 import tfprune
 from tests.tiny_models import KERASES
+from tflite_export import export
 from tfprune.evaluation import converted, prediction_store
 from tfprune.evaluation.conditions import NOMINAL, Condition, conditions_of
 from tfprune.evaluation.examples import Examples
 from tfprune.evaluation.predictions import predict
 from tfprune.evaluation.predictors import as_given
 from tfprune.evaluation.settings import Evaluation
-from tflite_export import export
 
 X = np.random.default_rng(0).integers(0, 256, (40, 8, 8, 3)).astype(np.uint8)
 EXAMPLES = Examples.of((X, np.arange(40) % 3))
@@ -35,8 +35,12 @@ def network(family, classes=3, shape=(8, 8, 3)):
     x = layers.Dropout(0.5)(layers.BatchNormalization()(x))
     model = KERASES[family].Model(inputs, layers.Dense(classes)(layers.Flatten()(x)))
     generator = np.random.default_rng(5)
-    model.set_weights([generator.uniform(0.1 if one.ndim == 1 else -0.5, 0.5, one.shape)
-                       for one in model.get_weights()])  # variances are positive
+    model.set_weights(
+        [
+            generator.uniform(0.1 if one.ndim == 1 else -0.5, 0.5, one.shape)
+            for one in model.get_weights()
+        ]
+    )  # variances are positive
     return model
 
 
@@ -67,8 +71,11 @@ class Counted:
 
 
 def arrays(predictions):
-    return {(name, one): [np.array(array) for array in predictions.outputs(name, one)]
-            for name in predictions.names for one in predictions.conditions}
+    return {
+        (name, one): [np.array(array) for array in predictions.outputs(name, one)]
+        for name in predictions.names
+        for one in predictions.conditions
+    }
 
 
 def same(one, other):
@@ -85,10 +92,15 @@ def run(networks, folder=None, settings=SETTINGS, examples=EXAMPLES, conditions=
 
 def test_every_kind_of_network_gives_the_same_and_nothing_changes(models, files):
     wrapped = tfprune.prune(models["keras"], "magnitude", 0.5)
-    networks = {**models, "wrapped": wrapped, "path": files / "model.keras",
-                "float": str(files / "float.tflite"), "int8": files / "int8.tflite",
-                "bytes": (files / "float.tflite").read_bytes(),
-                "function": lambda batch: [models["keras"](np.float32(batch), training=False)]}
+    networks = {
+        **models,
+        "wrapped": wrapped,
+        "path": files / "model.keras",
+        "float": str(files / "float.tflite"),
+        "int8": files / "int8.tflite",
+        "bytes": (files / "float.tflite").read_bytes(),
+        "function": lambda batch: [models["keras"](np.float32(batch), training=False)],
+    }
     weights = [one for model in models.values() for one in model.get_weights()]
     tf.random.set_seed(7)
     drawn = float(tf.random.uniform([]))
@@ -122,8 +134,9 @@ def test_converted_models_agree_and_are_converted_once(models, tmp_path, monkeyp
         path.unlink()
     same(arrays(run(models, tmp_path, settings)), arrays(found))
     for name in models:
-        np.testing.assert_allclose(found.outputs(name)[0], models[name].predict(X, verbose=0),
-                                   atol=1e-5)
+        np.testing.assert_allclose(
+            found.outputs(name)[0], models[name].predict(X, verbose=0), atol=1e-5
+        )
 
 
 def test_auto_converts_for_many_predictions_and_says_why_not(models, tmp_path, monkeypatch):
@@ -133,8 +146,10 @@ def test_auto_converts_for_many_predictions_and_says_why_not(models, tmp_path, m
     monkeypatch.setattr(converted, "_error", lambda *_: 1e-3)
     found = run({"a": models["keras"]}, tmp_path, settings)
     assert found.runtimes == {"a": "Keras"}
-    assert "a runs in Keras, not in LiteRT: its outputs deviate by 1.0e-03 of the largest" \
+    assert (
+        "a runs in Keras, not in LiteRT: its outputs deviate by 1.0e-03 of the largest"
         in found.notes
+    )
     with pytest.raises(ValueError, match="does not run in LiteRT: its outputs deviate"):
         run({"a": models["keras"]}, tmp_path, Evaluation(runtime="litert"))
 
@@ -185,9 +200,16 @@ def test_a_run_that_was_killed_goes_on_to_the_same_bits(at, tmp_path):
     same(arrays(run({"f": Counted(), "g": Counted()}, tmp_path / "killed")), expected)
 
 
-@pytest.mark.parametrize("damage", [lambda b: b[:-50], lambda b: b"", lambda b: b[:20],
-                                    lambda b: b[:-40] + bytes([b[-40] ^ 1]) + b[-39:]],
-                         ids=["cut", "empty", "head", "one bit"])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda b: b[:-50],
+        lambda b: b"",
+        lambda b: b[:20],
+        lambda b: b[:-40] + bytes([b[-40] ^ 1]) + b[-39:],
+    ],
+    ids=["cut", "empty", "head", "one bit"],
+)
 def test_a_damaged_file_is_made_again_and_said(damage, tmp_path):
     expected = run({"f": Counted()}, tmp_path)
     for name in set(expected._keys.values()):
@@ -213,7 +235,7 @@ def test_a_full_disk_says_how_much_room_is_needed_and_leaves_no_part(tmp_path, m
 
     run({"f": Counted()}, tmp_path, conditions=())
     before = sorted(os.listdir(tmp_path))
-    monkeypatch.setattr(tfprune.atomic_write, "_write", full)
+    monkeypatch.setattr(tfprune.output.atomic_write, "_write", full)
     with pytest.raises(OSError, match="No space left.*49 rows"):
         run({"f": Counted()}, tmp_path)
     assert sorted(os.listdir(tmp_path)) == before
@@ -222,23 +244,42 @@ def test_a_full_disk_says_how_much_room_is_needed_and_leaves_no_part(tmp_path, m
 def test_corrupted_images_are_kept_within_their_room(tmp_path):
     conditions = conditions_of("contrast", None, (1, 2, 3))
     size = 20 * 8 * 8 * 3
-    found = run({"f": Counted()}, tmp_path, Evaluation(examples=20, cache_bytes=3 * size),
-                conditions=conditions)
+    found = run(
+        {"f": Counted()},
+        tmp_path,
+        Evaluation(examples=20, cache_bytes=3 * size),
+        conditions=conditions,
+    )
     assert len(list(tmp_path.glob("*.images.npy"))) == 2
-    none = run({"f": Counted()}, tmp_path / "none", Evaluation(examples=20, cache_bytes=0),
-               conditions=conditions)
+    none = run(
+        {"f": Counted()},
+        tmp_path / "none",
+        Evaluation(examples=20, cache_bytes=0),
+        conditions=conditions,
+    )
     assert not list((tmp_path / "none").glob("*.images.npy"))
     for condition in conditions:
         np.testing.assert_array_equal(found.under(condition).inputs, none.under(condition).inputs)
 
 
-@pytest.mark.parametrize("networks, said", [
-    ({}, "no network"), ({"a": lambda x: x[:, 0, 0], "b": lambda x: x[:, 0]},
-                         r"'b' gives outputs of shape \[8, 3\].*'a' \[3\]"),
-    ({"a": lambda x: x[:1]}, "a row for each example"), ({"a": lambda x: []}, "expected arrays"),
-    ({"a": network("keras", shape=(9, 9, 3))}, r"'a' takes inputs of shape \[9, 9, 3\].*8, 8, 3"),
-    ({"a": b"no file"}, "a: "),
-], ids=["none", "shapes", "rows", "nothing", "inputs", "bytes"])
+@pytest.mark.parametrize(
+    "networks, said",
+    [
+        ({}, "no network"),
+        (
+            {"a": lambda x: x[:, 0, 0], "b": lambda x: x[:, 0]},
+            r"'b' gives outputs of shape \[8, 3\].*'a' \[3\]",
+        ),
+        ({"a": lambda x: x[:1]}, "a row for each example"),
+        ({"a": lambda x: []}, "expected arrays"),
+        (
+            {"a": network("keras", shape=(9, 9, 3))},
+            r"'a' takes inputs of shape \[9, 9, 3\].*8, 8, 3",
+        ),
+        ({"a": b"no file"}, "a: "),
+    ],
+    ids=["none", "shapes", "rows", "nothing", "inputs", "bytes"],
+)
 def test_networks_that_cannot_be_compared_are_refused(networks, said, tmp_path):
     with pytest.raises(ValueError, match=said):
         run(networks, tmp_path)
@@ -266,8 +307,10 @@ def test_several_inputs_and_outputs_of_a_fixed_batch(family):
     b = library.Input(batch_shape=(4, 3), dtype="int32", name="b")
     embedded = library.layers.Embedding(7, 2)(b)
     model = library.Model([a, b], [library.layers.Dense(2)(a), embedded])
-    inputs = {"a": np.random.default_rng(0).normal(size=(10, 5)),
-              "b": np.random.default_rng(0).integers(0, 7, (10, 3))}
+    inputs = {
+        "a": np.random.default_rng(0).normal(size=(10, 5)),
+        "b": np.random.default_rng(0).integers(0, 7, (10, 3)),
+    }
     found = predict({"m": model}, Examples.of((inputs, None)), conditions_of(None, 0.1))
     first, second = found.outputs("m")
     assert first.shape == (10, 2) and second.shape == (10, 3, 2)

@@ -8,10 +8,10 @@ import tensorflow as tf
 import tfprune
 from tests.shrink_models import randomized
 from tests.tiny_models import KERASES
-from tfprune.allocations.base import groups_of
-from tfprune.sites import Site
-from tfprune.surgery.prices import Prices
-from tfprune.surgery.survey import Survey
+from tfprune.channels.cost_model import Prices
+from tfprune.channels.model_channels import Survey
+from tfprune.masks.allocations.base import groups_of
+from tfprune.masks.sites import Site
 
 
 def network(family):
@@ -38,17 +38,20 @@ def test_savings_are_differences_of_whole_costs():
     for narrow, wide in ((4, 12), (1, 12), (3, 5)):
         counts = np.array([narrow, wide])
         whole = macs(narrow, wide)
-        np.testing.assert_array_equal(sizes.savings(counts, uses), [
-            whole - macs(narrow - 1, wide), whole - macs(narrow, wide - 1)])
-        np.testing.assert_array_equal(sizes.savings(tf.constant(counts), uses),
-                                      sizes.savings(counts, uses))
+        np.testing.assert_array_equal(
+            sizes.savings(counts, uses),
+            [whole - macs(narrow - 1, wide), whole - macs(narrow, wide - 1)],
+        )
+        np.testing.assert_array_equal(
+            sizes.savings(tf.constant(counts), uses), sizes.savings(counts, uses)
+        )
 
 
 @pytest.mark.parametrize("as_tensors", [False, True])
 def test_ranks_by_hand(as_tensors):
     prices = Prices(Survey.of(network("keras")))
     sites = [Site(name, (1,), None, name) for name in ("narrow", "wide")]
-    scores = [np.array([3., 0, 2, 1]), np.array([0.] * 6 + [1, 2, 3, 4, 5, 6])]
+    scores = [np.array([3.0, 0, 2, 1]), np.array([0.0] * 6 + [1, 2, 3, 4, 5, 6])]
     saved = np.array([36 * 9 * (2 + 6), 36 * 9 * 3 + 3]) / macs(4, 12)  # 3 and 6 are left
     given = [tf.constant(one) for one in scores] if as_tensors else scores
     found = bound(prices, beta=2.0).ranks(given, sites)
@@ -68,7 +71,7 @@ def test_ranks_by_hand(as_tensors):
 def test_what_is_better_gone_goes_the_sooner_the_more_goes_with_it(as_tensors):
     prices = Prices(Survey.of(network("keras")))
     sites = [Site(name, (1,), None, name) for name in ("narrow", "wide")]
-    scores = [np.array([-2., 1, 1, 1]), np.array([-2.] + [1.] * 11)]
+    scores = [np.array([-2.0, 1, 1, 1]), np.array([-2.0] + [1.0] * 11)]
     given = [tf.constant(one) for one in scores] if as_tensors else scores
     saved = np.array([36 * 9 * (2 + 12), 36 * 9 * 4 + 3]) / macs(4, 12)
     narrow, wide = bound(prices).ranks(given, sites)
@@ -89,13 +92,24 @@ def test_one_channel_at_a_time_in_training(family="keras"):
 
     class Watch(KERASES[family].callbacks.Callback):
         def on_train_batch_end(self, batch, logs=None):
-            history.append(tuple(
-                int((np.abs(self.model.get_layer(name).get_weights()[0]).sum(axis=(0, 1, 2)) > 0)
-                    .sum()) for name in ("narrow", "wide")))
+            history.append(
+                tuple(
+                    int(
+                        (
+                            np.abs(self.model.get_layer(name).get_weights()[0]).sum(axis=(0, 1, 2))
+                            > 0
+                        ).sum()
+                    )
+                    for name in ("narrow", "wide")
+                )
+            )
 
     callback = tfprune.PruningCallback(
-        "fisher", schedule=tfprune.Removal(0.5, count=1, frequency=1),
-        allocation=tfprune.Priced(beta=1e6), data=tfprune.Data((images, labels)))
+        "fisher",
+        schedule=tfprune.Removal(0.5, count=1, frequency=1),
+        allocation=tfprune.Priced(beta=1e6),
+        data=tfprune.Data((images, labels)),
+    )
     model.fit(images, labels, batch_size=4, verbose=0, callbacks=[callback, Watch()])
     lost = [sum(one) - sum(other) for one, other in zip(history, history[1:])]
     assert set(lost) <= {0, 1} and history[-1] == (1, 7)
@@ -115,9 +129,13 @@ def test_settings_and_places_that_it_does_not_take():
 
 
 def test_it_is_saved_with_a_wrapped_model(tmp_path):
-    wrapped = tfprune.prune(network("keras"), "magnitude", 0.5,
-                            structure=tfprune.Filter(coupled=True),
-                            allocation=tfprune.Priced(beta=0.5, unit="parameters"))
+    wrapped = tfprune.prune(
+        network("keras"),
+        "magnitude",
+        0.5,
+        structure=tfprune.Filter(coupled=True),
+        allocation=tfprune.Priced(beta=0.5, unit="parameters"),
+    )
     wrapped.save(tmp_path / "model.keras")
     again = tfprune.load_model(tmp_path / "model.keras")
     method = next(layer.method for layer in again.layers if hasattr(layer, "method"))

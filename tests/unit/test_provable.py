@@ -9,29 +9,32 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tfprune import layouts
-from tfprune.allocations import PerSite
-from tfprune.allocations import PFP
-from tfprune.configs import from_config, to_config
-from tfprune.sites import Site
+from tfprune.masks import kernel_layout
+from tfprune.masks.allocations import PFP, PerSite
+from tfprune.masks.serialization import from_config, to_config
+from tfprune.masks.sites import Site
 
 SITES = [
-    Site("first/kernel", (3, 3, 3, 16), layouts.conv(2), "first", 1024),
-    Site("second/kernel", (3, 3, 16, 32), layouts.conv(2), "second", 256),
-    Site("last/kernel", (32, 10), layouts.DENSE, "last", 1),
-    Site("unknown/kernel", (24, 10), layouts.DENSE, "unknown"),
+    Site("first/kernel", (3, 3, 3, 16), kernel_layout.conv(2), "first", 1024),
+    Site("second/kernel", (3, 3, 16, 32), kernel_layout.conv(2), "second", 256),
+    Site("last/kernel", (32, 10), kernel_layout.DENSE, "last", 1),
+    Site("unknown/kernel", (24, 10), kernel_layout.DENSE, "unknown"),
 ]
 
 
 def sites_of(*channels):
-    return [Site(f"layer{index}/kernel", (count, 2), layouts.DENSE, f"layer{index}", index)
-            for index, count in enumerate(channels)]
+    return [
+        Site(f"layer{index}/kernel", (count, 2), kernel_layout.DENSE, f"layer{index}", index)
+        for index, count in enumerate(channels)
+    ]
 
 
 def scores_of(seed, channels, kind):
     generator = np.random.default_rng(seed)
-    scores = [generator.uniform(size=count).astype("float32") ** (1 + 3 * index)
-              for index, count in enumerate(channels)]
+    scores = [
+        generator.uniform(size=count).astype("float32") ** (1 + 3 * index)
+        for index, count in enumerate(channels)
+    ]
     if kind == "tied":
         scores = [score.round(1) for score in scores]
     if kind == "equal":
@@ -39,7 +42,7 @@ def scores_of(seed, channels, kind):
     if kind == "dead":
         scores[0][:] = 0
     if kind == "strange":
-        scores[0][:2] = [np.nan, -np.inf][:len(scores[0])]
+        scores[0][:2] = [np.nan, -np.inf][: len(scores[0])]
         scores[-1][-1:] = np.inf
     return scores
 
@@ -71,12 +74,14 @@ def test_counts_never_grow_with_sparsity(channels, kind, seed, floor):
         previous = counts
 
 
-@given(channels, kinds, seeds, st.integers(0, 3),
-       st.lists(st.floats(-40, 40), min_size=2, max_size=2))
+@given(
+    channels, kinds, seeds, st.integers(0, 3), st.lists(st.floats(-40, 40), min_size=2, max_size=2)
+)
 def test_the_size_falls_as_the_error_grows(channels, kind, seed, floor, exponents):
     scores, sites = scores_of(seed, channels, kind), sites_of(*channels)
-    small, large = (PFP(floor).counts(scores, sites, 2.0**exponent)
-                    for exponent in sorted(exponents))
+    small, large = (
+        PFP(floor).counts(scores, sites, 2.0**exponent) for exponent in sorted(exponents)
+    )
     assert (large <= small).all() and (large >= np.minimum(floor, channels)).all()
 
 
@@ -108,20 +113,33 @@ def test_one_epsilon_serves_all_sites(delta, constant):
     assert len(met) > 10
 
 
-@pytest.mark.parametrize("kind, dtype", [
-    ("random", "float64"), ("tied", "float32"), ("equal", "float32"), ("dead", "float32"),
-    ("strange", "float32"),
-])
+@pytest.mark.parametrize(
+    "kind, dtype",
+    [
+        ("random", "float64"),
+        ("tied", "float32"),
+        ("equal", "float32"),
+        ("dead", "float32"),
+        ("strange", "float32"),
+    ],
+)
 def test_tensors_give_the_same_counts(kind, dtype):
     scores = scores_of(2, [3, 16, 32, 24], kind)
     scores[2] = scores[2].astype(dtype)
-    forms = [tf.function(lambda scores, sparsity: PFP()(scores, SITES, sparsity, 0.9),
-                         jit_compile=jit, autograph=False) for jit in (False, True)]
+    forms = [
+        tf.function(
+            lambda scores, sparsity: PFP()(scores, SITES, sparsity, 0.9),
+            jit_compile=jit,
+            autograph=False,
+        )
+        for jit in (False, True)
+    ]
     for sparsity in (0, 0.3, 0.5, 0.8, 0.9):
         expected = PFP()(scores, SITES, sparsity, 0.9)
         for call in (*forms, lambda *given: PFP()(given[0], SITES, given[1], 0.9)):
-            counts = call([tf.constant(score) for score in scores],
-                          tf.constant(sparsity, tf.float64))
+            counts = call(
+                [tf.constant(score) for score in scores], tf.constant(sparsity, tf.float64)
+            )
             assert counts.dtype == tf.int64
             np.testing.assert_array_equal(counts, expected)
 
@@ -143,14 +161,17 @@ def test_the_first_layer_can_be_left_out():
     assert PFP()(scores, SITES, 0.9, 0.9)[0] < 3
 
 
-@pytest.mark.parametrize("make, words", [
-    (lambda: PFP(floor=-1), "floor=-1"),
-    (lambda: PFP(delta=0), r"delta=0\).*between 0 and 1"),
-    (lambda: PFP(delta=1.0), r"delta=1.0"),
-    (lambda: PFP(constant=-1), r"constant=-1\).*between 0 and inf"),
-    (lambda: PFP(constant=math.nan), r"constant=nan"),
-    (lambda: PFP(delta="small"), r"delta='small'"),
-])
+@pytest.mark.parametrize(
+    "make, words",
+    [
+        (lambda: PFP(floor=-1), "floor=-1"),
+        (lambda: PFP(delta=0), r"delta=0\).*between 0 and 1"),
+        (lambda: PFP(delta=1.0), r"delta=1.0"),
+        (lambda: PFP(constant=-1), r"constant=-1\).*between 0 and inf"),
+        (lambda: PFP(constant=math.nan), r"constant=nan"),
+        (lambda: PFP(delta="small"), r"delta='small'"),
+    ],
+)
 def test_wrong_settings_are_refused(make, words):
     with pytest.raises(ValueError, match=words):
         make()

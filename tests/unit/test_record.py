@@ -38,8 +38,10 @@ def test_a_record_is_replayed_on_the_same_and_on_fresh_weights(family, tmp_path)
     assert [one.shape for one in fresh.get_weights()] == [one.shape for one in small.get_weights()]
     # What is left of the first kernel stands in the whole model at the recorded channels.
     left = np.flatnonzero(~record.removed()["first"])
-    np.testing.assert_array_equal(record.replay(model).get_layer("first").get_weights()[0],
-                                  model.get_layer("first").get_weights()[0][..., left])
+    np.testing.assert_array_equal(
+        record.replay(model).get_layer("first").get_weights()[0],
+        model.get_layer("first").get_weights()[0][..., left],
+    )
 
 
 def test_a_record_in_a_folder(tmp_path):
@@ -53,23 +55,41 @@ def test_a_record_in_a_folder(tmp_path):
 
 
 def _text(groups, *steps, version=1):
-    return json.dumps({"format": "tfprune.record", "version": version, "groups": groups,
-                       "steps": list(steps)})
+    return json.dumps(
+        {"format": "tfprune.record", "version": version, "groups": groups, "steps": list(steps)}
+    )
 
 
-@pytest.mark.parametrize("text, reason", [
-    ("", "JSONDecodeError"), ("[]", "TypeError"), ("{", "JSONDecodeError"), ("\xff", "Unicode"),
-    ('{"a":' * 100_000, "RecursionError"), ("[" * 100_000, "RecursionError"),
-    (_text({"a": 2}, version=2), "format"), (_text([]), "AttributeError"), (_text(3), "Attribute"),
-    (_text({"a": 2}, 3), "AttributeError"), (_text({"a": 2}, {"a": 1}), "TypeError"),
-    *((_text({"a": size}), f"'a' has {size} channels: expected an integer from 1 to")
-      for size in (-1, 0, 1.7, float("inf"), float("nan"), True, None, 10**30)),
-    *((_text({"a": 2}, {"a": [one]}), f"removes channel {one!r} of 'a': expected an integer from 0")
-      for one in ("x", 2, -1, 0.5, float("inf"), True, [0])),
-    (_text({"a": 2}, {"b": [0]}), "a group that it does not list"),
-    (_text({"a": 3}, {"a": [0]}, {"a": [0]}), "a channel of 'a' twice"),
-    (_text({"a": 2}, {"a": [0]}, {"a": [1]}), "removes all 2 channels of 'a'; at least one"),
-])
+@pytest.mark.parametrize(
+    "text, reason",
+    [
+        ("", "JSONDecodeError"),
+        ("[]", "TypeError"),
+        ("{", "JSONDecodeError"),
+        ("\xff", "Unicode"),
+        ('{"a":' * 100_000, "RecursionError"),
+        ("[" * 100_000, "RecursionError"),
+        (_text({"a": 2}, version=2), "format"),
+        (_text([]), "AttributeError"),
+        (_text(3), "Attribute"),
+        (_text({"a": 2}, 3), "AttributeError"),
+        (_text({"a": 2}, {"a": 1}), "TypeError"),
+        *(
+            (_text({"a": size}), f"'a' has {size} channels: expected an integer from 1 to")
+            for size in (-1, 0, 1.7, float("inf"), float("nan"), True, None, 10**30)
+        ),
+        *(
+            (
+                _text({"a": 2}, {"a": [one]}),
+                f"removes channel {one!r} of 'a': expected an integer from 0",
+            )
+            for one in ("x", 2, -1, 0.5, float("inf"), True, [0])
+        ),
+        (_text({"a": 2}, {"b": [0]}), "a group that it does not list"),
+        (_text({"a": 3}, {"a": [0]}, {"a": [0]}), "a channel of 'a' twice"),
+        (_text({"a": 2}, {"a": [0]}, {"a": [1]}), "removes all 2 channels of 'a'; at least one"),
+    ],
+)
 def test_files_that_are_no_records(tmp_path, text, reason):
     path = tmp_path / "record.json"
     path.write_bytes(text.encode("latin-1"))
@@ -101,8 +121,9 @@ def test_records_that_do_not_fit(tmp_path):
 @everywhere
 def test_a_family_by_hand(family):
     model = network(family)
-    record = tfprune.Record({"first": 8, "second": 16}, (
-        {"first": (0, 1, 2, 3), "second": tuple(range(6))},))  # 4 and 10 are left
+    record = tfprune.Record(
+        {"first": 8, "second": 16}, ({"first": (0, 1, 2, 3), "second": tuple(range(6))},)
+    )  # 4 and 10 are left
     half, same, twice, whole = tfprune.family(model, record, [0.5, 1.0, 1.5, 9])
     assert half.channels == {"first": 2, "second": 5}
     assert same.channels == {"first": 4, "second": 10}
@@ -111,13 +132,14 @@ def test_a_family_by_hand(family):
     assert deviation(same.model, record.replay(model), examples(model)) < 1e-6
     assert deviation(whole.model, model, examples(model)) < 1e-6
     # Channels 2 and 3 went last, so they come back first.
-    np.testing.assert_array_equal(twice.model.get_layer("first").get_weights()[0],
-                                  model.get_layer("first").get_weights()[0][..., 2:])
+    np.testing.assert_array_equal(
+        twice.model.get_layer("first").get_weights()[0],
+        model.get_layer("first").get_weights()[0][..., 2:],
+    )
     # Of what was left, the two with the smallest weights go first.
     kernel = model.get_layer("first").get_weights()[0][..., 4:]
     best = np.sort(np.argsort(np.abs(kernel).mean(axis=(0, 1, 2)))[2:])
-    np.testing.assert_array_equal(half.model.get_layer("first").get_weights()[0],
-                                  kernel[..., best])
+    np.testing.assert_array_equal(half.model.get_layer("first").get_weights()[0], kernel[..., best])
 
 
 @everywhere
@@ -125,8 +147,9 @@ def test_a_family_within_budgets(family):
     model = network(family)
     _, report = tfprune.shrink_to(model, BUDGET)
     limits = [1400, 1000, 700, 400, 200]
-    members = tfprune.family(model, report.record,
-                             [tfprune.Budget(weight_bytes=one) for one in limits])
+    members = tfprune.family(
+        model, report.record, [tfprune.Budget(weight_bytes=one) for one in limits]
+    )
     found = [one.costs["weight_bytes"] for one in members]
     assert all(0.75 * limit < cost <= limit for cost, limit in zip(found, limits)), found
     sizes = [one.model.count_params() for one in members]

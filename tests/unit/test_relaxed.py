@@ -7,7 +7,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfprune.relaxed import entropy, entropy_slope, gumbel, pulled_back, soft_sample
+from tfprune.methods.gates.gumbel_topk import (
+    entropy,
+    entropy_slope,
+    gumbel,
+    pulled_back,
+    soft_sample,
+)
 
 PHI = np.array([2.0, 1.0, 0.0, -1.0])
 
@@ -40,7 +46,7 @@ def test_the_sum_is_that_of_a_loop(k, temperature):
 
 
 def test_it_becomes_the_draw_as_the_temperature_falls():
-    soft = soft_sample([[2.5, 2, .5, 0, -1, -1.5]], 3, 0.05).numpy()
+    soft = soft_sample([[2.5, 2, 0.5, 0, -1, -1.5]], 3, 0.05).numpy()
     np.testing.assert_allclose(soft, [[1, 1, 1, 0, 0, 0]], atol=1e-3)
 
 
@@ -70,7 +76,8 @@ def test_the_gradient_is_that_of_the_loop(k, temperature, jit):
         return tf.gather(values, order, batch_dims=1)
 
     found = tf.function(pulled_back, jit_compile=jit)(
-        down(slope), down(logits + noise), tf.constant(k), tf.constant(temperature, tf.float64))
+        down(slope), down(logits + noise), tf.constant(k), tf.constant(temperature, tf.float64)
+    )
     np.testing.assert_allclose(found, down(tf.constant(expected)), atol=1e-12)
     np.testing.assert_allclose(expected.sum(axis=1), 0, atol=1e-12)
 
@@ -100,7 +107,7 @@ def plackett_luce(logits, k):
 
 
 def test_candidates_are_drawn_by_their_chances():
-    golden = [.92659, .69570, .27467, .10304]
+    golden = [0.92659, 0.69570, 0.27467, 0.10304]
     np.testing.assert_allclose(plackett_luce(PHI, 2), golden, atol=5e-6)
     draws = 20_000
     noisy = PHI.astype("float32") + gumbel((draws, 4), (3, 0)).numpy()
@@ -116,8 +123,8 @@ def test_noise_repeats_with_its_seed():
 
 def test_entropy_and_its_gradient():
     value = float(entropy(PHI[None])[0])
-    assert value == pytest.approx(.947537, abs=1e-6)
-    assert value / np.log(4) == pytest.approx(.683503, abs=1e-6)
+    assert value == pytest.approx(0.947537, abs=1e-6)
+    assert value / np.log(4) == pytest.approx(0.683503, abs=1e-6)
     logits = tf.constant(np.stack([PHI, [0, 0, 0, -1e9]]), tf.float32)
     with tf.GradientTape() as tape:
         tape.watch(logits)

@@ -18,6 +18,7 @@ from tflite_export.findings import Stored
 from tflite_export.ports import Port
 from tflite_export.report import TensorReport
 from tfprune import ChannelGroup, Comparison, Curve, PotentialReport, Record, Report
+from tfprune.channels.groups import Member, Role
 from tfprune.evaluation.calibration import calibrate
 from tfprune.evaluation.costs import Costs
 from tfprune.evaluation.exemplars import class_changes, exemplars
@@ -25,90 +26,252 @@ from tfprune.evaluation.network_result import NetworkResult, NoiseDistance
 from tfprune.evaluation.potential_report import FamilyPotential, Growth, PrunedRow
 from tfprune.evaluation.run_store import Run
 from tfprune.evaluation.shift_losses import ShiftLoss
-from tfprune.reports import SiteReport
-from tfprune.rewinding import Level
-from tfprune.sites import Skip
+from tfprune.masks.sites import Skip
 from tfprune.surgery.budget_report import BudgetReport, Cost
-from tfprune.surgery.constants import Folded
-from tfprune.surgery.family import Relative
-from tfprune.surgery.groups import Member, Role
+from tfprune.surgery.constant_folding import Folded
+from tfprune.surgery.scaled_models import Relative
 from tfprune.surgery.shrink_report import GroupChange, ShrinkReport
+from tfprune.training.lottery_ticket import Level
+from tfprune.training.report import SiteReport
 
 ROOT = Path(__file__).parents[2]
 LONG = "a sentence that is longer than the eighty columns which a terminal has where none is known"
 FOLDER = "/a/folder/whose/path/is/so/long/that/it/does/not/fit/into/eighty/columns/at/all/firmware"
 SITES = Report(
-    (SiteReport("stack_1/block_12_expand[a]/kernel", (3, 3, 512, 1024), "Block(2, 1)", .8,
-                943_718, 4_718_592, 46_242_182, ("rests on ADMM",)),
-     SiteReport("head/kernel", (64, 10), None, None, 640, 640, 640, ())),
-    (Skip("bn", "normalization"),), (LONG,), "every kept weight lies on one", ("rounded",))
+    (
+        SiteReport(
+            "stack_1/block_12_expand[a]/kernel",
+            (3, 3, 512, 1024),
+            "Block(2, 1)",
+            0.8,
+            943_718,
+            4_718_592,
+            46_242_182,
+            ("rests on ADMM",),
+        ),
+        SiteReport("head/kernel", (64, 10), None, None, 640, 640, 640, ()),
+    ),
+    (Skip("bn", "normalization"),),
+    (LONG,),
+    "every kept weight lies on one",
+    ("rounded",),
+)
 RECORD = Record({"conv1": 16, "conv2": 8}, ({"conv1": (0, 3)}, {"conv1": (5,)}))
 NOISE = (NoiseDistance(0.0, 0.95, 0.04), NoiseDistance(0.1, 0.9, 0.07))
-COMPARISON = Comparison((
-    NetworkResult("dense", 1, Costs(1000, 1000, 5000, 5000, 4000), 16.0, 0.0, 0.0,
-                  (ShiftLoss("fog", 20.0, 4.0, 0.0, 0.0),),
-                  calibration=calibrate(np.array([0, 1]), np.eye(2))),
-    NetworkResult("80 %", 3, Costs(1000, 200, 5000, 1000, 1200), 19.2, 3.2, 0.4,
-                  (ShiftLoss("fog", 28.4, 9.2, 5.2, 0.6),), noise=NOISE,
-                  classes=class_changes(np.array([[0.5, 0.9]]), np.array([[0.9, 0.9]])),
-                  exemplars=exemplars(np.array([[0, 1]]), np.array([[0, 0]]))),
-), "points", 10_000, 2000, class_names=("a|cat", "dog"), notes=(LONG,), skipped=("fog: none",))
+COMPARISON = Comparison(
+    (
+        NetworkResult(
+            "dense",
+            1,
+            Costs(1000, 1000, 5000, 5000, 4000),
+            16.0,
+            0.0,
+            0.0,
+            (ShiftLoss("fog", 20.0, 4.0, 0.0, 0.0),),
+            calibration=calibrate(np.array([0, 1]), np.eye(2)),
+        ),
+        NetworkResult(
+            "80 %",
+            3,
+            Costs(1000, 200, 5000, 1000, 1200),
+            19.2,
+            3.2,
+            0.4,
+            (ShiftLoss("fog", 28.4, 9.2, 5.2, 0.6),),
+            noise=NOISE,
+            classes=class_changes(np.array([[0.5, 0.9]]), np.array([[0.9, 0.9]])),
+            exemplars=exemplars(np.array([[0, 1]]), np.array([[0, 0]])),
+        ),
+    ),
+    "points",
+    10_000,
+    2000,
+    class_names=("a|cat", "dog"),
+    notes=(LONG,),
+    skipped=("fog: none",),
+)
 POTENTIAL = PotentialReport(
-    (PrunedRow("magnitude", 0, 0.8, 0.8001, "nominal", 16.4, agreement=0.9, distance=0.1),
-     PrunedRow("magnitude", 0, 0.8, 0.8001, "fog 3", 24.0, 7.6, 1.5)),
-    (FamilyPotential("magnitude", 0, "nominal", 0.8001, 0.9),
-     FamilyPotential("magnitude", 0, "fog 3", 0.0, 0.0)),
-    (Growth("magnitude", "fog 3", 3.5, 1.0, 5.0),), {0: {"nominal": 16.0, "fog 3": 22.0}}, NOISE,
-    "points", 0.5, 10_000, 2000, (LONG,))
+    (
+        PrunedRow("magnitude", 0, 0.8, 0.8001, "nominal", 16.4, agreement=0.9, distance=0.1),
+        PrunedRow("magnitude", 0, 0.8, 0.8001, "fog 3", 24.0, 7.6, 1.5),
+    ),
+    (
+        FamilyPotential("magnitude", 0, "nominal", 0.8001, 0.9),
+        FamilyPotential("magnitude", 0, "fog 3", 0.0, 0.0),
+    ),
+    (Growth("magnitude", "fog 3", 3.5, 1.0, 5.0),),
+    {0: {"nominal": 16.0, "fog 3": 22.0}},
+    NOISE,
+    "points",
+    0.5,
+    10_000,
+    2000,
+    (LONG,),
+)
 # Each with words that all of its forms have.
 REPORTS = [
-    (SITES, ["block_12_expand[a]", "3x3x512x1024", "Block(2, 1)", "943,718", "80.00 %",
-             "normalization", "every kept weight lies on one", "rests on ADMM", LONG]),
-    (Level(1, {"a": np.array([True, False])}, SITES, None),
-     ["level 1: 50.00% of the weights kept", "943,718"]),
-    (ShrinkReport((GroupChange("conv1", 16, 12, 5, ("it is *read*",), (1, 2, 3, 4)),),
-                  (Folded("conv2/kernel", 9, "bias", True),), (1000, 900), (5000, 4000),
-                  notes=(LONG,)),
-     ["4 channels removed", "1,000 -> 900", "conv1: 16 -> 12", "exact but for the border", LONG]),
-    (BudgetReport((Cost("parameters", 1000, 600, 590),), {"conv1": (16, 13)}, RECORD, (LONG,)),
-     ["1,000 -> 590, limit 600", "conv1: 16 -> 13 channels", LONG]),
+    (
+        SITES,
+        [
+            "block_12_expand[a]",
+            "3x3x512x1024",
+            "Block(2, 1)",
+            "943,718",
+            "80.00 %",
+            "normalization",
+            "every kept weight lies on one",
+            "rests on ADMM",
+            LONG,
+        ],
+    ),
+    (
+        Level(1, {"a": np.array([True, False])}, SITES, None),
+        ["level 1: 50.00% of the weights kept", "943,718"],
+    ),
+    (
+        ShrinkReport(
+            (GroupChange("conv1", 16, 12, 5, ("it is *read*",), (1, 2, 3, 4)),),
+            (Folded("conv2/kernel", 9, "bias", True),),
+            (1000, 900),
+            (5000, 4000),
+            notes=(LONG,),
+        ),
+        ["4 channels removed", "1,000 -> 900", "conv1: 16 -> 12", "exact but for the border", LONG],
+    ),
+    (
+        BudgetReport((Cost("parameters", 1000, 600, 590),), {"conv1": (16, 13)}, RECORD, (LONG,)),
+        ["1,000 -> 590, limit 600", "conv1: 16 -> 13 channels", LONG],
+    ),
     (RECORD, ["3 of 24 channels removed in 2 steps", "conv1", "13"]),
-    (Relative(types.SimpleNamespace(count_params=lambda: 1234), .5, {"conv1": 8}, {"macs": 99}),
-     ["scale 0.500: 1,234 parameters, macs 99"]),
-    (ChannelGroup("conv1", 16, (Member("conv1/kernel", 3, Role.PRODUCER, np.arange(16)[:, None]),),
-                  "model output", ("conv1 out",)), ["conv1: 16 channels", "stays whole"]),
-    (ExportReport(
-        path="pruned_int8.tflite", bytes=31_000, gzip_bytes=20_000, dense_bytes=92_000,
-        dense_gzip_bytes=60_000, error=1e-8, agreement=1.0,
-        tensors=(TensorReport("stack_1/block_12_expand/a|b[c]", (64, 3, 3, 64), "int8", 31_000,
-                              36_864, "bitmap"),),
-        measured=(Quantity("arena", 107_680, "bytes"),), missing=("no time: no device",),
-        remarks=(LONG, "kept *dense*")),
-     ["31,000 bytes", "block_12_expand/a|b[c]", "31,000 (84%)", "107,680", "no time: no device",
-      "kept *dense*", LONG]),
-    (Inspection(
-        path="foreign.tflite", bytes=9000, gzip_bytes=8000, quantize="int8", outputs=(),
-        tensors=(Stored("weights[1]", (8, 9), "int8", 70, 72, "dense", 72),),
-        inputs=(Port("input", 0, "frame", (1, 96, None, 3), "int8", 1 / 255, -128),),
-        operators={"CONV_2D": 12},
-        targets={"mobile": Opinion(), "tflm": Opinion((LONG,), ("a note",))}, notes=("foreign",)),
-     ["9,000 bytes", "CONV_2D", "weights[1]", "70 (97%)", "input 0", "1x96x?x3", "tflm", LONG,
-      "foreign"]),
-    (Advice((Change("stem", "it has a kernel of 5x5", "Use 3x3"),), False, ("a/kernel",), {}),
-     ["stem: it has a kernel of 5x5. Use 3x3.", "- a/kernel", "Block(2, 1)"]),
-    (Curve((Run("magnitude", 0.8, 0, Path("curve") / "magnitude-0.8-seed0.keras", 200, 1000, 12.5),
-            Run("magnitude", 0.9, 0, error="SIGKILL")), (LONG,)),
-     ["1 of 2 networks", "magnitude-0.8-seed0", "80.00%", "failed: magnitude-0.9-seed0: SIGKILL",
-      LONG]),
-    (COMPARISON, ["80 %: 3.2 +- 0.4 points lost (error 16.0 -> 19.2)",
-                  "1,200 bytes instead of 4,000",
-                  "worst class a|cat (recall -40.0 points)",
-                  "worst corruption fog (5.2 points more than it costs dense)", "mean of 3",
-                  "5.2 *", "95.0 %", LONG, "fog: none"]),
-    (POTENTIAL, ["magnitude: prune potential 80 % on clean data", "lower for 1", "80 / 90",
-                 "0.35 *", "95.0 %", LONG]),
-    (CPackage(FOLDER, ("model.h", "main.cc"), ("ADD", "CONV_2D"), 2048, 1024),
-     [FOLDER, "2,048", "main.cc", "ADD, CONV_2D"]),
+    (
+        Relative(types.SimpleNamespace(count_params=lambda: 1234), 0.5, {"conv1": 8}, {"macs": 99}),
+        ["scale 0.500: 1,234 parameters, macs 99"],
+    ),
+    (
+        ChannelGroup(
+            "conv1",
+            16,
+            (Member("conv1/kernel", 3, Role.PRODUCER, np.arange(16)[:, None]),),
+            "model output",
+            ("conv1 out",),
+        ),
+        ["conv1: 16 channels", "stays whole"],
+    ),
+    (
+        ExportReport(
+            path="pruned_int8.tflite",
+            bytes=31_000,
+            gzip_bytes=20_000,
+            dense_bytes=92_000,
+            dense_gzip_bytes=60_000,
+            error=1e-8,
+            agreement=1.0,
+            tensors=(
+                TensorReport(
+                    "stack_1/block_12_expand/a|b[c]",
+                    (64, 3, 3, 64),
+                    "int8",
+                    31_000,
+                    36_864,
+                    "bitmap",
+                ),
+            ),
+            measured=(Quantity("arena", 107_680, "bytes"),),
+            missing=("no time: no device",),
+            remarks=(LONG, "kept *dense*"),
+        ),
+        [
+            "31,000 bytes",
+            "block_12_expand/a|b[c]",
+            "31,000 (84%)",
+            "107,680",
+            "no time: no device",
+            "kept *dense*",
+            LONG,
+        ],
+    ),
+    (
+        Inspection(
+            path="foreign.tflite",
+            bytes=9000,
+            gzip_bytes=8000,
+            quantize="int8",
+            outputs=(),
+            tensors=(Stored("weights[1]", (8, 9), "int8", 70, 72, "dense", 72),),
+            inputs=(Port("input", 0, "frame", (1, 96, None, 3), "int8", 1 / 255, -128),),
+            operators={"CONV_2D": 12},
+            targets={"mobile": Opinion(), "tflm": Opinion((LONG,), ("a note",))},
+            notes=("foreign",),
+        ),
+        [
+            "9,000 bytes",
+            "CONV_2D",
+            "weights[1]",
+            "70 (97%)",
+            "input 0",
+            "1x96x?x3",
+            "tflm",
+            LONG,
+            "foreign",
+        ],
+    ),
+    (
+        Advice((Change("stem", "it has a kernel of 5x5", "Use 3x3"),), False, ("a/kernel",), {}),
+        ["stem: it has a kernel of 5x5. Use 3x3.", "- a/kernel", "Block(2, 1)"],
+    ),
+    (
+        Curve(
+            (
+                Run(
+                    "magnitude",
+                    0.8,
+                    0,
+                    Path("curve") / "magnitude-0.8-seed0.keras",
+                    200,
+                    1000,
+                    12.5,
+                ),
+                Run("magnitude", 0.9, 0, error="SIGKILL"),
+            ),
+            (LONG,),
+        ),
+        [
+            "1 of 2 networks",
+            "magnitude-0.8-seed0",
+            "80.00%",
+            "failed: magnitude-0.9-seed0: SIGKILL",
+            LONG,
+        ],
+    ),
+    (
+        COMPARISON,
+        [
+            "80 %: 3.2 +- 0.4 points lost (error 16.0 -> 19.2)",
+            "1,200 bytes instead of 4,000",
+            "worst class a|cat (recall -40.0 points)",
+            "worst corruption fog (5.2 points more than it costs dense)",
+            "mean of 3",
+            "5.2 *",
+            "95.0 %",
+            LONG,
+            "fog: none",
+        ],
+    ),
+    (
+        POTENTIAL,
+        [
+            "magnitude: prune potential 80 % on clean data",
+            "lower for 1",
+            "80 / 90",
+            "0.35 *",
+            "95.0 %",
+            LONG,
+        ],
+    ),
+    (
+        CPackage(FOLDER, ("model.h", "main.cc"), ("ADD", "CONV_2D"), 2048, 1024),
+        [FOLDER, "2,048", "main.cc", "ADD, CONV_2D"],
+    ),
 ]
 NAMES = [type(report).__name__ for report, _ in REPORTS]
 
@@ -172,13 +335,22 @@ def test_every_class_with_one_form_has_all_and_is_drawn_here():
                 if isinstance(node, ast.ClassDef):
                     names = {
                         name.id if isinstance(name, ast.Name) else name
-                        for one in node.body for name in (
-                            [one.name] if isinstance(one, ast.FunctionDef) else
-                            getattr(getattr(one, "targets", [None])[0], "elts", [])
-                            if isinstance(one, ast.Assign) else [])
+                        for one in node.body
+                        for name in (
+                            [one.name]
+                            if isinstance(one, ast.FunctionDef)
+                            else getattr(getattr(one, "targets", [None])[0], "elts", [])
+                            if isinstance(one, ast.Assign)
+                            else []
+                        )
                     }
                     if names & {"to_markdown", "__rich__", "__rich_console__"}:
                         found.add(node.name)
-                        assert names >= {"parts", "to_markdown", "to_dict", "__str__",
-                                         "__rich_console__"}, node.name
+                        assert names >= {
+                            "parts",
+                            "to_markdown",
+                            "to_dict",
+                            "__str__",
+                            "__rich_console__",
+                        }, node.name
     assert found == set(NAMES)

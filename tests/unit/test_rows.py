@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 import tfprune
-from tfprune import layouts
+from tfprune.masks import kernel_layout
+from tfprune.masks.sites import Site
+from tfprune.masks.structures import Rows
 from tfprune.methods import get
-from tfprune.sites import Site
-from tfprune.structures import Rows
 
-CONV, SHAPE = layouts.conv(2), (3, 3, 4, 6)
+CONV, SHAPE = kernel_layout.conv(2), (3, 3, 4, 6)
 
 
 def site(shape=SHAPE, layout=CONV):
@@ -24,7 +24,7 @@ def test_a_mask_is_the_transpose_of_its_rows():
     for out in range(6):
         np.testing.assert_array_equal(mask[1, 2, :, out], kept[out])
     assert (mask == mask[:1, :1]).all()
-    mask = Rows("kernels", 2).expand(kept, (4, 6), layouts.DENSE)
+    mask = Rows("kernels", 2).expand(kept, (4, 6), kernel_layout.DENSE)
     np.testing.assert_array_equal(mask, kept.T)
 
 
@@ -44,11 +44,19 @@ def test_maps_are_one_row_and_tiles_are_neighbours():
     assert Rows("maps").rows_of(SHAPE, CONV) == (1, 6)
 
 
-@pytest.mark.parametrize("structure, sparsity, kept", [
-    (Rows("kernels", 3), 0.0, 3), (Rows("weights", 5), 0.9, 5), (Rows("maps", 2, tiles=3), 0.5, 2),
-    (Rows("kernels"), 0.5, 2), (Rows("kernels"), 0.99, 1), (Rows("weights"), 0.5, 4),
-    (Rows("maps"), 0.25, 4), (Rows("maps", tiles=2), 0.3, 2),
-])
+@pytest.mark.parametrize(
+    "structure, sparsity, kept",
+    [
+        (Rows("kernels", 3), 0.0, 3),
+        (Rows("weights", 5), 0.9, 5),
+        (Rows("maps", 2, tiles=3), 0.5, 2),
+        (Rows("kernels"), 0.5, 2),
+        (Rows("kernels"), 0.99, 1),
+        (Rows("weights"), 0.5, 4),
+        (Rows("maps"), 0.25, 4),
+        (Rows("maps", tiles=2), 0.3, 2),
+    ],
+)
 def test_every_row_keeps_as_many(structure, sparsity, kept):
     weight = np.random.default_rng(3).normal(size=SHAPE).astype("float32")
     rule = get("magnitude", structure=structure).rule
@@ -67,43 +75,56 @@ def test_k_is_left_to_the_structure():
         tfprune.PruningCallback("magnitude", 0.5, structure=Rows("kernels", 2))
 
 
-@pytest.mark.parametrize("structure, reason", [
-    (Rows("kernels", 5), "each of its rows: 4, fewer than k=5"),
-    (Rows("maps", 4, tiles=2), "each of its rows: 3, fewer than k=4"),
-    (Rows("maps", tiles=4), "rows of 6 cannot be cut into 4 equal tiles"),
-    (Rows("maps", tiles=6), "each of its rows: 1, too few to choose from"),
-])
+@pytest.mark.parametrize(
+    "structure, reason",
+    [
+        (Rows("kernels", 5), "each of its rows: 4, fewer than k=5"),
+        (Rows("maps", 4, tiles=2), "each of its rows: 3, fewer than k=4"),
+        (Rows("maps", tiles=4), "rows of 6 cannot be cut into 4 equal tiles"),
+        (Rows("maps", tiles=6), "each of its rows: 1, too few to choose from"),
+    ],
+)
 def test_layers_that_do_not_fit_are_named(structure, reason):
     assert reason in structure.supports(SHAPE, CONV)
     model = keras.Sequential([keras.Input((8, 8, 4)), keras.layers.Conv2D(6, 3, name="only")])
     callback = tfprune.PruningCallback(
-        "magnitude", structure=structure, schedule=tfprune.OneShot(0.5))
+        "magnitude", structure=structure, schedule=tfprune.OneShot(0.5)
+    )
     with pytest.raises(ValueError, match=reason):
         callback.start(model)
 
 
 def test_wrapped_layers_that_do_not_fit_are_named():
-    model = keras.Sequential([
-        keras.Input((8, 8, 4)), keras.layers.Conv2D(6, 3, name="narrow"),
-        keras.layers.Flatten(), keras.layers.Dense(2, name="wide"),
-    ])
+    model = keras.Sequential(
+        [
+            keras.Input((8, 8, 4)),
+            keras.layers.Conv2D(6, 3, name="narrow"),
+            keras.layers.Flatten(),
+            keras.layers.Dense(2, name="wide"),
+        ]
+    )
     model = tfprune.prune(model, tfprune.get("dpp", structure=Rows("weights", 12)))
     (left,) = tfprune.report(model).skipped
     assert left.name == "narrow/kernel" and "9, fewer than k=12" in left.reason
 
 
 def test_layers_without_such_rows():
-    depthwise = layouts.depthwise(2), (3, 3, 6, 2)
+    depthwise = kernel_layout.depthwise(2), (3, 3, 6, 2)
     assert "no input channels" in Rows("kernels").supports(depthwise[1], depthwise[0])
     assert Rows("weights").supports(depthwise[1], depthwise[0]) is None
     assert "too few" in Rows("weights").supports((1, 1, 4, 6), CONV)
 
 
-@pytest.mark.parametrize("wrong, message", [
-    ({"of": "filters"}, "of='filters': expected one of weights, kernels, maps"),
-    ({"k": 0}, "expected an integer of at least 1"), ({"k": 1.5}, "expected an integer"),
-    ({"tiles": 0}, "expected an integer of at least 1"), ({"pooling": "min"}, "pooling='min'"),
-])
+@pytest.mark.parametrize(
+    "wrong, message",
+    [
+        ({"of": "filters"}, "of='filters': expected one of weights, kernels, maps"),
+        ({"k": 0}, "expected an integer of at least 1"),
+        ({"k": 1.5}, "expected an integer"),
+        ({"tiles": 0}, "expected an integer of at least 1"),
+        ({"pooling": "min"}, "pooling='min'"),
+    ],
+)
 def test_arguments_out_of_range(wrong, message):
     with pytest.raises(ValueError, match=message):
         Rows(**wrong)

@@ -10,20 +10,24 @@ import tensorflow as tf
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tfprune.configs import from_config, to_config
-from tfprune.schedules import (Constant, Epochs, Exponential, OneShot, Polynomial, Removal,
-                               accepts)
-from tfprune.timetable import Timetable
+from tfprune.masks.resolved_schedule import Timetable
+from tfprune.masks.schedule_times import Epochs
+from tfprune.masks.schedules import Constant, Exponential, OneShot, Polynomial, Removal, accepts
+from tfprune.masks.serialization import from_config, to_config
 
 
 @given(
     schedule=st.sampled_from([Polynomial, Exponential]),
-    sparsity=st.floats(0, 0.999), initial=st.floats(0, 0.999),
-    begin=st.integers(0, 500), span=st.integers(0, 500), frequency=st.integers(1, 600),
+    sparsity=st.floats(0, 0.999),
+    initial=st.floats(0, 0.999),
+    begin=st.integers(0, 500),
+    span=st.integers(0, 500),
+    frequency=st.integers(1, 600),
 )
 def test_the_last_update_is_the_end_and_final(schedule, sparsity, initial, begin, span, frequency):
-    timetable = schedule(sparsity, initial=initial, begin=begin, end=begin + span,
-                         frequency=frequency).resolve()
+    timetable = schedule(
+        sparsity, initial=initial, begin=begin, end=begin + span, frequency=frequency
+    ).resolve()
     assert timetable.updates[-1] == begin + span
     assert timetable.sparsities[-1] == timetable.final == sparsity
     assert timetable.sparsity(begin + span + 10) == sparsity
@@ -49,12 +53,16 @@ def test_integers_of_numpy_are_integers(kind):
     """Their own arithmetic would overflow, and a configuration file cannot hold them."""
     fraction = np.array(0.75) if kind is np.array else np.float32(0.75)
     for numpy, python in [
-        (Polynomial(fraction, begin=kind(3), end=kind(100), frequency=kind(7)),
-         Polynomial(0.75, begin=3, end=100, frequency=7)),
+        (
+            Polynomial(fraction, begin=kind(3), end=kind(100), frequency=kind(7)),
+            Polynomial(0.75, begin=3, end=100, frequency=7),
+        ),
         (OneShot(fraction, at=kind(100)), OneShot(0.75, at=100)),
         (Constant(fraction, end=Epochs(kind(100))), Constant(0.75, end=Epochs(100))),
-        (Removal(fraction, count=kind(2), frequency=kind(100), groups=kind(100)),
-         Removal(0.75, count=2, frequency=100, groups=100)),
+        (
+            Removal(fraction, count=kind(2), frequency=kind(100), groups=kind(100)),
+            Removal(0.75, count=2, frequency=100, groups=100),
+        ),
     ]:
         assert repr(numpy) == repr(python)
         assert json.loads(json.dumps(to_config(numpy))) == to_config(python)
@@ -80,35 +88,38 @@ def test_nothing_is_sparse_before_the_first_update():
     assert [timetable.sparsity(step) for step in (0, 9, 10, 11)] == [0, 0, 0.5, 0.5]
 
 
-@pytest.mark.parametrize("make, words", [
-    (lambda: OneShot(1.0), r"sparsity=1.0: expected .* in \[0, 1\)"),
-    (lambda: OneShot(-0.1), "sparsity=-0.1"),
-    (lambda: Constant(math.nan), "sparsity=nan"),
-    (lambda: Constant("0.5"), "sparsity='0.5'"),
-    (lambda: Polynomial(0.5, initial=1.5), "initial=1.5"),
-    (lambda: Polynomial(0.5, begin=10, end=5), "begin=10 is after end=5"),
-    (lambda: Polynomial(0.5, begin=0.9), "begin=0.9 is after end=0.5"),
-    (lambda: Polynomial(0.5, begin=Epochs(3), end=Epochs(2)), "is after"),
-    (lambda: Polynomial(0.5, end=1.5), "end=1.5: expected a step"),
-    (lambda: Polynomial(0.5, begin=-1), "begin=-1"),
-    (lambda: Polynomial(0.5, power=0), "power=0"),
-    (lambda: Exponential(0.5, frequency=0), "frequency=0"),
-    (lambda: Exponential(0.5, frequency=2.5), "frequency=2.5"),
-    (lambda: OneShot(0.5, at=True), "at=True"),
-    (lambda: OneShot(True), "sparsity=True"),
-    (lambda: Constant(math.inf), "sparsity=inf"),
-    (lambda: Constant(np.float32(math.nan)), "sparsity=nan"),
-    (lambda: Polynomial(0.5, initial=np.float32(-0.25)), "initial=-0.25"),
-    (lambda: Polynomial(0.5, begin=np.int32(10), end=np.uint8(5)), "begin=10 is after end=5"),
-    (lambda: Polynomial(0.5, end=np.bool_(True)), "end=True: expected a step"),
-    (lambda: Polynomial(0.5, end=10.0), "end=10.0: expected a step"),
-    (lambda: Polynomial(0.5, power=True), "power=True"),
-    (lambda: Exponential(0.5, frequency=np.bool_(True)), "frequency=True"),
-    (lambda: Epochs(True), "Epochs"),
-    (lambda: Epochs(-1), "Epochs"),
-    (lambda: Timetable([], []), "at least one"),
-    (lambda: Timetable([5, 5], [0.1, 0.2]), "ascend"),
-])
+@pytest.mark.parametrize(
+    "make, words",
+    [
+        (lambda: OneShot(1.0), r"sparsity=1.0: expected .* in \[0, 1\)"),
+        (lambda: OneShot(-0.1), "sparsity=-0.1"),
+        (lambda: Constant(math.nan), "sparsity=nan"),
+        (lambda: Constant("0.5"), "sparsity='0.5'"),
+        (lambda: Polynomial(0.5, initial=1.5), "initial=1.5"),
+        (lambda: Polynomial(0.5, begin=10, end=5), "begin=10 is after end=5"),
+        (lambda: Polynomial(0.5, begin=0.9), "begin=0.9 is after end=0.5"),
+        (lambda: Polynomial(0.5, begin=Epochs(3), end=Epochs(2)), "is after"),
+        (lambda: Polynomial(0.5, end=1.5), "end=1.5: expected a step"),
+        (lambda: Polynomial(0.5, begin=-1), "begin=-1"),
+        (lambda: Polynomial(0.5, power=0), "power=0"),
+        (lambda: Exponential(0.5, frequency=0), "frequency=0"),
+        (lambda: Exponential(0.5, frequency=2.5), "frequency=2.5"),
+        (lambda: OneShot(0.5, at=True), "at=True"),
+        (lambda: OneShot(True), "sparsity=True"),
+        (lambda: Constant(math.inf), "sparsity=inf"),
+        (lambda: Constant(np.float32(math.nan)), "sparsity=nan"),
+        (lambda: Polynomial(0.5, initial=np.float32(-0.25)), "initial=-0.25"),
+        (lambda: Polynomial(0.5, begin=np.int32(10), end=np.uint8(5)), "begin=10 is after end=5"),
+        (lambda: Polynomial(0.5, end=np.bool_(True)), "end=True: expected a step"),
+        (lambda: Polynomial(0.5, end=10.0), "end=10.0: expected a step"),
+        (lambda: Polynomial(0.5, power=True), "power=True"),
+        (lambda: Exponential(0.5, frequency=np.bool_(True)), "frequency=True"),
+        (lambda: Epochs(True), "Epochs"),
+        (lambda: Epochs(-1), "Epochs"),
+        (lambda: Timetable([], []), "at least one"),
+        (lambda: Timetable([5, 5], [0.1, 0.2]), "ascend"),
+    ],
+)
 def test_wrong_settings_are_refused(make, words):
     with pytest.raises(ValueError, match=words):
         make()
@@ -135,18 +146,28 @@ def test_accepts():
     assert not any(accepts(other) for other in (Foreign, 0.5, None, lambda step: (True, 0.5)))
 
 
-@pytest.mark.parametrize("schedule", [
-    OneShot(0.5, at=Epochs(2)), Constant(0.5, end=0.5), Exponential(0.5),
-    Polynomial(0.5, 0.1, begin=3, end=30, power=2, frequency=7),
-])
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        OneShot(0.5, at=Epochs(2)),
+        Constant(0.5, end=0.5),
+        Exponential(0.5),
+        Polynomial(0.5, 0.1, begin=3, end=30, power=2, frequency=7),
+    ],
+)
 def test_configuration_round_trip(schedule):
     assert from_config(to_config(schedule)) == schedule
 
 
 @pytest.mark.parametrize("jit", [False, True])
-@pytest.mark.parametrize("schedule", [
-    OneShot(0.3, at=5), Constant(0.5, begin=3, frequency=7), Polynomial(0.9, end=33, frequency=10),
-])
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        OneShot(0.3, at=5),
+        Constant(0.5, begin=3, frequency=7),
+        Polynomial(0.9, end=33, frequency=10),
+    ],
+)
 def test_tensors_tell_the_same(schedule, jit):
     timetable = schedule.resolve()
     call = tf.function(timetable.__call__, jit_compile=jit, autograph=False)

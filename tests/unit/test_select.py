@@ -7,8 +7,8 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tfprune.select import select, threshold
-from tfprune.select_tensor import select_tensor
+from tfprune.masks.select import select, threshold
+from tfprune.masks.select_tf import select_tensor
 
 DTYPES = ["float16", "bfloat16", "float32", "float64"]
 # Every dtype with two lengths, every length with a dtype: each pair is traced and compiled once.
@@ -130,7 +130,7 @@ def test_nested(kind):
 
 def test_misleading_sample_stays_exact():
     # Large where the sample looks, small elsewhere: every bracket is wrong.
-    from tfprune.select import stride
+    from tfprune.masks.select import stride
 
     scores = weights(80_000, "dense")
     for density in (8, 32):
@@ -161,7 +161,7 @@ def test_inside_cond_and_with_unknown_length():
 
 
 def test_graphs_share_one_trace_of_equal_shapes():
-    from tfprune.select_tensor import _select, _traced
+    from tfprune.masks.select_tf import _select, _traced
 
     scores = weights(777, "rounded")
     masks, traces = [], []

@@ -7,10 +7,15 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tfprune import layouts, sensitivity
-from tfprune.sensitivity import channel_sensitivity, mean_sensitivity, peak_sensitivity
-from tfprune.structures import Channel
-from tfprune.views import to_matrix
+from tfprune.masks import kernel_layout
+from tfprune.masks.structures import Channel
+from tfprune.masks.tiles import to_matrix
+from tfprune.statistics import input_sensitivity
+from tfprune.statistics.input_sensitivity import (
+    channel_sensitivity,
+    mean_sensitivity,
+    peak_sensitivity,
+)
 
 BOTH = pytest.mark.parametrize("score", [mean_sensitivity, peak_sensitivity])
 
@@ -38,8 +43,14 @@ def drawn(seed, batch, positions, columns, outputs, sign=True, groups=None):
     return (patches if sign else abs(patches)), matrix
 
 
-cases = st.tuples(st.integers(0, 2**32 - 1), st.integers(1, 4), st.integers(1, 5),
-                  st.integers(1, 6), st.integers(1, 4), st.booleans())
+cases = st.tuples(
+    st.integers(0, 2**32 - 1),
+    st.integers(1, 4),
+    st.integers(1, 5),
+    st.integers(1, 6),
+    st.integers(1, 4),
+    st.booleans(),
+)
 
 
 @settings(max_examples=50)
@@ -59,7 +70,7 @@ def test_they_are_what_the_definition_says(case):
 def test_they_do_not_depend_on_the_size_of_the_blocks(monkeypatch, block):
     patches, matrix = drawn(3, 5, 7, 6, 4)
     expected = peak_sensitivity(patches, matrix), mean_sensitivity(patches, matrix)
-    monkeypatch.setattr(sensitivity, "_BLOCK", block)
+    monkeypatch.setattr(input_sensitivity, "_BLOCK", block)
     np.testing.assert_array_equal(peak_sensitivity(patches, matrix), expected[0])
     np.testing.assert_array_equal(mean_sensitivity(patches, matrix), expected[1])
 
@@ -96,7 +107,7 @@ def test_batches_combine_by_the_maximum(score):
 @BOTH
 def test_groups_do_not_mix(score):
     patches, matrix = drawn(6, 3, 4, 5, 2, groups=3)
-    alone = [score(patches[:, :, group], matrix[2 * group:2 * group + 2]) for group in range(3)]
+    alone = [score(patches[:, :, group], matrix[2 * group : 2 * group + 2]) for group in range(3)]
     np.testing.assert_allclose(score(patches, matrix), np.concatenate(alone), rtol=1e-6)
 
 
@@ -109,8 +120,9 @@ def test_graphs_and_xla(score, groups):
     graph = tf.function(score, input_signature=[unknown, tf.TensorSpec(matrix.shape)])
     np.testing.assert_allclose(graph(patches, matrix), expected, rtol=1e-6)
     compiled = tf.function(score, jit_compile=True, autograph=False)
-    np.testing.assert_allclose(compiled(tf.constant(patches), tf.constant(matrix)), expected,
-                               rtol=1e-6)
+    np.testing.assert_allclose(
+        compiled(tf.constant(patches), tf.constant(matrix)), expected, rtol=1e-6
+    )
 
 
 @BOTH
@@ -122,14 +134,21 @@ def test_types(score):
     assert score(patches, matrix.astype("float64")).dtype == tf.float64
 
 
-@pytest.mark.parametrize("shape, layout", [
-    ((3, 2, 4, 5), layouts.conv(2)), ((3, 2, 5, 4), layouts.conv_transpose(2)),
-    ((4, 5), layouts.DENSE), ((4, 2, 3), layouts.einsum("abc,cde->abde")),
-])
+@pytest.mark.parametrize(
+    "shape, layout",
+    [
+        ((3, 2, 4, 5), kernel_layout.conv(2)),
+        ((3, 2, 5, 4), kernel_layout.conv_transpose(2)),
+        ((4, 5), kernel_layout.DENSE),
+        ((4, 2, 3), kernel_layout.einsum("abc,cde->abde")),
+    ],
+)
 def test_one_group_of_channels_is_the_structure_channel(shape, layout):
     kernel = np.random.default_rng(9).uniform(size=shape).astype("float32")
-    np.testing.assert_array_equal(channel_sensitivity(to_matrix(kernel, layout), shape, layout),
-                                  Channel("max").reduce(kernel, layout))
+    np.testing.assert_array_equal(
+        channel_sensitivity(to_matrix(kernel, layout), shape, layout),
+        Channel("max").reduce(kernel, layout),
+    )
 
 
 @BOTH

@@ -9,8 +9,8 @@ import tensorflow as tf
 import tfprune
 from tests.shrink_models import deviation, examples, masked, outputs, randomized
 from tests.tiny_models import KERASES
+from tfprune.channels.tracer import variables
 from tfprune.surgery.agreement import Agreement
-from tfprune.surgery.trace import variables
 
 
 def _readers(library):
@@ -20,19 +20,20 @@ def _readers(library):
     x = layers.Conv2D(4, 1, activation="sigmoid", name="one")(image)
     x = layers.Conv2D(4, 3, strides=2, use_bias=False, name="bare")(x)
     x = layers.BatchNormalization(name="norm")(x)
-    x = layers.Conv2D(4, 1, groups=2, use_bias=False, activation="sigmoid",
-                      name="grouped")(x)
+    x = layers.Conv2D(4, 1, groups=2, use_bias=False, activation="sigmoid", name="grouped")(x)
     x = layers.SeparableConv2D(4, 2, activation="sigmoid", name="separable")(x)
     x = layers.ZeroPadding2D()(x)
     x = layers.Dense(4, use_bias=False, activation="sigmoid", name="flat")(layers.Flatten()(x))
     y = layers.Dense(4, activation="sigmoid", name="first")(steps)
-    y = layers.EinsumDense("abc,cd->abd", output_shape=(None, 4), activation="sigmoid",
-                           name="einsum")(y)
+    y = layers.EinsumDense(
+        "abc,cd->abd", output_shape=(None, 4), activation="sigmoid", name="einsum"
+    )(y)
     y = layers.TimeDistributed(layers.Dense(4, use_bias=False, activation="sigmoid"))(y)
     z = layers.GRU(2, unroll=True, use_bias=False, name="gru")(y)
     y = layers.LSTM(2, unroll=True, name="lstm")(y)
-    return library.Model([image, steps], layers.Dense(2, use_bias=False, name="out")(
-        layers.Concatenate()([x, y, z])))
+    return library.Model(
+        [image, steps], layers.Dense(2, use_bias=False, name="out")(layers.Concatenate()([x, y, z]))
+    )
 
 
 @pytest.mark.parametrize("family", sorted(KERASES))
@@ -49,11 +50,18 @@ def test_constants_are_folded_into_every_kind_of_reader(family):
     into = {one.reader: one.into for one in report.folded}
     assert into["bare/kernel"] == "moving_mean of norm"
     assert into["separable/pointwise_kernel"] == into["lstm/lstm_cell/kernel"] == "bias"
-    bare = ("grouped/kernel", "flat/kernel", "einsum/kernel", "out/kernel", "gru/gru_cell/kernel",
-            "time_distributed/dense/kernel")
+    bare = (
+        "grouped/kernel",
+        "flat/kernel",
+        "einsum/kernel",
+        "out/kernel",
+        "gru/gru_cell/kernel",
+        "time_distributed/dense/kernel",
+    )
     new = {site for site, where in into.items() if where == "a new bias"}
     assert {site.split("_")[0].split("/")[0] for site in new} == {
-        site.split("_")[0].split("/")[0] for site in bare}
+        site.split("_")[0].split("/")[0] for site in bare
+    }
     assert not report.borders
     again, nothing = tfprune.shrink(small)
     assert nothing.removed == 0 and deviation(small, again, examples(model)) < 1e-6
@@ -73,11 +81,11 @@ def test_a_border_where_folding_is_not_exact_stays_unless_asked_for(family):
     data = examples(model)
     same, report = tfprune.shrink(model, data=data)
     assert report.removed == 0 and deviation(model, same, data) == 0
-    reason, = next(one.reasons for one in report.groups if one.name == "dead")
+    (reason,) = next(one.reasons for one in report.groups if one.name == "dead")
     assert reason.startswith("reads reads zeros beside it at the border; borders=True folds it")
     assert report.agreement == Agreement(4, 0.0, 0.0)
     small, report = tfprune.shrink(model, borders=True, data=data)
-    one, = report.borders
+    (one,) = report.borders
     assert (one.reader, one.channels, one.into) == ("reads/kernel", 2, "bias")
     assert "exact but for the border" in report.to_markdown()
     difference = np.abs(outputs(model, data) - outputs(small, data)).reshape(4, 8, 8, 3)
@@ -89,13 +97,24 @@ def test_a_border_where_folding_is_not_exact_stays_unless_asked_for(family):
     assert report.to_dict()["agreement"]["examples"] == 4
 
 
-@pytest.mark.parametrize("make, error, words", [
-    (lambda x: (x, np.zeros(4)), ValueError, r"2 arrays, but .* 1 input: .*pass x, not \(x, y\)"),
-    (lambda x: tf.data.Dataset.from_tensors(x), TypeError, "expected arrays .*got _TensorDataset"),
-    (lambda x: tfprune.Data((x,)), TypeError, "expected arrays or tensors.*got Data"),
-    (lambda x: x.tolist(), TypeError, "expected arrays or tensors.*got float"),
-    (lambda x: x * np.nan, ValueError, "holds NaN or infinity"),
-])
+@pytest.mark.parametrize(
+    "make, error, words",
+    [
+        (
+            lambda x: (x, np.zeros(4)),
+            ValueError,
+            r"2 arrays, but .* 1 input: .*pass x, not \(x, y\)",
+        ),
+        (
+            lambda x: tf.data.Dataset.from_tensors(x),
+            TypeError,
+            "expected arrays .*got _TensorDataset",
+        ),
+        (lambda x: tfprune.Data((x,)), TypeError, "expected arrays or tensors.*got Data"),
+        (lambda x: x.tolist(), TypeError, "expected arrays or tensors.*got float"),
+        (lambda x: x * np.nan, ValueError, "holds NaN or infinity"),
+    ],
+)
 def test_data_that_is_no_inputs_is_refused(make, error, words):
     model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
     with pytest.raises(error, match=words):

@@ -36,8 +36,10 @@ def _recurrent(library):
     unroll = {"unroll": True}  # rolled loops take long to trace
     x = layers.RNN(layers.LSTMCell(6), return_sequences=True, **unroll)(steps)
     units = 4 if library is keras else 6  # Keras 3 takes equal ones only
-    x = layers.Bidirectional(layers.LSTM(4, **unroll), backward_layer=layers.GRU(
-        units, go_backwards=True, name="back", **unroll))(x)
+    x = layers.Bidirectional(
+        layers.LSTM(4, **unroll),
+        backward_layer=layers.GRU(units, go_backwards=True, name="back", **unroll),
+    )(x)
     y = layers.ConvLSTM2D(4, 2, padding="same", return_sequences=True)(film)
     y = layers.Flatten()(layers.Conv3D(4, 2)(y))
     return library.Model([steps, film], [layers.Dense(2)(x), layers.Dense(2)(y)])
@@ -75,10 +77,14 @@ def _dynamic(library):
 
 CASES = {  # how many channels stay although they are dead
     ("grouped queries", "keras"): (_grouped_queries, 0),
-    ("transformer", "keras"): (_transformer, 0), ("transformer", "tf_keras"): (_transformer, 0),
-    ("recurrent", "keras"): (_recurrent, 0), ("recurrent", "tf_keras"): (_recurrent, 1),
-    ("sequence", "keras"): (_sequence, 0), ("sequence", "tf_keras"): (_sequence, 0),
-    ("shuffled", "keras"): (_shuffled, 0), ("dynamic", "tf_keras"): (_dynamic, 0),
+    ("transformer", "keras"): (_transformer, 0),
+    ("transformer", "tf_keras"): (_transformer, 0),
+    ("recurrent", "keras"): (_recurrent, 0),
+    ("recurrent", "tf_keras"): (_recurrent, 1),
+    ("sequence", "keras"): (_sequence, 0),
+    ("sequence", "tf_keras"): (_sequence, 0),
+    ("shuffled", "keras"): (_shuffled, 0),
+    ("dynamic", "tf_keras"): (_dynamic, 0),
 }
 
 
@@ -92,7 +98,7 @@ def test_more_kinds_of_layers(name, family, tmp_path):
     assert report.removed == sum(dead.values()) - stay, str(report)
     assert deviation(model, small, data) < 1e-5
     # Keras 3 leaves an axis open that an EinsumDense does not tell the size of.
-    assert (not report.uncounted or (name, family) == ("sequence", "keras"))
+    assert not report.uncounted or (name, family) == ("sequence", "keras")
     assert report.macs[1] < report.macs[0]
     assert report.parameters[1] == small.count_params()
     small.save(tmp_path / "small.keras")

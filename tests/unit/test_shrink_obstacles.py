@@ -10,7 +10,7 @@ import tf_keras
 import tfprune
 from tests.shrink_models import deviation, examples, randomized
 from tests.tiny_models import KERASES
-from tfprune.surgery.trace import variables
+from tfprune.channels.tracer import variables
 
 
 def _chain(library, width=12):
@@ -60,9 +60,15 @@ def _slices(library, key):
 
 
 @pytest.mark.parametrize("family", sorted(KERASES))
-@pytest.mark.parametrize("key,dead,after", [
-    (slice(1, 7), [1, 2, 4], 3), (slice(None, None, 2), [2, 3], 3),
-    (slice(None, None, 2), [2, 4], 2), (slice(6, 1, -1), [3, 4], 3)])
+@pytest.mark.parametrize(
+    "key,dead,after",
+    [
+        (slice(1, 7), [1, 2, 4], 3),
+        (slice(None, None, 2), [2, 3], 3),
+        (slice(None, None, 2), [2, 4], 2),
+        (slice(6, 1, -1), [3, 4], 3),
+    ],
+)
 def test_slices_take_the_same_channels_as_before(family, key, dead, after):
     model = randomized(_slices(KERASES[family], key))
     _kill(model, "a", dead)
@@ -88,8 +94,11 @@ def test_both_directions_keep_as_many_units(family):
     model = randomized(library.Model(inputs, library.layers.Dense(2)(x)))
     for site, units in (("forward_gru", [0, 1, 2]), ("backward_gru", [5])):
         for name in ("kernel", "recurrent_kernel", "bias"):
-            variable = next(one for key, one in variables(model).items()
-                            if site in key and key.endswith(f"/{name}"))
+            variable = next(
+                one
+                for key, one in variables(model).items()
+                if site in key and key.endswith(f"/{name}")
+            )
             value = variable.numpy()
             value.reshape(-1, 3, 6)[..., units] = 0
             variable.assign(value)
@@ -217,8 +226,9 @@ def _distance(target, output):
 @pytest.mark.parametrize("family", sorted(KERASES))
 def test_functions_given_to_compile_are_taken_over(family):
     library = KERASES[family]
-    model = library.Sequential([library.Input((3,)), library.layers.Dense(4),
-                                library.layers.Dense(2)])
+    model = library.Sequential(
+        [library.Input((3,)), library.layers.Dense(4), library.layers.Dense(2)]
+    )
     model.compile(library.optimizers.Adam(0.25), _distance, metrics=[_distance, "mae"])
     small, report = tfprune.shrink(model)
     assert not report.notes and float(small.optimizer.learning_rate) == 0.25

@@ -6,7 +6,7 @@ import pytest
 
 import tfprune
 from tests.tiny_models import KERASES
-from tfprune.adapters import adapter_of
+from tfprune.backend import adapter_of
 
 everywhere = pytest.mark.parametrize("family", sorted(KERASES))
 
@@ -15,8 +15,14 @@ def _trained(family, optimizer):
     """Two Dense layers whose optimizer keeps random numbers; three units of the first are dead."""
     library = KERASES[family]
     layers = library.layers
-    model = library.Sequential([library.Input((4,)), layers.Dense(8, name="a"),
-                                layers.Dense(8, name="b"), layers.Dense(2, name="c")])
+    model = library.Sequential(
+        [
+            library.Input((4,)),
+            layers.Dense(8, name="a"),
+            layers.Dense(8, name="b"),
+            layers.Dense(2, name="c"),
+        ]
+    )
     model.compile(optimizer(library.optimizers), "mse")
     home, generator = adapter_of(model), np.random.default_rng(0)
     home.build_slots(model.optimizer, model.trainable_variables)
@@ -75,11 +81,16 @@ def test_counters_are_taken_over(family):
     model = _trained(family, optimizer)
     small, report = tfprune.shrink(model, optimizer=True)
     home = adapter_of(model)
-    was, now = ({name: float(one) for name, one in home.counters(each.optimizer).items()}
-                for each in (model, small))
+    was, now = (
+        {name: float(one) for name, one in home.counters(each.optimizer).items()}
+        for each in (model, small)
+    )
     assert was == now and sorted(now.values()) == [3.0 + one for one in range(len(now))]
-    scale = {"step_counter", "dynamic_scale"} if family == "keras" else {
-        "_counter", "_current_loss_scale"}
+    scale = (
+        {"step_counter", "dynamic_scale"}
+        if family == "keras"
+        else {"_counter", "_current_loss_scale"}
+    )
     assert scale | {"inner _iterations", "inner _u_product"} <= set(now)
     assert report.notes == ()
 

@@ -16,6 +16,7 @@ everywhere = pytest.mark.parametrize("family", sorted(KERASES))
 
 def _scored(library):
     """A layer of one's own that reads the table of another layer, which it holds."""
+
     @library.utils.register_keras_serializable("shrink_ties")
     class Scored(library.layers.Layer):
         def __init__(self, table, **kwargs):
@@ -121,7 +122,9 @@ def test_a_function_that_reads_a_variable_keeps_it_and_cannot_be_copied(family):
     def last(table):
         return library.layers.Lambda(
             lambda x: tf.matmul(x, tf.convert_to_tensor(table.embeddings), transpose_b=True),
-            output_shape=(6, 4), name="scores")
+            output_shape=(6, 4),
+            name="scores",
+        )
 
     model = _table(library, last)
     assert "unknown layer scores" in _reasons(model)["table"]
@@ -167,10 +170,15 @@ def test_a_table_that_is_read_along_its_rows_keeps_them():
 
 def test_biases_that_folded_constants_need_count_for_the_budget():
     layers = keras.layers
-    model = keras.Sequential([
-        keras.Input((5, 5, 2)), layers.Conv2D(8, 1, activation="relu", name="a"),
-        layers.Conv2D(30, 1, use_bias=False, name="b"), layers.GlobalAveragePooling2D(),
-        layers.Dense(2)])
+    model = keras.Sequential(
+        [
+            keras.Input((5, 5, 2)),
+            layers.Conv2D(8, 1, activation="relu", name="a"),
+            layers.Conv2D(30, 1, use_bias=False, name="b"),
+            layers.GlobalAveragePooling2D(),
+            layers.Dense(2),
+        ]
+    )
     kernel, _ = model.get_layer("a").get_weights()
     kernel[..., 2:] = 0
     model.get_layer("a").set_weights([kernel, np.ones(8)])

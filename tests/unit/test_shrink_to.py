@@ -7,9 +7,9 @@ import pytest
 import tfprune
 from tests.shrink_models import deviation, examples, masked, randomized
 from tests.tiny_models import KERASES
-from tfprune.surgery.absent import without
-from tfprune.surgery.prices import Prices
-from tfprune.surgery.survey import Survey
+from tfprune.channels.cost_model import Prices
+from tfprune.channels.model_channels import Survey
+from tfprune.surgery.masked_channels import without
 
 everywhere = pytest.mark.parametrize("family", list(KERASES))
 
@@ -32,15 +32,23 @@ def network(family, width=16):
 
 def _dense(width):
     keras = KERASES["keras"]
-    return keras.Sequential([keras.Input((4,)), keras.layers.Dense(width, name="hidden"),
-                             keras.layers.Dense(2, name="classes")])
+    return keras.Sequential(
+        [
+            keras.Input((4,)),
+            keras.layers.Dense(width, name="hidden"),
+            keras.layers.Dense(2, name="classes"),
+        ]
+    )
 
 
 def costs(model):
     prices = Prices(Survey.of(model))
-    return {"parameters": prices.parameters(prices.full), "macs": prices.macs(prices.full),
-            "weight_bytes": prices.weight_bytes(prices.full, 8),
-            "activation_bytes": prices.activation_bytes(prices.full, 8)}
+    return {
+        "parameters": prices.parameters(prices.full),
+        "macs": prices.macs(prices.full),
+        "weight_bytes": prices.weight_bytes(prices.full, 8),
+        "activation_bytes": prices.activation_bytes(prices.full, 8),
+    }
 
 
 @everywhere
@@ -62,12 +70,18 @@ def test_prices_of_counts_are_those_of_the_model_with_these_counts(family):
 @everywhere
 def test_bytes_by_hand(family):
     library, layers = KERASES[family], KERASES[family].layers
-    model = library.Sequential([
-        library.Input((8, 8, 3)),
-        layers.Conv2D(4, 3, padding="same", use_bias=False), layers.BatchNormalization(),
-        layers.ReLU(), layers.MaxPooling2D(2), layers.Conv2D(2, 1), layers.Flatten(),
-        layers.Dense(5),
-    ])
+    model = library.Sequential(
+        [
+            library.Input((8, 8, 3)),
+            layers.Conv2D(4, 3, padding="same", use_bias=False),
+            layers.BatchNormalization(),
+            layers.ReLU(),
+            layers.MaxPooling2D(2),
+            layers.Conv2D(2, 1),
+            layers.Flatten(),
+            layers.Dense(5),
+        ]
+    )
     prices = Prices(Survey.of(model))
     # Kernels 108 + 8 + 160; the BatchNorm's beta 4, biases 2 + 5.
     assert prices.weight_bytes(prices.full, 8) == 276 + 4 * 11
@@ -90,10 +104,16 @@ def test_what_a_shortcut_holds_is_alive_until_it_is_read(family):
 
 
 @everywhere
-@pytest.mark.parametrize("unit, limit", [
-    ("parameters", 0.5), ("parameters", 3000), ("macs", 0.3), ("weight_bytes", 0.4),
-    ("activation_bytes", 0.6),
-])
+@pytest.mark.parametrize(
+    "unit, limit",
+    [
+        ("parameters", 0.5),
+        ("parameters", 3000),
+        ("macs", 0.3),
+        ("weight_bytes", 0.4),
+        ("activation_bytes", 0.6),
+    ],
+)
 def test_a_model_is_within_its_budget_and_close_to_it(family, unit, limit):
     model = network(family, width=24)
     before = [one.copy() for one in model.get_weights()]
@@ -122,9 +142,14 @@ def test_a_model_computes_what_the_masked_one_computes(family):
 
 def test_the_best_channels_stay():
     keras = KERASES["keras"]
-    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(4, use_bias=False, name="a"),
-                              keras.layers.Dense(2, use_bias=False, name="b")])
-    model.set_weights([np.array([[4., 1, 3, 2]] * 4), np.ones((4, 2))])
+    model = keras.Sequential(
+        [
+            keras.Input((4,)),
+            keras.layers.Dense(4, use_bias=False, name="a"),
+            keras.layers.Dense(2, use_bias=False, name="b"),
+        ]
+    )
+    model.set_weights([np.array([[4.0, 1, 3, 2]] * 4), np.ones((4, 2))])
     small, report = tfprune.shrink_to(model, tfprune.Budget(macs=12))
     np.testing.assert_array_equal(small.get_weights()[0][0], [4, 3])
     assert report.record.steps == ({"a": (1, 3)},)  # the worst first
@@ -159,7 +184,8 @@ def test_the_same_share_of_every_group_where_the_method_compares_none(score):
     budget = tfprune.Budget(macs=prices.macs(prices.full // 4))
     _, report = tfprune.shrink_to(model, budget, score)
     assert {name: after for name, (_, after) in report.channels.items()} == {
-        group.name: group.size // 4 for group in prices.groups}
+        group.name: group.size // 4 for group in prices.groups
+    }
 
 
 @everywhere
@@ -182,8 +208,9 @@ def test_steps_go_in_equal_factors_and_are_fine_tuned_in_between(family):
         inputs = examples(smaller, 8)
         return smaller.fit(inputs, np.zeros((8, 3)), verbose=0)  # its History is no model
 
-    small, report = tfprune.shrink_to(model, tfprune.Budget(macs=0.25), steps=2,
-                                      fine_tune=fine_tune)
+    small, report = tfprune.shrink_to(
+        model, tfprune.Budget(macs=0.25), steps=2, fine_tune=fine_tune
+    )
     whole = costs(model)["macs"]
     assert len(seen) == 1 and 0.47 * whole < seen[0] <= 0.5 * whole
     assert len(report.record.steps) == 2 and small.loss == "mse"
@@ -214,13 +241,17 @@ def _diverged(smaller):
     smaller.weights[0].assign(value)
 
 
-@pytest.mark.parametrize("fine_tune, said", [
-    (_wider, r"another architecture: hidden/kernel is 4x99 instead of 4x\d+. Train the model"),
-    (lambda smaller: KERASES["tf_keras"].Sequential(), "it is of the other Keras"),
-    (lambda smaller: (smaller, 0.5), "fine_tune returned .* which is no model"),
-    (lambda smaller: smaller.layers[0], "fine_tune returned .* which is no model"),
-    (_diverged, "weight '.*kernel.*' has NaN or infinite values: .* fine_tune"),
-], ids=["wider", "other Keras", "a pair", "a layer", "NaN"])
+@pytest.mark.parametrize(
+    "fine_tune, said",
+    [
+        (_wider, r"another architecture: hidden/kernel is 4x99 instead of 4x\d+. Train the model"),
+        (lambda smaller: KERASES["tf_keras"].Sequential(), "it is of the other Keras"),
+        (lambda smaller: (smaller, 0.5), "fine_tune returned .* which is no model"),
+        (lambda smaller: smaller.layers[0], "fine_tune returned .* which is no model"),
+        (_diverged, "weight '.*kernel.*' has NaN or infinite values: .* fine_tune"),
+    ],
+    ids=["wider", "other Keras", "a pair", "a layer", "NaN"],
+)
 def test_what_fine_tuning_may_not_give_back_is_refused_at_once(fine_tune, said):
     seen = []
 
@@ -250,11 +281,19 @@ def test_weights_that_are_not_finite_are_refused_by_name(family):
             call(model)
 
 
-@pytest.mark.parametrize("family, score", [
-    ("keras", "taylor"), ("tf_keras", "fisher"), ("keras", "snip"), ("tf_keras", "random"),
-    ("keras", "filter_threshold"), ("tf_keras", "coreset"), ("keras", "synflow"),
-    ("tf_keras", "sipp"),
-])
+@pytest.mark.parametrize(
+    "family, score",
+    [
+        ("keras", "taylor"),
+        ("tf_keras", "fisher"),
+        ("keras", "snip"),
+        ("tf_keras", "random"),
+        ("keras", "filter_threshold"),
+        ("tf_keras", "coreset"),
+        ("keras", "synflow"),
+        ("tf_keras", "sipp"),
+    ],
+)
 def test_scores_rank_channels(family, score):
     model = network(family)
     model.compile("sgd", "mse")
@@ -263,15 +302,23 @@ def test_scores_rank_channels(family, score):
     assert costs(small)["macs"] == report.costs[0].after and report.unused < 0.05
 
 
-@pytest.mark.parametrize("score, said", [
-    ("admm", "looks for new weights"), ("movement", "ranks by what only training gives"),
-    ("movement_soft", "ranks by what only training gives .movement."), ("dpp", "ranks by.*logits"),
-    *((name, "chooses what stays while a model is trained") for name in ("spp", "rigl", "set")),
-])
+@pytest.mark.parametrize(
+    "score, said",
+    [
+        ("admm", "looks for new weights"),
+        ("movement", "ranks by what only training gives"),
+        ("movement_soft", "ranks by what only training gives .movement."),
+        ("dpp", "ranks by.*logits"),
+        *((name, "chooses what stays while a model is trained") for name in ("spp", "rigl", "set")),
+    ],
+)
 def test_what_ranks_no_channels_is_refused(score, said):
     for given in (score, tfprune.get(score)):
-        with pytest.raises(ValueError, match=f"'{score}' {said}.* and has no score for channels: "
-                                             "take another one, such as 'magnitude'"):
+        with pytest.raises(
+            ValueError,
+            match=f"'{score}' {said}.* and has no score for channels: "
+            "take another one, such as 'magnitude'",
+        ):
             tfprune.shrink_to(_dense(4), tfprune.Budget(macs=0.5), given)
 
 
@@ -293,18 +340,25 @@ def test_latency_is_measured_and_kept():
     assert cost.after == small.count_params() / 1000 <= whole / 2
     assert cost.unused < 0.05 and len(calls) < 12
     assert str(cost).startswith(f"latency: {whole:.3f} -> ")
-    both, report = tfprune.shrink_to(
-        model, tfprune.Budget(macs=0.2, latency=whole, meter=meter))
+    both, report = tfprune.shrink_to(model, tfprune.Budget(macs=0.2, latency=whole, meter=meter))
     assert report.costs[0].after <= 0.2 * report.costs[0].before
 
 
-@pytest.mark.parametrize("settings, said", [
-    ({}, "no limit"), ({"macs": 0}, "macs=0"), ({"macs": 1.0}, "between 0 and 1"),
-    ({"parameters": -3}, "parameters=-3"), ({"macs": True}, "macs=True"),
-    ({"macs": "half"}, "half"), ({"latency": 3.0}, "meter"), ({"macs": 0.5, "bits": 0}, "bits=0"),
-    ({"macs": 0.5, "round_to": 0}, "round_to=0"),
-    ({"latency": float("nan"), "meter": len}, "latency=nan"),
-])
+@pytest.mark.parametrize(
+    "settings, said",
+    [
+        ({}, "no limit"),
+        ({"macs": 0}, "macs=0"),
+        ({"macs": 1.0}, "between 0 and 1"),
+        ({"parameters": -3}, "parameters=-3"),
+        ({"macs": True}, "macs=True"),
+        ({"macs": "half"}, "half"),
+        ({"latency": 3.0}, "meter"),
+        ({"macs": 0.5, "bits": 0}, "bits=0"),
+        ({"macs": 0.5, "round_to": 0}, "round_to=0"),
+        ({"latency": float("nan"), "meter": len}, "latency=nan"),
+    ],
+)
 def test_budgets_that_are_none(settings, said):
     with pytest.raises(ValueError, match=said):
         tfprune.Budget(**settings)
@@ -324,8 +378,9 @@ def test_calls_that_cannot_be_served():
     rigid = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
     with pytest.raises(ValueError, match="No channel"):
         tfprune.shrink_to(rigid, tfprune.Budget(macs=0.5))
-    anything = keras.Sequential([keras.Input((None, None, 3)), keras.layers.Conv2D(4, 3),
-                                 keras.layers.Conv2D(2, 3)])
+    anything = keras.Sequential(
+        [keras.Input((None, None, 3)), keras.layers.Conv2D(4, 3), keras.layers.Conv2D(2, 3)]
+    )
     with pytest.raises(ValueError, match="fixed sizes"):
         tfprune.shrink_to(anything, tfprune.Budget(activation_bytes=0.5))
 

@@ -6,16 +6,21 @@ import pytest
 
 import tfprune
 from tests.tiny_models import KERASES
-from tfprune.surgery.trading import Market, traded
+from tfprune.surgery.budget_trade import Market, traded
 
 
 @pytest.mark.parametrize("round_to, unused", [(1, 0.025), (2, 0.1)])
 def test_groups_trade_channels_where_nothing_more_fits(round_to, unused):
     layers = KERASES["keras"].layers
-    model = KERASES["keras"].Sequential([
-        layers.Input((8, 8, 3)), layers.Conv2D(16, 3, activation="relu", name="a"),
-        layers.Conv2D(16, 3, activation="relu", name="b"), layers.GlobalAveragePooling2D(),
-        layers.Dense(10)])
+    model = KERASES["keras"].Sequential(
+        [
+            layers.Input((8, 8, 3)),
+            layers.Conv2D(16, 3, activation="relu", name="a"),
+            layers.Conv2D(16, 3, activation="relu", name="b"),
+            layers.GlobalAveragePooling2D(),
+            layers.Dense(10),
+        ]
+    )
     for name, value in (("a", 1.0), ("b", 3.0)):  # so that all of `b` comes before any of `a`
         kernel, bias = model.get_layer(name).get_weights()
         model.get_layer(name).set_weights([np.full_like(kernel, value), bias])
@@ -31,8 +36,11 @@ def test_groups_trade_channels_where_nothing_more_fits(round_to, unused):
 
 def _traded(counts, price, limit, *, close=0.01, **settings):
     settings = {"low": np.array([1, 1]), "step": 1, "groups": [0, 1], **settings}
-    market = Market(full=np.array([20, 20]), **settings,
-                    used=lambda counts: np.array([counts @ np.array(price) / limit]))
+    market = Market(
+        full=np.array([20, 20]),
+        **settings,
+        used=lambda counts: np.array([counts @ np.array(price) / limit]),
+    )
     return traded(np.array(counts), market, close).tolist()
 
 

@@ -29,10 +29,17 @@ def test_without_half_of_every_group_the_outputs_are_the_same(name, family):
         np.testing.assert_array_equal(one, other)
 
 
-@pytest.mark.parametrize("name,family,whole", [
-    ("mobile", "keras", ()), ("attention", "tf_keras", ()), ("operations", "tf_keras", ()),
-    ("channels_first", "keras", ()), ("flat", "keras", ("does not read a constant",)),
-    ("nested", "keras", ("does not read a constant",))])
+@pytest.mark.parametrize(
+    "name,family,whole",
+    [
+        ("mobile", "keras", ()),
+        ("attention", "tf_keras", ()),
+        ("operations", "tf_keras", ()),
+        ("channels_first", "keras", ()),
+        ("flat", "keras", ("does not read a constant",)),
+        ("nested", "keras", ("does not read a constant",)),
+    ],
+)
 def test_constants_of_dead_channels_are_folded_or_the_channels_stay(name, family, whole):
     model = randomized(MODELS[name](KERASES[family]))
     dead = masked(model, constants=True)
@@ -43,4 +50,5 @@ def test_constants_of_dead_channels_are_folded_or_the_channels_stay(name, family
     assert len(stayed) == len(whole)
     assert all(text in str(one) for text, one in zip(whole, stayed))
     assert report.removed == sum(dead.values()) - sum(
-        one.dead - (one.before - one.after) for one in stayed)
+        one.dead - (one.before - one.after) for one in stayed
+    )

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfprune.statistics import collect
+from tfprune.methods.statistics_table import collect
 
 
 def noise(weights, seed=0):
@@ -19,7 +19,9 @@ def test_the_same_numbers_everywhere(shape):
     # The shape is all that counts, so nothing may be folded into a constant outside of XLA.
     compiled = tf.function(
         lambda flag, w: tf.cond(flag, lambda: noise(list(tf.unstack(w))), lambda: tf.unstack(w)),
-        jit_compile=True, autograph=False)
+        jit_compile=True,
+        autograph=False,
+    )
     for other in (noise(list(tf.unstack(weight))), compiled(tf.constant(True), weight)):
         for one, second in zip(expected, other):
             assert one.dtype == np.float32 and one.shape == shape

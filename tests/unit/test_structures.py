@@ -10,24 +10,38 @@ import tensorflow as tf
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from tfprune import layouts
-from tfprune.configs import from_config, to_config
-from tfprune.layouts import DENSE
-from tfprune.select import select
-from tfprune.structures import Block, Channel, Column, Element, Filter, Kernel, NofM, Rows
+from tfprune.masks import kernel_layout
+from tfprune.masks.kernel_layout import DENSE
+from tfprune.masks.select import select
+from tfprune.masks.serialization import from_config, to_config
+from tfprune.masks.structures import Block, Channel, Column, Element, Filter, Kernel, NofM, Rows
 
-POOLED = [Block(1, 4), Block(4, 1, "max"), Block(2, 3, "sum"), Block(1, 1), Block(100, 100),
-          Kernel(), Column("max"), Channel("sum"), Filter()]
-ROWS = [Rows("weights"), Rows("kernels", 2), Rows("maps", 1, tiles=2),
-        Rows(tiles=3, pooling="sum")]
+POOLED = [
+    Block(1, 4),
+    Block(4, 1, "max"),
+    Block(2, 3, "sum"),
+    Block(1, 1),
+    Block(100, 100),
+    Kernel(),
+    Column("max"),
+    Channel("sum"),
+    Filter(),
+]
+ROWS = [Rows("weights"), Rows("kernels", 2), Rows("maps", 1, tiles=2), Rows(tiles=3, pooling="sum")]
 STRUCTURES = [Element(), NofM(2, 4), NofM(1, 2), NofM(3, 16), *POOLED, *ROWS]
 LAYOUTS = {
-    "dense": (DENSE, 2), "embedding": (layouts.EMBEDDING, 2), "conv1": (layouts.conv(1), 3),
-    "conv2": (layouts.conv(2), 4), "conv3": (layouts.conv(3), 5),
-    "transposed": (layouts.conv_transpose(2), 4), "depthwise": (layouts.depthwise(2), 4),
-    "local": (layouts.locally_connected(2), 3), "query": (layouts.einsum("abc,cde->abde"), 3),
-    "output": (layouts.einsum("abcd,cde->abe"), 3), "batched": (layouts.einsum("abc,acd->abd"), 3),
-    "vector": (layouts.of_shape((1,)), 1),
+    "dense": (DENSE, 2),
+    "embedding": (kernel_layout.EMBEDDING, 2),
+    "conv1": (kernel_layout.conv(1), 3),
+    "conv2": (kernel_layout.conv(2), 4),
+    "conv3": (kernel_layout.conv(3), 5),
+    "transposed": (kernel_layout.conv_transpose(2), 4),
+    "depthwise": (kernel_layout.depthwise(2), 4),
+    "local": (kernel_layout.locally_connected(2), 3),
+    "query": (kernel_layout.einsum("abc,cde->abde"), 3),
+    "output": (kernel_layout.einsum("abcd,cde->abe"), 3),
+    "batched": (kernel_layout.einsum("abc,acd->abd"), 3),
+    "vector": (kernel_layout.of_shape((1,)), 1),
 }
 
 
@@ -48,8 +62,9 @@ def test_groups_cover_every_entry_once(case):
     structure, layout, shape = case
     assume(structure.supports(shape, layout) is None)
     count = candidates(structure, shape, layout)
-    times = sum(structure.expand(row, shape, layout).astype(int)
-                for row in np.eye(count, dtype=bool))
+    times = sum(
+        structure.expand(row, shape, layout).astype(int) for row in np.eye(count, dtype=bool)
+    )
     np.testing.assert_array_equal(times, np.ones(shape, int))
     sizes = structure.sizes(shape, layout)
     assert sizes.dtype == np.int64 and len(sizes) == structure.groups(shape, layout)
@@ -91,13 +106,16 @@ def test_tensors_give_the_same_bits(name):
     masks = [generator.random(candidates(one, shape, layout)) < 0.5 for one in usable]
 
     def both(scores, masks):
-        return [(one.reduce(scores, layout), one.expand(mask, shape, layout))
-                for one, mask in zip(usable, masks)]
+        return [
+            (one.reduce(scores, layout), one.expand(mask, shape, layout))
+            for one, mask in zip(usable, masks)
+        ]
 
     expected = both(scores, masks)
     for jit in (False, True):
         results = tf.function(both, jit_compile=jit, autograph=False)(
-            tf.constant(scores), [tf.constant(mask) for mask in masks])
+            tf.constant(scores), [tf.constant(mask) for mask in masks]
+        )
         for structure, reference, result in zip(usable, expected, results):
             for one, other in zip(reference, result):
                 np.testing.assert_array_equal(one, other.numpy(), err_msg=f"{structure} {jit}")
@@ -141,26 +159,35 @@ def test_kernel_of_a_dense_layer_is_its_elements():
     np.testing.assert_array_equal(Kernel().reduce(kernel, DENSE), Element().reduce(kernel, DENSE))
 
 
-@pytest.mark.parametrize("structure, layout, shape, reason", [
-    (NofM(2, 4), layouts.depthwise(2), (3, 3, 8, 1), "no input channels"),
-    (NofM(2, 4), layouts.of_shape((5,)), (5,), "no input channels"),
-    (Channel(), layouts.of_shape((5,)), (5,), "no input channels"),
-    (Column(), layouts.of_shape((5,)), (5,), "neither input"),
-    (Filter(), layouts.einsum("ab,b->a"), (5,), "no output channels"),
-    (Element(), DENSE, (0, 4), "no entries"),
-    (Block(1, 4), DENSE, (3, 3, 2), "2 axes"),
-])
+@pytest.mark.parametrize(
+    "structure, layout, shape, reason",
+    [
+        (NofM(2, 4), kernel_layout.depthwise(2), (3, 3, 8, 1), "no input channels"),
+        (NofM(2, 4), kernel_layout.of_shape((5,)), (5,), "no input channels"),
+        (Channel(), kernel_layout.of_shape((5,)), (5,), "no input channels"),
+        (Column(), kernel_layout.of_shape((5,)), (5,), "neither input"),
+        (Filter(), kernel_layout.einsum("ab,b->a"), (5,), "no output channels"),
+        (Element(), DENSE, (0, 4), "no entries"),
+        (Block(1, 4), DENSE, (3, 3, 2), "2 axes"),
+    ],
+)
 def test_what_is_not_supported_has_a_reason(structure, layout, shape, reason):
     assert reason in structure.supports(shape, layout)
 
 
-@pytest.mark.parametrize("structure, words", [
-    (NofM(2, 10**9), "rows of m=1000000000 weights are longer than its 4 input channels"),
-    (NofM(1, 17), "rows of m=17 weights are longer"), (NofM(1, 16), None),
-    (Rows("maps", 10**9), "fewer than k=1000000000"), (Rows("kernels", 5), "fewer than k=5"),
-    (Rows(tiles=10**9), "rows of 4 cannot be cut into 1000000000 equal tiles"),
-    (Block(10**9, 10**9), None),  # ends with the kernel
-], ids=repr)
+@pytest.mark.parametrize(
+    "structure, words",
+    [
+        (NofM(2, 10**9), "rows of m=1000000000 weights are longer than its 4 input channels"),
+        (NofM(1, 17), "rows of m=17 weights are longer"),
+        (NofM(1, 16), None),
+        (Rows("maps", 10**9), "fewer than k=1000000000"),
+        (Rows("kernels", 5), "fewer than k=5"),
+        (Rows(tiles=10**9), "rows of 4 cannot be cut into 1000000000 equal tiles"),
+        (Block(10**9, 10**9), None),  # ends with the kernel
+    ],
+    ids=repr,
+)
 def test_no_structure_takes_more_memory_than_the_kernel(structure, words):
     kernel, reason = np.ones((4, 8)), structure.supports((4, 8), DENSE)
     if words is None:
@@ -168,20 +195,28 @@ def test_no_structure_takes_more_memory_than_the_kernel(structure, words):
     else:
         assert words in reason
     if isinstance(structure, NofM) and words:
-        for call in (lambda: structure.reduce(kernel, DENSE),
-                     lambda: structure.expand(np.ones((8, 2), bool), (4, 8), DENSE)):
+        for call in (
+            lambda: structure.reduce(kernel, DENSE),
+            lambda: structure.expand(np.ones((8, 2), bool), (4, 8), DENSE),
+        ):
             with pytest.raises(ValueError, match=f"NofM.*{words}"):
                 call()
 
 
-@pytest.mark.parametrize("make, words", [
-    (lambda: Block(0, 4), "rows"), (lambda: Block(1, 2.0), "columns"),
-    (lambda: Block(1, 4, "AVG"), "pooling='AVG'"), (lambda: Filter("median"), "median"),
-    (lambda: NofM(4, 4), "0 < n < m"), (lambda: NofM(0, 4), "at least 1"),
-    (lambda: NofM(1, 1), "at least 2"),
-    (lambda: Block.of_kernel((2, 2), layouts.conv(2)), "2 axes"),
-    (lambda: Filter().reduce(np.ones((2, 2, 2)), DENSE), "has 3 axes"),
-])
+@pytest.mark.parametrize(
+    "make, words",
+    [
+        (lambda: Block(0, 4), "rows"),
+        (lambda: Block(1, 2.0), "columns"),
+        (lambda: Block(1, 4, "AVG"), "pooling='AVG'"),
+        (lambda: Filter("median"), "median"),
+        (lambda: NofM(4, 4), "0 < n < m"),
+        (lambda: NofM(0, 4), "at least 1"),
+        (lambda: NofM(1, 1), "at least 2"),
+        (lambda: Block.of_kernel((2, 2), kernel_layout.conv(2)), "2 axes"),
+        (lambda: Filter().reduce(np.ones((2, 2, 2)), DENSE), "has 3 axes"),
+    ],
+)
 def test_wrong_settings_are_refused(make, words):
     with pytest.raises(ValueError, match=words):
         make()
@@ -193,5 +228,5 @@ def test_configuration_round_trip(structure):
 
 
 def test_block_of_an_embedding_is_not_turned():
-    assert Block.of_kernel((2, 8), layouts.EMBEDDING) == Block(rows=2, columns=8)
+    assert Block.of_kernel((2, 8), kernel_layout.EMBEDDING) == Block(rows=2, columns=8)
     assert Block.of_kernel((2, 8), DENSE, "max") == Block(rows=8, columns=2, pooling="max")

@@ -7,8 +7,8 @@ import pytest
 import tensorflow as tf
 
 import tfprune
-from tfprune.allocations import Global
-from tfprune.select import select_joint
+from tfprune.masks.allocations import Global
+from tfprune.masks.select import select_joint
 
 SIZES = (12, 40, 25, 7)
 
@@ -72,9 +72,9 @@ def test_masks_of_a_plain_implementation(sparsity, floor):
     callback = tfprune.PruningCallback(method, sparsity)
     callback.start(model)
     callback.finish()
-    for target, mask, kernel, layer in zip(callback.driver.targets,
-                                           expected(kernels, sparsity, rounds, floor), kernels,
-                                           model.layers):
+    for target, mask, kernel, layer in zip(
+        callback.driver.targets, expected(kernels, sparsity, rounds, floor), kernels, model.layers
+    ):
         np.testing.assert_array_equal(target.mask.numpy() != 0, mask)
         np.testing.assert_array_equal(layer.kernel.numpy(), kernel * mask)
 
@@ -89,12 +89,17 @@ def test_several_rows_are_one(sizes, kind):
     if kind == "ties":
         parts = [np.round(part * 2) for part in parts]
     if kind == "special":
-        parts = [draw.choice([0.0, -0.0, 1.0, np.inf, -np.inf, np.nan], size).astype(np.float32)
-                 for size in sizes]
+        parts = [
+            draw.choice([0.0, -0.0, 1.0, np.inf, -np.inf, np.nan], size).astype(np.float32)
+            for size in sizes
+        ]
     # XLA takes seconds to compile many parts: once for each way to cut them up.
-    compiled = [tf.function(lambda *parts, keep: select_joint(list(parts), keep), autograph=False,
-                            jit_compile=jit)
-                for jit in ((None, True) if kind == "special" else (None,))]
+    compiled = [
+        tf.function(
+            lambda *parts, keep: select_joint(list(parts), keep), autograph=False, jit_compile=jit
+        )
+        for jit in ((None, True) if kind == "special" else (None,))
+    ]
     joint = np.concatenate(parts)
     order = np.lexsort((-joint, np.isnan(joint)))
     for share in (0.0, 0.003, 0.5, 1.0):

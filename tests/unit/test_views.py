@@ -5,13 +5,16 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfprune import layouts
-from tfprune.views import from_matrix, to_matrix
+from tfprune.masks import kernel_layout
+from tfprune.masks.tiles import from_matrix, to_matrix
 
 CASES = [
-    (layouts.DENSE, (4, 3)), (layouts.conv(2), (2, 3, 4, 5)),
-    (layouts.conv_transpose(2), (2, 3, 5, 4)), (layouts.depthwise(2), (2, 3, 4, 2)),
-    (layouts.EMBEDDING, (4, 3)), (layouts.einsum("abc,cde->abde"), (3, 2, 4)),
+    (kernel_layout.DENSE, (4, 3)),
+    (kernel_layout.conv(2), (2, 3, 4, 5)),
+    (kernel_layout.conv_transpose(2), (2, 3, 5, 4)),
+    (kernel_layout.depthwise(2), (2, 3, 4, 2)),
+    (kernel_layout.EMBEDDING, (4, 3)),
+    (kernel_layout.einsum("abc,cde->abde"), (3, 2, 4)),
 ]
 
 
@@ -28,9 +31,9 @@ def test_there_and_back(layout, shape):
 
 def test_entries_stand_where_tflite_has_them():
     kernel = np.random.default_rng(0).normal(size=(2, 3, 4, 5))
-    matrix = to_matrix(kernel, layouts.conv(2))
+    matrix = to_matrix(kernel, kernel_layout.conv(2))
     for row, down, across, channel in np.ndindex(5, 2, 3, 4):
         column = (down * 3 + across) * 4 + channel
         assert matrix[row, column] == kernel[down, across, channel, row]
-    depthwise = to_matrix(kernel, layouts.depthwise(2))
+    depthwise = to_matrix(kernel, kernel_layout.depthwise(2))
     assert depthwise[3 * 5 + 1, 2 * 3 - 1] == kernel[1, 2, 3, 1]

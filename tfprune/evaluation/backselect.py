@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from tfprune.adapters import adapter_of_model
+from tfprune.backend import adapter_of_model
 from tfprune.evaluation.measures import are_probabilities, check_labels, classes_of, probabilities
-from tfprune.progress import Progress
+from tfprune.output.progress import Progress
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,15 @@ class Matrix:
     whole: np.ndarray
 
 
-def informative_features(model: Any, images: np.ndarray, *, keep: float = 0.1, step: float = 0.01,
-                         fill: Any = None, batch_size: int = 100) -> np.ndarray:
+def informative_features(
+    model: Any,
+    images: np.ndarray,
+    *,
+    keep: float = 0.1,
+    step: float = 0.01,
+    fill: Any = None,
+    batch_size: int = 100,
+) -> np.ndarray:
     """The pixels of each image that a network needs most to be sure of its prediction.
 
         p(m) = confidence in the class predicted on the whole image, on  fill + m (image - fill)
@@ -85,12 +92,14 @@ def informative_features(model: Any, images: np.ndarray, *, keep: float = 0.1, s
         raise TypeError(
             f"informative_features finds pixels by gradients, and needs a Keras model. {error} "
             "A .tflite file or a function can be judged by `confidence_matrix` on the pixels of "
-            "the model it was made from.") from None
+            "the model it was made from."
+        ) from None
     images, fill = _checked(images, fill, batch_size)
     for name, value in (("keep", keep), ("step", step)):
         if not 0 < value <= 1:
-            raise ValueError(f"{name}={value!r}: expected a fraction of the pixels, above 0 and at "
-                             "most 1.")
+            raise ValueError(
+                f"{name}={value!r}: expected a fraction of the pixels, above 0 and at most 1."
+            )
     pixels = images.shape[1] * images.shape[2]
     left, at_once = (max(1, round(part * pixels)) for part in (keep, step))
     call = _calling(model, images)
@@ -98,8 +107,10 @@ def informative_features(model: Any, images: np.ndarray, *, keep: float = 0.1, s
     logits = not are_probabilities(outputs)
     classes = classes_of(probabilities(outputs, logits=logits))
     if (classes < 0).any():
-        raise ValueError(f"The model's outputs are NaN or infinite on {(classes < 0).sum()} of "
-                         f"{len(images)} images: it predicts no class there.")
+        raise ValueError(
+            f"The model's outputs are NaN or infinite on {(classes < 0).sum()} of "
+            f"{len(images)} images: it predicts no class there."
+        )
     slopes = _slopes(call, images.shape[1:], fill, outputs[:1].size, logits)
     order = np.random.default_rng(0).permutation(pixels)
     masks = np.ones((len(images), pixels), bool)
@@ -108,23 +119,31 @@ def informative_features(model: Any, images: np.ndarray, *, keep: float = 0.1, s
             part = slice(start, start + batch_size)
             batch, mask = np.asarray(images[part], np.float32), masks[part]
             for remaining in range(pixels, left, -at_once):
-                gradient = slopes(batch, mask.reshape(len(mask), *images.shape[1:3], 1),
-                                  classes[part])
+                gradient = slopes(
+                    batch, mask.reshape(len(mask), *images.shape[1:3], 1), classes[part]
+                )
                 if gradient is None:
                     raise ValueError(
                         "No gradient of the model's output reaches its input: it is rounded or "
-                        "cast to integers on the way. Pass the model from behind that layer.")
+                        "cast to integers on the way. Pass the model from behind that layer."
+                    )
                 slope = np.where(mask, gradient.numpy().reshape(mask.shape), np.inf)[:, order]
-                least = slope.argsort(axis=1, kind="stable")[:, :min(at_once, remaining - left)]
+                least = slope.argsort(axis=1, kind="stable")[:, : min(at_once, remaining - left)]
                 np.put_along_axis(mask, order[least], False, axis=1)
                 progress.advance(str(remaining), parts=0)
             progress.advance(str(left), parts=len(batch))
     return masks.reshape(images.shape[:3])
 
 
-def confidence_matrix(networks: Mapping[str, Callable], images: np.ndarray,
-                      masks: Mapping[str, np.ndarray], *, labels: np.ndarray | None = None,
-                      fill: Any = None, batch_size: int = 100) -> Matrix:
+def confidence_matrix(
+    networks: Mapping[str, Callable],
+    images: np.ndarray,
+    masks: Mapping[str, np.ndarray],
+    *,
+    labels: np.ndarray | None = None,
+    fill: Any = None,
+    batch_size: int = 100,
+) -> Matrix:
     """How sure each network is when it sees only the pixels that another one needs.
 
         C[i, j] = mean_x p_j(class_i(x) | fill + m_i(x) (x - fill))    class_i(x) = argmax p_i(.|x)
@@ -161,15 +180,20 @@ def confidence_matrix(networks: Mapping[str, Callable], images: np.ndarray,
     """
     images, fill = _checked(images, fill, batch_size)
     if not set(masks) <= set(networks):
-        raise ValueError(f"masks of {sorted(set(masks) - set(networks))}: expected names of "
-                         f"networks: {sorted(networks)}.")
+        raise ValueError(
+            f"masks of {sorted(set(masks) - set(networks))}: expected names of "
+            f"networks: {sorted(networks)}."
+        )
     masks = {name: np.asanyarray(mask) for name, mask in masks.items()}
     for name, mask in masks.items():
         if mask.shape != images.shape[:3] or mask.dtype != bool:
-            raise ValueError(f"masks[{name!r}] of shape {mask.shape} and type {mask.dtype}: "
-                             f"expected bool {images.shape[:3]}, a pixel of an image each.")
-    whole = {name: _outputs(network, images, batch_size, name)
-             for name, network in networks.items()}
+            raise ValueError(
+                f"masks[{name!r}] of shape {mask.shape} and type {mask.dtype}: "
+                f"expected bool {images.shape[:3]}, a pixel of an image each."
+            )
+    whole = {
+        name: _outputs(network, images, batch_size, name) for name, network in networks.items()
+    }
     logits = {name: not are_probabilities(outputs) for name, outputs in whole.items()}
     whole = {name: probabilities(outputs, logits=logits[name]) for name, outputs in whole.items()}
     counts = {name: found.shape[1] for name, found in whole.items()}
@@ -182,14 +206,19 @@ def confidence_matrix(networks: Mapping[str, Callable], images: np.ndarray,
     for i, (found_by, mask) in enumerate(masks.items()):
         classes = classes_of(whole[found_by])
         for j, (name, network) in enumerate(networks.items()):
-            seen = probabilities(_outputs(network, images, batch_size, name, mask, fill),
-                                 logits=logits[name])
+            seen = probabilities(
+                _outputs(network, images, batch_size, name, mask, fill), logits=logits[name]
+            )
             confidences[i, j] = _mean(_confidence(seen, classes))
             if labels is not None:
                 accuracies[i, j] = _mean(classes_of(seen) == labels)
     return Matrix(
-        tuple(masks), tuple(networks), confidences, None if labels is None else accuracies,
-        np.array([_mean(_confidence(found, classes_of(found))) for found in whole.values()]))
+        tuple(masks),
+        tuple(networks),
+        confidences,
+        None if labels is None else accuracies,
+        np.array([_mean(_confidence(found, classes_of(found))) for found in whole.values()]),
+    )
 
 
 def _checked(images: Any, fill: Any, batch_size: int) -> tuple[np.ndarray, np.ndarray]:
@@ -198,19 +227,29 @@ def _checked(images: Any, fill: Any, batch_size: int) -> tuple[np.ndarray, np.nd
         raise ValueError(f"batch_size={batch_size!r}: expected at least 1.")
     images = np.asanyarray(images)
     if images.ndim != 4 or images.dtype.kind not in "biuf" or not min(images.shape[1:]):
-        raise ValueError(f"images of shape {images.shape} and type {images.dtype}: expected "
-                         "numbers [n, height, width, channels].")
+        raise ValueError(
+            f"images of shape {images.shape} and type {images.dtype}: expected "
+            "numbers [n, height, width, channels]."
+        )
     if fill is None:
         fill = images.mean(axis=(0, 1, 2), dtype=np.float64) if len(images) else 0.0
     fill = np.asarray(fill, np.float32)
     if fill.shape not in {(), (1,), images.shape[3:]}:
-        raise ValueError(f"fill of shape {fill.shape}: expected a number, or one for each of the "
-                         f"{images.shape[3]} channels.")
+        raise ValueError(
+            f"fill of shape {fill.shape}: expected a number, or one for each of the "
+            f"{images.shape[3]} channels."
+        )
     return images, np.broadcast_to(fill, images.shape[3:])
 
 
-def _outputs(network: Callable, images: np.ndarray, batch_size: int, name: str,
-             mask: np.ndarray | None = None, fill: Any = None) -> np.ndarray:
+def _outputs(
+    network: Callable,
+    images: np.ndarray,
+    batch_size: int,
+    name: str,
+    mask: np.ndarray | None = None,
+    fill: Any = None,
+) -> np.ndarray:
     """A network's one output for all images, with pixels masked where a mask is given."""
     parts = []
     for start in range(0, len(images), batch_size):
@@ -222,13 +261,16 @@ def _outputs(network: Callable, images: np.ndarray, batch_size: int, name: str,
         outputs = list(outputs.values()) if isinstance(outputs, Mapping) else outputs
         if isinstance(outputs, (tuple, list)):
             if len(outputs) != 1:
-                raise ValueError(f"{name} has {len(outputs)} outputs: pass the one whose classes "
-                                 "are meant.")
+                raise ValueError(
+                    f"{name} has {len(outputs)} outputs: pass the one whose classes are meant."
+                )
             outputs = outputs[0]
         parts.append(np.asarray(outputs, np.float32))
         if len(parts[-1]) != len(batch):
-            raise ValueError(f"{name} made outputs of shape {parts[-1].shape} of {len(batch)} "
-                             "images: expected a row for each.")
+            raise ValueError(
+                f"{name} made outputs of shape {parts[-1].shape} of {len(batch)} "
+                "images: expected a row for each."
+            )
     return np.concatenate(parts) if parts else np.zeros((0, 2), np.float32)
 
 
@@ -244,14 +286,19 @@ def _calling(model: Any, images: np.ndarray) -> Callable:
     return lambda batch: model(known.pack({known.names[0]: batch}), training=False)
 
 
-def _slopes(call: Callable, shape: tuple[int, ...], fill: np.ndarray, columns: int,
-            logits: bool) -> Callable:
+def _slopes(
+    call: Callable, shape: tuple[int, ...], fill: np.ndarray, columns: int, logits: bool
+) -> Callable:
     """(images, masks, classes) -> dp/dm [n, height, width, 1], or None where there is no path."""
     import tensorflow as tf
 
-    @tf.function(input_signature=[
-        tf.TensorSpec((None, *shape), tf.float32), tf.TensorSpec((None, *shape[:2], 1), tf.bool),
-        tf.TensorSpec((None,), tf.int64)])
+    @tf.function(
+        input_signature=[
+            tf.TensorSpec((None, *shape), tf.float32),
+            tf.TensorSpec((None, *shape[:2], 1), tf.bool),
+            tf.TensorSpec((None,), tf.int64),
+        ]
+    )
     def slopes(images, masks, classes):
         masks = tf.cast(masks, tf.float32)
         with tf.GradientTape(watch_accessed_variables=False) as tape:

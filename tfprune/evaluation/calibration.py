@@ -68,13 +68,16 @@ def calibrate(labels: np.ndarray, probabilities: np.ndarray, bins: int = 15) -> 
     places = np.clip(np.searchsorted(edges, confidence) - 1, 0, bins - 1)
     counts, confident, right = (
         np.bincount(places, weights, minlength=bins)
-        for weights in (None, confidence, (predicted == labels)[known]))
+        for weights in (None, confidence, (predicted == labels)[known])
+    )
     if known.all() and count:
         error = float(np.abs(right - confident).sum() / count)
         chosen = np.asarray(probabilities[rows, labels], np.float64)
         nll = float(-np.log(np.maximum(chosen, FLOOR)).mean())
     else:
         error = nll = float("nan")
-    means = (np.divide(total, counts, out=np.full(bins, np.nan), where=counts > 0)
-             for total in (confident, right))
+    means = (
+        np.divide(total, counts, out=np.full(bins, np.nan), where=counts > 0)
+        for total in (confident, right)
+    )
     return Calibration(error, nll, counts, *means)

@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`compare`: predictions of several networks, kept once, and every figure that follows from them.
-"""
+"""`compare`: predictions of several networks, kept once, and the figures that follow from them."""
 
 from __future__ import annotations
 
@@ -25,9 +24,15 @@ from tfprune.evaluation.settings import Evaluation
 from tfprune.evaluation.shift_losses import of_kinds, standard_error
 
 
-def compare(models: Mapping[str, Any], data: Any, *, corruptions: Any = None, noise: Any = None,
-            folder: str | os.PathLike | None = None,
-            settings: Evaluation = Evaluation()) -> Comparison:
+def compare(
+    models: Mapping[str, Any],
+    data: Any,
+    *,
+    corruptions: Any = None,
+    noise: Any = None,
+    folder: str | os.PathLike | None = None,
+    settings: Evaluation = Evaluation(),
+) -> Comparison:
     """What each network has lost against the first one, on clean and on shifted data.
 
     Networks are models of Keras 3 or tf_keras, paths of saved ones, .tflite files, or functions
@@ -67,35 +72,45 @@ def compare(models: Mapping[str, Any], data: Any, *, corruptions: Any = None, no
     """
     groups = _grouped(models)
     networks = {name: network for group in groups.values() for name, network in group.items()}
-    judge = Judge.of(networks, data, corruptions=corruptions, noise=noise, folder=folder,
-                     settings=settings)
+    judge = Judge.of(
+        networks, data, corruptions=corruptions, noise=noise, folder=folder, settings=settings
+    )
     predictions, count = judge.predictions, judge.task.classes
     names = {name: tuple(group) for name, group in groups.items()}
     firsts = {name: next(iter(group.values())) for name, group in groups.items()}
     reference = next(iter(names.values()))
     if count and settings.class_names is not None and len(settings.class_names) != count:
-        raise ValueError(f"class_names: got {len(settings.class_names)} names for {count} classes; "
-                         "expected one for each.")
+        raise ValueError(
+            f"class_names: got {len(settings.class_names)} names for {count} classes; "
+            "expected one for each."
+        )
     features, reason = None, ""
     if settings.features and count:
         features, reason = feature_matrix(firsts, predictions, settings)
     elif settings.features:
         reason = "outputs are no classes"
     return Comparison(
-        tuple(NetworkResult(
-            name, len(copies),
-            costs(firsts[name], latency=settings.latency),
-            **_losses(judge, copies, reference),
-            noise=() if copies == reference else judge.apart(_pairs(copies, reference)),
-            **(_classes(judge, copies, reference, settings.bins) if count else {}),
-        ) for name, copies in names.items()),
-        unit=judge.task.unit, examples=len(predictions.examples),
+        tuple(
+            NetworkResult(
+                name,
+                len(copies),
+                costs(firsts[name], latency=settings.latency),
+                **_losses(judge, copies, reference),
+                noise=() if copies == reference else judge.apart(_pairs(copies, reference)),
+                **(_classes(judge, copies, reference, settings.bins) if count else {}),
+            )
+            for name, copies in names.items()
+        ),
+        unit=judge.task.unit,
+        examples=len(predictions.examples),
         shifted=len(predictions.examples.first(settings.examples)),
         yardstick=judge.apart(tuple(combinations(reference, 2))),
-        class_names=settings.class_names or (), features=features,
+        class_names=settings.class_names or (),
+        features=features,
         notes=(*judge.notes, *predictions.notes),
         skipped=(*judge.skipped, *([f"informative features: {reason}"] if reason else ())),
-        predictions=predictions)
+        predictions=predictions,
+    )
 
 
 def _pairs(copies: Names, reference: Names) -> tuple[tuple[str, str], ...]:
@@ -112,10 +127,12 @@ def _losses(judge: Judge, copies: Names, reference: Names) -> dict[str, Any]:
     apart = values[NOMINAL] - judge.losses_of(reference)[NOMINAL]
     shifts = judge.shifts(copies, reference)
     return {
-        "loss": float(values[NOMINAL].mean()), "lost": float(apart.mean()),
+        "loss": float(values[NOMINAL].mean()),
+        "lost": float(apart.mean()),
         "deviation": standard_error(apart),
-        "kinds": tuple(sorted((shifts[kind] for kind in of_kinds(shifts)),
-                              key=lambda one: -one.against)),
+        "kinds": tuple(
+            sorted((shifts[kind] for kind in of_kinds(shifts)), key=lambda one: -one.against)
+        ),
         "shifts": tuple(shifts[one] for one in judge.predictions.conditions if one in shifts),
     }
 
@@ -123,17 +140,25 @@ def _losses(judge: Judge, copies: Names, reference: Names) -> dict[str, Any]:
 def _classes(judge: Judge, copies: Names, reference: Names, bins: int) -> dict[str, Any]:
     labels, count = judge.predictions.labels(NOMINAL), judge.task.classes
     found: dict[str, Any] = {
-        "calibration": calibrate(np.tile(labels, len(copies)), np.concatenate(
-            [judge.probabilities(name) for name in copies]), bins)}
+        "calibration": calibrate(
+            np.tile(labels, len(copies)),
+            np.concatenate([judge.probabilities(name) for name in copies]),
+            bins,
+        )
+    }
     if copies == reference:
         return found
-    mine, theirs = (np.stack([classes_of(judge.probabilities(name)) for name in names])
-                    for names in (copies, reference))
+    mine, theirs = (
+        np.stack([classes_of(judge.probabilities(name)) for name in names])
+        for names in (copies, reference)
+    )
     return found | {
-        "confusion": Confusion(confusion(labels, theirs[0], count),
-                               confusion(labels, mine[0], count)),
-        "classes": class_changes(*(np.stack([recalls(labels, row, count) for row in rows])
-                                   for rows in (mine, theirs))),
+        "confusion": Confusion(
+            confusion(labels, theirs[0], count), confusion(labels, mine[0], count)
+        ),
+        "classes": class_changes(
+            *(np.stack([recalls(labels, row, count) for row in rows]) for rows in (mine, theirs))
+        ),
         "exemplars": exemplars(mine, theirs),
     }
 
@@ -141,13 +166,16 @@ def _classes(judge: Judge, copies: Names, reference: Names, bins: int) -> dict[s
 def _grouped(models: Any) -> dict[str, dict[str, Any]]:
     """{name: {name of its copy: network}}."""
     if not isinstance(models, Mapping) or not models:
-        raise TypeError(f"models={models!r}: expected {{name: network}}, the reference first, such "
-                        'as {"dense": dense, "80 %": pruned}.')
+        raise TypeError(
+            f"models={models!r}: expected {{name: network}}, the reference first, such "
+            'as {"dense": dense, "80 %": pruned}.'
+        )
     groups: dict[str, dict[str, Any]] = {}
     for name, given in models.items():
         if str(name) in groups:
-            raise ValueError(f"models: two networks are called {str(name)!r}; expected names that "
-                             "differ.")
+            raise ValueError(
+                f"models: two networks are called {str(name)!r}; expected names that differ."
+            )
         if not isinstance(given, (list, tuple)):
             groups[str(name)] = {str(name): given}
         elif given:
@@ -157,6 +185,8 @@ def _grouped(models: Any) -> dict[str, dict[str, Any]]:
     names = Counter(name for group in groups.values() for name in group)
     twice = [name for name, count in names.items() if count > 1]
     if twice:
-        raise ValueError(f"models: {twice[0]!r} is also what the copies of a network are called; "
-                         "expected another name.")
+        raise ValueError(
+            f"models: {twice[0]!r} is also what the copies of a network are called; "
+            "expected another name."
+        )
     return groups

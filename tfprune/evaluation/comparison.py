@@ -13,7 +13,7 @@ from tfprune.evaluation.backselect import Matrix
 from tfprune.evaluation.comparison_tables import lead, tables
 from tfprune.evaluation.network_result import NetworkResult, NoiseDistance
 from tfprune.evaluation.predictions import Predictions
-from tfprune.report_forms import Table, as_dict, markdown, plain_text, rich_parts
+from tfprune.output.report_forms import Table, as_dict, markdown, plain_text, rich_parts
 
 
 @dataclass(frozen=True)
@@ -75,8 +75,10 @@ class Comparison:
         """What is printed."""
         yield from self.lead
         yield from tables(self)
-        yield (*(f"note: {one}" for one in self.notes),
-               *(f"left out: {one}" for one in self.skipped))
+        yield (
+            *(f"note: {one}" for one in self.notes),
+            *(f"left out: {one}" for one in self.skipped),
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Every number, as JSON types."""

@@ -30,10 +30,12 @@ def drawn(comparison: Comparison) -> Iterator[tuple[str, Any, str]]:
     yield from calibration(comparison)
     if comparison.features is not None:
         found = comparison.features
-        yield ("Informative features",
-               figures.matrix(found.rows, found.columns, found.confidences),
-               "Confidence of each network (column) on the pixels that another one (row) found "
-               "informative.")
+        yield (
+            "Informative features",
+            figures.matrix(found.rows, found.columns, found.confidences),
+            "Confidence of each network (column) on the pixels that another one (row) found "
+            "informative.",
+        )
 
 
 def shifts(comparison: Comparison) -> Iterator[tuple[str, Any, str]]:
@@ -43,11 +45,16 @@ def shifts(comparison: Comparison) -> Iterator[tuple[str, Any, str]]:
         return
     names = [shift.condition for shift in comparison.compared[0].kinds]
     found = [{shift.condition: shift.against for shift in one.kinds} for one in comparison.compared]
-    yield ("Shifted data", figures.heat_map(
-        names, [one.name for one in comparison.compared],
-        [[one[name] for one in found] for name in names],
-        label=f"{comparison.unit} more than {reference.name}"),
-        f"What each shift costs beyond what it costs {reference.name}, the mean over severities.")
+    yield (
+        "Shifted data",
+        figures.heat_map(
+            names,
+            [one.name for one in comparison.compared],
+            [[one[name] for one in found] for name in names],
+            label=f"{comparison.unit} more than {reference.name}",
+        ),
+        f"What each shift costs beyond what it costs {reference.name}, the mean over severities.",
+    )
 
 
 def noise(comparison: Comparison) -> Iterator[tuple[str, Any, str]]:
@@ -60,10 +67,16 @@ def noise(comparison: Comparison) -> Iterator[tuple[str, Any, str]]:
     lines = {}
     for name, sizes in found.items():
         agree = [one.agreement for one in sizes]
-        lines[name] = ([one.size for one in sizes], None if None in agree else agree,
-                       [one.distance for one in sizes])
-    yield ("Noise", figures.noise_distance(lines),
-           f"How far outputs are from those of {comparison.reference.name} under uniform noise.")
+        lines[name] = (
+            [one.size for one in sizes],
+            None if None in agree else agree,
+            [one.distance for one in sizes],
+        )
+    yield (
+        "Noise",
+        figures.noise_distance(lines),
+        f"How far outputs are from those of {comparison.reference.name} under uniform noise.",
+    )
 
 
 def classes(comparison: Comparison, one: NetworkResult) -> Iterator[tuple[str, Any, str]]:
@@ -73,26 +86,39 @@ def classes(comparison: Comparison, one: NetworkResult) -> Iterator[tuple[str, A
     reference, count = comparison.reference.name, len(one.confusion.network)
     title = f"Classes: {one.name}"
     if count <= _CLASSES:
-        yield (title, figures.confusion_change(
-            [comparison.class_name(n) for n in range(count)],
-            one.confusion.reference, one.confusion.network),
-            f"How the predictions of each true class (row) moved from {reference} to {one.name}.")
+        yield (
+            title,
+            figures.confusion_change(
+                [comparison.class_name(n) for n in range(count)],
+                one.confusion.reference,
+                one.confusion.network,
+            ),
+            f"How the predictions of each true class (row) moved from {reference} to {one.name}.",
+        )
     pictures = _pictures(comparison, one)
     if pictures is not None:
-        yield (title, figures.exemplars(*pictures),
-               f"Images on which {reference} and {one.name} differ, those of which most networks "
-               f"disagree first: what {reference} sees, then what {one.name} sees.")
+        yield (
+            title,
+            figures.exemplars(*pictures),
+            f"Images on which {reference} and {one.name} differ, those of which most networks "
+            f"disagree first: what {reference} sees, then what {one.name} sees.",
+        )
 
 
 def calibration(comparison: Comparison) -> Iterator[tuple[str, Any, str]]:
     """Reliability diagrams."""
-    found = {one.name: (one.calibration.confidences, one.calibration.accuracies,
-                        one.calibration.counts)
-             for one in comparison.networks[:DETAILED + 1] if one.calibration is not None}
+    found = {
+        one.name: (one.calibration.confidences, one.calibration.accuracies, one.calibration.counts)
+        for one in comparison.networks[: DETAILED + 1]
+        if one.calibration is not None
+    }
     if found:
-        yield ("Calibration", figures.reliability(found),
-               "Accuracy of predictions by their confidence: on the diagonal a network is right "
-               "as often as it is confident.")
+        yield (
+            "Calibration",
+            figures.reliability(found),
+            "Accuracy of predictions by their confidence: on the diagonal a network is right "
+            "as often as it is confident.",
+        )
 
 
 def _pictures(comparison: Comparison, one: NetworkResult) -> tuple[Any, list[tuple]] | None:
@@ -108,4 +134,5 @@ def _pictures(comparison: Comparison, one: NetworkResult) -> tuple[Any, list[tup
     named = comparison.class_name
     return np.clip(np.asarray(images[shown], np.float32) / examples.scale, 0, 1), [
         (named(int(dense)), named(int(pruned)), named(int(labels[index])))
-        for index, dense, pruned in zip(shown, one.exemplars.dense, one.exemplars.pruned)]
+        for index, dense, pruned in zip(shown, one.exemplars.dense, one.exemplars.pruned)
+    ]

@@ -23,21 +23,29 @@ def write_page(comparison: Comparison, path: str | os.PathLike, more: Sequence[A
     names = [one.name for one in comparison.compared]
     others_named = ", ".join(names) if len(names) <= DETAILED else f"{len(names)} others"
     extra = list(others(more))  # what cannot be shown is told before anything is drawn
-    return page(path, f"{comparison.reference.name} and {others_named}", comparison.lead,
-                [*_sections(comparison), *extra])
+    return page(
+        path,
+        f"{comparison.reference.name} and {others_named}",
+        comparison.lead,
+        [*_sections(comparison), *extra],
+    )
 
 
 def others(more: Sequence[Any]) -> Iterator[Section]:
     """Sections of what else a page is to show: things, or (title, thing)."""
     for one in more:
-        title, thing = one if isinstance(one, tuple) and len(one) == 2 and isinstance(
-            one[0], str) else (_title(one), one)
+        title, thing = (
+            one
+            if isinstance(one, tuple) and len(one) == 2 and isinstance(one[0], str)
+            else (_title(one), one)
+        )
         yield section_of(title, thing)
 
 
 def _title(thing: Any) -> str:
-    return os.path.basename(thing) if isinstance(thing, (str, os.PathLike)) else (
-        type(thing).__name__)
+    return (
+        os.path.basename(thing) if isinstance(thing, (str, os.PathLike)) else (type(thing).__name__)
+    )
 
 
 def _sections(comparison: Comparison) -> Iterator[Section]:
@@ -51,12 +59,18 @@ def _sections(comparison: Comparison) -> Iterator[Section]:
     parts.setdefault("Noise", []).extend(tables.noise(comparison))
     for one in comparison.compared[:DETAILED]:
         parts.setdefault(f"Classes: {one.name}", []).extend(
-            tables.classes(comparison, one, everything=True))
+            tables.classes(comparison, one, everything=True)
+        )
     count = len(comparison.compared)
-    few = (f"Classes, images and calibration are those of the first {DETAILED} of {count} "
-           "networks; to_dict() has all.")
-    parts["Notes"] = [few if count > DETAILED else "", comparison.notes,
-                      tuple(f"left out: {one}" for one in comparison.skipped)]
+    few = (
+        f"Classes, images and calibration are those of the first {DETAILED} of {count} "
+        "networks; to_dict() has all."
+    )
+    parts["Notes"] = [
+        few if count > DETAILED else "",
+        comparison.notes,
+        tuple(f"left out: {one}" for one in comparison.skipped),
+    ]
     for title, found in parts.items():
         if any(found):
             yield Section(title, tuple(found))

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from tfprune.evaluation.network_result import NetworkResult, NoiseDistance
-from tfprune.report_forms import Table
+from tfprune.output.report_forms import Table
 
 if TYPE_CHECKING:
     from tfprune.evaluation.comparison import Comparison
@@ -21,8 +21,10 @@ def lead(comparison: Comparison, one: NetworkResult) -> str:
     said = [_lost(comparison, one), *_savings(comparison.reference, one)]
     worst = next(iter(one.classes), None)
     if worst is not None and worst.change < 0:
-        said.append(f"worst class {comparison.class_name(worst.label)} "
-                    f"(recall {100 * worst.change:+.1f} points)")
+        said.append(
+            f"worst class {comparison.class_name(worst.label)} "
+            f"(recall {100 * worst.change:+.1f} points)"
+        )
     said += _shifts(comparison, one)
     return f"{one.name}: {', '.join(filter(None, said))}."
 
@@ -32,8 +34,10 @@ def _shifts(comparison: Comparison, one: NetworkResult) -> Iterator[str]:
     name, unit = comparison.reference.name, comparison.unit
     worst, spared = one.worst_kind, one.spared_kind
     if worst is not None:
-        yield (f"worst corruption {worst.condition} ({_value(worst.against, unit)} {unit} more "
-               f"than it costs {name})")
+        yield (
+            f"worst corruption {worst.condition} ({_value(worst.against, unit)} {unit} more "
+            f"than it costs {name})"
+        )
     elif one.kinds:
         yield f"no corruption costs it clearly more than {name}"
     if spared is not None and (one.lost or 0) > 0:
@@ -61,11 +65,16 @@ def _savings(reference: NetworkResult, one: NetworkResult) -> Iterator[str]:
     mine, theirs = one.costs, reference.costs
     if mine.bytes is not None:
         yield f"{mine.bytes:,} bytes" + (
-            "" if theirs.bytes is None else " as before" if mine.bytes == theirs.bytes else
-            f" instead of {theirs.bytes:,}")
+            ""
+            if theirs.bytes is None
+            else " as before"
+            if mine.bytes == theirs.bytes
+            else f" instead of {theirs.bytes:,}"
+        )
     if mine.latency_ms is not None:
         yield f"{mine.latency_ms:.3g} ms" + (
-            f" instead of {theirs.latency_ms:.3g}" if theirs.latency_ms is not None else "")
+            f" instead of {theirs.latency_ms:.3g}" if theirs.latency_ms is not None else ""
+        )
 
 
 def tables(comparison: Comparison) -> Iterator[str | Table]:
@@ -84,36 +93,62 @@ def quality(comparison: Comparison) -> Iterator[str | Table]:
     rows = []
     for one in comparison.networks:
         first = next(iter(one.noise), None)
-        rows.append((
-            one.name + (f" (mean of {one.copies})" if one.copies > 1 else ""),
-            _or_dash(one.loss, lambda value: _value(value, unit)),
-            "" if one is comparison.reference else _or_dash(
-                one.lost, lambda value: _value(value, unit)),
-            "" if one is comparison.reference else _or_dash(
-                one.deviation, lambda value: _value(value, unit)),
-            "" if first is None else _or_dash(first.agreement, lambda x: f"{100 * x:.1f} %"),
-            "" if first is None else _or_dash(first.distance, lambda x: f"{x:.4g}"),
-        ))
+        rows.append(
+            (
+                one.name + (f" (mean of {one.copies})" if one.copies > 1 else ""),
+                _or_dash(one.loss, lambda value: _value(value, unit)),
+                ""
+                if one is comparison.reference
+                else _or_dash(one.lost, lambda value: _value(value, unit)),
+                ""
+                if one is comparison.reference
+                else _or_dash(one.deviation, lambda value: _value(value, unit)),
+                "" if first is None else _or_dash(first.agreement, lambda x: f"{100 * x:.1f} %"),
+                "" if first is None else _or_dash(first.distance, lambda x: f"{x:.4g}"),
+            )
+        )
     loss = "error in %" if unit == "points" else unit or "loss"
     yield f"on {comparison.examples:,} examples:"
-    yield _without_empty(Table(("network", loss, "lost", "+-", "agrees", "distance"),
-                               tuple(rows)))
-    yield _without_empty(Table(("network", "calibration error", "negative log-likelihood"), tuple(
-        (one.name, _or_dash(one.calibration.error, lambda x: f"{100 * x:.2f} %"),
-         _or_dash(one.calibration.nll, lambda x: f"{x:.4f}"))
-        for one in comparison.networks if one.calibration is not None)))
+    yield _without_empty(Table(("network", loss, "lost", "+-", "agrees", "distance"), tuple(rows)))
+    yield _without_empty(
+        Table(
+            ("network", "calibration error", "negative log-likelihood"),
+            tuple(
+                (
+                    one.name,
+                    _or_dash(one.calibration.error, lambda x: f"{100 * x:.2f} %"),
+                    _or_dash(one.calibration.nll, lambda x: f"{x:.4f}"),
+                )
+                for one in comparison.networks
+                if one.calibration is not None
+            ),
+        )
+    )
 
 
 def costs(comparison: Comparison) -> Iterator[Table]:
     """What each network takes, in two tables: to store, and to compute."""
-    for columns in ((("parameters", "parameters"), ("non-zero", "nonzeros"), ("bytes", "bytes"),
-                     ("activation bytes", "activation_bytes")),
-                    (("MACs", "macs"), ("with non-zeros", "effective_macs"),
-                     ("milliseconds", "latency_ms"))):
-        table = _without_empty(Table(("network", *(head for head, _ in columns)), tuple(
-            (one.name + (f" (the first of {one.copies})" if one.copies > 1 else ""),
-             *(_count(getattr(one.costs, field)) for _, field in columns))
-            for one in comparison.networks)))
+    for columns in (
+        (
+            ("parameters", "parameters"),
+            ("non-zero", "nonzeros"),
+            ("bytes", "bytes"),
+            ("activation bytes", "activation_bytes"),
+        ),
+        (("MACs", "macs"), ("with non-zeros", "effective_macs"), ("milliseconds", "latency_ms")),
+    ):
+        table = _without_empty(
+            Table(
+                ("network", *(head for head, _ in columns)),
+                tuple(
+                    (
+                        one.name + (f" (the first of {one.copies})" if one.copies > 1 else ""),
+                        *(_count(getattr(one.costs, field)) for _, field in columns),
+                    )
+                    for one in comparison.networks
+                ),
+            )
+        )
         if len(table.head) > 1:
             yield table
 
@@ -127,20 +162,34 @@ def corruptions(comparison: Comparison, *, everything: bool = False) -> Iterator
     for title, field in (("the mean over severities", "kinds"), ("each severity", "shifts")):
         if field == "shifts" and (not everything or len(reference.shifts) == len(reference.kinds)):
             continue
-        found = [{shift.condition: shift for shift in getattr(one, field)}
-                 for one in comparison.networks]
+        found = [
+            {shift.condition: shift for shift in getattr(one, field)} for one in comparison.networks
+        ]
         names = [shift.condition for shift in getattr(reference, field)]
         if field == "kinds":
             names.sort(key=lambda name: -max((one[name].against for one in found[1:]), default=0))
         shown = names if everything else names[:_SHOWN]
         left = f"; the {len(shown)} worst of {len(names)}" if len(shown) < len(names) else ""
-        yield (f"by how much more shifted data cost than {reference.name}, in {unit}, "
-               f"{title}{left}:")
+        yield (
+            f"by how much more shifted data cost than {reference.name}, in {unit}, {title}{left}:"
+        )
         yield Table(
-            ("condition", f"{reference.name}: loss", "more than nominal",
-             *(one.name for one in comparison.compared)),
-            tuple((name, _value(found[0][name].loss, unit), _value(found[0][name].excess, unit),
-                   *(_against(one[name], unit) for one in found[1:])) for name in shown))
+            (
+                "condition",
+                f"{reference.name}: loss",
+                "more than nominal",
+                *(one.name for one in comparison.compared),
+            ),
+            tuple(
+                (
+                    name,
+                    _value(found[0][name].loss, unit),
+                    _value(found[0][name].excess, unit),
+                    *(_against(one[name], unit) for one in found[1:]),
+                )
+                for name in shown
+            ),
+        )
 
 
 def noise(comparison: Comparison) -> Iterator[str | Table]:
@@ -151,30 +200,50 @@ def noise(comparison: Comparison) -> Iterator[str | Table]:
         measured.append((name, comparison.yardstick))
     if not measured or len(measured[0][1]) < 2:
         return
-    yield (f"distance of outputs from {comparison.reference.name} under uniform noise, in "
-           "standard deviations of each channel:")
-    yield Table(("noise", *(name for name, _ in measured)), tuple(
-        (f"{sizes[0].size:g}", *map(_apart, sizes))
-        for sizes in zip(*(found for _, found in measured))))
+    yield (
+        f"distance of outputs from {comparison.reference.name} under uniform noise, in "
+        "standard deviations of each channel:"
+    )
+    yield Table(
+        ("noise", *(name for name, _ in measured)),
+        tuple(
+            (f"{sizes[0].size:g}", *map(_apart, sizes))
+            for sizes in zip(*(found for _, found in measured))
+        ),
+    )
 
 
-def classes(comparison: Comparison, one: NetworkResult, *,
-            everything: bool = False) -> Iterator[str | Table]:
+def classes(
+    comparison: Comparison, one: NetworkResult, *, everything: bool = False
+) -> Iterator[str | Table]:
     """How the recall of each class changed, the worst first."""
     if not one.classes:
         return
     known = [row for row in one.classes if row.change == row.change]  # nan: without examples
-    shown = known[:_MOST if everything else _SHOWN]
+    shown = known[: _MOST if everything else _SHOWN]
     left = f", the {len(shown)} worst of {len(known)}" if len(shown) < len(known) else ""
     found = len(one.exemplars.indices)
-    yield (f"{one.name}: {found:,} of {comparison.examples:,} examples are seen differently than "
-           f"by {comparison.reference.name}; recall of classes in points{left}:")
-    yield _without_empty(Table(
-        ("class", comparison.reference.name, one.name, "change", "against the mean", "t", "p"),
-        tuple((comparison.class_name(row.label), f"{100 * row.dense:.1f}",
-               f"{100 * row.pruned:.1f}", f"{100 * row.change:+.1f}",
-               f"{100 * row.against_mean:+.1f}", _or_dash(row.t, lambda x: f"{x:.2f}"),
-               _or_dash(row.p, lambda x: f"{x:.3f}")) for row in shown)))
+    yield (
+        f"{one.name}: {found:,} of {comparison.examples:,} examples are seen differently than "
+        f"by {comparison.reference.name}; recall of classes in points{left}:"
+    )
+    yield _without_empty(
+        Table(
+            ("class", comparison.reference.name, one.name, "change", "against the mean", "t", "p"),
+            tuple(
+                (
+                    comparison.class_name(row.label),
+                    f"{100 * row.dense:.1f}",
+                    f"{100 * row.pruned:.1f}",
+                    f"{100 * row.change:+.1f}",
+                    f"{100 * row.against_mean:+.1f}",
+                    _or_dash(row.t, lambda x: f"{x:.2f}"),
+                    _or_dash(row.p, lambda x: f"{x:.3f}"),
+                )
+                for row in shown
+            ),
+        )
+    )
 
 
 def _value(value: float, unit: str) -> str:

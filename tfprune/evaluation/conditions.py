@@ -49,8 +49,11 @@ class Condition:
 NOMINAL = Condition("nominal")
 
 
-def conditions_of(corruptions: Any = None, noise: Iterable[float] | float | None = None,
-                  severities: Iterable[int] = (1, 2, 3, 4, 5)) -> tuple[Condition, ...]:
+def conditions_of(
+    corruptions: Any = None,
+    noise: Iterable[float] | float | None = None,
+    severities: Iterable[int] = (1, 2, 3, 4, 5),
+) -> tuple[Condition, ...]:
     """The nominal inputs, corruptions by name and severity, the user's sets, and noise.
 
     Args:
@@ -72,12 +75,16 @@ def conditions_of(corruptions: Any = None, noise: Iterable[float] | float | None
         if severity not in range(1, 6):
             raise ValueError(f"severities={severities!r}: expected whole numbers from 1 to 5.")
     for name, data in _asked(corruptions).items():
-        found += ([Condition(name, severity) for severity in severities] if data is None
-                  else [Condition(name)])
+        found += (
+            [Condition(name, severity) for severity in severities]
+            if data is None
+            else [Condition(name)]
+        )
     for size in () if noise is None else (noise,) if isinstance(noise, Real) else noise:
         if not (isinstance(size, Real) and not isinstance(size, bool) and 0 < size < float("inf")):
-            raise ValueError(f"noise={size!r}: expected sizes above 0, in standard deviations of "
-                             "each channel.")
+            raise ValueError(
+                f"noise={size!r}: expected sizes above 0, in standard deviations of each channel."
+            )
         found.append(Condition("noise", float(size)))
     return tuple(dict.fromkeys(found))
 
@@ -89,8 +96,11 @@ def sets_of(corruptions: Any, *, scale: float | None = None) -> dict[str, Exampl
         corruptions: as in `conditions_of`.
         scale: of their images, as in `Examples.of`.
     """
-    return {name: Examples.of(data, scale=scale)
-            for name, data in _asked(corruptions).items() if data is not None}
+    return {
+        name: Examples.of(data, scale=scale)
+        for name, data in _asked(corruptions).items()
+        if data is not None
+    }
 
 
 def _asked(corruptions: Any) -> dict[str, Any]:
@@ -104,8 +114,10 @@ def _asked(corruptions: Any) -> dict[str, Any]:
     elif isinstance(corruptions, Iterable):
         asked = dict.fromkeys(corruptions)
     else:
-        raise TypeError(f"corruptions={corruptions!r}: expected \"all\", names, or {{name: (x, y)}}"
-                        " with data of your own.")
+        raise TypeError(
+            f'corruptions={corruptions!r}: expected "all", names, or {{name: (x, y)}}'
+            " with data of your own."
+        )
     known: tuple[str, ...] = ()
     if asked:
         from tfprune.evaluation.corruptions import CORRUPTIONS as known
@@ -117,19 +129,24 @@ def _asked(corruptions: Any) -> dict[str, Any]:
             raise TypeError(f"corruptions: got {name!r} as a name; expected a text.")
         if data is None and name not in known:
             near = difflib.get_close_matches(name, known, 1)
-            raise ValueError(f"corruptions: {name!r} is unknown"
-                             + (f"; did you mean {near[0]!r}?" if near else ".")
-                             + f" Known are {', '.join(known)}; data of your own goes as "
-                             f"{{{name!r}: (x, y)}}.")
+            raise ValueError(
+                f"corruptions: {name!r} is unknown"
+                + (f"; did you mean {near[0]!r}?" if near else ".")
+                + f" Known are {', '.join(known)}; data of your own goes as "
+                f"{{{name!r}: (x, y)}}."
+            )
         first = name.rpartition(" ")[0]
         if data is not None and {name, first} & {*known, *_RESERVED}:
-            raise ValueError(f"corruptions: {name!r} is what a condition is called already; give "
-                             "your set another name.")
+            raise ValueError(
+                f"corruptions: {name!r} is what a condition is called already; give "
+                "your set another name."
+            )
     return asked
 
 
-def examples_under(condition: Condition, nominal: Examples, *, sets: Mapping[str, Examples],
-                   seed: int = 0) -> Examples:
+def examples_under(
+    condition: Condition, nominal: Examples, *, sets: Mapping[str, Examples], seed: int = 0
+) -> Examples:
     """The examples under a condition.
 
     Noise is uniform in [-level, level] standard deviations of each channel (the last axis) over
@@ -158,8 +175,10 @@ def without(condition: Condition, nominal: Examples) -> tuple[str, ...]:
     """Why a condition cannot be had: one reason for each input that it leaves as it is, for all
     inputs if nothing would change."""
     if condition.is_corruption and not nominal.is_images:
-        return ("the inputs are no images (four axes, one or three channels, values from 0 to 255 "
-                "or 0 to 1)",)
+        return (
+            "the inputs are no images (four axes, one or three channels, values from 0 to 255 "
+            "or 0 to 1)",
+        )
     if condition.is_corruption:
         from tfprune.evaluation.corruptions import corrupt
 
@@ -172,7 +191,9 @@ def without(condition: Condition, nominal: Examples) -> tuple[str, ...]:
         return ()
     return tuple(
         f"the input{f' {name!r}' if name else ''} holds whole numbers that are no images"
-        for name, array in leaves(nominal.inputs) if not _takes_noise(name, array, nominal))
+        for name, array in leaves(nominal.inputs)
+        if not _takes_noise(name, array, nominal)
+    )
 
 
 def _takes_noise(name: str, array: np.ndarray, nominal: Examples) -> bool:
@@ -191,8 +212,9 @@ def _with_noise(nominal: Examples, size: float, seed: int) -> Examples:
             found[index] = one + spread * random.uniform(-1, 1, one.shape)
         return found
 
-    made = iter([noisy(name, number, array)
-                 for number, (name, array) in enumerate(leaves(nominal.inputs))])
+    made = iter(
+        [noisy(name, number, array) for number, (name, array) in enumerate(leaves(nominal.inputs))]
+    )
     return replace(nominal, inputs=mapped(lambda _: next(made), nominal.inputs))
 
 
@@ -223,11 +245,16 @@ def corrupted(nominal: Examples, condition: Condition, seed: int) -> np.ndarray:
     array = dict(leaves(nominal.inputs))[nominal.image]
 
     def block(start: int) -> np.ndarray:
-        part = array[start:start + _BLOCK]
+        part = array[start : start + _BLOCK]
         if part.dtype != np.uint8:
             part = np.rint(np.clip(part * (255.0 / nominal.scale), 0, 255)).astype(np.uint8)
-        return corrupt(part, condition.kind, int(condition.level), seed=seed,
-                       indices=np.arange(start, start + len(part)))
+        return corrupt(
+            part,
+            condition.kind,
+            int(condition.level),
+            seed=seed,
+            indices=np.arange(start, start + len(part)),
+        )
 
     with ThreadPoolExecutor(cores()) as pool:
         return np.concatenate(list(pool.map(block, range(0, len(array), _BLOCK))))

@@ -17,8 +17,9 @@ _TOLERANCE = 1e-4
 _REFUSED = b"refused: "
 
 
-def converted(keras: Any, first: Examples, *, settings: Evaluation, predictions: int,
-              store: Store | None) -> Any:
+def converted(
+    keras: Any, first: Examples, *, settings: Evaluation, predictions: int, store: Store | None
+) -> Any:
     """The predictor of the converted file, or the one of Keras with a note why.
 
     Args:
@@ -42,12 +43,14 @@ def converted(keras: Any, first: Examples, *, settings: Evaluation, predictions:
         if store is not None:
             store.write(name, [content])
     if not content.startswith(_REFUSED):
-        return FilePredictor(content, keras.network.name, keras.fingerprint, first=first,
-                             batch=settings.batch_size)
-    why = content[len(_REFUSED):].decode()
+        return FilePredictor(
+            content, keras.network.name, keras.fingerprint, first=first, batch=settings.batch_size
+        )
+    why = content[len(_REFUSED) :].decode()
     if asked == "litert":
-        raise ValueError(f"{keras.network.name!r} does not run in LiteRT: {why}; pass "
-                         "runtime=\"keras\" or \"auto\".")
+        raise ValueError(
+            f'{keras.network.name!r} does not run in LiteRT: {why}; pass runtime="keras" or "auto".'
+        )
     keras.notes = (f"{keras.network.name} runs in Keras, not in LiteRT: {why}",)
     return keras
 
@@ -101,8 +104,10 @@ def _error(expected: tuple, got: tuple) -> float:
     """The largest deviation of an output, by its own largest value."""
     if [one.shape for one in expected] != [one.shape for one in got]:
         return float("inf")
-    return max(abs(want - have).max(initial=0) / (abs(want).max(initial=0) or 1)
-               for want, have in zip(expected, got))
+    return max(
+        abs(want - have).max(initial=0) / (abs(want).max(initial=0) or 1)
+        for want, have in zip(expected, got)
+    )
 
 
 def _has_gpu() -> bool:

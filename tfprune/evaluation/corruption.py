@@ -54,9 +54,11 @@ class Corruption:
         return tuple((1 - part) * small + part * large for small, large in rows)
 
 
-def corruption(small: Sequence, large: Sequence, *,
-               least: int = 1) -> Callable[[Apply], Corruption]:
+def corruption(
+    small: Sequence, large: Sequence, *, least: int = 1
+) -> Callable[[Apply], Corruption]:
     """Turn a function into a Corruption; a row of one parameter may be the number alone."""
+
     def rows(table: Sequence) -> tuple[tuple[float, ...], ...]:
         return tuple(row if isinstance(row, tuple) else (row,) for row in table)
 
@@ -65,8 +67,11 @@ def corruption(small: Sequence, large: Sequence, *,
 
 def gray(images: np.ndarray) -> np.ndarray:
     """The brightness that an eye sees, [n, height, width, 1]; of gray images they themselves."""
-    return images if images.shape[-1] == 1 else sum(
-        weight * images[..., place:place + 1] for place, weight in enumerate(_LUMA))
+    return (
+        images
+        if images.shape[-1] == 1
+        else sum(weight * images[..., place : place + 1] for place, weight in enumerate(_LUMA))
+    )
 
 
 def paint(color: Sequence[float], channels: int) -> np.ndarray:

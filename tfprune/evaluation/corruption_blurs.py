@@ -28,7 +28,7 @@ def streaked(images: np.ndarray, angles: np.ndarray, *, radius: float, sigma: fl
     reach = 2 * int(np.ceil(radius))
     height, width = images.shape[1:3]
     steps = np.arange(reach + 1)
-    weights = np.exp(-steps ** 2 / (2 * sigma ** 2))
+    weights = np.exp(-(steps**2) / (2 * sigma**2))
     weights = (weights / weights.sum()).astype(np.float32)
     padded = np.pad(images, ((0, 0), (reach, reach), (reach, reach), (0, 0)), "edge")
     result = np.zeros_like(images)
@@ -36,12 +36,14 @@ def streaked(images: np.ndarray, angles: np.ndarray, *, radius: float, sigma: fl
         columns = reach + np.ceil(steps * np.cos(angle) - 0.5).astype(int)
         rows = reach + np.ceil(steps * np.sin(angle) - 0.5).astype(int)
         for weight, row, column in zip(weights, rows, columns):
-            image += weight * source[row:row + height, column:column + width]
+            image += weight * source[row : row + height, column : column + width]
     return result
 
 
-@corruption(small=((0.3, 0.4), (0.4, 0.5), (0.5, 0.6), (1, 0.2), (1.5, 0.1)),
-            large=((3, 0.1), (4, 0.5), (6, 0.5), (8, 0.5), (10, 0.5)))
+@corruption(
+    small=((0.3, 0.4), (0.4, 0.5), (0.5, 0.6), (1, 0.2), (1.5, 0.1)),
+    large=((3, 0.1), (4, 0.5), (6, 0.5), (8, 0.5), (10, 0.5)),
+)
 def defocus_blur(images: np.ndarray, parameters: tuple, draws: Draws) -> np.ndarray:
     """A disk of pixels whose edge is softened by a small Gaussian.
 
@@ -52,7 +54,7 @@ def defocus_blur(images: np.ndarray, parameters: tuple, draws: Draws) -> np.ndar
     padded = np.pad(images, ((0, 0), (reach, reach), (reach, reach), (0, 0)), "reflect")
     result = np.zeros_like(images)
     for row, column in np.argwhere(kernel):
-        result += kernel[row, column] * padded[:, row:row + height, column:column + width]
+        result += kernel[row, column] * padded[:, row : row + height, column : column + width]
     return result
 
 
@@ -60,15 +62,18 @@ def disk(radius: float, softness: float) -> np.ndarray:
     """The kernel of an open lens, float32 [side, side], of sum 1."""
     edge = 1 if radius <= 8 else 2
     places = np.arange(-int(radius) - edge, int(radius) + edge + 1)
-    inside = (places ** 2 + places[:, np.newaxis] ** 2 <= radius ** 2).astype(float)
-    taps = np.exp(-np.arange(-edge, edge + 1) ** 2 / (2 * softness ** 2))
+    inside = (places**2 + places[:, np.newaxis] ** 2 <= radius**2).astype(float)
+    taps = np.exp(-(np.arange(-edge, edge + 1) ** 2) / (2 * softness**2))
     kernel = signal.convolve2d(inside, np.outer(taps, taps), mode="same")
     kernel[kernel < 1e-6 * kernel.max()] = 0
     return (kernel / kernel.sum()).astype(np.float32)
 
 
-@corruption(small=((0.05, 1, 1), (0.25, 1, 1), (0.4, 1, 1), (0.25, 1, 2), (0.4, 1, 2)),
-            large=((0.7, 1, 2), (0.9, 2, 1), (1, 2, 3), (1.1, 3, 2), (1.5, 4, 2)), least=3)
+@corruption(
+    small=((0.05, 1, 1), (0.25, 1, 1), (0.4, 1, 1), (0.25, 1, 2), (0.4, 1, 2)),
+    large=((0.7, 1, 2), (0.9, 2, 1), (1, 2, 3), (1.1, 3, 2), (1.5, 4, 2)),
+    least=3,
+)
 def glass_blur(images: np.ndarray, parameters: tuple, draws: Draws) -> np.ndarray:
     """Each pixel takes the value of one nearby, between two Gaussian blurs.
 
@@ -97,16 +102,20 @@ def glass_blur(images: np.ndarray, parameters: tuple, draws: Draws) -> np.ndarra
     return blurred(pixels.reshape(images.shape), sigma)
 
 
-@corruption(small=((6, 1), (6, 1.5), (6, 2), (8, 2), (9, 2.5)),
-            large=((10, 3), (15, 5), (15, 8), (15, 12), (20, 15)))
+@corruption(
+    small=((6, 1), (6, 1.5), (6, 2), (8, 2), (9, 2.5)),
+    large=((10, 3), (15, 5), (15, 8), (15, 12), (20, 15)),
+)
 def motion_blur(images: np.ndarray, parameters: tuple, draws: Draws) -> np.ndarray:
     """A streak within 45 degrees of the horizontal, its angle drawn for each image."""
     radius, sigma = parameters
     return streaked(images, draws.uniform(-45, 45), radius=radius, sigma=sigma)
 
 
-@corruption(small=((1.06, 0.01), (1.11, 0.01), (1.15, 0.01), (1.20, 0.01), (1.25, 0.01)),
-            large=((1.11, 0.01), (1.15, 0.01), (1.20, 0.02), (1.24, 0.02), (1.30, 0.03)))
+@corruption(
+    small=((1.06, 0.01), (1.11, 0.01), (1.15, 0.01), (1.20, 0.01), (1.25, 0.01)),
+    large=((1.11, 0.01), (1.15, 0.01), (1.20, 0.02), (1.24, 0.02), (1.30, 0.03)),
+)
 def zoom_blur(images: np.ndarray, parameters: tuple, draws: Draws) -> np.ndarray:
     """The mean of the image and of its enlargements from 1 to the largest.
 

@@ -17,7 +17,7 @@ from tfprune.evaluation.draws import Draws
 @corruption(small=(0.05, 0.10, 0.15, 0.20, 0.30), large=(0.1, 0.2, 0.3, 0.4, 0.5))
 def brightness(images: np.ndarray, parameters: tuple, draws: Draws) -> np.ndarray:
     """More value at the same hue and saturation: x (v + shift) / v with v the largest channel."""
-    shift, = parameters
+    (shift,) = parameters
     value = images.max(axis=-1, keepdims=True)
     lighter = np.minimum(value + np.float32(shift), 1)
     return np.where(value > 0, images * (lighter / np.where(value > 0, value, 1)), lighter)
@@ -26,17 +26,32 @@ def brightness(images: np.ndarray, parameters: tuple, draws: Draws) -> np.ndarra
 @corruption(small=(0.75, 0.50, 0.40, 0.30, 0.15), large=(0.40, 0.30, 0.20, 0.10, 0.05))
 def contrast(images: np.ndarray, parameters: tuple, draws: Draws) -> np.ndarray:
     """mean + factor (x - mean), with the mean of each channel of each image."""
-    factor, = parameters
+    (factor,) = parameters
     # Each image by itself: how a sum is ordered must not depend on the images beside it.
     means = np.stack([image.mean(axis=(0, 1), keepdims=True) for image in images])
     return means + np.float32(factor) * (images - means)
 
 
-@corruption(small=((0, 0, 0.08), (0.05, 0.2, 0.07), (0.08, 0.06, 0.06), (0.1, 0.04, 0.05),
-                   (0.1, 0.03, 0.03)),
-            large=tuple(tuple(244 / 224 * part for part in row) for row in (
-                (2, 0.7, 0.1), (2, 0.08, 0.2), (0.05, 0.01, 0.02), (0.07, 0.01, 0.02),
-                (0.12, 0.01, 0.02))), least=3)
+@corruption(
+    small=(
+        (0, 0, 0.08),
+        (0.05, 0.2, 0.07),
+        (0.08, 0.06, 0.06),
+        (0.1, 0.04, 0.05),
+        (0.1, 0.03, 0.03),
+    ),
+    large=tuple(
+        tuple(244 / 224 * part for part in row)
+        for row in (
+            (2, 0.7, 0.1),
+            (2, 0.08, 0.2),
+            (0.05, 0.01, 0.02),
+            (0.07, 0.01, 0.02),
+            (0.12, 0.01, 0.02),
+        )
+    ),
+    least=3,
+)
 def elastic_transform(images: np.ndarray, parameters: tuple, draws: Draws) -> np.ndarray:
     """An affine distortion drawn from three points, then a smooth field of displacements.
 
@@ -47,8 +62,9 @@ def elastic_transform(images: np.ndarray, parameters: tuple, draws: Draws) -> np
     size, smoothness, move = (part * side for part in parameters)
     grid = np.indices(images.shape[1:3], dtype=np.float32)
     images = _sampled(images, *_affine(grid, draws.uniform(-move, move, 3, 2)))
-    field = ndimage.gaussian_filter(draws.uniform(-1, 1, 2, *images.shape[1:3]),
-                                    (0, 0, smoothness, smoothness), truncate=3)
+    field = ndimage.gaussian_filter(
+        draws.uniform(-1, 1, 2, *images.shape[1:3]), (0, 0, smoothness, smoothness), truncate=3
+    )
     return _sampled(images, *np.moveaxis(grid + np.float32(size) * field, 1, 0))
 
 
@@ -69,8 +85,11 @@ def _sampled(images: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.nd
     count, height, width, channels = images.shape
     pixels, image = images.reshape(count, -1, channels), np.arange(count)[:, None, None]
     (top, bottom, down), (left, right, across) = _between(rows, height), _between(columns, width)
-    upper, lower = ((1 - across) * pixels[image, row * width + left]
-                    + across * pixels[image, row * width + right] for row in (top, bottom))
+    upper, lower = (
+        (1 - across) * pixels[image, row * width + left]
+        + across * pixels[image, row * width + right]
+        for row in (top, bottom)
+    )
     return (1 - down) * upper + down * lower
 
 
@@ -85,17 +104,21 @@ def _between(places: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray, np.
 @corruption(small=(0.95, 0.90, 0.85, 0.75, 0.65), large=(0.60, 0.50, 0.40, 0.30, 0.25), least=2)
 def pixelate(images: np.ndarray, parameters: tuple, draws: Draws) -> np.ndarray:
     """Made smaller by that factor and large again, by the mean of the pixels that a box meets."""
-    factor, = parameters
+    (factor,) = parameters
     height, width = images.shape[1:3]
     small = int(width * factor), int(height * factor)
-    return _by_pillow(images, lambda picture: picture.resize(
-        small, Image.Resampling.BOX).resize((width, height), Image.Resampling.BOX))
+    return _by_pillow(
+        images,
+        lambda picture: picture.resize(small, Image.Resampling.BOX).resize(
+            (width, height), Image.Resampling.BOX
+        ),
+    )
 
 
 @corruption(small=(80, 65, 58, 50, 40), large=(25, 18, 15, 10, 7))
 def jpeg_compression(images: np.ndarray, parameters: tuple, draws: Draws) -> np.ndarray:
     """Through a JPEG file of that quality."""
-    quality, = parameters
+    (quality,) = parameters
 
     def compressed(picture: Image.Image) -> Image.Image:
         file = io.BytesIO()
@@ -113,8 +136,10 @@ def _by_pillow(images: np.ndarray, change: Callable[[Image.Image], Image.Image])
     return result / 255
 
 
-@corruption(small=((0.3, 0), (0.1, 0), (1.5, 0), (2, 0.1), (2.5, 0.2)),
-            large=((0.3, 0), (0.1, 0), (2, 0), (5, 0.1), (20, 0.2)))
+@corruption(
+    small=((0.3, 0), (0.1, 0), (1.5, 0), (2, 0.1), (2.5, 0.2)),
+    large=((0.3, 0), (0.1, 0), (2, 0), (5, 0.1), (20, 0.2)),
+)
 def saturate(images: np.ndarray, parameters: tuple, draws: Draws) -> np.ndarray:
     """Saturation times a factor plus a shift, at the same hue and value.
 

@@ -15,12 +15,22 @@ _WATER, _MUD = (175, 238, 238), (63, 42, 20)
 _GLASS, _ICE = (45, 62, 80), (236, 246, 255)
 
 
-@corruption(small=((0.1, 0.2, 1, 0.6, 8, 3, 0.95), (0.1, 0.2, 1, 0.5, 10, 4, 0.9),
-                   (0.15, 0.3, 1.75, 0.55, 10, 4, 0.9), (0.25, 0.3, 2.25, 0.6, 12, 6, 0.85),
-                   (0.3, 0.3, 1.25, 0.65, 14, 12, 0.8)),
-            large=((0.1, 0.3, 3, 0.5, 10, 4, 0.8), (0.2, 0.3, 2, 0.5, 12, 4, 0.7),
-                   (0.55, 0.3, 4, 0.9, 12, 8, 0.7), (0.55, 0.3, 4.5, 0.85, 12, 8, 0.65),
-                   (0.55, 0.3, 2.5, 0.85, 12, 12, 0.55)))
+@corruption(
+    small=(
+        (0.1, 0.2, 1, 0.6, 8, 3, 0.95),
+        (0.1, 0.2, 1, 0.5, 10, 4, 0.9),
+        (0.15, 0.3, 1.75, 0.55, 10, 4, 0.9),
+        (0.25, 0.3, 2.25, 0.6, 12, 6, 0.85),
+        (0.3, 0.3, 1.25, 0.65, 14, 12, 0.8),
+    ),
+    large=(
+        (0.1, 0.3, 3, 0.5, 10, 4, 0.8),
+        (0.2, 0.3, 2, 0.5, 12, 4, 0.7),
+        (0.55, 0.3, 4, 0.9, 12, 8, 0.7),
+        (0.55, 0.3, 4.5, 0.85, 12, 8, 0.65),
+        (0.55, 0.3, 2.5, 0.85, 12, 12, 0.55),
+    ),
+)
 def snow(images: np.ndarray, parameters: tuple, draws: Draws) -> np.ndarray:
     """A paler image behind flakes: enlarged normal noise above a threshold, drawn out downwards.
 
@@ -32,7 +42,7 @@ def snow(images: np.ndarray, parameters: tuple, draws: Draws) -> np.ndarray:
     flakes = np.float32(level) + np.float32(spread) * draws.normal(*crop)
     flakes = ndimage.zoom(flakes, (1, zoom, zoom), order=1)
     top, left = ((size - wish) // 2 for size, wish in zip(flakes.shape[1:], shape))
-    flakes = flakes[:, top:top + shape[0], left:left + shape[1], np.newaxis]
+    flakes = flakes[:, top : top + shape[0], left : left + shape[1], np.newaxis]
     flakes = np.where(flakes < threshold, 0, np.minimum(flakes, 1)).astype(np.float32)
     flakes = streaked(flakes, draws.uniform(-135, -45), radius=radius, sigma=sigma)
     pale = np.maximum(images, 1.5 * gray(images) + 0.5)
@@ -40,8 +50,10 @@ def snow(images: np.ndarray, parameters: tuple, draws: Draws) -> np.ndarray:
     return kept * images + (1 - kept) * pale + flakes + flakes[:, ::-1, ::-1]
 
 
-@corruption(small=((1, 0.2), (1, 0.3), (0.9, 0.4), (0.85, 0.4), (0.75, 0.45)),
-            large=((1, 0.4), (0.8, 0.6), (0.7, 0.7), (0.65, 0.7), (0.6, 0.75)))
+@corruption(
+    small=((1, 0.2), (1, 0.3), (0.9, 0.4), (0.85, 0.4), (0.75, 0.45)),
+    large=((1, 0.4), (0.8, 0.6), (0.7, 0.7), (0.65, 0.7), (0.6, 0.75)),
+)
 def frost(images: np.ndarray, parameters: tuple, draws: Draws) -> np.ndarray:
     """A part of the image and a part of ice: a random cut of one of five made textures.
 
@@ -59,8 +71,10 @@ def frost(images: np.ndarray, parameters: tuple, draws: Draws) -> np.ndarray:
     return kept * images + laid * (glass + ice / np.float32(255) * (white - glass))
 
 
-@corruption(small=((0.2, 3), (0.5, 3), (0.75, 2.5), (1, 2), (1.5, 1.75)),
-            large=((1.5, 2), (2, 2), (2.5, 1.7), (2.5, 1.5), (3, 1.4)))
+@corruption(
+    small=((0.2, 3), (0.5, 3), (0.75, 2.5), (1, 2), (1.5, 1.75)),
+    large=((1.5, 2), (2, 2), (2.5, 1.7), (2.5, 1.5), (3, 1.4)),
+)
 def fog(images: np.ndarray, parameters: tuple, draws: Draws) -> np.ndarray:
     """(x + amount clouds) m / (m + amount) with m the image's largest value.
 
@@ -87,8 +101,7 @@ def _fractal(wiggles: np.ndarray, decay: float) -> np.ndarray:
         corners = heights[:, even, even]
 
         def settle(rows: slice, columns: slice, around: np.ndarray) -> np.ndarray:
-            heights[:, rows, columns] = (
-                around / 4 + np.float32(size ** 2) * wiggles[:, rows, columns])
+            heights[:, rows, columns] = around / 4 + np.float32(size**2) * wiggles[:, rows, columns]
             return heights[:, rows, columns]
 
         beside, below = np.roll(corners, -1, 2), np.roll(corners, -1, 1)
@@ -100,12 +113,22 @@ def _fractal(wiggles: np.ndarray, decay: float) -> np.ndarray:
     return heights / heights.max(axis=(1, 2), keepdims=True)
 
 
-@corruption(small=((0.62, 0.1, 0.7, 0.7, 0.5, 0), (0.65, 0.1, 0.8, 0.7, 0.5, 0),
-                   (0.65, 0.3, 1, 0.69, 0.5, 0), (0.65, 0.1, 0.7, 0.69, 0.6, 1),
-                   (0.65, 0.1, 0.5, 0.68, 0.6, 1)),
-            large=((0.65, 0.3, 4, 0.69, 0.6, 0), (0.65, 0.3, 3, 0.68, 0.6, 0),
-                   (0.65, 0.3, 2, 0.68, 0.5, 0), (0.65, 0.3, 1, 0.65, 1.5, 1),
-                   (0.67, 0.4, 1, 0.65, 1.5, 1)))
+@corruption(
+    small=(
+        (0.62, 0.1, 0.7, 0.7, 0.5, 0),
+        (0.65, 0.1, 0.8, 0.7, 0.5, 0),
+        (0.65, 0.3, 1, 0.69, 0.5, 0),
+        (0.65, 0.1, 0.7, 0.69, 0.6, 1),
+        (0.65, 0.1, 0.5, 0.68, 0.6, 1),
+    ),
+    large=(
+        (0.65, 0.3, 4, 0.69, 0.6, 0),
+        (0.65, 0.3, 3, 0.68, 0.6, 0),
+        (0.65, 0.3, 2, 0.68, 0.5, 0),
+        (0.65, 0.3, 1, 0.65, 1.5, 1),
+        (0.67, 0.4, 1, 0.65, 1.5, 1),
+    ),
+)
 def spatter(images: np.ndarray, parameters: tuple, draws: Draws) -> np.ndarray:
     """Drops of water (severity 1 to 3) or mud (4 and 5) where smooth noise is above a threshold.
 

@@ -10,7 +10,7 @@ from numbers import Integral
 
 import numpy as np
 
-from tfprune.checks import check_kind
+from tfprune.output.argument_checks import check_kind
 from tfprune.evaluation.corruption import Corruption
 from tfprune.evaluation.draws import Draws
 

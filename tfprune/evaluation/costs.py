@@ -65,14 +65,22 @@ def _of_file(network: Network, latency: bool) -> Costs:
 
     dense = opened(network.given).dense
     work, (size, nonzeros) = workload(dense), real_numbers(dense)
-    return Costs(size, nonzeros, work.macs, work.effective_macs, len(network.given), "file",
-                 work.activation_bytes, _latency(network.given) if latency else None)
+    return Costs(
+        size,
+        nonzeros,
+        work.macs,
+        work.effective_macs,
+        len(network.given),
+        "file",
+        work.activation_bytes,
+        _latency(network.given) if latency else None,
+    )
 
 
 def _of_model(network: Network, latency: bool) -> Costs:
-    from tfprune.adapters import adapter_of_model
-    from tfprune.surgery.prices import Prices
-    from tfprune.surgery.survey import Survey
+    from tfprune.backend import adapter_of_model
+    from tfprune.channels.cost_model import Prices
+    from tfprune.channels.model_channels import Survey
 
     try:
         model = network.plain
@@ -94,14 +102,22 @@ def _of_model(network: Network, latency: bool) -> Costs:
             activations = prices.activation_bytes(prices.full, _BITS)
         except ValueError:
             pass  # an axis of unknown size
-    return Costs(size, nonzeros, total, effective, _BYTES * size, "float32 weights", activations,
-                 _latency_of_model(model) if latency else None)
+    return Costs(
+        size,
+        nonzeros,
+        total,
+        effective,
+        _BYTES * size,
+        "float32 weights",
+        activations,
+        _latency_of_model(model) if latency else None,
+    )
 
 
 def _macs(model: Any, adapter: Any, survey: Any) -> tuple[int | None, int | None]:
     """Of all kernels, and of their weights that are not zero; None if one's use is not known."""
-    from tfprune.adapters.walk import find
-    from tfprune.costs import macs
+    from tfprune.backend.find_sites import find
+    from tfprune.masks.costs import macs
 
     total = effective = 0
     for item in find(model, adapter)[0]:
@@ -124,9 +140,9 @@ def _latency(content: bytes) -> float | None:
 
 
 def _latency_of_model(model: Any) -> float | None:
-    from tfprune.evaluation.converted import file_of
     from tflite_export.inputs import random_examples
     from tflite_export.keras_models import signature
+    from tfprune.evaluation.converted import file_of
 
     try:
         known = signature(model)

@@ -9,14 +9,14 @@ from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future
 from dataclasses import dataclass, field
 from typing import Any, Callable
 
-from tfprune.caller_warning import warn
+from tflite_export.latency import cores
 from tfprune.evaluation.job import DENSE, Job, Plan, run, settings_of
 from tfprune.evaluation.processes import Processes, apart, dumps
 from tfprune.evaluation.run_store import Run, RunStore, name_of
-from tfprune.plain_numbers import is_integer, is_real, plain
-from tfprune.progress import Progress
-from tfprune.report_forms import Table, as_dict, markdown, plain_text, rich_parts
-from tflite_export.latency import cores
+from tfprune.output.caller_warning import warn
+from tfprune.output.plain_numbers import is_integer, is_real, plain
+from tfprune.output.progress import Progress
+from tfprune.output.report_forms import Table, as_dict, markdown, plain_text, rich_parts
 
 __all__ = ["Curve", "Run", "curve"]
 
@@ -59,8 +59,10 @@ class Curve:
         for one in self.runs:
             if one.method == DENSE and one.seed == seed and one.path is not None:
                 return one
-        raise KeyError(f"seed={seed}: this curve has no dense network of it; it has those of "
-                       f"{[run.seed for run in self.runs if run.method == DENSE and run.path]}.")
+        raise KeyError(
+            f"seed={seed}: this curve has no dense network of it; it has those of "
+            f"{[run.seed for run in self.runs if run.method == DENSE and run.path]}."
+        )
 
     def families(self) -> dict[str, dict[int, tuple[Run, ...]]]:
         """{method: {seed: its pruned networks, from the smallest sparsity to the largest}}, without
@@ -69,8 +71,11 @@ class Curve:
         for one in sorted(self.runs, key=lambda one: one.sparsity):
             if one.method != DENSE and one.path is not None:
                 found.setdefault(one.method, {}).setdefault(one.seed, []).append(one)
-        return {method: {seed: tuple(found[method][seed]) for seed in sorted(found[method])}
-                for method in dict.fromkeys(one.method for one in self.runs) if method in found}
+        return {
+            method: {seed: tuple(found[method][seed]) for seed in sorted(found[method])}
+            for method in dict.fromkeys(one.method for one in self.runs)
+            if method in found
+        }
 
     @property
     def failed(self) -> tuple[Run, ...]:
@@ -81,13 +86,26 @@ class Curve:
         """What is printed: the runs, and what is to be said of them."""
         done = [one for one in self.runs if one.path is not None]
         yield f"{len(done)} of {len(self.runs)} networks" + (
-            f" in {done[0].path.parent}" if done else "")
-        yield Table(("network", "asked", "reached", "kept", "of", "seconds"), tuple(
-            (one.name, f"{one.sparsity:.1%}", f"{one.reached:.2%}", f"{one.kept:,}",
-             f"{one.size:,}", "-" if one.seconds is None else f"{one.seconds:.1f}")
-            for one in done))
-        yield (*(f"failed: {one.name}: {one.error}" for one in self.failed),
-               *(f"note: {note}" for note in self.notes))
+            f" in {done[0].path.parent}" if done else ""
+        )
+        yield Table(
+            ("network", "asked", "reached", "kept", "of", "seconds"),
+            tuple(
+                (
+                    one.name,
+                    f"{one.sparsity:.1%}",
+                    f"{one.reached:.2%}",
+                    f"{one.kept:,}",
+                    f"{one.size:,}",
+                    "-" if one.seconds is None else f"{one.seconds:.1f}",
+                )
+                for one in done
+            ),
+        )
+        yield (
+            *(f"failed: {one.name}: {one.error}" for one in self.failed),
+            *(f"note: {note}" for note in self.notes),
+        )
 
     __str__, __rich_console__, to_markdown = plain_text, rich_parts, markdown
 
@@ -99,10 +117,19 @@ class Curve:
         return f"<curve: {len(self.runs) - len(self.failed)} of {len(self.runs)} networks>"
 
 
-def curve(make: Callable[[int], Any], methods: Any, sparsities: Sequence[float],
-          seeds: int | Sequence[int], fit: Callable[[Any, list, int], Any], data: Any = None, *,
-          folder: Any, executor: Executor | None = None, attempts: int = 2,
-          threads: int = 1) -> Curve:
+def curve(
+    make: Callable[[int], Any],
+    methods: Any,
+    sparsities: Sequence[float],
+    seeds: int | Sequence[int],
+    fit: Callable[[Any, list, int], Any],
+    data: Any = None,
+    *,
+    folder: Any,
+    executor: Executor | None = None,
+    attempts: int = 2,
+    threads: int = 1,
+) -> Curve:
     """Train one network for each method, sparsity and seed, and a dense one for each seed.
 
         seed -> make(seed) -> fit(model, callbacks, seed) -> stripped -> <folder>/<run>.keras
@@ -161,8 +188,9 @@ def curve(make: Callable[[int], Any], methods: Any, sparsities: Sequence[float],
     """
     for name, function in (("make", make), ("fit", fit)):
         if not callable(function):
-            raise TypeError(f"{name}={function!r}: expected a function, got "
-                            f"{type(function).__name__}.")
+            raise TypeError(
+                f"{name}={function!r}: expected a function, got {type(function).__name__}."
+            )
     for name, value in (("attempts", attempts), ("threads", threads)):
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:
             raise ValueError(f"{name}={value!r}: expected an integer of at least 1.")
@@ -187,14 +215,16 @@ def _named(methods: Any) -> dict[str, Any]:
         several = methods if isinstance(methods, (list, tuple)) else [methods]
         named = {getattr(one, "name", one): one for one in several}
         if len(named) < len(several):
-            raise ValueError(f"methods={list(named)}: a name stands for two methods: pass {{name: "
-                             "method}.")
+            raise ValueError(
+                f"methods={list(named)}: a name stands for two methods: pass {{name: method}}."
+            )
     for name in named:
         if not isinstance(name, str) or not name or len(name) > 100 or name == DENSE:
             raise ValueError(
                 f"methods: {name!r}: expected a name of a method, at most 100 characters, other "
                 f"than {DENSE!r} (dense networks are always trained); functions get their names "
-                "by {name: function}.")
+                "by {name: function}."
+            )
     if not named:
         raise ValueError("methods is empty: pass at least one, such as 'magnitude'.")
     return named
@@ -203,16 +233,30 @@ def _named(methods: Any) -> dict[str, Any]:
 def _jobs(plan: Plan, sparsities: Any, seeds: Any, threads: int) -> list[Job]:
     """All jobs, in their order: dense networks, then seed by seed."""
     sparsities, seeds = _several(sparsities), _several(seeds)
-    if not sparsities or len({*sparsities}) < len(sparsities) or not all(
-            is_real(one) and 0 < one < 1 for one in sparsities):
-        raise ValueError(f"sparsities={sparsities!r}: expected numbers above 0 and below 1, each "
-                         "once; the dense network comes by itself.")
-    if not seeds or len({*seeds}) < len(seeds) or not all(
-            is_integer(one) and one >= 0 for one in seeds):
+    if (
+        not sparsities
+        or len({*sparsities}) < len(sparsities)
+        or not all(is_real(one) and 0 < one < 1 for one in sparsities)
+    ):
+        raise ValueError(
+            f"sparsities={sparsities!r}: expected numbers above 0 and below 1, each "
+            "once; the dense network comes by itself."
+        )
+    if (
+        not seeds
+        or len({*seeds}) < len(seeds)
+        or not all(is_integer(one) and one >= 0 for one in seeds)
+    ):
         raise ValueError(f"seeds={seeds!r}: expected integers of at least 0, each once.")
-    return [*(Job(DENSE, 0.0, int(seed), threads) for seed in seeds),
-            *(Job(method, float(sparsity), int(seed), threads) for seed in seeds
-              for method in plan.methods for sparsity in sparsities)]
+    return [
+        *(Job(DENSE, 0.0, int(seed), threads) for seed in seeds),
+        *(
+            Job(method, float(sparsity), int(seed), threads)
+            for seed in seeds
+            for method in plan.methods
+            for sparsity in sparsities
+        ),
+    ]
 
 
 def _several(value: Any) -> list[Any]:
@@ -325,8 +369,10 @@ class _Trainings:
         again = list(self.pending.values())
         self.begun.subtract(again)
         self.left, self.pending = again + self.left, {}
-        said = (f"the executor broke ({type(error).__name__}: {error}): {len(self.left)} jobs go "
-                "on in processes of their own")
+        said = (
+            f"the executor broke ({type(error).__name__}: {error}): {len(self.left)} jobs go "
+            "on in processes of their own"
+        )
         self.store.note(said)
         warn(said, RuntimeWarning)
         return self._own_processes()

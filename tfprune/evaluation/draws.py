@@ -39,17 +39,22 @@ class Draws:
 
     def normal(self, *shape: int) -> np.ndarray:
         """Standard normal numbers, float32 [images, *shape]."""
-        return self._fill(np.empty((len(self), *shape), np.float32), lambda row, _: (
-            self._generator.standard_normal(out=row, dtype=np.float32)))
+        return self._fill(
+            np.empty((len(self), *shape), np.float32),
+            lambda row, _: self._generator.standard_normal(out=row, dtype=np.float32),
+        )
 
     def uniform(self, low: float, high: float, *shape: int) -> np.ndarray:
         """Numbers from low to high, float32 [images, *shape]."""
-        parts = self._fill(np.empty((len(self), *shape), np.float32), lambda row, _: (
-            self._generator.random(out=row, dtype=np.float32)))
+        parts = self._fill(
+            np.empty((len(self), *shape), np.float32),
+            lambda row, _: self._generator.random(out=row, dtype=np.float32),
+        )
         return low + parts * np.float32(high - low)
 
     def poisson(self, means: np.ndarray) -> np.ndarray:
         """Counts of these means [images, ...], float32."""
+
         def draw(row: np.ndarray, place: int) -> None:
             row[...] = self._generator.poisson(means[place])
 

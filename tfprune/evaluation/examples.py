@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from tfprune.batches import Data, Feed
 from tfprune.evaluation.labels import classes
 from tfprune.evaluation.nested import leaves, mapped
+from tfprune.statistics.calibration_data import Data, Feed
 
 _BATCH = 256
 
@@ -75,6 +75,7 @@ class Examples:
 
     def part(self, start: int, stop: int) -> "Examples":
         """The examples from `start` on, up to `stop`."""
+
         def cut(array):
             return array[start:stop]
 
@@ -103,7 +104,7 @@ class Examples:
             array = np.asarray(array)
             found.update(f"{name} {array.dtype.str} {array.shape}".encode())
             for start in range(0, len(array) if array.ndim else 0, _BATCH):
-                found.update(np.ascontiguousarray(array[start:start + _BATCH]).tobytes())
+                found.update(np.ascontiguousarray(array[start : start + _BATCH]).tobytes())
         return found.hexdigest()
 
 
@@ -121,8 +122,7 @@ def _collected(data: Any) -> tuple[Any, Any, Any]:
         return _arrays(inputs), None if labels is None else _arrays(labels), weights
     batches = _batches(Feed(data).take())
     together = [list(part) for part in zip(*batches)]
-    inputs, labels, weights = (
-        None if each[0] is None else _joined(each) for each in together)
+    inputs, labels, weights = (None if each[0] is None else _joined(each) for each in together)
     return inputs, labels, weights
 
 
@@ -167,8 +167,10 @@ def _joined(batches: list[Any]) -> Any:
         arrays = [part.get(name) for part in parts]
         shapes = {None if one is None else one.shape[1:] for one in arrays}
         if len(shapes) > 1:
-            raise ValueError(f"The data has examples of different shapes: {shapes}. Pad or resize "
-                             "them to one shape.")
+            raise ValueError(
+                f"The data has examples of different shapes: {shapes}. Pad or resize "
+                "them to one shape."
+            )
         return np.concatenate(arrays)
 
     return mapped(join, batches[0])
@@ -181,14 +183,18 @@ def _check(inputs: Any) -> None:
     for name, array in arrays.items():
         what = f"data: the input {name!r}" if name else "data: the input"
         if array.dtype.kind not in "fiub" or not array.ndim:
-            raise TypeError(f"{what} has type {array.dtype} and shape {array.shape}; expected an "
-                            "array of real numbers [examples, ...].")
+            raise TypeError(
+                f"{what} has type {array.dtype} and shape {array.shape}; expected an "
+                "array of real numbers [examples, ...]."
+            )
         if not len(array):
             raise ValueError("data holds no example; pass at least one.")
         for start in range(0, len(array) if array.dtype.kind == "f" else 0, _BATCH):
-            if not np.isfinite(array[start:start + _BATCH]).all():
-                raise ValueError(f"{what} holds NaN or infinity, so that every output would, too. "
-                                 "Clean the data first.")
+            if not np.isfinite(array[start : start + _BATCH]).all():
+                raise ValueError(
+                    f"{what} holds NaN or infinity, so that every output would, too. "
+                    "Clean the data first."
+                )
 
 
 def _images(inputs: Any) -> list[str]:
@@ -202,18 +208,24 @@ def _scale(inputs: Any, asked: float | None) -> tuple[float | None, tuple[str, .
     if len(names) != 1:
         shapes = ", ".join(str(list(array.shape)) for _, array in leaves(inputs))
         if asked is not None:
-            raise ValueError(f"scale={asked!r}: expected one input of images [examples, height, "
-                             f"width, 1 or 3 channels], got {shapes}. Leave scale out.")
+            raise ValueError(
+                f"scale={asked!r}: expected one input of images [examples, height, "
+                f"width, 1 or 3 channels], got {shapes}. Leave scale out."
+            )
         return None, ()
     array = dict(leaves(inputs))[names[0]]
     low, high = (float(one) for one in (array.min(), array.max()))
     span = f"values from {low:g} to {high:g}"
     if asked is not None:
         cut = low < 0 or high > asked
-        return asked, (f"images have {span}: what is outside of 0 to {asked:g} is cut off before "
-                       "they are corrupted",) * cut
+        return asked, (
+            f"images have {span}: what is outside of 0 to {asked:g} is cut off before "
+            "they are corrupted",
+        ) * cut
     if low < 0 or high > 255 or array.dtype.kind == "b":
-        return None, (f"inputs with {span} are taken for no images (expected 0 to 255, or 0 to 1):"
-                      " they are not corrupted; scale= says otherwise",)
+        return None, (
+            f"inputs with {span} are taken for no images (expected 0 to 255, or 0 to 1):"
+            " they are not corrupted; scale= says otherwise",
+        )
     scale = 1.0 if array.dtype.kind == "f" and high <= 1 else 255.0
     return scale, (f"images have {span}: taken for 0 to {scale:g}",)

@@ -50,13 +50,16 @@ def excess_error(nominal: float | np.ndarray, shifted: float | np.ndarray) -> np
     """
     nominal, shifted = np.asarray(nominal, np.float64), np.asarray(shifted, np.float64)
     if nominal.shape != shifted.shape:
-        raise ValueError(f"nominal errors of shape {nominal.shape} and shifted ones of shape "
-                         f"{shifted.shape}: expected both of the same networks.")
+        raise ValueError(
+            f"nominal errors of shape {nominal.shape} and shifted ones of shape "
+            f"{shifted.shape}: expected both of the same networks."
+        )
     return shifted - nominal
 
 
-def fit(ratios: Sequence[float], differences: Sequence[float], *, seed: int = 0,
-        resamples: int = 1000) -> Slope:
+def fit(
+    ratios: Sequence[float], differences: Sequence[float], *, seed: int = 0, resamples: int = 1000
+) -> Slope:
     """Ordinary least squares of differences over ratios, with a bootstrap interval of the slope.
 
         slope = sum (r - mean r)(d - mean d) / sum (r - mean r)^2
@@ -82,11 +85,16 @@ def fit(ratios: Sequence[float], differences: Sequence[float], *, seed: int = 0,
         >>> fit([0.5, 0.5], [0.1, 0.2])
         Slope(slope=nan, intercept=nan, low=nan, high=nan)
     """
-    pairs = np.array([np.asarray(values, np.float64) for values in (ratios, differences)]
-                     if np.shape(ratios) == np.shape(differences) else [])
+    pairs = np.array(
+        [np.asarray(values, np.float64) for values in (ratios, differences)]
+        if np.shape(ratios) == np.shape(differences)
+        else []
+    )
     if pairs.ndim != 2:
-        raise ValueError(f"ratios of shape {np.shape(ratios)} and differences of shape "
-                         f"{np.shape(differences)}: expected [n] both.")
+        raise ValueError(
+            f"ratios of shape {np.shape(ratios)} and differences of shape "
+            f"{np.shape(differences)}: expected [n] both."
+        )
     if resamples < 1:
         raise ValueError(f"resamples={resamples}: expected at least 1.")
     pairs = pairs[:, np.isfinite(pairs).all(axis=0)]
@@ -111,6 +119,10 @@ def _slopes(ratios: np.ndarray, differences: np.ndarray) -> np.ndarray:
     """The slope of each row of pairs; nan where the ratios of a row are equal."""
     offsets = ratios - ratios.mean(axis=1, keepdims=True)
     products = (offsets * (differences - differences.mean(axis=1, keepdims=True))).sum(axis=1)
-    squares = (offsets ** 2).sum(axis=1)
-    return np.divide(products, squares, out=np.full(len(ratios), np.nan),
-                     where=(np.ptp(ratios, axis=1) > 0) & (squares > 0))  # both: rounding
+    squares = (offsets**2).sum(axis=1)
+    return np.divide(
+        products,
+        squares,
+        out=np.full(len(ratios), np.nan),
+        where=(np.ptp(ratios, axis=1) > 0) & (squares > 0),
+    )  # both: rounding

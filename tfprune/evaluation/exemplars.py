@@ -74,11 +74,15 @@ def exemplars(pruned: np.ndarray, dense: np.ndarray) -> Exemplars:
     pruned, dense = np.asarray(pruned), np.asarray(dense)
     for name, values in (("pruned", pruned), ("dense", dense)):
         if values.ndim != 2 or not len(values) or values.dtype.kind not in "iu":
-            raise ValueError(f"{name} predictions of shape {values.shape} and type {values.dtype}: "
-                             "expected class numbers [networks, n].")
+            raise ValueError(
+                f"{name} predictions of shape {values.shape} and type {values.dtype}: "
+                "expected class numbers [networks, n]."
+            )
     if pruned.shape[1] != dense.shape[1]:
-        raise ValueError(f"predictions of {pruned.shape[1]} and {dense.shape[1]} examples: "
-                         "expected the same ones.")
+        raise ValueError(
+            f"predictions of {pruned.shape[1]} and {dense.shape[1]} examples: "
+            "expected the same ones."
+        )
     ours, theirs = _mode(pruned), _mode(dense)
     found = np.flatnonzero(ours != theirs)
     answers = dense[:, found]
@@ -87,8 +91,7 @@ def exemplars(pruned: np.ndarray, dense: np.ndarray) -> Exemplars:
     return Exemplars(found[order], ours[found][order], theirs[found][order], differ[order])
 
 
-def class_changes(pruned_recalls: np.ndarray, dense_recalls: np.ndarray
-                  ) -> tuple[ClassChange, ...]:
+def class_changes(pruned_recalls: np.ndarray, dense_recalls: np.ndarray) -> tuple[ClassChange, ...]:
     """The classes by how much more than the mean their recall fell, the worst first.
 
         t = (m_p - m_d) / sqrt(s_p^2 / n_p + s_d^2 / n_d)     m, s: mean and deviation over the
@@ -121,18 +124,24 @@ def class_changes(pruned_recalls: np.ndarray, dense_recalls: np.ndarray
     """
     recalls = [np.asarray(values, np.float64) for values in (pruned_recalls, dense_recalls)]
     if any(values.ndim != 2 or not values.size for values in recalls) or (
-            recalls[0].shape[1] != recalls[1].shape[1]):
-        raise ValueError(f"recalls of shapes {recalls[0].shape} and {recalls[1].shape}: expected "
-                         "[networks, classes] both, of the same classes.")
+        recalls[0].shape[1] != recalls[1].shape[1]
+    ):
+        raise ValueError(
+            f"recalls of shapes {recalls[0].shape} and {recalls[1].shape}: expected "
+            "[networks, classes] both, of the same classes."
+        )
     means = np.array([values.mean(axis=0) for values in recalls])
     known = ~np.isnan(means).any(axis=0)
     centers = [values[:, known].mean() if known.any() else np.nan for values in recalls]
     change = means[0] - means[1]
     against = change - (centers[0] - centers[1])
     tests = _welch(*(values - center for values, center in zip(recalls, centers)))
-    return tuple(ClassChange(int(label), *(float(row[label]) for row in (*means, change, against)),
-                             *tests[label])
-                 for label in np.argsort(against, kind="stable"))  # nan is last
+    return tuple(
+        ClassChange(
+            int(label), *(float(row[label]) for row in (*means, change, against)), *tests[label]
+        )
+        for label in np.argsort(against, kind="stable")
+    )  # nan is last
 
 
 def _welch(pruned: np.ndarray, dense: np.ndarray) -> list[tuple[float | None, ...]]:
@@ -143,15 +152,18 @@ def _welch(pruned: np.ndarray, dense: np.ndarray) -> list[tuple[float | None, ..
     try:
         from scipy.stats import ttest_ind
     except ImportError as error:
-        raise ImportError("The changes of classes are tested with SciPy: pip install "
-                          '"tfprune[evaluation]"') from error
+        raise ImportError(
+            'The changes of classes are tested with SciPy: pip install "tfprune[evaluation]"'
+        ) from error
     with warnings.catch_warnings():
         # Of recalls that hardly vary; those that do not vary at all are not told.
         warnings.simplefilter("ignore", RuntimeWarning)
         found = ttest_ind(pruned, dense, equal_var=False)
     spread = np.ptp(pruned, axis=0) + np.ptp(dense, axis=0) > 0  # False for nan, too
-    return [tuple(map(float, test)) if told else empty for *test, told, empty in
-            zip(found.statistic, found.df, found.pvalue, spread, none)]
+    return [
+        tuple(map(float, test)) if told else empty
+        for *test, told, empty in zip(found.statistic, found.df, found.pvalue, spread, none)
+    ]
 
 
 def _mode(predictions: np.ndarray) -> np.ndarray:

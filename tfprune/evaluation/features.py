@@ -18,8 +18,9 @@ from tfprune.evaluation.predictors import Predictor, as_given, outputs_of
 from tfprune.evaluation.settings import Evaluation
 
 
-def feature_matrix(networks: Mapping[str, Any], predictions: Predictions,
-                   settings: Evaluation) -> tuple[Matrix | None, str]:
+def feature_matrix(
+    networks: Mapping[str, Any], predictions: Predictions, settings: Evaluation
+) -> tuple[Matrix | None, str]:
     """Confidence of each network on the pixels that each Keras model needs, on the first images.
 
     Args:
@@ -35,8 +36,9 @@ def feature_matrix(networks: Mapping[str, Any], predictions: Predictions,
     if not examples.is_images or len(arrays) > 1:
         return None, "the inputs are no images"
     images = np.asarray(arrays[examples.image])
-    given = {name: as_given(Network.of(one, name), examples, settings)
-             for name, one in networks.items()}
+    given = {
+        name: as_given(Network.of(one, name), examples, settings) for name, one in networks.items()
+    }
     masks, reasons = {}, []
     for name, one in given.items():
         if one.runtime == "Keras":
@@ -46,14 +48,19 @@ def feature_matrix(networks: Mapping[str, Any], predictions: Predictions,
                 reasons.append(f"those of {name}: {error}")
     if not masks:
         return None, "; ".join(reasons) or (
-            "no network is a Keras model: files and functions have no gradients")
+            "no network is a Keras model: files and functions have no gradients"
+        )
 
     def calling(one: Predictor) -> Any:
         return lambda batch: outputs_of(one, batch)
 
     try:
-        return confidence_matrix({name: calling(one) for name, one in given.items()}, images,
-                                 masks, labels=examples.labels), "; ".join(reasons)
+        return confidence_matrix(
+            {name: calling(one) for name, one in given.items()},
+            images,
+            masks,
+            labels=examples.labels,
+        ), "; ".join(reasons)
     finally:
         file_predictor.close()
 

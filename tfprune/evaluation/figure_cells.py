@@ -38,8 +38,9 @@ def heat_map(rows: Sequence[Any], columns: Sequence[Any], values: Any, *, label:
 
 
 @styled
-def matrix(rows: Sequence[Any], columns: Sequence[Any], values: Any, *,
-           label: str = "confidence") -> Figure:
+def matrix(
+    rows: Sequence[Any], columns: Sequence[Any], values: Any, *, label: str = "confidence"
+) -> Figure:
     """What each network (a column) makes of the pixels that another one (a row) found informative.
 
     Args:
@@ -79,12 +80,25 @@ def confusion_change(classes: Sequence[Any], counts_before: Any, counts_after: A
         shown = np.sort(np.argsort(recall, kind="stable")[:_CLASSES])
         label += f"; the {_CLASSES} of {len(classes):,} classes whose recall changed most"
     names = [classes[one] for one in shown]
-    return _cells(names, names, change[np.ix_(shown, shown)], label=label, signed=True,
-                  sides=("true class", "predicted class"))
+    return _cells(
+        names,
+        names,
+        change[np.ix_(shown, shown)],
+        label=label,
+        signed=True,
+        sides=("true class", "predicted class"),
+    )
 
 
-def _cells(rows: Sequence[Any], columns: Sequence[Any], values: Any, *, label: str,
-           signed: bool = False, sides: tuple[str, str] = ("", "")) -> Figure:
+def _cells(
+    rows: Sequence[Any],
+    columns: Sequence[Any],
+    values: Any,
+    *,
+    label: str,
+    signed: bool = False,
+    sides: tuple[str, str] = ("", ""),
+) -> Figure:
     values = np.asarray(values, float).reshape(len(rows), len(columns))
     known = np.isfinite(values)
     least, most = (values[known].min(), values[known].max()) if known.any() else (0.0, 0.0)
@@ -99,29 +113,50 @@ def _cells(rows: Sequence[Any], columns: Sequence[Any], values: Any, *, label: s
     figure, axes = canvas(
         max(2.5, 0.5 + inches(down) + cell * len(columns) + 0.2),
         0.9 + line * len(rows) + (0.87 * inches(across) if upright else 0.2),
-        alt=f"{clean(label)}: {len(rows)} rows and {len(columns)} columns")
+        alt=f"{clean(label)}: {len(rows)} rows and {len(columns)} columns",
+    )
     one = axes[0, 0]
     # The darkest ends are left out, so that numbers stay readable.
     colors = matplotlib.colormaps["RdBu_r" if signed else "YlGnBu"]
-    norm = (CenteredNorm(0, (size or 1) * 1.25) if signed
-            else Normalize(least, least + 1.25 * ((most - least) or 1)))
+    norm = (
+        CenteredNorm(0, (size or 1) * 1.25)
+        if signed
+        else Normalize(least, least + 1.25 * ((most - least) or 1))
+    )
     if values.size:
-        one.pcolormesh(np.ma.masked_invalid(values), cmap=colors, norm=norm, linewidth=0,
-                       clip_on=False)
+        one.pcolormesh(
+            np.ma.masked_invalid(values), cmap=colors, norm=norm, linewidth=0, clip_on=False
+        )
     for (y, x), value in np.ndenumerate(values):
-        one.text(x + 0.5, y + 0.5, texts[y][x], ha="center", va="center_baseline", fontsize=8,
-                 color=_ink(colors(norm(value))) if known[y, x] else "black", in_layout=False)
-    one.set_xticks(np.arange(len(columns)) + 0.5, across,
-                   **{"rotation": 60, "ha": "left", "rotation_mode": "anchor"} if upright else {})
+        one.text(
+            x + 0.5,
+            y + 0.5,
+            texts[y][x],
+            ha="center",
+            va="center_baseline",
+            fontsize=8,
+            color=_ink(colors(norm(value))) if known[y, x] else "black",
+            in_layout=False,
+        )
+    one.set_xticks(
+        np.arange(len(columns)) + 0.5,
+        across,
+        **{"rotation": 60, "ha": "left", "rotation_mode": "anchor"} if upright else {},
+    )
     one.set_yticks(np.arange(len(rows)) + 0.5, down)
-    one.set(xlim=(0, max(1, len(columns))), ylim=(max(1, len(rows)), 0), ylabel=sides[0],
-            xlabel=sides[1])
+    one.set(
+        xlim=(0, max(1, len(columns))),
+        ylim=(max(1, len(rows)), 0),
+        ylabel=sides[0],
+        xlabel=sides[1],
+    )
     one.xaxis.set_ticks_position("top")
     one.xaxis.set_label_position("top")
     one.tick_params(length=0)
     one.spines[:].set_visible(False)
-    figure.text(0.01, 0, "\n".join(wrapped([label], max(28, int(figure.get_figwidth() / 0.085)))),
-                va="top")
+    figure.text(
+        0.01, 0, "\n".join(wrapped([label], max(28, int(figure.get_figwidth() / 0.085)))), va="top"
+    )
     return figure
 
 
@@ -134,6 +169,7 @@ def _number(value: float, digits: int, signed: bool) -> str:
 
 def _ink(color: Sequence[float]) -> str:
     """Nearly black or white, which no theme changes."""
-    red, green, blue = (c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4
-                        for c in color[:3])
+    red, green, blue = (
+        c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in color[:3]
+    )
     return "#101010" if 0.2126 * red + 0.7152 * green + 0.0722 * blue > 0.18 else "#f8f8f8"

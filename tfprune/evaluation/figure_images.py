@@ -40,9 +40,13 @@ def exemplars(images: Any, titles: Sequence[str | Sequence[Any]]) -> Figure:
     side = max(1.0, inches(labels))
     across = max(1, min(len(labels), int(_WIDEST / (side + 0.1))))
     down = max(1, math.ceil(len(labels) / across))
-    figure, axes = canvas(max(1.5, across * (side + 0.1)), down * (1.1 + 0.15 * tall), down, across,
-                          alt=f"{len(labels)} images with the labels of the dense and the pruned "
-                          "networks")
+    figure, axes = canvas(
+        max(1.5, across * (side + 0.1)),
+        down * (1.1 + 0.15 * tall),
+        down,
+        across,
+        alt=f"{len(labels)} images with the labels of the dense and the pruned networks",
+    )
     for one in axes.flat:
         one.set_axis_off()
     for one, image, label in zip(axes.flat, images, labels):

@@ -18,8 +18,13 @@ _PANELS = 12  # of a training
 
 
 @styled
-def accuracy_over_ratio(curves: Mapping[str, Sequence[Any]], dense: float | None = None, *,
-                        label: str = "accuracy in %", percent: bool = True) -> Figure:
+def accuracy_over_ratio(
+    curves: Mapping[str, Sequence[Any]],
+    dense: float | None = None,
+    *,
+    label: str = "accuracy in %",
+    percent: bool = True,
+) -> Figure:
     """A measure of pruned networks over how much of them is pruned, with its spread.
 
     Args:
@@ -33,16 +38,24 @@ def accuracy_over_ratio(curves: Mapping[str, Sequence[Any]], dense: float | None
         'accuracy in %'
     """
     times = 100 if percent else 1
-    figure, axes = canvas(5.6, 3.4, alt=f"{clean(label)} over the pruned ratio of "
-                          f"{len(curves)} methods")
+    figure, axes = canvas(
+        5.6, 3.4, alt=f"{clean(label)} over the pruned ratio of {len(curves)} methods"
+    )
     one, handles = axes[0, 0], []
     for method, look in zip(curves, looks(len(curves))):
         ratios, mean, low, high = (
-            None if value is None else np.asarray(value, float) for value in curves[method])
-        handle, = one.plot(100 * ratios, times * mean, **look)
+            None if value is None else np.asarray(value, float) for value in curves[method]
+        )
+        (handle,) = one.plot(100 * ratios, times * mean, **look)
         if low is not None and high is not None:
-            one.fill_between(100 * ratios, times * low, times * high, color=look["color"],
-                             alpha=0.18, linewidth=0)
+            one.fill_between(
+                100 * ratios,
+                times * low,
+                times * high,
+                color=look["color"],
+                alpha=0.18,
+                linewidth=0,
+            )
         handles.append(handle)
     names = list(curves)
     if dense is not None:
@@ -65,8 +78,14 @@ def reliability(networks: Mapping[str, Sequence[Any]]) -> Figure:
         >>> len(reliability({"dense": ([.2, .9], [.1, .9], [3, 7])}).axes)
         2
     """
-    figure, axes = canvas(4.4, 4.8, 2, alt=f"Reliability diagram of {len(networks)} networks",
-                          sharex=True, height_ratios=(3, 1))
+    figure, axes = canvas(
+        4.4,
+        4.8,
+        2,
+        alt=f"Reliability diagram of {len(networks)} networks",
+        sharex=True,
+        height_ratios=(3, 1),
+    )
     (above,), (below,) = axes
     above.plot((0, 100), (0, 100), color="black", linestyle=":", linewidth=1)
     handles = []
@@ -74,7 +93,7 @@ def reliability(networks: Mapping[str, Sequence[Any]]) -> Figure:
         confidences, accuracies, counts = (np.asarray(one, float) for one in networks[name])
         held = counts > 0
         x = 100 * confidences[held]
-        handle, = above.plot(x, 100 * accuracies[held], **look)
+        (handle,) = above.plot(x, 100 * accuracies[held], **look)
         below.plot(x, 100 * counts[held] / max(counts.sum(), 1), **look)
         handles.append(handle)
     above.set(ylabel="accuracy in %", ylim=(-3, 103))
@@ -99,12 +118,17 @@ def noise_distance(networks: Mapping[str, Sequence[Any]]) -> Figure:
         1
     """
     agreeing = any(one[1] is not None for one in networks.values())
-    figure, axes = canvas(7.6 if agreeing else 4.4, 3.2, 1, 1 + agreeing, alt=(
-        f"Distance of {len(networks)} networks from the dense one over the size of noise"))
+    figure, axes = canvas(
+        7.6 if agreeing else 4.4,
+        3.2,
+        1,
+        1 + agreeing,
+        alt=(f"Distance of {len(networks)} networks from the dense one over the size of noise"),
+    )
     handles = []
     for name, look in zip(networks, looks(len(networks))):
         sizes, agreement, distance = networks[name]
-        handle, = axes[0, -1].plot(sizes, distance, **look)
+        (handle,) = axes[0, -1].plot(sizes, distance, **look)
         if agreement is not None:
             axes[0, 0].plot(sizes, 100 * np.asarray(agreement, float), **look)
         handles.append(handle)
@@ -118,8 +142,12 @@ def noise_distance(networks: Mapping[str, Sequence[Any]]) -> Figure:
 
 
 @styled
-def training(series: Mapping[str, Sequence[float]], epochs: Sequence[float] | None = None, *,
-             label: str = "epoch") -> Figure:
+def training(
+    series: Mapping[str, Sequence[float]],
+    epochs: Sequence[float] | None = None,
+    *,
+    label: str = "epoch",
+) -> Figure:
     """Losses and metrics of a training; `val_` ones in the panel of their counterpart.
 
     Args:
@@ -137,8 +165,13 @@ def training(series: Mapping[str, Sequence[float]], epochs: Sequence[float] | No
     panels = dict(list(panels.items())[:_PANELS])
     across = 1 if len(panels) == 1 else 2
     down = max(1, math.ceil(len(panels) / across))
-    figure, axes = canvas(3.8 * across, 0.4 + 2.1 * down, down, across, alt=(
-        f"{', '.join(map(clean, panels))} over {label}s"))
+    figure, axes = canvas(
+        3.8 * across,
+        0.4 + 2.1 * down,
+        down,
+        across,
+        alt=(f"{', '.join(map(clean, panels))} over {label}s"),
+    )
     found: dict[str, Any] = {}
     for one, (title, names) in zip(axes.flat, panels.items()):
         for name in names:
@@ -151,7 +184,7 @@ def training(series: Mapping[str, Sequence[float]], epochs: Sequence[float] | No
         one.set_title(wrapped([title], 40)[0])
         one.set_xlabel(label)
         one.grid()
-    for one in axes.flat[len(panels):]:
+    for one in axes.flat[len(panels) :]:
         one.remove()
     if "validation" in found:
         add_legend(figure, list(found.values()), list(found))

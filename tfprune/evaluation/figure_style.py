@@ -15,24 +15,51 @@ from typing import Any
 import matplotlib.style
 from matplotlib.figure import Figure
 
-__all__ = ["COLORS", "add_legend", "canvas", "clean", "inches", "looks", "style", "styled",
-           "wrapped"]
+__all__ = [
+    "COLORS",
+    "add_legend",
+    "canvas",
+    "clean",
+    "inches",
+    "looks",
+    "style",
+    "styled",
+    "wrapped",
+]
 
 # Told apart by color-blind eyes, with a contrast of at least 3 on white and on near black.
 COLORS = ("#0077bb", "#dd5500", "#11aa66", "#9900ff", "#cc77aa", "#666666")
 _MARKERS = "osD^vPX<>p"
 _LETTER = 0.078  # inches of one letter: DejaVu Sans, 9 points
 
-style = functools.partial(matplotlib.style.context, ["default", {
-    "axes.facecolor": "none", "axes.spines.right": False, "axes.spines.top": False,
-    "axes.titlelocation": "left", "axes.titlesize": 9, "axes.unicode_minus": False,
-    "font.size": 9, "grid.alpha": 0.25, "grid.color": "#808080", "legend.frameon": False,
-    "lines.linewidth": 1.5, "lines.markersize": 4, "svg.fonttype": "none",
-    "svg.hashsalt": "tfprune", "text.parse_math": False}])
+style = functools.partial(
+    matplotlib.style.context,
+    [
+        "default",
+        {
+            "axes.facecolor": "none",
+            "axes.spines.right": False,
+            "axes.spines.top": False,
+            "axes.titlelocation": "left",
+            "axes.titlesize": 9,
+            "axes.unicode_minus": False,
+            "font.size": 9,
+            "grid.alpha": 0.25,
+            "grid.color": "#808080",
+            "legend.frameon": False,
+            "lines.linewidth": 1.5,
+            "lines.markersize": 4,
+            "svg.fonttype": "none",
+            "svg.hashsalt": "tfprune",
+            "text.parse_math": False,
+        },
+    ],
+)
 
 
 def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
     """Lets a function draw in our style, whatever the user's own is, which is left alone."""
+
     @functools.wraps(draw)
     def inside(*args, **kwargs):
         with style(), warnings.catch_warnings():
@@ -43,11 +70,13 @@ def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
             figure.draw_without_rendering()
             figure.set_layout_engine("none")
         return figure
+
     return inside
 
 
-def canvas(width: float, height: float, rows: int = 1, columns: int = 1, *, alt: str,
-           **options: Any) -> tuple[Figure, Any]:
+def canvas(
+    width: float, height: float, rows: int = 1, columns: int = 1, *, alt: str, **options: Any
+) -> tuple[Figure, Any]:
     """A figure of inches, and its axes as an array of rows and columns."""
     figure = Figure((width, height), layout="constrained")
     figure.get_layout_engine().set(wspace=0.05, hspace=0.04)
@@ -65,8 +94,9 @@ def looks(count: int) -> Iterator[dict[str, Any]]:
 
 def clean(name: Any) -> str:
     """A name as text that XML can hold."""
-    return re.sub(r"[^\t\n\x20-\x7e\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]", "\ufffd",
-                  str(name))
+    return re.sub(
+        r"[^\t\n\x20-\x7e\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]", "\ufffd", str(name)
+    )
 
 
 def wrapped(names: Iterable[Any], width: int = 28) -> list[str]:
@@ -89,7 +119,13 @@ def add_legend(figure: Figure, handles: Sequence[Any], names: Sequence[Any]) -> 
     figure.set_figheight(figure.get_figheight() + 0.19 * math.ceil(lines / columns))
     length = 2.6 if any(one.get_linestyle() != "None" for one in handles) else 1
     # Matplotlib leaves out labels that begin with an underscore: they are set afterwards.
-    legend = figure.legend(handles, ["-"] * len(labels), loc="outside upper left",
-                           ncols=columns, handlelength=length, columnspacing=1.4)
+    legend = figure.legend(
+        handles,
+        ["-"] * len(labels),
+        loc="outside upper left",
+        ncols=columns,
+        handlelength=length,
+        columnspacing=1.4,
+    )
     for text, label in zip(legend.get_texts(), labels, strict=True):
         text.set_text(label)

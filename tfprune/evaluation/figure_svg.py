@@ -19,8 +19,12 @@ __all__ = ["svg"]
 _NAMESPACE = "http://www.w3.org/2000/svg"
 _SHOWN = 4 / 3  # pixels of a point
 # What is said once, at the root; and what can be said once in a group.
-_INHERITED = {"font-size": "9px", "stroke-linejoin": "round", "stroke-linecap": "butt",
-              "text-anchor": "start"}
+_INHERITED = {
+    "font-size": "9px",
+    "stroke-linejoin": "round",
+    "stroke-linecap": "butt",
+    "text-anchor": "start",
+}
 _SHARED = ("fill", "stroke", "stroke-width", "stroke-dasharray", "clip-path")
 _LEFT_OUT = {"font-family", "preserveAspectRatio", "stroke-dashoffset", "type", "version"}
 
@@ -43,8 +47,14 @@ def svg(figure: Figure, alt: str = "") -> str:
     with style(), warnings.catch_warnings():
         # Text is drawn by the reader, who has other fonts.
         warnings.filterwarnings("ignore", "Glyph", UserWarning)
-        figure.savefig(file, format="svg", bbox_inches="tight", pad_inches=0.04, facecolor="none",
-                       metadata={"Date": None})
+        figure.savefig(
+            file,
+            format="svg",
+            bbox_inches="tight",
+            pad_inches=0.04,
+            facecolor="none",
+            metadata={"Date": None},
+        )
     root = ElementTree.fromstring(file.getvalue())
     used = dict.fromkeys(re.findall(r'(?<=#)[-\w]+(?=[")])', file.getvalue().decode()))
     _compact(root, {name: f"{_MARK}{number}" for number, name in enumerate(used)})
@@ -52,9 +62,15 @@ def svg(figure: Figure, alt: str = "") -> str:
     title = ElementTree.Element("title")
     title.text = clean(alt or figure.get_label() or "figure")
     root[:] = [title, *(one for one in root)]
-    root.attrib = {"xmlns": _NAMESPACE, "role": "img", "viewBox": root.attrib["viewBox"],
-                   "width": f"{_SHOWN * width:.0f}", "fill": "currentColor",
-                   "font-family": "system-ui, sans-serif", **_INHERITED}
+    root.attrib = {
+        "xmlns": _NAMESPACE,
+        "role": "img",
+        "viewBox": root.attrib["viewBox"],
+        "width": f"{_SHOWN * width:.0f}",
+        "fill": "currentColor",
+        "font-family": "system-ui, sans-serif",
+        **_INHERITED,
+    }
     text = ElementTree.tostring(root, "unicode")
     # Several figures stand in one page.
     return text.replace(_MARK, f"f{hashlib.sha256(text.encode()).hexdigest()[:8]}-")
@@ -68,8 +84,11 @@ def _compact(node: ElementTree.Element, ids: dict[str, str]) -> None:
     node.tag = node.tag.rpartition("}")[2]
     node.text = (node.text or "").strip() or None if node.tag != "text" else node.text
     node.tail = None
-    node.attrib = {name: value for given, text in node.attrib.items()
-                   for name, value in _attributes(given.rpartition("}")[2], text, ids)}
+    node.attrib = {
+        name: value
+        for given, text in node.attrib.items()
+        for name, value in _attributes(given.rpartition("}")[2], text, ids)
+    }
     if node.tag == "image":
         node.attrib |= {"href": _palette(node.attrib["href"]), "style": "image-rendering:pixelated"}
     kept: list[ElementTree.Element] = []

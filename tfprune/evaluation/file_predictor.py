@@ -43,8 +43,7 @@ class FilePredictor:
         RuntimeError: TFLite Micro's interpreter is needed, and not installed.
     """
 
-    def __init__(self, content: bytes, name: str, fingerprint: str, *, first: Examples,
-                 batch: int):
+    def __init__(self, content: bytes, name: str, fingerprint: str, *, first: Examples, batch: int):
         from tflite_export import micro
         from tflite_export.graph import read
         from tflite_export.ports import ports
@@ -53,37 +52,51 @@ class FilePredictor:
         self._content, self._name, self.fingerprint = content, name, fingerprint
         self._ports = ports(content)[0]
         graph = read(content)
-        custom = {graph.custom_name(operator) for number in range(len(graph.model.subgraphs))
-                  for operator in graph.operators(number)}
+        custom = {
+            graph.custom_name(operator)
+            for number in range(len(graph.model.subgraphs))
+            for operator in graph.operators(number)
+        }
         if "ethos-u" in custom:
-            raise ValueError(f"{name!r} is compiled for an Ethos-U, which nothing on this computer "
-                             "runs; compare the file that it was made of.")
+            raise ValueError(
+                f"{name!r} is compiled for an Ethos-U, which nothing on this computer "
+                "runs; compare the file that it was made of."
+            )
         self.runtime = "TFLite Micro" if OPERATOR in custom else "LiteRT"
         if self.runtime == "TFLite Micro" and not micro.installed():
-            raise RuntimeError(f"{name!r} has weights that TFLite Micro alone reads "
-                               f"({OPERATOR}). {micro.MISSING}")
+            raise RuntimeError(
+                f"{name!r} has weights that TFLite Micro alone reads ({OPERATOR}). {micro.MISSING}"
+            )
         sizes = {port.shape[0] for port in self._ports if port.shape}
         self._fixed = sizes.pop() if len(sizes) == 1 else 1
         self._call = self._fixed or min(_CALL, batch)
         arrays = self._arrays(first.inputs)
         # Numbers of the file's own type are not scaled: nor is what becomes of them with noise.
-        self._stored = {port.name: port.dtype for port in self._ports
-                        if port.scale and arrays[port.name].dtype == port.dtype}
-        self.notes = tuple(f"{name}: its input {at!r} takes {dtype}: the data's numbers go in as "
-                           "they are" for at, dtype in self._stored.items())
+        self._stored = {
+            port.name: port.dtype
+            for port in self._ports
+            if port.scale and arrays[port.name].dtype == port.dtype
+        }
+        self.notes = tuple(
+            f"{name}: its input {at!r} takes {dtype}: the data's numbers go in as they are"
+            for at, dtype in self._stored.items()
+        )
 
     def blocks(self, inputs: Any) -> Iterator[tuple[np.ndarray, ...]]:
         arrays = self._arrays(inputs)
         for at, dtype in self._stored.items():
             arrays[at] = fitting(arrays[at], (None, *arrays[at].shape[1:]), dtype, self._name)
         total, block = len(next(iter(arrays.values()))), self._block(arrays)
-        rows = [{at: array[start:start + block] for at, array in arrays.items()}
-                for start in range(0, total, block)]
+        rows = [
+            {at: array[start : start + block] for at, array in arrays.items()}
+            for start in range(0, total, block)
+        ]
         if self.runtime == "TFLite Micro":
             from tflite_export import micro
 
-            yield from (self._rows(lambda full: micro.predict(self._content, full), one)
-                        for one in rows)
+            yield from (
+                self._rows(lambda full: micro.predict(self._content, full), one) for one in rows
+            )
         else:
             yield from _side_by_side(self._litert, rows)
 
@@ -99,15 +112,18 @@ class FilePredictor:
         from tflite_export.runtime import predict
 
         return self._rows(
-            lambda full: predict(self._content, full, batch=self._call, child=child), rows)
+            lambda full: predict(self._content, full, batch=self._call, child=child), rows
+        )
 
     def _rows(self, run: Callable[[dict], dict], rows: dict) -> tuple[np.ndarray, ...]:
         """Outputs of some examples; what a fixed batch lacks is filled up."""
         count = len(next(iter(rows.values())))
         lacking = -count % self._fixed if self._fixed else 0
         if lacking:
-            rows = {at: np.concatenate([array, np.repeat(array[-1:], lacking, 0)])
-                    for at, array in rows.items()}
+            rows = {
+                at: np.concatenate([array, np.repeat(array[-1:], lacking, 0)])
+                for at, array in rows.items()
+            }
         try:
             found = run(rows)
         except (RuntimeError, ValueError) as error:

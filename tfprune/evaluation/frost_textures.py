@@ -22,8 +22,12 @@ def frost_textures(side: int) -> np.ndarray:
     at its other edge where it ends.
     """
     sizes = 2 * side, 2 * side
-    return np.stack([np.asarray(Image.fromarray(one).resize(sizes, Image.Resampling.BICUBIC))
-                     for one in _drawn()])
+    return np.stack(
+        [
+            np.asarray(Image.fromarray(one).resize(sizes, Image.Resampling.BICUBIC))
+            for one in _drawn()
+        ]
+    )
 
 
 @functools.cache
@@ -34,9 +38,11 @@ def _drawn() -> list[np.ndarray]:
 
 def _texture(generator: np.random.Generator) -> np.ndarray:
     count = 32
-    stems = _Lines(generator.uniform(_SIDE, 2 * _SIDE, (count, 2)),
-                   generator.uniform(0, 2 * np.pi, count),
-                   generator.uniform(0.2, 0.6, count) * _SIDE)
+    stems = _Lines(
+        generator.uniform(_SIDE, 2 * _SIDE, (count, 2)),
+        generator.uniform(0, 2 * np.pi, count),
+        generator.uniform(0.2, 0.6, count) * _SIDE,
+    )
     branches = stems.branches(generator, 36, 0.3)
     twigs = branches.branches(generator, 9, 0.4)
     canvas = Image.new("L", (3 * _SIDE, 3 * _SIDE))
@@ -53,8 +59,13 @@ def _texture(generator: np.random.Generator) -> np.ndarray:
 
 
 def _cloud(generator: np.random.Generator, cells: int) -> np.ndarray:
-    return ndimage.zoom(generator.standard_normal((cells, cells)), _SIDE // cells, order=3,
-                        mode="grid-wrap", grid_mode=True)
+    return ndimage.zoom(
+        generator.standard_normal((cells, cells)),
+        _SIDE // cells,
+        order=3,
+        mode="grid-wrap",
+        grid_mode=True,
+    )
 
 
 class _Lines:
@@ -76,5 +87,8 @@ class _Lines:
         starts = self.starts[:, None, None] + (along * lengths)[..., None] * ways
         turns = np.pi / 3 * np.array([-1, 1]) + generator.normal(0, 0.05, shape)
         sizes = part * lengths * (1 - along) * generator.uniform(0.4, 1, shape)
-        return _Lines(starts.reshape(-1, 2), (self.angles[:, None, None] + turns).reshape(-1),
-                      sizes.reshape(-1))
+        return _Lines(
+            starts.reshape(-1, 2),
+            (self.angles[:, None, None] + turns).reshape(-1),
+            sizes.reshape(-1),
+        )

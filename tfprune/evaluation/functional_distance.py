@@ -73,6 +73,8 @@ def distance(a: np.ndarray, b: np.ndarray) -> float:
 def _same(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     a, b = np.asanyarray(a), np.asanyarray(b)
     if a.shape != b.shape or not a.ndim:
-        raise ValueError(f"outputs of shapes {a.shape} and {b.shape}: expected two networks' "
-                         "outputs for the same inputs, [n, ...] both.")
+        raise ValueError(
+            f"outputs of shapes {a.shape} and {b.shape}: expected two networks' "
+            "outputs for the same inputs, [n, ...] both."
+        )
     return a, b

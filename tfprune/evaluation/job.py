@@ -77,10 +77,17 @@ def run(job: Job, plan: bytes, attempt: int) -> tuple[dict[str, Any], bytes]:
         error.add_note(traceback.format_exc())
         raise
     return {
-        "method": job.method, "sparsity": job.sparsity, "seed": job.seed,
-        "kept": kept, "size": size, "seconds": round(time.perf_counter() - start, 3),
-        "peak_bytes": _peak_bytes(), "threads": job.threads, "attempt": attempt,
-        "bytes": len(content), "sha256": hashlib.sha256(content).hexdigest(),
+        "method": job.method,
+        "sparsity": job.sparsity,
+        "seed": job.seed,
+        "kept": kept,
+        "size": size,
+        "seconds": round(time.perf_counter() - start, 3),
+        "peak_bytes": _peak_bytes(),
+        "threads": job.threads,
+        "attempt": attempt,
+        "bytes": len(content),
+        "sha256": hashlib.sha256(content).hexdigest(),
     }, content
 
 
@@ -96,9 +103,9 @@ def callbacks_of(said: Any, sparsity: float, data: Any) -> list[Any]:
     Raises:
         TypeError, ValueError: nothing of these; and what PruningCallback refuses.
     """
-    from tfprune.batches import Data
-    from tfprune.callbacks import PruningCallback
     from tfprune.methods import Method, get
+    from tfprune.statistics.calibration_data import Data
+    from tfprune.training.callback import PruningCallback
 
     if callable(said):
         said = said(sparsity)
@@ -114,7 +121,8 @@ def callbacks_of(said: Any, sparsity: float, data: Any) -> list[Any]:
         if not hasattr(one, "set_model"):
             raise TypeError(
                 f"{one!r}: expected the name of a method, a tfprune.Method, or a function of the "
-                f"sparsity that returns a tfprune.PruningCallback, got {type(one).__name__}.")
+                f"sparsity that returns a tfprune.PruningCallback, got {type(one).__name__}."
+            )
         if isinstance(one, PruningCallback) and one.data is None:
             one.data = Data.of(data)
     return callbacks
@@ -122,11 +130,15 @@ def callbacks_of(said: Any, sparsity: float, data: Any) -> list[Any]:
 
 def settings_of(callbacks: list[Any]) -> list[Any]:
     """What callbacks were set to, in JSON types; of others than ours only the class."""
-    from tfprune.callbacks import PruningCallback
-    from tfprune.configs import to_config
+    from tfprune.masks.serialization import to_config
+    from tfprune.training.callback import PruningCallback
 
-    return [to_config(one.method) if isinstance(one, PruningCallback)
-            else f"{type(one).__module__}.{type(one).__qualname__}" for one in callbacks]
+    return [
+        to_config(one.method)
+        if isinstance(one, PruningCallback)
+        else f"{type(one).__module__}.{type(one).__qualname__}"
+        for one in callbacks
+    ]
 
 
 def _fix_threads(threads: int) -> None:
@@ -155,18 +167,20 @@ def _trained(job: Job, plan: Plan) -> tuple[int, int, bytes]:
 
 def _finished(model: Any, trained: Any, callbacks: list[Any]) -> tuple[int, int, bytes]:
     """(Kept weights, all weights, file) of a trained network."""
-    from tfprune.adapters import adapter_of_model
     from tfprune.api import report, strip_pruning
-    from tfprune.callbacks import PruningCallback
+    from tfprune.backend import adapter_of_model
+    from tfprune.training.callback import PruningCallback
 
     if hasattr(trained, "get_weights"):
         model = trained
     adapter_of_model(model)
     ours = [one for one in callbacks if isinstance(one, PruningCallback)]
     if ours and all(one.report is None for one in ours):
-        raise ValueError("fit did not hand its callbacks on: it is called with (model, callbacks, "
-                         "seed), and the callbacks belong into "
-                         "model.fit(..., callbacks=callbacks).")
+        raise ValueError(
+            "fit did not hand its callbacks on: it is called with (model, callbacks, "
+            "seed), and the callbacks belong into "
+            "model.fit(..., callbacks=callbacks)."
+        )
     network = strip_pruning(model)
     found = report(network)
     with tempfile.TemporaryDirectory() as folder:

@@ -26,18 +26,22 @@ class Call:
     def __init__(self, model: Any, name: str, example: Any):
         import tensorflow as tf
 
-        from tfprune.adapters import adapter_of_model
         from tflite_export.keras_models import flattened, layers_of, signature
+        from tfprune.backend import adapter_of_model
 
         self._name, adapter = name, adapter_of_model(model)
         if not model.built:
-            raise ValueError(f"{name!r}: the model is not built, so it has no weights; call it "
-                             "once on an example.")
+            raise ValueError(
+                f"{name!r}: the model is not built, so it has no weights; call it "
+                "once on an example."
+            )
         for layer in layers_of(model):
             if hasattr(layer, "unroll") and getattr(layer, "stateful", False):
-                raise ValueError(f"{name!r}: the layer {layer.name!r} keeps a state from batch to "
-                                 "batch, so that outputs depend on the order of the examples; "
-                                 "build the model with stateful=False and the same weights.")
+                raise ValueError(
+                    f"{name!r}: the layer {layer.name!r} keeps a state from batch to "
+                    "batch, so that outputs depend on the order of the examples; "
+                    "build the model with stateful=False and the same weights."
+                )
         self.signature = signature(model, example)
         specs = tf.nest.flatten(adapter.input_specs(model))
         sizes = {one.shape[0] for one in specs if one is not None and one.shape.rank}
@@ -76,15 +80,20 @@ class Call:
 
         arrays = self.arrays(inputs)
         if self.fixed and count < self.fixed:
-            arrays = {name: np.concatenate([array, np.repeat(array[-1:], self.fixed - count, 0)])
-                      for name, array in arrays.items()}
+            arrays = {
+                name: np.concatenate([array, np.repeat(array[-1:], self.fixed - count, 0)])
+                for name, array in arrays.items()
+            }
         tensors = {name: tf.constant(array) for name, array in arrays.items()}
         shapes = tuple(array.shape[1:] for array in arrays.values())
         if shapes not in self._traced:
             # Traced by name: TensorFlow warns of functions that are traced for many models.
-            self._traced[shapes] = self._run.get_concrete_function({
-                name: tf.TensorSpec((self.fixed, *array.shape[1:]), array.dtype)
-                for name, array in arrays.items()})
+            self._traced[shapes] = self._run.get_concrete_function(
+                {
+                    name: tf.TensorSpec((self.fixed, *array.shape[1:]), array.dtype)
+                    for name, array in arrays.items()
+                }
+            )
         return [one.numpy()[:count] for one in self._traced[shapes](tensors)]
 
 
@@ -101,11 +110,14 @@ def fitting(array: np.ndarray, shape: tuple, dtype: str, name: str) -> np.ndarra
         ValueError: another shape.
     """
     fits = array.ndim == len(shape) and all(
-        want in (None, got) for want, got in zip(shape[1:], array.shape[1:]))
+        want in (None, got) for want, got in zip(shape[1:], array.shape[1:])
+    )
     if not fits:
         wanted = ", ".join("any" if size is None else str(size) for size in shape[1:])
-        raise ValueError(f"{name!r} takes inputs of shape [{wanted}] for each example, but the "
-                         f"data has {list(array.shape[1:])}.")
+        raise ValueError(
+            f"{name!r} takes inputs of shape [{wanted}] for each example, but the "
+            f"data has {list(array.shape[1:])}."
+        )
     wanted = np.dtype("float32" if dtype in ("float16", "bfloat16") else dtype)
     if wanted.kind in "iu" and array.dtype.kind == "f":
         limits = np.iinfo(wanted)

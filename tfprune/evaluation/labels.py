@@ -25,11 +25,14 @@ def classes(labels: Any) -> tuple[Any, tuple[str, ...]]:
     if isinstance(labels, (dict, list)):
         return labels, ()
     if labels.dtype.kind not in "fiub":
-        raise TypeError(f"data: the labels have type {labels.dtype}; expected numbers: classes "
-                        "from 0 on, one-hot rows, or what metric= takes.")
+        raise TypeError(
+            f"data: the labels have type {labels.dtype}; expected numbers: classes "
+            "from 0 on, one-hot rows, or what metric= takes."
+        )
     if labels.dtype.kind == "f" and np.isnan(labels).any():
-        raise ValueError(f"data: {np.isnan(labels).sum()} labels are NaN; leave these examples "
-                         "out.")
+        raise ValueError(
+            f"data: {np.isnan(labels).sum()} labels are NaN; leave these examples out."
+        )
     if labels.ndim == 2 and labels.shape[1] > 1 and _is_one_hot(labels):
         said = f"one-hot labels are taken for {labels.shape[1]} classes"
         return labels.argmax(axis=1).astype(np.int64), (said,)

@@ -29,7 +29,7 @@ def are_probabilities(outputs: np.ndarray) -> bool:
     outputs = _columns(outputs)
     bound, known = (outputs.shape[1] + 1) / 512, False
     for start in range(0, len(outputs), BLOCK):
-        block = np.asarray(outputs[start:start + BLOCK], np.float64)
+        block = np.asarray(outputs[start : start + BLOCK], np.float64)
         block = block[np.isfinite(block).all(axis=1)]
         known |= len(block) > 0
         if ((block < 0) | (block > 1 + 1e-6)).any():
@@ -92,13 +92,15 @@ def classes_of(probabilities: np.ndarray) -> np.ndarray:
     """
     values = np.asanyarray(probabilities)
     if values.ndim != 2 or values.shape[1] < 2:
-        raise ValueError(f"probabilities of shape {values.shape}: expected [n, classes] with two "
-                         "classes or more; `probabilities` makes them from outputs.")
+        raise ValueError(
+            f"probabilities of shape {values.shape}: expected [n, classes] with two "
+            "classes or more; `probabilities` makes them from outputs."
+        )
     found = np.full(len(values), -1, np.int64)
     for start in range(0, len(values), BLOCK):
-        block = np.asarray(values[start:start + BLOCK])
+        block = np.asarray(values[start : start + BLOCK])
         known = ~np.isnan(block.max(axis=1))
-        found[start:start + BLOCK][known] = block[known].argmax(axis=1)
+        found[start : start + BLOCK][known] = block[known].argmax(axis=1)
     return found
 
 
@@ -175,26 +177,35 @@ def check_labels(labels: np.ndarray, count: int, classes: int) -> np.ndarray:
     """
     labels = np.asarray(labels)
     if labels.shape not in {(count,), (count, 1)}:
-        raise ValueError(f"labels of shape {labels.shape}: expected [{count}], a class number for "
-                         "each row of the outputs.")
+        raise ValueError(
+            f"labels of shape {labels.shape}: expected [{count}], a class number for "
+            "each row of the outputs."
+        )
     labels = labels.reshape(count)
     if labels.dtype.kind not in "biuf":
         raise ValueError(f"labels of type {labels.dtype}: expected class numbers.")
     if not ((labels >= 0) & (labels < classes)).all() or (labels % 1 != 0).any():
-        raise ValueError(f"labels from {labels.min()} to {labels.max()}: expected whole numbers "
-                         f"from 0 to {classes - 1}, as there are {classes} classes.")
+        raise ValueError(
+            f"labels from {labels.min()} to {labels.max()}: expected whole numbers "
+            f"from 0 to {classes - 1}, as there are {classes} classes."
+        )
     return labels.astype(np.int64)
 
 
-def _checked(labels: np.ndarray, predicted: np.ndarray,
-             classes: int) -> tuple[np.ndarray, np.ndarray]:
+def _checked(
+    labels: np.ndarray, predicted: np.ndarray, classes: int
+) -> tuple[np.ndarray, np.ndarray]:
     predicted = np.asarray(predicted)
     if predicted.ndim != 1 or predicted.dtype.kind not in "iu":
-        raise ValueError(f"predicted of shape {predicted.shape} and type {predicted.dtype}: "
-                         "expected whole numbers [n]; `classes_of` makes them.")
+        raise ValueError(
+            f"predicted of shape {predicted.shape} and type {predicted.dtype}: "
+            "expected whole numbers [n]; `classes_of` makes them."
+        )
     if not ((predicted >= -1) & (predicted < classes)).all():
-        raise ValueError(f"predicted from {predicted.min()} to {predicted.max()}: expected -1 (no "
-                         f"class) to {classes - 1}.")
+        raise ValueError(
+            f"predicted from {predicted.min()} to {predicted.max()}: expected -1 (no "
+            f"class) to {classes - 1}."
+        )
     return check_labels(labels, len(predicted), classes), predicted.astype(np.int64)
 
 
@@ -203,6 +214,8 @@ def _columns(outputs: np.ndarray) -> np.ndarray:
     if outputs.ndim == 1:
         outputs = outputs[:, None]
     if outputs.ndim != 2 or outputs.shape[1] == 0 or outputs.dtype.kind not in "biuf":
-        raise ValueError(f"outputs of shape {outputs.shape} and type {outputs.dtype}: expected "
-                         "numbers [n, classes], or [n] or [n, 1] for the second of two classes.")
+        raise ValueError(
+            f"outputs of shape {outputs.shape} and type {outputs.dtype}: expected "
+            "numbers [n, classes], or [n] or [n, 1] for the second of two classes."
+        )
     return outputs

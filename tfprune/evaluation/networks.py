@@ -52,23 +52,27 @@ class Network:
             if path.is_file() and (path.suffix == ".tflite" or _starts_as_tflite(path)):
                 return cls(name, "tflite", _tflite(path.read_bytes(), f"{name}: {path}"))
             return cls(name, "keras", path)
-        if any(one.__name__ == "Model" and one.__module__.startswith(("keras.", "tf_keras."))
-               for one in type(given).__mro__):
+        if any(
+            one.__name__ == "Model" and one.__module__.startswith(("keras.", "tf_keras."))
+            for one in type(given).__mro__
+        ):
             return cls(name, "keras", given)
         if callable(given):
             return cls(name, "function", given)
-        raise TypeError(f"{name!r} is {type(given).__name__}; expected a Keras model, the path of "
-                        "a .keras, .h5 or .tflite file, bytes of a .tflite file, or a function "
-                        "batch -> outputs.")
+        raise TypeError(
+            f"{name!r} is {type(given).__name__}; expected a Keras model, the path of "
+            "a .keras, .h5 or .tflite file, bytes of a .tflite file, or a function "
+            "batch -> outputs."
+        )
 
     @cached_property
     def model(self) -> Any:
         """The Keras model."""
         if not isinstance(self.given, Path):
             return self.given
-        from tfprune.adapters import adapter
-        from tfprune.files import keras_of_file
-        from tfprune.surgery.fresh import fresh_weights
+        from tfprune.backend import adapter
+        from tfprune.backend.saved_model import keras_of_file
+        from tfprune.surgery.reinitialize import fresh_weights
 
         home = adapter(keras_of_file(self.given))
         with fresh_weights(home, 0):  # which the loaded ones replace
@@ -81,16 +85,18 @@ class Network:
         Raises:
             ValueError: a wrapped subclassed model, which stripping would change; a run is on.
         """
-        from tfprune.adapters import adapter_of_model
-        from tfprune.adapters.walk import wrappers
-        from tfprune.strip import strip
-        from tfprune.surgery.fresh import fresh_weights
+        from tfprune.backend import adapter_of_model
+        from tfprune.backend.find_sites import wrappers
+        from tfprune.surgery.reinitialize import fresh_weights
+        from tfprune.training.strip import strip
 
         home = adapter_of_model(self.model)
         if not home.has_graph(self.model):
             if any(True for _ in wrappers(self.model, home)):
-                raise ValueError("a wrapped subclassed model cannot be stripped without changing it"
-                                 ": call tfprune.strip_pruning(model) before")
+                raise ValueError(
+                    "a wrapped subclassed model cannot be stripped without changing it"
+                    ": call tfprune.strip_pruning(model) before"
+                )
             return self.model
         with fresh_weights(home, 0):  # which those of the model replace
             return strip(self.model, home)
@@ -137,12 +143,14 @@ def _starts_as_tflite(path: Path) -> bool:
 
 
 def _of_model(model: Any) -> str | None:
-    from tfprune.adapters import adapter_of_model
     from tflite_export.keras_models import layers_of
+    from tfprune.backend import adapter_of_model
 
     # The code of a layer of the user's own is in no configuration.
-    own = any(type(layer).__module__.split(".")[0] not in _KNOWN or type(layer).__name__ == "Lambda"
-              for layer in layers_of(model))
+    own = any(
+        type(layer).__module__.split(".")[0] not in _KNOWN or type(layer).__name__ == "Lambda"
+        for layer in layers_of(model)
+    )
     if own or not adapter_of_model(model).has_graph(model):
         return None
     found = hashlib.sha256(_configuration(model).encode())

@@ -9,10 +9,17 @@ from typing import Any
 
 from tfprune.evaluation import training_log
 from tfprune.evaluation.page import Figure, Section
-from tfprune.evaluation.page_tables import (columns_of, flat, is_records, mapping, some_of, table,
-                                            unfolded)
-from tfprune.plain_numbers import is_real
-from tfprune.report_forms import Table
+from tfprune.evaluation.page_tables import (
+    columns_of,
+    flat,
+    is_records,
+    mapping,
+    some_of,
+    table,
+    unfolded,
+)
+from tfprune.output.plain_numbers import is_real
+from tfprune.output.report_forms import Table
 
 __all__ = ["section_of"]
 
@@ -73,7 +80,8 @@ def _parts(name: str, thing: Any) -> Iterator[Any]:
         raise TypeError(
             f"{name!r}: got {type(thing).__name__}; expected something with parts() or to_dict() "
             "(a report), a mapping, a History of Keras, texts, the path of a .csv, .jsonl or "
-            ".json log, or the pathlib.Path of a folder of TensorBoard.")
+            ".json log, or the pathlib.Path of a folder of TensorBoard."
+        )
 
 
 def _filled(part: Any) -> bool:
@@ -86,13 +94,23 @@ def _names_a_log(text: str) -> bool:
 
 def _is_series(thing: Mapping) -> bool:
     """Whether it is a History's dictionary: lists of numbers, equally long."""
-    lists = [one for one in thing.values() if isinstance(one, Sequence) and not isinstance(one, str)
-             and len(one) > 0 and all(map(is_real, one))]
+    lists = [
+        one
+        for one in thing.values()
+        if isinstance(one, Sequence)
+        and not isinstance(one, str)
+        and len(one) > 0
+        and all(map(is_real, one))
+    ]
     return bool(thing) and len(lists) == len(thing) and len({len(one) for one in lists}) == 1
 
 
-def _series(series: Mapping[str, Sequence[Any]], epochs: Sequence[Any] | None = None, *,
-            label: str = "epoch") -> Iterator[Any]:
+def _series(
+    series: Mapping[str, Sequence[Any]],
+    epochs: Sequence[Any] | None = None,
+    *,
+    label: str = "epoch",
+) -> Iterator[Any]:
     """A training: its figure and its table."""
     from tfprune.evaluation import figures
 
@@ -101,29 +119,46 @@ def _series(series: Mapping[str, Sequence[Any]], epochs: Sequence[Any] | None = 
         epochs = range(1, length + 1)
     if length > 1:
         some = some_of(length, _POINTS)
-        drawn = {name: [values[n] for n in some if n < len(values)]
-                 for name, values in series.items()}
+        drawn = {
+            name: [values[n] for n in some if n < len(values)] for name, values in series.items()
+        }
         figure = figures.training(drawn, [epochs[n] for n in some], label=label)
         metrics = len({name.removeprefix("val_") for name in series})
-        said = [f"{shown:,} of {held:,} {what} are drawn." for shown, held, what in (
-            (len(some), length, f"{label}s"), (len(figure.axes), metrics, "metrics"))
-            if shown < held]
+        said = [
+            f"{shown:,} of {held:,} {what} are drawn."
+            for shown, held, what in (
+                (len(some), length, f"{label}s"),
+                (len(figure.axes), metrics, "metrics"),
+            )
+            if shown < held
+        ]
         yield Figure(figures.svg(figure), " ".join(said))
-    rows = [{label: epochs[n], **{name: values[n] if n < len(values) else None
-                                  for name, values in series.items()}} for n in range(length)]
+    rows = [
+        {
+            label: epochs[n],
+            **{name: values[n] if n < len(values) else None for name, values in series.items()},
+        }
+        for n in range(length)
+    ]
     yield from table(rows)
 
 
 def _records(records: Sequence[Mapping]) -> Iterator[Any]:
     """A table; of records that count epochs or steps a figure, too."""
     counter = next((one for one in _COUNTERS if all(one in record for record in records)), None)
-    numbers = {name: [record[name] for record in records] for name in columns_of(records)
-               if name != counter and all(is_real(record.get(name)) for record in records)}
+    numbers = {
+        name: [record[name] for record in records]
+        for name in columns_of(records)
+        if name != counter and all(is_real(record.get(name)) for record in records)
+    }
     if counter and numbers and all(is_real(record[counter]) for record in records):
         places = [record[counter] for record in records]
         if places == sorted(set(places)):
             # Keras writes the first epoch as 0.
             first = 1 if counter == "epoch" and places[0] == 0 else 0
-            yield from (part for part in _series(numbers, [one + first for one in places],
-                                                 label=counter) if isinstance(part, Figure))
+            yield from (
+                part
+                for part in _series(numbers, [one + first for one in places], label=counter)
+                if isinstance(part, Figure)
+            )
     yield from table([flat(record) for record in records])

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from tfprune.plain_numbers import is_integer, is_real
-from tfprune.report_forms import Table
+from tfprune.output.plain_numbers import is_integer, is_real
+from tfprune.output.report_forms import Table
 
 __all__ = ["columns_of", "flat", "is_records", "mapping", "some_of", "table", "unfolded"]
 
@@ -25,8 +25,10 @@ def table(rows: Sequence[Mapping]) -> Iterator[Any]:
     columns = columns_of(rows)
     if len(some) < len(rows):
         yield f"{len(some):,} of {len(rows):,} rows:"
-    yield Table(tuple(map(str, columns)), tuple(
-        tuple(_cell(rows[n].get(name)) for name in columns) for n in some))
+    yield Table(
+        tuple(map(str, columns)),
+        tuple(tuple(_cell(rows[n].get(name)) for name in columns) for n in some),
+    )
 
 
 def some_of(length: int, most: int) -> list[int]:
@@ -50,8 +52,13 @@ def mapping(thing: Mapping) -> Iterator[Any]:
         yield from table([flat(row) for row in rows])
 
 
-def _sort_out(name: str, value: Any, singles: dict[str, Any],
-              tables: dict[str, Sequence[Mapping]], depth: int = 0) -> None:
+def _sort_out(
+    name: str,
+    value: Any,
+    singles: dict[str, Any],
+    tables: dict[str, Sequence[Mapping]],
+    depth: int = 0,
+) -> None:
     value = unfolded(value)
     rows = [unfolded(one) for one in value] if isinstance(value, (tuple, list)) else value
     if depth > _DEEPEST:
@@ -64,8 +71,7 @@ def _sort_out(name: str, value: Any, singles: dict[str, Any],
         tables[name] = [{"name": row, **held} for row, held in value.items()]
     else:
         for key, inner in value.items():
-            _sort_out(f"{name}.{key}" if name else str(key), inner, singles, tables,
-                      depth + 1)
+            _sort_out(f"{name}.{key}" if name else str(key), inner, singles, tables, depth + 1)
 
 
 def unfolded(value: Any) -> Any:
@@ -111,5 +117,8 @@ def _cell(value: Any) -> str:
 
 def is_records(thing: Any) -> bool:
     """Whether it is a list of mappings."""
-    return (isinstance(thing, Sequence) and len(thing) > 0
-            and all(isinstance(one, Mapping) for one in thing))
+    return (
+        isinstance(thing, Sequence)
+        and len(thing) > 0
+        and all(isinstance(one, Mapping) for one in thing)
+    )

@@ -14,7 +14,7 @@ import numpy as np
 from tfprune.evaluation.conditions import NOMINAL
 from tfprune.evaluation.network_result import NoiseDistance
 from tfprune.evaluation.tidy_rows import write_rows
-from tfprune.report_forms import Table, as_dict, markdown, plain_text, rich_parts
+from tfprune.output.report_forms import Table, as_dict, markdown, plain_text, rich_parts
 
 
 @dataclass(frozen=True)
@@ -132,8 +132,9 @@ class PotentialReport:
 
     def of(self, method: str, condition: str) -> tuple[FamilyPotential, ...]:
         """Of all seeds."""
-        return tuple(one for one in self.potentials
-                     if (one.method, one.condition) == (method, condition))
+        return tuple(
+            one for one in self.potentials if (one.method, one.condition) == (method, condition)
+        )
 
     def mean(self, method: str, condition: str) -> float:
         """The first crossing, the mean over the seeds."""
@@ -147,67 +148,101 @@ class PotentialReport:
 
     def _found(self, method: str) -> str:
         nominal = self.mean(method, NOMINAL.name)
-        text = (f"{method}: prune potential {100 * nominal:.0f} % on clean data, within "
-                f"{self.delta:g} {self.unit}")
+        text = (
+            f"{method}: prune potential {100 * nominal:.0f} % on clean data, within "
+            f"{self.delta:g} {self.unit}"
+        )
         if not self.shifts:
             return f"{text}."
         shifted = [self.mean(method, shift) for shift in self.shifts]
         lower = sum(one < nominal for one in shifted)
         equal = sum(one == nominal for one in shifted)
-        text += (f", {100 * float(np.mean(shifted)):.0f} % on average over {len(shifted)} shifts: "
-                 f"lower for {lower}, equal for {equal}, higher for "
-                 f"{len(shifted) - lower - equal}")
+        text += (
+            f", {100 * float(np.mean(shifted)):.0f} % on average over {len(shifted)} shifts: "
+            f"lower for {lower}, equal for {equal}, higher for "
+            f"{len(shifted) - lower - equal}"
+        )
         grown = [one for one in self.growths if one.method == method]
-        return (f"{text}; what a shift costs grows with the ratio for "
-                f"{sum(one.grows for one in grown)} of {len(grown)}.")
+        return (
+            f"{text}; what a shift costs grows with the ratio for "
+            f"{sum(one.grows for one in grown)} of {len(grown)}."
+        )
 
     def parts(self) -> Iterable[str | tuple[str, ...] | Table]:
         """What is printed."""
         yield from self.lead
-        yield (f"prune potential in % of the weights, within {self.delta:g} {self.unit} of the "
-               "dense network: first crossing / largest where that is more"
-               + (", means over seeds:" if len(self.dense) > 1 else ":"))
+        yield (
+            f"prune potential in % of the weights, within {self.delta:g} {self.unit} of the "
+            "dense network: first crossing / largest where that is more"
+            + (", means over seeds:" if len(self.dense) > 1 else ":")
+        )
         yield self.potential_table()
-        yield ("how much more a shift costs for each further 10 % of the weights, in "
-               f"{self.unit} (*: the 95 % interval is above or below 0):")
+        yield (
+            "how much more a shift costs for each further 10 % of the weights, in "
+            f"{self.unit} (*: the 95 % interval is above or below 0):"
+        )
         yield self.growth_table()
         if self.yardstick:
             yield "dense networks of different seeds, apart from each other:"
-            yield Table(("noise", "agree", "distance"), tuple(
-                (f"{one.size:g}", "-" if one.agreement is None else f"{100 * one.agreement:.1f} %",
-                 f"{one.distance:.4g}") for one in self.yardstick))
-        yield (f"note: {self.examples:,} examples, {self.shifted:,} of them shifted",
-               *(f"note: {one}" for one in self.notes),
-               *(f"left out: {one}" for one in self.skipped))
+            yield Table(
+                ("noise", "agree", "distance"),
+                tuple(
+                    (
+                        f"{one.size:g}",
+                        "-" if one.agreement is None else f"{100 * one.agreement:.1f} %",
+                        f"{one.distance:.4g}",
+                    )
+                    for one in self.yardstick
+                ),
+            )
+        yield (
+            f"note: {self.examples:,} examples, {self.shifted:,} of them shifted",
+            *(f"note: {one}" for one in self.notes),
+            *(f"left out: {one}" for one in self.skipped),
+        )
 
     def potential_table(self) -> Table:
         """A row for each condition, a column for each method."""
-        return Table(("condition", *self.methods), tuple(
-            (condition, *(self._cell(method, condition) for method in self.methods))
-            for condition in self.conditions))
+        return Table(
+            ("condition", *self.methods),
+            tuple(
+                (condition, *(self._cell(method, condition) for method in self.methods))
+                for condition in self.conditions
+            ),
+        )
 
     def _cell(self, method: str, condition: str) -> str:
         found = self.of(method, condition)
         if not found:
             return "-"
-        first, largest = (100 * float(np.mean([getattr(one, name) for one in found]))
-                          for name in ("first", "largest"))
+        first, largest = (
+            100 * float(np.mean([getattr(one, name) for one in found]))
+            for name in ("first", "largest")
+        )
         return f"{first:.0f}" if first == largest else f"{first:.0f} / {largest:.0f}"
 
     def growth_table(self) -> Table:
         """A row for each shift, a column for each method."""
         lines = {(one.method, one.condition): one for one in self.growths}
-        return Table(("condition", *self.methods), tuple(
-            (shift, *(_slope(lines.get((method, shift))) for method in self.methods))
-            for shift in self.shifts))
+        return Table(
+            ("condition", *self.methods),
+            tuple(
+                (shift, *(_slope(lines.get((method, shift))) for method in self.methods))
+                for shift in self.shifts
+            ),
+        )
 
     def lines(self) -> Iterator[dict[str, Any]]:
         """Tidy rows, one for each network and condition, with the potential of its family."""
         found = {(one.method, one.seed, one.condition): one for one in self.potentials}
         for row in self.rows:
             family = found[row.method, row.seed, row.condition]
-            yield {**as_dict(row), "dense_loss": self.dense[row.seed][row.condition],
-                   "potential_first": family.first, "potential_largest": family.largest}
+            yield {
+                **as_dict(row),
+                "dense_loss": self.dense[row.seed][row.condition],
+                "potential_first": family.first,
+                "potential_largest": family.largest,
+            }
 
     def save(self, folder: str | os.PathLike) -> None:
         """Write potential.jsonl and potential.csv into a folder.

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from tfprune.atomic_write import reserved
+from tfprune.output.atomic_write import reserved
 
 _HASH, _BLOCK = 32, 1 << 22  # bytes
 
@@ -63,8 +63,9 @@ class Store:
             place.commit(_with_hash(content))
         self._checked.add(name)
 
-    def write_array(self, name: str, dtype: Any, blocks: Iterable[np.ndarray],
-                    shape: tuple[int, ...]) -> None:
+    def write_array(
+        self, name: str, dtype: Any, blocks: Iterable[np.ndarray], shape: tuple[int, ...]
+    ) -> None:
         """Make a .npy file of blocks along the first axis, for the errors see `write`."""
         self.write(name, _npy(np.dtype(dtype), blocks, shape))
 
@@ -92,9 +93,12 @@ class Store:
         """
         free = self.free()
         if needed > free:
-            raise OSError(errno.ENOSPC, f"the predictions that are left take {_mega(needed)}, but "
-                          f"{self.folder} has {_mega(free)} left; free some room, or pass another "
-                          "folder=. What is there is kept")
+            raise OSError(
+                errno.ENOSPC,
+                f"the predictions that are left take {_mega(needed)}, but "
+                f"{self.folder} has {_mega(free)} left; free some room, or pass another "
+                "folder=. What is there is kept",
+            )
 
 
 def file_name(*parts: str, suffix: str) -> str:
@@ -113,8 +117,9 @@ def _mega(size: int) -> str:
 
 def _npy(dtype: np.dtype, blocks: Iterable[np.ndarray], shape: tuple) -> Iterator[bytes]:
     head = io.BytesIO()
-    np.lib.format.write_array_header_1_0(head, {
-        "descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape})
+    np.lib.format.write_array_header_1_0(
+        head, {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
+    )
     yield head.getvalue()
     for block in blocks:
         yield np.ascontiguousarray(block, dtype).tobytes()

@@ -18,13 +18,13 @@ import numpy as np
 from tfprune.evaluation import file_predictor
 from tfprune.evaluation.conditions import NOMINAL, Condition, without
 from tfprune.evaluation.examples import Examples
-from tfprune.evaluation.networks import Network
 from tfprune.evaluation.nested import leaves
+from tfprune.evaluation.networks import Network
 from tfprune.evaluation.prediction_store import Store, file_name
 from tfprune.evaluation.predictors import Predictor, as_given, outputs_of, predictor
 from tfprune.evaluation.settings import Evaluation
 from tfprune.evaluation.shifted_inputs import ShiftedInputs, check_sets
-from tfprune.progress import Progress
+from tfprune.output.progress import Progress
 
 Shapes = tuple[tuple[int, ...], ...]
 
@@ -73,8 +73,10 @@ class Predictions:
     def _array(self, name: str, condition: Condition) -> np.ndarray:
         if (name, condition) not in self._keys:
             known = [one.name for one in self.conditions]
-            raise KeyError(f"no predictions of {name!r} under {condition.name!r}; there are "
-                           f"{list(self.names)} under {known}")
+            raise KeyError(
+                f"no predictions of {name!r} under {condition.name!r}; there are "
+                f"{list(self.names)} under {known}"
+            )
         return self._inputs.store.array(self._keys[name, condition])
 
     @property
@@ -91,9 +93,15 @@ class Predictions:
         return self._inputs.under(condition)
 
 
-def predict(networks: Mapping[str, Any], examples: Examples, conditions: Iterable[Condition], *,
-            folder: Any = None, settings: Evaluation = Evaluation(),
-            sets: Mapping[str, Examples] = {}) -> Predictions:
+def predict(
+    networks: Mapping[str, Any],
+    examples: Examples,
+    conditions: Iterable[Condition],
+    *,
+    folder: Any = None,
+    settings: Evaluation = Evaluation(),
+    sets: Mapping[str, Examples] = {},
+) -> Predictions:
     """Predict with every network under every condition what is not in the folder yet.
 
     Nominal examples are all predicted, of corruptions and noise the first `settings.examples`, of
@@ -122,22 +130,39 @@ def predict(networks: Mapping[str, Any], examples: Examples, conditions: Iterabl
     inputs = ShiftedInputs(examples, sets, store, settings)
     wanted, skipped = _possible(conditions, inputs)
     try:
-        given = {name: as_given(Network.of(one, name), examples, settings)
-                 for name, one in networks.items()}
+        given = {
+            name: as_given(Network.of(one, name), examples, settings)
+            for name, one in networks.items()
+        }
         shapes = _shapes(given, examples, store)
         count = sum(len(inputs.base(condition)) for condition in wanted)
         # Popped: a model that was loaded, and is converted, needs no memory any more.
-        found = {name: predictor(given.pop(name), examples, settings=settings, predictions=count,
-                                 store=store) for name in list(given)}
-        keys = {(name, condition): file_name(one.fingerprint, one.runtime, *inputs.key(condition),
-                                             suffix=".npy")
-                for condition in wanted for name, one in found.items()}
+        found = {
+            name: predictor(
+                given.pop(name), examples, settings=settings, predictions=count, store=store
+            )
+            for name in list(given)
+        }
+        keys = {
+            (name, condition): file_name(
+                one.fingerprint, one.runtime, *inputs.key(condition), suffix=".npy"
+            )
+            for condition in wanted
+            for name, one in found.items()
+        }
         _fill(found, keys, inputs, _dtype(shapes))
     finally:
         file_predictor.close()
     return Predictions(
-        tuple(found), wanted, examples, {name: one.runtime for name, one in found.items()},
-        _notes(examples, sets, found, store), skipped, inputs, keys, held,
+        tuple(found),
+        wanted,
+        examples,
+        {name: one.runtime for name, one in found.items()},
+        _notes(examples, sets, found, store),
+        skipped,
+        inputs,
+        keys,
+        held,
     )
 
 
@@ -180,7 +205,8 @@ def _shapes(given: Mapping[str, Predictor], examples: Examples, store: Store) ->
         if shapes != expected:
             raise ValueError(
                 f"{other!r} gives outputs of shape {_text(shapes)} for an example, but {name!r} "
-                f"{_text(expected)}: networks with the same outputs can be compared.")
+                f"{_text(expected)}: networks with the same outputs can be compared."
+            )
     return expected
 
 
@@ -190,12 +216,17 @@ def _text(shapes: Shapes) -> str:
 
 def _dtype(shapes: Shapes) -> np.dtype:
     """Of one row of a file: a field for each output."""
-    return np.dtype([(f"output_{number}", np.float32, shape)
-                     for number, shape in enumerate(shapes)])
+    return np.dtype(
+        [(f"output_{number}", np.float32, shape) for number, shape in enumerate(shapes)]
+    )
 
 
-def _fill(found: Mapping[str, Predictor], keys: Mapping[tuple[str, Condition], str],
-          inputs: ShiftedInputs, dtype: np.dtype) -> None:
+def _fill(
+    found: Mapping[str, Predictor],
+    keys: Mapping[tuple[str, Condition], str],
+    inputs: ShiftedInputs,
+    dtype: np.dtype,
+) -> None:
     """Predict what is missing; the inputs of a condition are made once."""
     store, missing = inputs.store, {}
     for (name, condition), file in keys.items():
@@ -210,33 +241,41 @@ def _fill(found: Mapping[str, Predictor], keys: Mapping[tuple[str, Condition], s
         for condition, pairs in by_condition.items():
             examples = inputs.under(condition)
             for name, file in pairs:
-                blocks = _rows(found[name].blocks(examples.inputs), dtype, bar,
-                               (condition.name, name))
+                blocks = _rows(
+                    found[name].blocks(examples.inputs), dtype, bar, (condition.name, name)
+                )
                 try:
                     store.write_array(file, dtype, blocks, (len(examples),))
                 except OSError as error:
                     if error.errno == errno.ENOSPC:
-                        raise OSError(error.errno, f"{error.strerror}; {left:,} rows are left, "
-                                      f"which take {left * dtype.itemsize:,} bytes") from error
+                        raise OSError(
+                            error.errno,
+                            f"{error.strerror}; {left:,} rows are left, "
+                            f"which take {left * dtype.itemsize:,} bytes",
+                        ) from error
                     raise
                 left -= len(examples)
 
 
-def _rows(blocks: Iterator[tuple[np.ndarray, ...]], dtype: np.dtype, bar: Progress,
-          said: tuple[str, str]) -> Iterator[np.ndarray]:
+def _rows(
+    blocks: Iterator[tuple[np.ndarray, ...]], dtype: np.dtype, bar: Progress, said: tuple[str, str]
+) -> Iterator[np.ndarray]:
     for outputs in blocks:
         rows = np.empty(len(outputs[0]), dtype)
         for name, array in zip(dtype.names, outputs, strict=True):
             if array.shape[1:] != rows[name].shape[1:]:
-                raise ValueError(f"{said[1]!r} gives outputs of shape {list(array.shape[1:])} under"
-                                 f" {said[0]}, before {list(rows[name].shape[1:])}.")
+                raise ValueError(
+                    f"{said[1]!r} gives outputs of shape {list(array.shape[1:])} under"
+                    f" {said[0]}, before {list(rows[name].shape[1:])}."
+                )
             rows[name] = array
         bar.advance(said[0], name=said[1], parts=len(rows))
         yield rows
 
 
-def _notes(examples: Examples, sets: Mapping[str, Examples], found: Mapping[str, Predictor],
-           store: Store) -> tuple[str, ...]:
+def _notes(
+    examples: Examples, sets: Mapping[str, Examples], found: Mapping[str, Predictor], store: Store
+) -> tuple[str, ...]:
     runtimes: dict[str, list[str]] = {}
     for name, one in found.items():
         runtimes.setdefault(one.runtime, []).append(name)

@@ -37,8 +37,14 @@ class Predictor(Protocol):
         """float32 outputs [block, ...], one array for each output, of all examples in order."""
 
 
-def predictor(network: Any, examples: Examples, *, settings: Evaluation = Evaluation(),
-              predictions: int = 0, store: Store | None = None) -> Predictor:
+def predictor(
+    network: Any,
+    examples: Examples,
+    *,
+    settings: Evaluation = Evaluation(),
+    predictions: int = 0,
+    store: Store | None = None,
+) -> Predictor:
     """What predicts for a network.
 
     With runtime "auto" a Keras model is converted to LiteRT in float32 for 20,000 predictions or
@@ -60,16 +66,18 @@ def predictor(network: Any, examples: Examples, *, settings: Evaluation = Evalua
     given = network if hasattr(network, "blocks") else as_given(network, examples, settings)
     if given.runtime != "Keras":
         return given
-    return converted(given, examples.first(_FIRST), settings=settings, predictions=predictions,
-                     store=store)
+    return converted(
+        given, examples.first(_FIRST), settings=settings, predictions=predictions, store=store
+    )
 
 
 def as_given(network: Any, examples: Examples, settings: Evaluation = Evaluation()) -> Predictor:
     """What predicts without a conversion; for the arguments and errors see `predictor`."""
     network, first = Network.of(network), examples.first(_FIRST)
     if network.kind == "tflite":
-        return FilePredictor(network.given, network.name, network.fingerprint, first=first,
-                             batch=settings.batch_size)
+        return FilePredictor(
+            network.given, network.name, network.fingerprint, first=first, batch=settings.batch_size
+        )
     kind = FunctionPredictor if network.kind == "function" else KerasPredictor
     return kind(network, first, settings.batch_size)
 
@@ -122,8 +130,10 @@ def parts(inputs: Any, batch: int) -> Iterator[tuple[Any, int]]:
     """The inputs of some examples at a time, and how many these are."""
     total = len(next(leaves(inputs))[1])
     for start in range(0, total, batch):
-        yield (mapped(lambda array: array[start:start + batch], inputs),
-               min(batch, total - start))
+        yield (
+            mapped(lambda array: array[start : start + batch], inputs),
+            min(batch, total - start),
+        )
 
 
 def arrays_of(given: Any, count: int, name: str) -> Outputs:
@@ -135,11 +145,17 @@ def arrays_of(given: Any, count: int, name: str) -> Outputs:
     found = []
     for at, one in leaves(given):
         array = np.asarray(one)
-        if array.dtype.kind not in "fiub" and array.dtype.name != "bfloat16" or not array.ndim \
-                or len(array) != count:
+        if (
+            array.dtype.kind not in "fiub"
+            and array.dtype.name != "bfloat16"
+            or not array.ndim
+            or len(array) != count
+        ):
             which = f"output {at!r}" if at else "output"
-            raise ValueError(f"{name!r}: its {which} for {count} examples has type {array.dtype} "
-                             f"and shape {array.shape}; expected numbers, a row for each example.")
+            raise ValueError(
+                f"{name!r}: its {which} for {count} examples has type {array.dtype} "
+                f"and shape {array.shape}; expected numbers, a row for each example."
+            )
         found.append(np.asarray(array, np.float32))
     if not found:
         raise ValueError(f"{name!r} returned {given!r}; expected arrays, one row for each example.")

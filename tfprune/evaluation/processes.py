@@ -36,8 +36,9 @@ class ProcessDied(RuntimeError):
     """A process ended without a result: by a signal, out of memory, or by os._exit."""
 
 
-def apart(fn: Callable, /, *args: Any,
-          begun: Callable[[subprocess.Popen], Any] | None = None) -> Any:
+def apart(
+    fn: Callable, /, *args: Any, begun: Callable[[subprocess.Popen], Any] | None = None
+) -> Any:
     """Run a function in a fresh process, and wait for what it returns.
 
     The process ends with this one, however this one ends. It imports what it needs: the script
@@ -60,7 +61,10 @@ def apart(fn: Callable, /, *args: Any,
     with tempfile.TemporaryFile() as printed:
         process = subprocess.Popen(
             [sys.executable, "-c", _CHILD.format(path=path, module=__name__)],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=printed)
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=printed,
+        )
         try:
             if begun is not None:
                 begun(process)
@@ -102,8 +106,9 @@ class Processes(Executor):
         try:
             import psutil
         except ImportError as error:
-            raise ImportError('processes of their own need psutil: pip install '
-                              '"tfprune[evaluation]"') from error
+            raise ImportError(
+                'processes of their own need psutil: pip install "tfprune[evaluation]"'
+            ) from error
         self._memory = _Memory(psutil)
         self._threads = ThreadPoolExecutor(workers or cores())
         self._running: weakref.WeakSet[subprocess.Popen] = weakref.WeakSet()
@@ -149,8 +154,10 @@ def dumps(value: Any) -> bytes:
     try:
         return pickled(value)
     except Exception as error:  # whatever an object's own __reduce__ raises
-        raise TypeError(f"cannot be sent to another process: {error}. Open files, data sets and "
-                        "models are made inside of the function; arrays can be sent.") from error
+        raise TypeError(
+            f"cannot be sent to another process: {error}. Open files, data sets and "
+            "models are made inside of the function; arrays can be sent."
+        ) from error
 
 
 def _plainly(value: Any) -> bytes:
@@ -158,9 +165,11 @@ def _plainly(value: Any) -> bytes:
     try:
         _Plain(file).dump(value)
     except Exception as error:
-        raise TypeError(f"cannot be sent to another process: {error}. Functions have to stand in "
-                        "a module that can be imported; those of a script, a notebook or another "
-                        'function need cloudpickle: pip install "tfprune[evaluation]"') from error
+        raise TypeError(
+            f"cannot be sent to another process: {error}. Functions have to stand in "
+            "a module that can be imported; those of a script, a notebook or another "
+            'function need cloudpickle: pip install "tfprune[evaluation]"'
+        ) from error
     return file.getvalue()
 
 
@@ -168,7 +177,8 @@ class _Plain(pickle.Pickler):
     def reducer_override(self, value: Any) -> Any:
         # By name, which in another process is another script's.
         if getattr(value, "__module__", None) == "__main__" and isinstance(
-                value, (type, type(_plainly))):
+            value, (type, type(_plainly))
+        ):
             raise pickle.PicklingError(f"{value.__qualname__} is of the running script")
         return NotImplemented
 

@@ -24,8 +24,9 @@ class Potential:
     largest: float
 
 
-def prune_potential(ratios: Sequence[float], losses: Sequence[float], dense_loss: float,
-                    delta: float) -> Potential:
+def prune_potential(
+    ratios: Sequence[float], losses: Sequence[float], dense_loss: float, delta: float
+) -> Potential:
     """The largest ratio whose loss is at most the dense network's plus delta.
 
         P(D, delta) = max { r : loss_r(D) <= loss_0(D) + delta }
@@ -53,13 +54,17 @@ def prune_potential(ratios: Sequence[float], losses: Sequence[float], dense_loss
     """
     ratios, losses = np.asarray(ratios, np.float64), np.asarray(losses, np.float64)
     if ratios.ndim != 1 or ratios.shape != losses.shape:
-        raise ValueError(f"ratios of shape {ratios.shape} and losses of shape {losses.shape}: "
-                         "expected a loss for each ratio.")
+        raise ValueError(
+            f"ratios of shape {ratios.shape} and losses of shape {losses.shape}: "
+            "expected a loss for each ratio."
+        )
     if not (np.isfinite(ratios) & (ratios >= 0)).all():
         raise ValueError(f"ratios={ratios.tolist()}: expected numbers of at least 0.")
     if len(np.unique(ratios)) < len(ratios):
-        raise ValueError(f"ratios={ratios.tolist()}: expected each ratio once; networks of several "
-                         "seeds have a potential each.")
+        raise ValueError(
+            f"ratios={ratios.tolist()}: expected each ratio once; networks of several "
+            "seeds have a potential each."
+        )
     if not delta >= 0:
         raise ValueError(f"delta={delta!r}: expected at least 0, in the unit of the losses.")
     order = np.argsort(ratios)

@@ -12,10 +12,10 @@ from typing import Any
 from urllib.parse import quote
 
 import tfprune
-from tfprune import atomic_write
-from tfprune.checks import check_path
 from tfprune.evaluation.job import DENSE, Job
 from tfprune.evaluation.tidy_rows import write_rows
+from tfprune.output import atomic_write
+from tfprune.output.argument_checks import check_path
 
 _LONGEST = 1 << 24  # bytes of a record
 
@@ -97,8 +97,9 @@ class RunStore:
         """
         path = Path(check_path(folder, "a folder"))
         if not any(path.glob("*.json")):
-            raise FileNotFoundError(f"{path}: expected the folder of a tfprune.curve, with a "
-                                    ".json file for each run.")
+            raise FileNotFoundError(
+                f"{path}: expected the folder of a tfprune.curve, with a .json file for each run."
+            )
         return cls(path)
 
     def note(self, text: str) -> None:
@@ -124,7 +125,8 @@ class RunStore:
                 f"{self.folder}: {name} was trained with other settings: threads="
                 f"{record['threads']}, {_short(record['settings'])}; asked are threads="
                 f"{job.threads}, {_short(settings)}. Pass another folder, or another name of the "
-                "method: methods={name: ...}.")
+                "method: methods={name: ...}."
+            )
         return self._is_whole(name, record)
 
     def run(self, job: Job) -> Run:
@@ -142,8 +144,9 @@ class RunStore:
             record = self._record(path.stem)
             if record is not None and (record["error"] or self._is_whole(path.stem, record, deep)):
                 found.append(self._run(record))
-        return tuple(sorted(found, key=lambda one: (one.method != DENSE, one.method, one.seed,
-                                                    one.sparsity)))
+        return tuple(
+            sorted(found, key=lambda one: (one.method != DENSE, one.method, one.seed, one.sparsity))
+        )
 
     def put(self, job: Job, record: dict[str, Any], content: bytes) -> None:
         """Write a network and its record, both or none."""
@@ -156,10 +159,21 @@ class RunStore:
     def fail(self, job: Job, error: str, settings: Any) -> None:
         """Write why there is no network."""
         name = name_of(job)
-        atomic_write.write(self.folder / f"{name}.json", _json({
-            **_EMPTY, "method": job.method, "sparsity": job.sparsity, "seed": job.seed,
-            "settings": settings, "threads": job.threads, "error": error,
-            "version": tfprune.__version__}))
+        atomic_write.write(
+            self.folder / f"{name}.json",
+            _json(
+                {
+                    **_EMPTY,
+                    "method": job.method,
+                    "sparsity": job.sparsity,
+                    "seed": job.seed,
+                    "settings": settings,
+                    "threads": job.threads,
+                    "error": error,
+                    "version": tfprune.__version__,
+                }
+            ),
+        )
         self.write_tables()
 
     def write_tables(self) -> None:
@@ -193,8 +207,9 @@ class RunStore:
     def _is_whole(self, name: str, record: dict[str, Any], deep: bool = True) -> bool:
         path = self.folder / f"{name}.keras"
         try:
-            whole = os.path.getsize(path) == record["bytes"] and (not deep or hashlib.sha256(
-                path.read_bytes()).hexdigest() == record["sha256"])
+            whole = os.path.getsize(path) == record["bytes"] and (
+                not deep or hashlib.sha256(path.read_bytes()).hexdigest() == record["sha256"]
+            )
         except OSError as error:
             self.note(f"{path.name} cannot be read ({error.strerror}): not taken for a network")
             return False
@@ -203,8 +218,11 @@ class RunStore:
         return whole
 
 
-_EMPTY = {name: None for name in (*Run.__dataclass_fields__, "settings", "bytes", "sha256")
-          if name != "path"}
+_EMPTY = {
+    name: None
+    for name in (*Run.__dataclass_fields__, "settings", "bytes", "sha256")
+    if name != "path"
+}
 
 
 def name_of(one: Job | Run) -> str:

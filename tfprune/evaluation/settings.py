@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from tfprune.checks import check_fields
+from tfprune.output.argument_checks import check_fields
 
 RUNTIMES = ("auto", "keras", "litert")
 
@@ -77,8 +77,16 @@ class Evaluation:
             self._refuse("class_names", "a tuple of names, one for each class")
         if self.class_names is not None:
             object.__setattr__(self, "class_names", tuple(map(str, self.class_names)))
-        for name, least in (("examples", 1), ("bins", 1), ("resamples", 1), ("batch_size", 1),
-                            ("cache_bytes", 0), ("seed", 0), ("delta", 0), ("features", 0)):
+        for name, least in (
+            ("examples", 1),
+            ("bins", 1),
+            ("resamples", 1),
+            ("batch_size", 1),
+            ("cache_bytes", 0),
+            ("seed", 0),
+            ("delta", 0),
+            ("features", 0),
+        ):
             value = getattr(self, name)
             if value is not None and not value >= least:
                 self._refuse(name, f"at least {least}")

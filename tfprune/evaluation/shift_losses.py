@@ -13,7 +13,6 @@ import numpy as np
 from tfprune.evaluation.conditions import NOMINAL, Condition
 from tfprune.evaluation.excess_error import excess_error
 
-
 _FEWEST = 30
 
 
@@ -58,8 +57,11 @@ def with_kinds(losses: Losses) -> Losses:
 
 def of_kinds(losses: Mapping[Condition, Any]) -> list[Condition]:
     """The means over severities among the conditions, and the user's own sets."""
-    return [condition for condition in losses
-            if condition != NOMINAL and condition.level in (0, math.inf)]
+    return [
+        condition
+        for condition in losses
+        if condition != NOMINAL and condition.level in (0, math.inf)
+    ]
 
 
 def shift_losses(losses: Losses, reference: Losses) -> dict[Condition, ShiftLoss]:
@@ -75,14 +77,17 @@ def shift_losses(losses: Losses, reference: Losses) -> dict[Condition, ShiftLoss
         mine, theirs = losses[NOMINAL], reference[NOMINAL]
         more = values - reference[condition]
         if condition.level:  # made from the first of the nominal examples
-            mine, theirs = mine[:len(values)], theirs[:len(values)]
+            mine, theirs = mine[: len(values)], theirs[: len(values)]
             deviation = standard_error(more - (mine - theirs))
         else:
             deviation = float(np.hypot(standard_error(more), standard_error(mine - theirs)))
         found[condition] = ShiftLoss(
             condition.kind if math.isinf(condition.level) else condition.name,
-            float(values.mean()), float(excess_error(mine.mean(), values.mean())),
-            float(more.mean() - (mine - theirs).mean()), deviation)
+            float(values.mean()),
+            float(excess_error(mine.mean(), values.mean())),
+            float(more.mean() - (mine - theirs).mean()),
+            deviation,
+        )
     return found
 
 

@@ -47,8 +47,11 @@ class ShiftedInputs:
 
     def key(self, condition: Condition) -> tuple[str, ...]:
         """What the inputs depend on."""
-        return (self.base(condition).fingerprint, condition.name,
-                str(self.settings.seed if condition.level else 0))
+        return (
+            self.base(condition).fingerprint,
+            condition.name,
+            str(self.settings.seed if condition.level else 0),
+        )
 
     def under(self, condition: Condition) -> Examples:
         """The examples under a condition."""
@@ -64,8 +67,10 @@ class ShiftedInputs:
 
     def _keep(self, name: str, images: np.ndarray) -> None:
         size = images.nbytes + 1024
-        if self.store.bytes(_SUFFIX) + size > self.settings.cache_bytes \
-                or 2 * size > self.store.free():
+        if (
+            self.store.bytes(_SUFFIX) + size > self.settings.cache_bytes
+            or 2 * size > self.store.free()
+        ):
             return
         with contextlib.suppress(OSError):  # a full disk: they are made anew
             self.store.write_array(name, images.dtype, [images], images.shape)
@@ -81,10 +86,14 @@ def check_sets(sets: Mapping[str, Examples], nominal: Examples) -> None:
     for name, examples in sets.items():
         found = [(at, array.shape[1:]) for at, array in leaves(examples.inputs)]
         if found != wanted:
-            raise ValueError(f"corruptions: the set {name!r} has inputs of shape "
-                             f"{[list(shape) for _, shape in found]}, expected those of the data: "
-                             f"{[list(shape) for _, shape in wanted]}.")
+            raise ValueError(
+                f"corruptions: the set {name!r} has inputs of shape "
+                f"{[list(shape) for _, shape in found]}, expected those of the data: "
+                f"{[list(shape) for _, shape in wanted]}."
+            )
         if nominal.is_images and examples.is_images and nominal.scale != examples.scale:
-            raise ValueError(f"corruptions: the images of the set {name!r} have values from 0 to "
-                             f"{examples.scale:g}, those of the data from 0 to {nominal.scale:g}. "
-                             "Scale them alike.")
+            raise ValueError(
+                f"corruptions: the images of the set {name!r} have values from 0 to "
+                f"{examples.scale:g}, those of the data from 0 to {nominal.scale:g}. "
+                "Scale them alike."
+            )

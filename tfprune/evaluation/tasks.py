@@ -54,12 +54,14 @@ class Task:
             if metric is None:
                 raise ValueError(
                     f"labels from {labels.min()} to {labels.max()}, but the networks have "
-                    f"{classes} outputs: expected classes from 0 to {classes - 1}.")
+                    f"{classes} outputs: expected classes from 0 to {classes - 1}."
+                )
             classes = 0
         if metric is not None:
             name = getattr(metric, "__name__", type(metric).__name__).replace("<lambda>", "loss")
-            return cls(name, f"losses are what the metric {name} returns", classes,
-                       _Metric(metric, name))
+            return cls(
+                name, f"losses are what the metric {name} returns", classes, _Metric(metric, name)
+            )
         if classes:
             return cls("points", f"labels are {classes} classes", classes, _class_errors, True)
         if len(outputs) == 1 and isinstance(labels, np.ndarray):
@@ -70,8 +72,11 @@ class Task:
                 return cls("squared error", "losses are the squared error", 0, _squares)
         shapes = ", ".join(str(list(one.shape[1:])) for one in outputs)
         given = ", ".join(str(list(one.shape[1:])) for _, one in leaves(labels))
-        return cls("", f"labels of shape {given} and outputs {shapes}: outputs are only compared "
-                       "with each other; pass metric= to judge them")
+        return cls(
+            "",
+            f"labels of shape {given} and outputs {shapes}: outputs are only compared "
+            "with each other; pass metric= to judge them",
+        )
 
 
 @dataclass(frozen=True)
@@ -87,19 +92,25 @@ class _Metric:
             found = np.asarray(self.function(labels, given), np.float64)
         except Exception as error:
             shapes = ", ".join(str(list(one.shape)) for one in outputs)
-            error.add_note(f"raised by metric {self.name} for outputs of shape {shapes}; several "
-                           "outputs are passed as a list, in the order of the model's outputs")
+            error.add_note(
+                f"raised by metric {self.name} for outputs of shape {shapes}; several "
+                "outputs are passed as a list, in the order of the model's outputs"
+            )
             raise
         if found.shape[:1] != (count,):
             raise ValueError(
                 f"metric {self.name} returned shape {list(found.shape)} for {count} examples: "
-                f"expected one loss for each example, [{count}] or [{count}, ...].")
+                f"expected one loss for each example, [{count}] or [{count}, ...]."
+            )
         return found.reshape(count, -1).mean(axis=1) if found.size else found.ravel()
 
 
 def _classes(labels: Any, outputs: Outputs) -> int:
-    if not isinstance(labels, np.ndarray) or len(outputs) != 1 or (
-            labels.ndim != 1 or (labels % 1 != 0).any()):
+    if (
+        not isinstance(labels, np.ndarray)
+        or len(outputs) != 1
+        or (labels.ndim != 1 or (labels % 1 != 0).any())
+    ):
         return 0
     shape = outputs[0].shape[1:]
     if shape in ((), (1,)):

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tfprune import atomic_write
+from tfprune.output import atomic_write
 
 
 def write_rows(path: Path, rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> None:
@@ -36,5 +36,6 @@ def write_rows(path: Path, rows: Sequence[dict[str, Any]], columns: Sequence[str
     table.writeheader()
     table.writerows(rows)
     with atomic_write.reserved(path.with_suffix(".jsonl"), path.with_suffix(".csv")) as place:
-        place.commit("".join(json.dumps(row) + "\n" for row in rows).encode(),
-                     text.getvalue().encode())
+        place.commit(
+            "".join(json.dumps(row) + "\n" for row in rows).encode(), text.getvalue().encode()
+        )

@@ -33,9 +33,11 @@ def read(path: str | os.PathLike) -> tuple[Any, tuple[str, ...]]:
         return _events(path)
     kind = path.suffix.lower()
     if kind not in (".csv", ".tsv", ".json", ".jsonl", ".log"):
-        raise ValueError(f"{path}: expected a log that ends in .csv, .tsv, .log (of Keras' "
-                         "CSVLogger), .jsonl (a record a line) or .json, or a folder of "
-                         "TensorBoard.")
+        raise ValueError(
+            f"{path}: expected a log that ends in .csv, .tsv, .log (of Keras' "
+            "CSVLogger), .jsonl (a record a line) or .json, or a folder of "
+            "TensorBoard."
+        )
     _check_size(path, path.stat().st_size)
     try:
         text = path.read_text("utf-8")
@@ -55,8 +57,10 @@ def _events(folder: Path) -> tuple[list[dict[str, Any]], tuple[str, ...]]:
     """The scalars that TensorBoard shows, a record a step."""
     files = sorted(folder.rglob("*.tfevents.*"))
     if not files:
-        raise ValueError(f"{folder} holds no events of TensorBoard: expected the log_dir of "
-                         "SparsityLog or of Keras' TensorBoard, or the file of another log.")
+        raise ValueError(
+            f"{folder} holds no events of TensorBoard: expected the log_dir of "
+            "SparsityLog or of Keras' TensorBoard, or the file of another log."
+        )
     _check_size(folder, sum(file.stat().st_size for file in files))
     import tensorflow as tf
 
@@ -67,8 +71,11 @@ def _events(folder: Path) -> tuple[list[dict[str, Any]], tuple[str, ...]]:
         try:
             for event in tf.compat.v1.train.summary_iterator(str(file)):
                 for value in event.summary.value:
-                    held = (tf.make_ndarray(value.tensor) if value.HasField("tensor")
-                            else value.simple_value)
+                    held = (
+                        tf.make_ndarray(value.tensor)
+                        if value.HasField("tensor")
+                        else value.simple_value
+                    )
                     if value.metadata.plugin_data.plugin_name in ("", "scalars"):
                         steps.setdefault(event.step, {})[before + value.tag] = float(held)
         except tf.errors.DataLossError:

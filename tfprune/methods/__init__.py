@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The registry of methods: one line each. `tfprune.methods()` lists their names.
 
-    >>> import tfprune
-    >>> "magnitude" in tfprune.methods()
-    True
+>>> import tfprune
+>>> "magnitude" in tfprune.methods()
+True
 """
 
 from __future__ import annotations
@@ -13,11 +13,10 @@ import sys
 import types
 from typing import Any
 
-from tfprune.allocations import Allocation
-from tfprune.checks import check_kind
+from tfprune.masks.allocations import Allocation
+from tfprune.masks.structures import Structure
 from tfprune.methods.admm import admm
 from tfprune.methods.base import Method, Rank, Score
-from tfprune.methods.chances import Chances
 from tfprune.methods.coreset import coreset
 from tfprune.methods.coreset_caratheodory import coreset_caratheodory
 from tfprune.methods.coreset_draws import coreset_draws
@@ -25,17 +24,19 @@ from tfprune.methods.coreset_mussay import coreset_mussay
 from tfprune.methods.djpq import djpq
 from tfprune.methods.dpf import dpf
 from tfprune.methods.dpp import dpp
-from tfprune.methods.draws import Draw
-from tfprune.methods.fisher import fisher
 from tfprune.methods.filter_threshold import filter_threshold, filter_threshold_l2
+from tfprune.methods.fisher import fisher
 from tfprune.methods.grasp import grasp
-from tfprune.methods.logits import Logits
 from tfprune.methods.magnitude import magnitude
 from tfprune.methods.movement import movement, movement_soft
 from tfprune.methods.pfp import pfp
 from tfprune.methods.random import random
-from tfprune.methods.regrowth import Regrowth
 from tfprune.methods.rigl import rigl
+from tfprune.methods.rules.drop_probability import Chances
+from tfprune.methods.rules.importance_sampling import Draw
+from tfprune.methods.rules.regrow import Regrowth
+from tfprune.methods.rules.threshold import Threshold
+from tfprune.methods.rules.topk_logits import Logits
 from tfprune.methods.set import sparse_evolution
 from tfprune.methods.sipp import sipp
 from tfprune.methods.snip import snip
@@ -44,8 +45,7 @@ from tfprune.methods.srste import srste
 from tfprune.methods.st3 import st3
 from tfprune.methods.synflow import synflow
 from tfprune.methods.taylor import taylor, taylor_second_order
-from tfprune.methods.thresholds import Threshold
-from tfprune.structures import Structure
+from tfprune.output.argument_checks import check_kind
 
 REGISTRY: dict[str, Method] = {
     "magnitude": magnitude,
@@ -101,7 +101,7 @@ def get(method: str | Method, **changes: Any) -> Method:
         TypeError: neither a name nor a Method, or a part that it does not have.
 
     Example:
-        >>> from tfprune.structures import Filter
+        >>> from tfprune.masks.structures import Filter
         >>> get("magnitude", structure=Filter()).rule.structure
         Filter(pooling='mean', coupled=False)
     """
@@ -122,8 +122,9 @@ def get(method: str | Method, **changes: Any) -> Method:
     if of_score:
         of_rule["score"] = own.with_settings(of_score)
     for name, kind, example in (
-            ("structure", Structure, "a structure such as tfprune.Filter()"),
-            ("allocation", Allocation, "an allocation such as tfprune.Global()")):
+        ("structure", Structure, "a structure such as tfprune.Filter()"),
+        ("allocation", Allocation, "an allocation such as tfprune.Global()"),
+    ):
         check_kind(name, of_rule.get(name, getattr(method.rule, name)), kind, example)
     if of_rule:
         changes["rule"] = dataclasses.replace(method.rule, **of_rule)
@@ -140,5 +141,16 @@ def score(name: str) -> Score:
     )
 
 
-__all__ = ["REGISTRY", "Chances", "Draw", "Logits", "Method", "Rank", "Regrowth", "Score",
-           "Threshold", "get", "score"]
+__all__ = [
+    "REGISTRY",
+    "Chances",
+    "Draw",
+    "Logits",
+    "Method",
+    "Rank",
+    "Regrowth",
+    "Score",
+    "Threshold",
+    "get",
+    "score",
+]

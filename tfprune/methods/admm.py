@@ -4,11 +4,11 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from tfprune.admm.settings import ADMM
-from tfprune.arrays import namespace
-from tfprune.configs import register
+from tfprune.masks.array_namespace import namespace
+from tfprune.masks.schedules import OneShot
+from tfprune.masks.serialization import register
 from tfprune.methods.base import Method, Rank, Score
-from tfprune.schedules import OneShot
+from tfprune.reconstruction.settings import ADMM
 
 
 def _square(statistics):
@@ -53,7 +53,7 @@ class Solve(Rank):
             )
 
     def solve(self, subject, sparsity, *, final):
-        from tfprune.admm.solver import solve
+        from tfprune.reconstruction.solver import solve
 
         return solve(self, self.solver, subject, sparsity, final=final)
 

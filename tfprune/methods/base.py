@@ -6,88 +6,21 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import dataclass
-from numbers import Real
-from typing import Any, Callable, ClassVar, Sequence
+from typing import Any, ClassVar, Sequence
 
 import numpy as np
 
-from tfprune import statistics
-from tfprune.allocations import Allocation, Uniform
-from tfprune.arrays import namespace
-from tfprune.configs import class_named, from_config, register, to_config
-from tfprune.couplings import Coupled, is_coupled
-from tfprune.gates import Fixed, Gate
-from tfprune.layouts import Layout
-from tfprune.methods.memory import first_memory
-from tfprune.select import select
-from tfprune.sites import Site
-from tfprune.structures import Element, Structure
-
-
-@dataclass(frozen=True)
-class Score:
-    """A score: one number per weight, higher = keep.
-
-    Attributes:
-        name: the name under which it is registered.
-        needs: the statistics it is computed from (see `tfprune.statistics`).
-        formula: function of a dictionary of statistics, pure.
-        finish: function of the sum of the formula over a group, which gives the group's score:
-            the square of a sum is not the mean of squares. None: the structure pools the entries.
-        signed: whether scores below zero are meant as such.
-        settings: (name, number above 0) of what its statistics are measured with.
-
-    Raises:
-        ValueError: a setting that is no number above 0.
-    """
-
-    name: str
-    needs: tuple[str, ...]
-    formula: Callable[[dict[str, Any]], Any]
-    finish: Callable[[Any], Any] | None = None
-    signed: bool = False
-    settings: tuple[tuple[str, float], ...] = ()
-
-    def __post_init__(self):
-        for name, value in self.settings:
-            is_number = isinstance(value, Real) and not isinstance(value, bool)
-            if not is_number or not 0 < value < math.inf:
-                raise ValueError(f"{name}={value!r}: expected a number above 0.")
-
-    def with_settings(self, changes: dict[str, float]) -> Score:
-        """The score with other values of some of its settings."""
-        return dataclasses.replace(self, settings=tuple({**dict(self.settings), **changes}.items()))
-
-    def of_groups(self, given: dict[str, Any], structure: Structure, layout: Layout) -> Any:
-        """The scores of a site's groups, from its statistics."""
-        values = self.formula(given)
-        if statistics.of_groups(self.needs) and structure.pooling is not None:
-            return values
-        if self.finish is None:
-            return structure.reduce(values, layout)
-        if structure.pooling is None:
-            return structure.reduce(self.finish(values), layout)
-        return self.finish(structure.total(values, layout))
-
-
-@dataclass(frozen=True)
-class Solution:
-    """Weights that a rule has found, before masks are chosen from them.
-
-    Attributes:
-        kernels: of each site, NumPy arrays.
-        ranked: what masks are chosen from; None: the kernels. Weights that were trained after
-            they had been cut might be so small that another mask loses nothing by them.
-        others: (variable, value) of what else is to change.
-        notes: what is to be reported of each site, {name: texts}.
-        cautions: what did not go as asked.
-    """
-
-    kernels: Sequence[np.ndarray]
-    ranked: Sequence[np.ndarray] | None = None
-    others: Sequence[tuple[Any, np.ndarray]] = ()
-    notes: dict[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
-    cautions: Sequence[str] = ()
+from tfprune.masks.allocations import Allocation, Uniform
+from tfprune.masks.array_namespace import namespace
+from tfprune.masks.coupled_channels import Coupled, is_coupled
+from tfprune.masks.select import select
+from tfprune.masks.serialization import class_named, from_config, register, to_config
+from tfprune.masks.sites import Site
+from tfprune.masks.structures import Element, Structure
+from tfprune.methods import statistics_table
+from tfprune.methods.gates import Fixed, Gate
+from tfprune.methods.measurement_state import first_memory
+from tfprune.methods.score import Score, Solution
 
 
 @register
@@ -140,24 +73,39 @@ class Rank:
 
     def refusal(self, structure: Structure) -> str | None:
         """Why it does not take a structure; None: it does."""
-        served = statistics.structures(self.score.needs)
+        served = statistics_table.structures(self.score.needs)
         if served is None or type(structure).__name__ in served:
             return None
-        return (f"The score {self.score.name!r} is known for {', '.join(served)} only, got the "
-                f"structure {structure}: leave `structure` out, or take another method.")
+        return (
+            f"The score {self.score.name!r} is known for {', '.join(served)} only, got the "
+            f"structure {structure}: leave `structure` out, or take another method."
+        )
 
     def state(self, site: Site) -> dict[str, np.ndarray]:
         """The numbers that it keeps for a site beside the weights: name -> first value."""
         return {}
 
-    def advance(self, weights: Sequence[Any], sites: Sequence[Site],
-                states: Sequence[dict[str, Any]], sparsity: Any, *,
-                final: float) -> list[dict[str, Any]]:
+    def advance(
+        self,
+        weights: Sequence[Any],
+        sites: Sequence[Site],
+        states: Sequence[dict[str, Any]],
+        sparsity: Any,
+        *,
+        final: float,
+    ) -> list[dict[str, Any]]:
         """For each site what of its state changes in an update, before masks are chosen."""
         return [{}] * len(sites)
 
-    def masks(self, weights: Sequence[Any], sites: Sequence[Site], sparsity, *, final,
-              states: Sequence[dict[str, Any]] | None = None) -> list[Any]:
+    def masks(
+        self,
+        weights: Sequence[Any],
+        sites: Sequence[Site],
+        sparsity,
+        *,
+        final,
+        states: Sequence[dict[str, Any]] | None = None,
+    ) -> list[Any]:
         """One boolean mask per site, True = keep.
 
         Args:
@@ -174,15 +122,19 @@ class Rank:
     @property
     def is_measured(self) -> bool:
         """Whether the rule takes or changes more than the weights of a site: the model, data."""
-        return self.changes or statistics.is_measured(self.score.needs)
+        return self.changes or statistics_table.is_measured(self.score.needs)
 
     @property
     def changes(self) -> bool:
         """Whether it changes weights that it keeps."""
         return self.reweights or self.solves
 
-    def scores(self, weights: Sequence[Any], sites: Sequence[Site],
-               measured: Sequence[dict[str, Any]] | None = None) -> list[Any]:
+    def scores(
+        self,
+        weights: Sequence[Any],
+        sites: Sequence[Site],
+        measured: Sequence[dict[str, Any]] | None = None,
+    ) -> list[Any]:
         """Scores of the groups of each site.
 
         Args:
@@ -193,8 +145,8 @@ class Rank:
         Raises:
             ValueError: the score needs what nobody keeps: the method has another gate than its own.
         """
-        resting = [name for name in self.score.needs if name in statistics.RESTING]
-        supplied = statistics.collect(resting, weights, seed=self.seed)
+        resting = [name for name in self.score.needs if name in statistics_table.RESTING]
+        supplied = statistics_table.collect(resting, weights, seed=self.seed)
         measured = measured or [{}] * len(sites)
         missing = {*self.score.needs} - {*resting}.union(*measured)
         if missing:
@@ -207,20 +159,22 @@ class Rank:
             for own, more, site in zip(supplied, measured, sites)
         ]
 
-    def below(self, scores: Sequence[Any], weights: Sequence[Any],
-              sites: Sequence[Site]) -> list[Any]:
+    def below(
+        self, scores: Sequence[Any], weights: Sequence[Any], sites: Sequence[Site]
+    ) -> list[Any]:
         """The scores, with all groups that hold only zeros below all others: removed is removed."""
         xp = namespace(*scores)
-        lowest, smallest = (-math.inf, -math.inf) if self.score.signed else (
-            0.0, np.finfo(np.float32).tiny)
+        lowest, smallest = (
+            (-math.inf, -math.inf) if self.score.signed else (0.0, np.finfo(np.float32).tiny)
+        )
         return [
-            xp.where(self.structure.empty(weight, site.layout), lowest,
-                     xp.maximum(score, smallest))
+            xp.where(self.structure.empty(weight, site.layout), lowest, xp.maximum(score, smallest))
             for score, weight, site in zip(scores, weights, sites)
         ]
 
-    def choose(self, grouped: Sequence[Any], sites: Sequence[Site], sparsity: Any, *,
-               final: float) -> list[Any]:
+    def choose(
+        self, grouped: Sequence[Any], sites: Sequence[Site], sparsity: Any, *, final: float
+    ) -> list[Any]:
         """One boolean mask per site from the scores of its groups."""
         if is_coupled(sites):
             masks = self._choose_coupled(grouped, sites, sparsity, final)
@@ -232,34 +186,39 @@ class Rank:
             kept = (self._balanced if by_filter else self._select)(scores, sites, sparsity, final)
             masks = [self.structure.complete(*pair) for pair in zip(kept, grouped)]
         return [
-            self.structure.expand(mask, site.shape, site.layout)
-            for mask, site in zip(masks, sites)
+            self.structure.expand(mask, site.shape, site.layout) for mask, site in zip(masks, sites)
         ]
 
-    def _choose_coupled(self, grouped: Sequence[Any], sites: Sequence[Site], sparsity: Any,
-                        final: float) -> list[Any]:
+    def _choose_coupled(
+        self, grouped: Sequence[Any], sites: Sequence[Site], sparsity: Any, final: float
+    ) -> list[Any]:
         coupled = Coupled.of(sites, [score.shape[0] for score in grouped])
         masks = self._select(
             coupled.pool(grouped), [unit.site for unit in coupled.units], sparsity, final
         )
         return coupled.spread(masks, True)
 
-    def _select(self, scores: Sequence[Any], sites: Sequence[Site], sparsity: Any,
-                final: float) -> list[Any]:
+    def _select(
+        self, scores: Sequence[Any], sites: Sequence[Site], sparsity: Any, final: float
+    ) -> list[Any]:
         """The masks of the groups: those with the highest scores."""
         return self.allocation.masks(scores, sites, sparsity, final)
 
-    def _balanced(self, scores: Sequence[Any], sites: Sequence[Site], sparsity: Any,
-                  final: float) -> list[Any]:
+    def _balanced(
+        self, scores: Sequence[Any], sites: Sequence[Site], sparsity: Any, final: float
+    ) -> list[Any]:
         """The same, with equally many groups in every filter of a site."""
         structure = self.structure
-        rows = [structure.by_filter(score, site.shape, site.layout)
-                for score, site in zip(scores, sites)]
+        rows = [
+            structure.by_filter(score, site.shape, site.layout)
+            for score, site in zip(scores, sites)
+        ]
         counts = self.allocation(scores, sites, sparsity, final)
         keep = self.each(counts, np.array([row.shape[0] for row in rows]))
         masks = [select(row, keep[index]) for index, row in enumerate(rows)]
-        return [structure.of_filters(mask, site.shape, site.layout)
-                for mask, site in zip(masks, sites)]
+        return [
+            structure.of_filters(mask, site.shape, site.layout) for mask, site in zip(masks, sites)
+        ]
 
     @staticmethod
     def each(counts: Any, filters: np.ndarray) -> Any:
@@ -273,8 +232,9 @@ class Rank:
         """What is to be reported of a site, from what is kept for it, as arrays."""
         return ()
 
-    def factors(self, grouped: Sequence[Any], sites: Sequence[Site], sparsity: Any, *,
-                final: float) -> list[Any]:
+    def factors(
+        self, grouped: Sequence[Any], sites: Sequence[Site], sparsity: Any, *, final: float
+    ) -> list[Any]:
         """For each site [groups]: what reads a group's output is to be multiplied by this.
 
         Asked of rules that declare `reweights`, with the arguments of `choose`.

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Coreset pruning: keep the filters that stand for all of a layer. Takes no data."""
 
+from tfprune.masks.schedules import OneShot
+from tfprune.masks.structures import Filter
 from tfprune.methods.base import Method, Rank, Score
-from tfprune.schedules import OneShot
-from tfprune.structures import Filter
 
 
 def _formula(statistics):

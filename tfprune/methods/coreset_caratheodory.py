@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Coreset pruning by the Löwner ellipsoid and Carathéodory's theorem. Takes no data."""
 
+from tfprune.masks.schedules import OneShot
+from tfprune.masks.structures import Filter
 from tfprune.methods.base import Method, Rank, Score
-from tfprune.schedules import OneShot
-from tfprune.structures import Filter
 
 
 def _formula(statistics):
@@ -12,8 +12,10 @@ def _formula(statistics):
 
 coreset_caratheodory = Method(
     name="coreset_caratheodory",
-    rule=Rank(Score("coreset_caratheodory", needs=("caratheodory_sensitivity",), formula=_formula),
-              structure=Filter()),
+    rule=Rank(
+        Score("coreset_caratheodory", needs=("caratheodory_sensitivity",), formula=_formula),
+        structure=Filter(),
+    ),
     timing=OneShot(0.0),
     paper="M. Tukan, L. Mualem, A. Maalouf, 'Pruning Neural Networks via Coresets and Convex "
     "Geometry', 2022, arXiv 2209.08554",

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Coreset pruning by norms: the additive coreset of neurons. Takes no data."""
 
+from tfprune.masks.schedules import OneShot
+from tfprune.masks.structures import Filter
 from tfprune.methods.base import Method, Rank, Score
-from tfprune.schedules import OneShot
-from tfprune.structures import Filter
 
 
 def _formula(statistics):
@@ -12,8 +12,9 @@ def _formula(statistics):
 
 coreset_mussay = Method(
     name="coreset_mussay",
-    rule=Rank(Score("coreset_mussay", needs=("norm_sensitivity",), formula=_formula),
-              structure=Filter()),
+    rule=Rank(
+        Score("coreset_mussay", needs=("norm_sensitivity",), formula=_formula), structure=Filter()
+    ),
     timing=OneShot(0.0),
     paper="B. Mussay, M. Osadchy, V. Braverman, S. Zhou, D. Feldman, 'Data-Independent Neural "
     "Pruning via Coresets', 2020, arXiv 1907.04018",

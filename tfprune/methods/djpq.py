@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """DJPQ: channels and bit widths are learned together, under one price for bit operations."""
 
-from tfprune.methods.told import Told
-from tfprune.joint.settings import Joint
+from tfprune.masks.schedules import OneShot
+from tfprune.masks.structures import Filter
 from tfprune.methods.base import Method
 from tfprune.methods.magnitude import magnitude
-from tfprune.schedules import OneShot
-from tfprune.structures import Filter
+from tfprune.methods.rules.learned_mask import Told
+from tfprune.quantization.djpq import Joint
 
 djpq = Method(
     name="djpq",

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Dynamic pruning with feedback: dense weights learn from what the pruned network does."""
 
-from tfprune.allocations import Global
-from tfprune.gates import Fixed
+from tfprune.masks.allocations import Global
+from tfprune.masks.schedules import Polynomial
 from tfprune.methods.base import Method, Rank
+from tfprune.methods.gates import Fixed
 from tfprune.methods.magnitude import magnitude
-from tfprune.schedules import Polynomial
 
 dpf = Method(
     name="dpf",

@@ -1,16 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """DPP: k of n are drawn in every step by chances that are learned with the weights."""
 
-from tfprune.gates import Drawn
+from tfprune.masks.schedules import Constant
+from tfprune.masks.structures import Rows
 from tfprune.methods.base import Method, Score
-from tfprune.methods.logits import Logits
-from tfprune.schedules import Constant
-from tfprune.structures import Rows
+from tfprune.methods.gates import Drawn
+from tfprune.methods.rules.topk_logits import Logits
 
 dpp = Method(
     name="dpp",
-    rule=Logits(Score("logits", needs=("logits",), formula=lambda given: given["logits"],
-                      signed=True), Rows("kernels")),
+    rule=Logits(
+        Score("logits", needs=("logits",), formula=lambda given: given["logits"], signed=True),
+        Rows("kernels"),
+    ),
     gate=Drawn(),
     timing=Constant(0.0, end=1.0),
     paper="L. Gonzalez-Carabarin, I. Huijben, B. Veeling, A. Schmid, R. van Sloun, 'Dynamic "

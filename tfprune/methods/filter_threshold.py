@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Filter thresholding: keep the filters with the largest norms, the same fraction everywhere."""
 
-from tfprune.arrays import namespace
+from tfprune.masks.array_namespace import namespace
+from tfprune.masks.schedules import OneShot
+from tfprune.masks.structures import Filter
 from tfprune.methods.base import Method, Rank, Score
-from tfprune.schedules import OneShot
-from tfprune.structures import Filter
 
 
 def _magnitude(statistics):
@@ -19,8 +19,9 @@ def _square(statistics):
 
 filter_threshold = Method(
     name="filter_threshold",
-    rule=Rank(Score("filter_threshold", needs=("weight",), formula=_magnitude),
-              structure=Filter("sum")),
+    rule=Rank(
+        Score("filter_threshold", needs=("weight",), formula=_magnitude), structure=Filter("sum")
+    ),
     timing=OneShot(0.0),
     paper="H. Li, A. Kadav, I. Durdanovic, H. Samet, H. P. Graf, 'Pruning Filters for Efficient "
     "ConvNets', 2016, arXiv 1608.08710",
@@ -32,8 +33,9 @@ The last layer's filters are the model's outputs: `allocation=PerSite({last laye
 
 filter_threshold_l2 = Method(
     name="filter_threshold_l2",
-    rule=Rank(Score("filter_threshold_l2", needs=("weight",), formula=_square),
-              structure=Filter("sum")),
+    rule=Rank(
+        Score("filter_threshold_l2", needs=("weight",), formula=_square), structure=Filter("sum")
+    ),
     timing=OneShot(0.0),
     paper="Y. He, G. Kang, X. Dong, Y. Fu, Y. Yang, 'Soft Filter Pruning for Accelerating Deep "
     "Convolutional Neural Networks', 2018, arXiv 1808.06866",

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Fisher pruning: keep the groups whose removal would raise the loss most."""
 
-from tfprune.allocations import Global
+from tfprune.masks.allocations import Global
+from tfprune.masks.schedules import Polynomial
+from tfprune.masks.structures import Filter
 from tfprune.methods.base import Method, Rank, Score
-from tfprune.schedules import Polynomial
-from tfprune.structures import Filter
 
 
 def _formula(statistics):
@@ -13,8 +13,11 @@ def _formula(statistics):
 
 fisher = Method(
     name="fisher",
-    rule=Rank(Score("fisher", needs=("gate_square",), formula=_formula),
-              structure=Filter(coupled=True), allocation=Global()),
+    rule=Rank(
+        Score("fisher", needs=("gate_square",), formula=_formula),
+        structure=Filter(coupled=True),
+        allocation=Global(),
+    ),
     timing=Polynomial(0.0, power=1, frequency=30),
     paper="L. Theis, I. Korshunova, A. Tejani, F. Huszar, 'Faster gaze prediction with dense "
     "networks and Fisher pruning', 2018, arXiv 1801.05787",

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """GraSP: keep the weights that carry the flow of the gradient."""
 
-from tfprune.allocations import Global
+from tfprune.masks.allocations import Global
+from tfprune.masks.schedules import OneShot
 from tfprune.methods.base import Method, Rank, Score
-from tfprune.schedules import OneShot
 
 
 def _formula(statistics):
@@ -13,8 +13,13 @@ def _formula(statistics):
 grasp = Method(
     name="grasp",
     rule=Rank(
-        Score("grasp", needs=("weight", "hessian_gradient"), formula=_formula, signed=True,
-              settings=(("temperature", 200.0),)),
+        Score(
+            "grasp",
+            needs=("weight", "hessian_gradient"),
+            formula=_formula,
+            signed=True,
+            settings=(("temperature", 200.0),),
+        ),
         allocation=Global(),
     ),
     timing=OneShot(0.0),

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Magnitude pruning: keep the largest weights."""
 
-from tfprune.arrays import namespace
+from tfprune.masks.array_namespace import namespace
 from tfprune.methods.base import Method, Rank, Score
 
 

@@ -1,16 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """Movement pruning: what moves away from zero while the network is fine-tuned is kept."""
 
-from tfprune.allocations import Global
-from tfprune.gates import Moving
+from tfprune.masks.allocations import Global
+from tfprune.masks.schedules import Polynomial
 from tfprune.methods.base import Method, Rank, Score
-from tfprune.methods.thresholds import Threshold
-from tfprune.schedules import Polynomial
+from tfprune.methods.gates import Moving
+from tfprune.methods.rules.threshold import Threshold
 
-_PAPER = ("V. Sanh, T. Wolf, A. M. Rush, 'Movement Pruning: Adaptive Sparsity by Fine-Tuning', "
-          "2020, arXiv 2005.07683")
-_SCORE = Score("movement", needs=("movement",), formula=lambda given: given["movement"],
-               signed=True)
+_PAPER = (
+    "V. Sanh, T. Wolf, A. M. Rush, 'Movement Pruning: Adaptive Sparsity by Fine-Tuning', "
+    "2020, arXiv 2005.07683"
+)
+_SCORE = Score(
+    "movement", needs=("movement",), formula=lambda given: given["movement"], signed=True
+)
 # All weights for a tenth of the run, the last masks for two tenths, as with a warm-up of a tenth.
 _TIMING = Polynomial(0.0, begin=0.1, end=0.8)
 
@@ -23,8 +26,13 @@ update the masks stay (the authors' code goes on choosing). `structure=Block(row
 one score per block, which is block movement pruning.
 """
 
-movement_soft = Method("movement_soft", Threshold(_SCORE, allocation=Global()),
-                       gate=Moving(penalty=5.0), timing=_TIMING, paper=_PAPER)
+movement_soft = Method(
+    "movement_soft",
+    Threshold(_SCORE, allocation=Global()),
+    gate=Moving(penalty=5.0),
+    timing=_TIMING,
+    paper=_PAPER,
+)
 """sigmoid(S) > tau keeps a weight, one tau for all layers, and a penalty lowers all S.
 
 The asked sparsity is reached exactly, at the last update: see `Threshold`. The penalty is counted

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """PFP: keep the input channels that account for most, as many as bound every layer's error."""
 
-from tfprune.allocations import PFP
+from tfprune.masks.allocations import PFP
+from tfprune.masks.schedules import OneShot
+from tfprune.masks.structures import Channel
 from tfprune.methods.base import Method, Rank, Score
-from tfprune.schedules import OneShot
-from tfprune.structures import Channel
 
 
 def _formula(statistics):
@@ -13,14 +13,18 @@ def _formula(statistics):
 
 pfp = Method(
     name="pfp",
-    rule=Rank(Score("pfp", needs=("peak_sensitivity",), formula=_formula),
-              structure=Channel("max"), allocation=PFP()),
+    rule=Rank(
+        Score("pfp", needs=("peak_sensitivity",), formula=_formula),
+        structure=Channel("max"),
+        allocation=PFP(),
+    ),
     timing=OneShot(0.0),
     paper="L. Liebenwein, C. Baykal, H. Lang, D. Feldman, D. Rus, 'Provable Filter Pruning for "
     "Efficient Neural Networks', 2019, arXiv 1911.07412",
 )
 """score = max over examples, positions, outputs and the channel's weights of g, g as for SiPP.
 
-See `tfprune.sensitivity`. The deterministic variant: what is kept is not re-weighted. A model's
-own inputs are channels, too: `allocation=PerSite({first layer: 0}, others=PFP())` keeps them.
+See `tfprune.statistics.input_sensitivity`. The deterministic variant: what is kept is not
+re-weighted. A model's own inputs are channels, too:
+`allocation=PerSite({first layer: 0}, others=PFP())` keeps them.
 """

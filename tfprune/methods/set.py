@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """SET: sparse from the first step to the last, connections grow by chance."""
 
-from tfprune.allocations import ERK
-from tfprune.gates import Growing
+from tfprune.masks.allocations import ERK
+from tfprune.masks.schedules import Constant
 from tfprune.methods.base import Method
+from tfprune.methods.gates import Growing
 from tfprune.methods.magnitude import magnitude
-from tfprune.methods.regrowth import Regrowth
-from tfprune.schedules import Constant
+from tfprune.methods.rules.regrow import Regrowth
 
 sparse_evolution = Method(
     name="set",

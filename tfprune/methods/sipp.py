@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """SiPP: keep the weights that account for most of what their units sum up."""
 
-from tfprune.allocations import Global
+from tfprune.masks.allocations import Global
+from tfprune.masks.schedules import OneShot
 from tfprune.methods.base import Method, Rank, Score
-from tfprune.schedules import OneShot
 
 
 def _formula(statistics):
@@ -19,6 +19,6 @@ sipp = Method(
 )
 """score = max over examples of the mean over positions of W_ie a_e / sum over f of W_if a_f.
 
-Weights and inputs a of each sign apart; see `tfprune.sensitivity`. One ranking over all layers.
-The deterministic variant: what is kept is not re-weighted.
+Weights and inputs a of each sign apart; see `tfprune.statistics.input_sensitivity`. One ranking
+over all layers. The deterministic variant: what is kept is not re-weighted.
 """

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """SNIP: keep the weights whose removal would change the loss most."""
 
-from tfprune.allocations import Global
-from tfprune.arrays import namespace
+from tfprune.masks.allocations import Global
+from tfprune.masks.array_namespace import namespace
+from tfprune.masks.schedules import OneShot
 from tfprune.methods.base import Method, Rank, Score
-from tfprune.schedules import OneShot
 
 
 def _formula(statistics):

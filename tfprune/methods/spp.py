@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """SPP: groups are left out at random, the worse ranked the more often, until they stay out."""
 
-from tfprune.gates import Sampled
+from tfprune.masks.schedules import Polynomial
+from tfprune.masks.structures import Column
 from tfprune.methods.base import Method
-from tfprune.methods.chances import Chances
+from tfprune.methods.gates import Sampled
 from tfprune.methods.magnitude import magnitude
-from tfprune.schedules import Polynomial
-from tfprune.structures import Column
+from tfprune.methods.rules.drop_probability import Chances
 
 spp = Method(
     name="spp",

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """SR-STE: N:M sparsity from scratch, where pruned weights live on and decay."""
 
-from tfprune.gates import Decaying
+from tfprune.masks.schedules import Constant
+from tfprune.masks.structures import NofM
 from tfprune.methods.base import Method, Rank
+from tfprune.methods.gates import Decaying
 from tfprune.methods.magnitude import magnitude
-from tfprune.schedules import Constant
-from tfprune.structures import NofM
 
 srste = Method(
     name="srste",

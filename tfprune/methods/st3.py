@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """ST-3: straight-through gradients and a soft threshold, so that no weight jumps."""
 
-from tfprune.allocations import Global
-from tfprune.gates import Soft
+from tfprune.masks.allocations import Global
+from tfprune.masks.schedules import Polynomial
 from tfprune.methods.base import Method, Rank
+from tfprune.methods.gates import Soft
 from tfprune.methods.magnitude import magnitude
-from tfprune.schedules import Polynomial
 
 st3 = Method(
     name="st3",

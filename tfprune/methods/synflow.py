@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """SynFlow: keep the weights through which most of the synaptic flow passes. Takes no data."""
 
-from tfprune.allocations import Global
-from tfprune.arrays import namespace
+from tfprune.masks.allocations import Global
+from tfprune.masks.array_namespace import namespace
+from tfprune.masks.schedules import OneShot
 from tfprune.methods.base import Method, Rank, Score
-from tfprune.schedules import OneShot
 
 
 def _formula(statistics):
@@ -15,7 +15,8 @@ def _formula(statistics):
 synflow = Method(
     name="synflow",
     rule=Rank(
-        Score("synflow", needs=("weight", "flow"), formula=_formula), allocation=Global(),
+        Score("synflow", needs=("weight", "flow"), formula=_formula),
+        allocation=Global(),
         rounds=100,
     ),
     timing=OneShot(0.0),

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Taylor importance: keep the groups whose removal would change the loss most, to first order."""
 
-from tfprune.allocations import Global
-from tfprune.arrays import namespace
+from tfprune.masks.allocations import Global
+from tfprune.masks.array_namespace import namespace
+from tfprune.masks.schedules import Polynomial
+from tfprune.masks.structures import Filter
 from tfprune.methods.base import Method, Rank, Score
-from tfprune.schedules import Polynomial
-from tfprune.structures import Filter
 
 _PAPER = (
     "P. Molchanov, A. Mallya, S. Tyree, I. Frosio, J. Kautz, 'Importance Estimation for Neural "
@@ -23,8 +23,12 @@ def _second_order(statistics):
 
 taylor = Method(
     name="taylor",
-    rule=Rank(Score("taylor", needs=("gate_batch_square",), formula=_first_order),
-              structure=Filter(coupled=True), allocation=Global(), momentum=0.9),
+    rule=Rank(
+        Score("taylor", needs=("gate_batch_square",), formula=_first_order),
+        structure=Filter(coupled=True),
+        allocation=Global(),
+        momentum=0.9,
+    ),
     timing=Polynomial(0.0, power=1, frequency=30),
     paper=_PAPER,
 )
@@ -35,8 +39,12 @@ Averaged over the updates, too, 0.9 old and 0.1 new. One ranking over all layers
 
 taylor_second_order = Method(
     name="taylor_second_order",
-    rule=Rank(Score("taylor_second_order", needs=("gate_change",), formula=_second_order),
-              structure=Filter(coupled=True), allocation=Global(), momentum=0.9),
+    rule=Rank(
+        Score("taylor_second_order", needs=("gate_change",), formula=_second_order),
+        structure=Filter(coupled=True),
+        allocation=Global(),
+        momentum=0.9,
+    ),
     timing=Polynomial(0.0, power=1, frequency=30),
     paper=_PAPER,
 )

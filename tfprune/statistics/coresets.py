@@ -10,25 +10,38 @@ from typing import Any, Iterator, Sequence
 import numpy as np
 import tensorflow as tf
 
-from tfprune.adapters.walk import Found
-from tfprune.coresets import mussay_sensitivities, points, sensitivities
-from tfprune.coresets.sensitivities import Sensitivities
-from tfprune.kernels import rows
-from tfprune.statistics.subject import Subject
-from tfprune.surgery.folding import folded, folds
-from tfprune.surgery.outlets import Outlet, outlets
+from tfprune.backend.find_sites import Found
+from tfprune.channels.consumers import Outlet, outlets
+from tfprune.channels.normalization_folding import folded, folds
+from tfprune.layers.prunable_weights import rows
+from tfprune.masks.coresets import mussay_sensitivities, points, sensitivities
+from tfprune.masks.coresets.sensitivities import Sensitivities
+from tfprune.statistics.measured_model import Subject
 
-_VARIANTS = {"contact_sensitivity": "lowner_contact",
-             "caratheodory_sensitivity": "lowner_caratheodory"}
+_VARIANTS = {
+    "contact_sensitivity": "lowner_contact",
+    "caratheodory_sensitivity": "lowner_caratheodory",
+}
 NAMES = (*_VARIANTS, "norm_sensitivity")
 
-_LAYERS = {"Dense", "EinsumDense", "Conv1D", "Conv2D", "Conv3D", "Conv1DTranspose",
-           "Conv2DTranspose", "Conv3DTranspose", "SeparableConv1D", "SeparableConv2D"}
+_LAYERS = {
+    "Dense",
+    "EinsumDense",
+    "Conv1D",
+    "Conv2D",
+    "Conv3D",
+    "Conv1DTranspose",
+    "Conv2DTranspose",
+    "Conv3DTranspose",
+    "SeparableConv1D",
+    "SeparableConv2D",
+}
 
 
 @contextlib.contextmanager
-def measuring(subject: Subject, feed: Any = None, structure: Any = None, *,
-              names: Sequence[str] = NAMES) -> Iterator[Any]:
+def measuring(
+    subject: Subject, feed: Any = None, structure: Any = None, *, names: Sequence[str] = NAMES
+) -> Iterator[Any]:
     """Measure sensitivities of filters, without data.
 
     The point of a filter is its kernel and bias, a BatchNormalization behind it folded in, times
@@ -143,8 +156,12 @@ class _Measure:
                 notes.append(f"scored as if all its filters were read alike: {unknown}")
             if norm is not None:
                 notes.append(f"scored with {norm.name} folded in")
-            found.append({name: tf.constant(self._values(name, rows, notes), tf.float32)
-                          for name in self._names})
+            found.append(
+                {
+                    name: tf.constant(self._values(name, rows, notes), tf.float32)
+                    for name in self._names
+                }
+            )
         return found
 
     def notes(self) -> dict[str, list[str]]:
@@ -161,8 +178,10 @@ class _Measure:
 
 def _described(found: Sensitivities, variant: str) -> str:
     peeled = "1 round" if found.rounds == 1 else f"{found.rounds} rounds"
-    text = (f"{variant}: {peeled}, alpha {found.alpha:.3g}, dimension {found.dimension}, "
-            f"{100 * found.variance:.3g} % of the variance kept")
+    text = (
+        f"{variant}: {peeled}, alpha {found.alpha:.3g}, dimension {found.dimension}, "
+        f"{100 * found.variance:.3g} % of the variance kept"
+    )
     if not found.rounds:
         return f"{text}; too few filters to peel any off: all score alike"
     return f"{text}; the ReLU condition holds in {sum(found.relu)} of {peeled}"

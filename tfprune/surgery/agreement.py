@@ -9,7 +9,7 @@ from typing import Any, Iterator
 import numpy as np
 import tensorflow as tf
 
-from tfprune.adapters import adapter_of
+from tfprune.backend import adapter_of
 
 _BATCH = 64
 
@@ -31,8 +31,10 @@ class Agreement:
 
     def __str__(self) -> str:
         share = "" if self.changed is None else f", {self.changed:.4%} of the classes change"
-        return (f"on {self.examples:,} examples outputs differ by up to {self.deviation:.1e} of "
-                f"the largest{share}")
+        return (
+            f"on {self.examples:,} examples outputs differ by up to {self.deviation:.1e} of "
+            f"the largest{share}"
+        )
 
 
 def agreement(model: Any, other: Any, data: Any) -> Agreement:
@@ -52,8 +54,11 @@ def agreement(model: Any, other: Any, data: Any) -> Agreement:
             if first.ndim > 1 and first.shape[-1] > 1:
                 changed.append((first.argmax(-1) != second.argmax(-1)).ravel())
     difference, largest = float(np.max(differences)), float(np.max(sizes))  # NaN remains NaN
-    return Agreement(examples, difference / largest if largest else difference,
-                     float(np.mean(np.concatenate(changed))) if changed else None)
+    return Agreement(
+        examples,
+        difference / largest if largest else difference,
+        float(np.mean(np.concatenate(changed))) if changed else None,
+    )
 
 
 def _numbers(output: Any) -> np.ndarray:
@@ -69,20 +74,26 @@ def check_inputs(model: Any, data: Any) -> None:
     """
     if data is None:
         return
-    wanted, given = (len(tf.nest.flatten(one))
-                     for one in (adapter_of(model).input_specs(model), data))
+    wanted, given = (
+        len(tf.nest.flatten(one)) for one in (adapter_of(model).input_specs(model), data)
+    )
     for one in tf.nest.flatten(data):
         if not hasattr(one, "shape"):
-            raise TypeError("data: expected arrays or tensors, the inputs of the model alone, got "
-                            f"{type(one).__name__}.")
+            raise TypeError(
+                "data: expected arrays or tensors, the inputs of the model alone, got "
+                f"{type(one).__name__}."
+            )
     if given != wanted:
-        raise ValueError(f"data holds {given} arrays, but the model {model.name!r} has {wanted} "
-                         f"input{'s' * (wanted > 1)}: data is inputs only: pass x, not (x, y).")
+        raise ValueError(
+            f"data holds {given} arrays, but the model {model.name!r} has {wanted} "
+            f"input{'s' * (wanted > 1)}: data is inputs only: pass x, not (x, y)."
+        )
     for one in tf.nest.flatten(data):
         dense = np.asarray(getattr(one, "flat_values", getattr(one, "values", one)))
         if dense.dtype.kind not in "OSU" and not np.isfinite(dense).all():
-            raise ValueError("data holds NaN or infinity: outputs cannot be compared on it. Pass "
-                             "finite inputs.")
+            raise ValueError(
+                "data holds NaN or infinity: outputs cannot be compared on it. Pass finite inputs."
+            )
 
 
 def batches(model: Any, data: Any) -> Iterator[Any]:
@@ -104,4 +115,4 @@ def batches(model: Any, data: Any) -> Iterator[Any]:
     if not count:
         raise ValueError("data holds no example: pass some inputs of the model, or leave it out.")
     for start in range(0, count, _BATCH):
-        yield tf.nest.map_structure(lambda one: one[start:start + _BATCH], data)
+        yield tf.nest.map_structure(lambda one: one[start : start + _BATCH], data)

@@ -10,7 +10,7 @@ from typing import Any, Callable
 
 import numpy as np
 
-from tfprune.surgery.prices import Prices
+from tfprune.channels.cost_model import Prices
 
 COUNTED = ("parameters", "macs", "weight_bytes", "activation_bytes")
 
@@ -62,14 +62,17 @@ class Budget:
 
     def __post_init__(self):
         if not self.units and self.latency is None:
-            raise ValueError(f"Budget() has no limit: give at least one of {', '.join(COUNTED)}, "
-                             "latency.")
+            raise ValueError(
+                f"Budget() has no limit: give at least one of {', '.join(COUNTED)}, latency."
+            )
         for name in self.units:
             value = getattr(self, name)
             is_count = isinstance(value, Integral) and not isinstance(value, bool)
             if not (value > 0 if is_count else isinstance(value, Real) and 0 < value < 1):
-                raise ValueError(f"Budget({name}={value!r}): expected an integer above 0, or a "
-                                 "float between 0 and 1, the fraction that is to be left.")
+                raise ValueError(
+                    f"Budget({name}={value!r}): expected an integer above 0, or a "
+                    "float between 0 and 1, the fraction that is to be left."
+                )
         is_time = isinstance(self.latency, Real) and 0 < self.latency < math.inf
         if self.latency is not None and not (is_time and callable(self.meter)):
             raise ValueError(
@@ -93,8 +96,10 @@ class Budget:
             whole: what the given model costs, in the same units.
         """
         values = {name: getattr(self, name) for name in self.units}
-        counted = {name: int(value) if isinstance(value, Integral) else int(value * whole[name])
-                   for name, value in values.items()}
+        counted = {
+            name: int(value) if isinstance(value, Integral) else int(value * whole[name])
+            for name, value in values.items()
+        }
         return counted if self.latency is None else {**counted, "latency": float(self.latency)}
 
     def costs(self, prices: Prices, counts: np.ndarray) -> dict[str, int]:

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from tfprune.report_forms import Table, markdown, plain_text, rich_parts
-from tfprune.surgery.record import Record
+from tfprune.output.report_forms import Table, markdown, plain_text, rich_parts
+from tfprune.surgery.history import Record
 
 
 @dataclass(frozen=True)
@@ -32,8 +32,10 @@ class Cost:
 
     def __str__(self) -> str:
         shape = ".3f" if self.unit == "latency" else ","
-        return (f"{self.unit}: {self.before:{shape}} -> {self.after:{shape}}, "
-                f"limit {self.limit:{shape}}, {self.unused:.1%} of it unused")
+        return (
+            f"{self.unit}: {self.before:{shape}} -> {self.after:{shape}}, "
+            f"limit {self.limit:{shape}}, {self.unused:.1%} of it unused"
+        )
 
 
 @dataclass(frozen=True)
@@ -59,18 +61,26 @@ class BudgetReport:
 
     def to_dict(self) -> dict[str, Any]:
         """Everything but the record as JSON types."""
-        costs = {one.unit: {"before": one.before, "limit": one.limit, "after": one.after}
-                 for one in self.costs}
-        return {"costs": costs, "channels": {name: list(both)
-                                             for name, both in self.channels.items()},
-                "steps": len(self.record.steps), "notes": list(self.notes)}
+        costs = {
+            one.unit: {"before": one.before, "limit": one.limit, "after": one.after}
+            for one in self.costs
+        }
+        return {
+            "costs": costs,
+            "channels": {name: list(both) for name, both in self.channels.items()},
+            "steps": len(self.record.steps),
+            "notes": list(self.notes),
+        }
 
     def parts(self) -> Iterable[str | tuple[str, ...] | Table]:
         """What is printed: the limits, the groups that changed, notes."""
         yield from map(str, self.costs)
         yield (
-            *(f"{name}: {before} -> {after} channels"
-              for name, (before, after) in self.channels.items() if after < before),
+            *(
+                f"{name}: {before} -> {after} channels"
+                for name, (before, after) in self.channels.items()
+                if after < before
+            ),
             *(f"note: {one}" for one in self.notes),
         )
 

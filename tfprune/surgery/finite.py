@@ -7,7 +7,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfprune.adapters import adapter_of
+from tfprune.backend import adapter_of
 
 
 def check_finite(model: Any, advice: str) -> None:
@@ -24,5 +24,6 @@ def check_finite(model: Any, advice: str) -> None:
         raw = adapter.raw(variable)
         if raw.dtype.is_floating and not bool(tf.reduce_all(tf.math.is_finite(raw))):
             name = getattr(variable, "path", None) or variable.name
-            raise ValueError(f"The weight {name!r} has NaN or infinite values: the training "
-                             f"diverged; {advice}.")
+            raise ValueError(
+                f"The weight {name!r} has NaN or infinite values: the training diverged; {advice}."
+            )

@@ -6,16 +6,21 @@ from __future__ import annotations
 from types import ModuleType
 from typing import Any, Iterator
 
-from tfprune.adapters import adapter_of, graphs
-from tfprune.surgery.constants import Folding
-from tfprune.surgery.counterparts import copy_flags, counterparts
-from tfprune.surgery.readers import kind_of
-from tfprune.surgery.resizing import View, resized, scales
-from tfprune.surgery.resizing_operations import Sizes, sizes
-from tfprune.surgery.survey import Kept
-from tfprune.surgery.ties import (
-    WHAT_TO_DO, Shared, refuse_lost_ties, refuse_outside, refuse_unequal,
+from tfprune.backend import adapter_of
+from tfprune.channels.model_channels import Kept
+from tfprune.layers import graph as graphs
+from tfprune.layers.readers import kind_of
+from tfprune.layers.resizing import View, resized, scales
+from tfprune.layers.resizing_operations import Sizes, sizes
+from tfprune.surgery.constant_folding import Folding
+from tfprune.surgery.shared_weights import (
+    WHAT_TO_DO,
+    Shared,
+    refuse_lost_ties,
+    refuse_outside,
+    refuse_unequal,
 )
+from tfprune.surgery.variable_mapping import copy_flags, counterparts
 
 
 class Rebuild:
@@ -47,8 +52,9 @@ class Rebuild:
         """
         new = self._model(model)
         self.copies[id(model)] = new
-        self._pairs = [(layer, old, one) for layer in self.originals
-                       for old, one in self._paired(layer)]
+        self._pairs = [
+            (layer, old, one) for layer in self.originals for old, one in self._paired(layer)
+        ]
         refuse_lost_ties(self._pairs)
         for operation in self.originals:
             if id(operation) in self.kept.survey.tracer.unknown:
@@ -58,8 +64,10 @@ class Rebuild:
 
     def _model(self, model: Any) -> Any:
         graph = self.home.graph(model)
-        inputs = [self.home.new_input(layer, shape)
-                  for layer, shape in zip(self.home.input_layers(model), self._inputs(model))]
+        inputs = [
+            self.home.new_input(layer, shape)
+            for layer, shape in zip(self.home.input_layers(model), self._inputs(model))
+        ]
         if self.home.is_sequence(model):
             return self.home.sequence(model, [*inputs, *map(self._copy, model.layers)])
         return self.home.assembled(model, inputs, graph.replayed(inputs, self._call))
@@ -70,8 +78,10 @@ class Rebuild:
             return [ref.shape for ref in self.home.graph(model).inputs]
         shapes = [self.kept.shape(one) for one in calls[0][0].values]
         own = [ref.shape for ref in self.home.graph(model).inputs]
-        return [tuple(None if size is None else new for size, new in zip(old, shape))
-                for old, shape in zip(own, shapes)]
+        return [
+            tuple(None if size is None else new for size, new in zip(old, shape))
+            for old, shape in zip(own, shapes)
+        ]
 
     def _call(self, call: graphs.Call, known: dict[int, Any]) -> list[Any]:
         def given(value: Any) -> Any:
@@ -132,15 +142,17 @@ class Rebuild:
         for layer in self.originals:
             if isinstance(layer, self.adapter.Layer):
                 factors.update(scales(layer, self.kept))
-        self.pairs = [(old, new) for layer, old, new in self._pairs
-                      if only is None or kind_of(layer) in only]
+        self.pairs = [
+            (old, new) for layer, old, new in self._pairs if only is None or kind_of(layer) in only
+        ]
         for old, new in self.pairs:
             before, after = self.adapter.raw(old), self.adapter.raw(new)
             value = before.numpy()
             if id(before) in self.folding.added:
                 value = value + self.folding.added[id(before)].astype(value.dtype)
-            value = self.kept.sliced(before, value * factors[id(before)]
-                                     if id(before) in factors else value)
+            value = self.kept.sliced(
+                before, value * factors[id(before)] if id(before) in factors else value
+            )
             if tuple(value.shape) == tuple(after.shape):  # not so: states of another batch size
                 after.assign(value.astype(after.dtype.as_numpy_dtype))
         for layer in self.originals:
@@ -163,9 +175,11 @@ class Rebuild:
                 if id(self.adapter.raw(old)) == key:
                     return new
         if key in self.own:
-            raise ValueError(f"An operation of the model reads the variable {variable.name!r} "
-                             "before the layer that holds it is called, and cannot be copied. "
-                             f"{WHAT_TO_DO}")
+            raise ValueError(
+                f"An operation of the model reads the variable {variable.name!r} "
+                "before the layer that holds it is called, and cannot be copied. "
+                f"{WHAT_TO_DO}"
+            )
         return variable
 
 
@@ -175,13 +189,17 @@ def is_changed(layer: Any, kept: Kept, folding: Folding) -> bool:
     if adapter is None:
         return False
     if any(kept.masks(adapter.raw(one)) for one in layer.weights) or _gets_bias(
-            layer, adapter, folding):
+        layer, adapter, folding
+    ):
         return True
-    return any(kept.shape(one) != one.shape
-               for step, results in kept.survey.by_operation.get(id(layer), ())
-               for one in (*step.values, *results))
+    return any(
+        kept.shape(one) != one.shape
+        for step, results in kept.survey.by_operation.get(id(layer), ())
+        for one in (*step.values, *results)
+    )
 
 
 def _gets_bias(layer: Any, adapter: ModuleType, folding: Folding) -> bool:
     return id(layer) in folding.biases or any(
-        _gets_bias(sub, adapter, folding) for sub in adapter.sublayers(layer))
+        _gets_bias(sub, adapter, folding) for sub in adapter.sublayers(layer)
+    )

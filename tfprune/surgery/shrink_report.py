@@ -6,9 +6,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from tfprune.report_forms import Table, as_dict, markdown, plain_text, rich_parts
+from tfprune.output.report_forms import Table, as_dict, markdown, plain_text, rich_parts
 from tfprune.surgery.agreement import Agreement
-from tfprune.surgery.constants import Folded
+from tfprune.surgery.constant_folding import Folded
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,8 @@ class ShrinkReport:
         macs = f"MACs: {self.macs[0]:,} -> {self.macs[1]:,}"
         if self.uncounted:
             macs += f", without {', '.join(self.uncounted[:3])}" + (
-                f" and {len(self.uncounted) - 3} more" if len(self.uncounted) > 3 else "")
+                f" and {len(self.uncounted) - 3} more" if len(self.uncounted) > 3 else ""
+            )
         yield f"{self.removed:,} channels removed"
         yield f"parameters: {self.parameters[0]:,} -> {self.parameters[1]:,}"
         yield macs

@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which Keras an object belongs to, and the import of each only when it is needed.
+
+The Keras is decided from the object passed in: never from an environment variable, and never from
+which of the two was imported first.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import os
+import sys
+from types import ModuleType
+from typing import Any, Iterable
+
+from tfprune.backend import registration
+
+KERAS3 = "keras"
+TF_KERAS = "tf_keras"
+_MODULES = {KERAS3: "tfprune.backend.keras3", TF_KERAS: "tfprune.backend.tf_keras"}
+
+
+def adapter_of(value: Any) -> ModuleType:
+    """The adapter module for a layer, a model, an optimizer, or a list of layers.
+
+    Raises:
+        TypeError: not a Keras object; objects of both Kerases in one list.
+        RuntimeError: Keras 3 on another backend than TensorFlow.
+    """
+    if isinstance(value, (list, tuple)):
+        return _adapter_of_list(value)
+    for cls in type(value).__mro__:
+        package = cls.__module__.split(".")[0]
+        if package in _MODULES:
+            return adapter(package)
+    raise TypeError(
+        "Expected a Keras model, a Keras layer or a list of layers (keras or tf_keras), got "
+        f"{type(value).__module__}.{type(value).__name__}: {value!r}."
+    )
+
+
+def adapter_of_model(value: Any, *, layers: bool = False) -> ModuleType:
+    """The adapter module for one model.
+
+    Args:
+        value: what was passed as the model.
+        layers: whether a layer would do, too.
+
+    Raises:
+        TypeError: something else.
+    """
+    what = "a Keras model or layer" if layers else "a Keras model"
+    if isinstance(value, (list, tuple)):
+        raise TypeError(
+            f"Expected {what}, got a {type(value).__name__} of {len(value)}: pass them one by one."
+        )
+    home = adapter_of(value)
+    if not isinstance(value, home.Layer):
+        raise TypeError(f"Expected {what}, got {type(value).__name__}: {value!r}.")
+    if not layers and not home.is_model(value):
+        raise TypeError(
+            f"Expected a Keras model, got the layer {value.name!r}: put it into a "
+            "model, for example keras.Sequential([keras.Input(shape), layer])."
+        )
+    return home
+
+
+def _adapter_of_list(values: Iterable[Any]) -> ModuleType:
+    found = {adapter_of(value) for value in values}
+    if not found:
+        raise ValueError("Expected at least one layer, got an empty list.")
+    if len(found) > 1:
+        raise TypeError(
+            "Objects of keras and tf_keras are mixed in one list. Build the model with one of "
+            "them only."
+        )
+    return found.pop()
+
+
+@functools.cache
+def adapter(package: str) -> ModuleType:
+    """The adapter module of `"keras"` or `"tf_keras"`."""
+    if package == KERAS3:
+        import keras
+
+        if keras.backend.backend() != "tensorflow":
+            raise RuntimeError(
+                f"Keras runs on the {keras.backend.backend()} backend, but tfprune needs the "
+                "TensorFlow backend: set KERAS_BACKEND=tensorflow before importing keras."
+            )
+    module = importlib.import_module(_MODULES[package])
+    registration.register(package)
+    return module
+
+
+@functools.cache
+def import_tfmot() -> ModuleType:
+    """Import TF-MOT without its side effects on the user's own `tf.keras`.
+
+    TF-MOT sets TF_USE_LEGACY_KERAS, which would turn an untouched `tf.keras` into tf_keras for
+    the rest of the process. `tf.keras` is therefore resolved first, under the user's own setting.
+    """
+    if "tensorflow_model_optimization" in sys.modules:
+        import tensorflow_model_optimization
+
+        return tensorflow_model_optimization
+    import tensorflow as tf
+
+    getattr(tf.keras, "version", None)
+    variable = "TF_USE_LEGACY_KERAS"
+    before = os.environ.get(variable)
+    try:
+        import tensorflow_model_optimization
+    finally:
+        if before is None:
+            os.environ.pop(variable, None)
+        else:
+            os.environ[variable] = before
+    return tensorflow_model_optimization

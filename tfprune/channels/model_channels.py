@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A model's channels as one array of numbers, and what is left of its tensors without some."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from math import prod
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from tfprune.channels.grouping import grouped
+from tfprune.channels.groups import ChannelGroup
+from tfprune.channels.tracer import Step, Tracer, walked
+from tfprune.layers.channel_graph import Entry, Ids
+from tfprune.layers.symbolic_tensor import Traced
+from tfprune.layers.weights import labels_of
+from tfprune.masks.sites import Site
+
+
+@dataclass(frozen=True, eq=False)
+class Survey:
+    """A walk through a model.
+
+    Attributes:
+        tracer: the walk.
+        labels: for every number of the book the channel that it stands for.
+        groups: the channel groups, each with its channels.
+    """
+
+    tracer: Tracer
+    labels: Ids
+    groups: tuple[tuple[ChannelGroup, Ids], ...]
+
+    @classmethod
+    def of(cls, model: Any) -> "Survey":
+        """Walk through a model; see `walked` for the errors."""
+        tracer = walked(model)
+        labels = tracer.book.labels()
+        at, found = _by_place(tracer), []
+        for group in grouped(tracer.book):
+            first = group.members[0]
+            found.append((group, labels[at[first.site, first.axis].ids[first.indices[:, 0]]]))
+        return cls(tracer, labels, tuple(found))
+
+    @property
+    def adapter(self) -> ModuleType:
+        return self.tracer.adapter
+
+    @cached_property
+    def by_place(self) -> dict[tuple[str, int], Entry]:
+        """The entry of each axis of a variable, by the name of its site."""
+        return _by_place(self.tracer)
+
+    @cached_property
+    def by_variable(self) -> dict[int, list[Entry]]:
+        """The entries of each variable, by its id, by axis."""
+        found: dict[int, list[Entry]] = {}
+        for entry in self.tracer.book.entries.values():
+            found.setdefault(id(entry.variable), []).append(entry)
+        return {key: sorted(each, key=lambda one: one.axis) for key, each in found.items()}
+
+    @cached_property
+    def by_operation(self) -> dict[int, list[tuple[Step, list[Traced]]]]:
+        """Every call of each layer or operation, by its id."""
+        found: dict[int, list[tuple[Step, list[Traced]]]] = {}
+        for step, results in self.tracer.history:
+            found.setdefault(id(step.operation), []).append((step, results))
+        return found
+
+    @cached_property
+    def uses(self) -> dict[str, int]:
+        """How often each weight of an EinsumDense is used for one example, by its site's name:
+        those inside of attention layers, too. The same without some channels."""
+        found: dict[str, int] = {}
+        for step, _ in self.tracer.history:
+            equation = getattr(step.operation, "equation", None)
+            if not isinstance(equation, str) or not hasattr(step.operation, "bias_axes"):
+                continue
+            inputs, kernel, _ = labels_of(equation, len(step.value.shape), step.name)
+            sizes = [
+                size for size, label in zip(step.value.shape[1:], inputs[1:]) if label not in kernel
+            ]
+            if None not in sizes:
+                name = f"{step.name}/kernel"
+                found[name] = found.get(name, 0) + prod(sizes)
+        return found
+
+    def positions(self, site: Site) -> int | None:
+        """How often each weight of a kernel is used for one example; None: not known.
+
+        Args:
+            site: of this model, or of the same without some channels.
+        """
+        return self.uses.get(site.name) if site.positions is None else site.positions
+
+
+def _by_place(tracer: Tracer) -> dict[tuple[str, int], Entry]:
+    return {(entry.site, entry.axis): entry for entry in tracer.book.entries.values()}
+
+
+@dataclass(frozen=True, eq=False)
+class Kept:
+    """Which channels stay.
+
+    Args:
+        survey: of the model.
+        alive: bool, for every channel.
+    """
+
+    survey: Survey
+    alive: np.ndarray
+
+    def mask(self, ids: Ids) -> np.ndarray:
+        """Which of these stay."""
+        return self.alive[self.survey.labels[ids]]
+
+    def shape(self, tensor: Traced) -> tuple[int | None, ...]:
+        """The shape of a tensor without the channels that go."""
+        return tuple(
+            size if ids is None else int(self.mask(ids).sum())
+            for size, ids in zip(tensor.shape, tensor.axes)
+        )
+
+    def masks(self, variable: Any) -> dict[int, np.ndarray]:
+        """For each axis of a variable that loses entries, which stay."""
+        found = {
+            entry.axis: self.mask(entry.ids)
+            for entry in self.survey.by_variable.get(id(variable), ())
+        }
+        return {axis: mask for axis, mask in found.items() if not mask.all()}
+
+    def size(self, variable: Any) -> tuple[int, ...]:
+        """The shape of a variable without the channels that go."""
+        shape = [int(size) for size in variable.shape]
+        for axis, mask in self.masks(variable).items():
+            shape[axis] = int(mask.sum())
+        return tuple(shape)
+
+    def sliced(self, variable: Any, value: np.ndarray) -> np.ndarray:
+        """An array of a variable's shape without the entries of the channels that go."""
+        for axis, mask in self.masks(variable).items():
+            value = np.compress(mask, value, axis)
+        return value

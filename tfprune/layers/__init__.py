@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The record of each kind of Keras layer: its kernels, its channels, its smaller copy."""

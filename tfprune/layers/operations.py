@@ -1,0 +1,185 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What raw operations in a graph do with channels: `keras.ops` of Keras 3, TensorFlow functions
+in tf_keras. One row per name; both spell most names alike.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Callable
+
+import numpy as np
+
+from tfprune.channels.tracer import Step
+from tfprune.layers.shapes import concatenate, joined, reshape, same, softmax
+from tfprune.layers.symbolic_tensor import Traced, Unsupported, rearranged
+
+
+def elementwise(step: Step) -> Traced:
+    """One operand or several; constants that differ along the channels pin them."""
+    result = joined(step, step.values)
+    for constant in _constants((step.args, step.kwargs)):
+        shape = np.shape(constant)
+        for axis in range(-min(len(shape), len(result.shape)), 0):
+            if shape[axis] > 1:
+                step.book.pin(result.axes[axis], f"{step.name} has a constant for each")
+    return result
+
+
+def reduction(step: Step) -> Traced:
+    """mean, max, sum, ... over some axes."""
+    value = step.value
+    rank = len(value.shape)
+    axes = step.setting("axis", 1)
+    axes = range(rank) if axes is None else np.atleast_1d(axes)
+    gone = {int(axis) % rank for axis in axes}
+    for axis in gone:
+        step.book.pin(value.axes[axis], f"{step.name} reduces it")
+    stays = len(step.shapes[0]) == rank
+    kept = [
+        None if axis in gone else ids
+        for axis, ids in enumerate(value.axes)
+        if stays or axis not in gone
+    ]
+    return Traced(tuple(step.shapes[0]), tuple(kept))
+
+
+def transpose(step: Step) -> Traced:
+    """Axes in another order."""
+    rank = len(step.value.shape)
+    order = step.setting("axes", 99)
+    order = step.setting("perm", 1) if order is None else order
+    order = tuple(reversed(range(rank))) if order is None else order
+    return rearranged(step.value, tuple(int(axis) for axis in order))
+
+
+def split(step: Step) -> list[Traced]:
+    """Parts along an axis: each part gets its own channels."""
+    value = step.value
+    axis = int(step.setting("axis", 2, 0)) % len(value.shape)
+    results, start = [], 0
+    for shape in step.shapes:
+        ids = value.axes[axis]
+        if ids is not None:
+            ids = ids[start : start + shape[axis]]
+            start += shape[axis]
+            step.book.passes(step.name, ids)
+        part = Traced(tuple(shape), value.axes)
+        results.append(part if ids is None else part.along(axis, ids))
+    return results
+
+
+def getitem(step: Step) -> Traced:
+    """x[..., a:b]: slices, integers, Ellipsis and new axes."""
+    value = step.value
+    key = step.setting("key", 1)
+    key = tuple(key) if isinstance(key, (list, tuple)) else (key,)
+    used = sum(part is not None and part is not Ellipsis for part in key)
+    if Ellipsis not in key:
+        key = (*key, Ellipsis)
+    axes: list[Any] = []
+    axis = 0
+    for part in key:
+        if part is None:
+            axes.append(None)
+        elif part is Ellipsis:
+            rest = len(value.shape) - used
+            axes.extend(value.axes[axis : axis + rest])
+            axis += rest
+        else:
+            axes.extend(_indexed(step, value.axes[axis], part))
+            axis += 1
+    return Traced(tuple(step.shapes[0]), tuple(axes))
+
+
+def _indexed(step: Step, ids: Any, part: Any) -> list[Any]:
+    """What is left of an axis: nothing for an integer."""
+    if isinstance(part, dict) and set(part) == {"start", "stop", "step"}:
+        part = slice(part["start"], part["stop"], part["step"])
+    if isinstance(part, slice):
+        bounds = (part.start, part.stop, part.step)
+        if ids is None:
+            return [None]
+        if all(one is None or isinstance(one, (int, np.integer)) for one in bounds):
+            step.book.passes(step.name, ids[part])
+            return [ids[part]]
+    elif isinstance(part, (int, np.integer)):
+        step.book.pin(ids, f"{step.name} picks one of them")
+        return []
+    raise Unsupported(f"{step.name} indexes with a tensor")
+
+
+def pad(step: Step) -> Traced:
+    """Padding of axes without channels."""
+    widths = step.setting("pad_width", 99)
+    widths = step.setting("paddings", 1) if widths is None else widths
+    if np.shape(widths) != (len(step.value.shape), 2):
+        raise Unsupported(f"{step.name} pads by {widths}")
+    for ids, width in zip(step.value.axes, np.asarray(widths)):
+        if width.any():
+            step.book.pin(ids, f"{step.name} pads it")
+            if ids is not None:
+                raise Unsupported(f"{step.name} pads the channels")
+    return Traced(tuple(step.shapes[0]), step.value.axes)
+
+
+def resize(step: Step) -> Traced:
+    """Images in another size."""
+    return step.made(step.shapes[0], step.channels(step.value))
+
+
+def nothing(step: Step) -> list[Traced]:
+    """Only the shape is read."""
+    return [Traced(tuple(shape), (None,) * len(shape)) for shape in step.shapes]
+
+
+def _constants(structure: Any):
+    if isinstance(structure, (list, tuple)):
+        for one in structure:
+            yield from _constants(one)
+    elif isinstance(structure, dict):
+        yield from _constants(list(structure.values()))
+    elif hasattr(structure, "shape") and not isinstance(structure, Traced):
+        yield structure
+
+
+_ELEMENTWISE = """
+    abs absolute add add_v2 addn add_n cast ceil celu clip clip_by_value cos cosh div
+    div_no_nan divide divide_no_nan elu equal erf exp expm1 floor floordiv floor_div floormod
+    floor_mod gelu greater greater_equal greaterequal hardshrink hardsigmoid hardsilu hardtanh
+    hard_silu hard_swish identity isfinite isinf isnan leakyrelu leaky_relu less less_equal
+    lessequal log log1p logaddexp logicaland logicalnot logicalor logical_and logical_not
+    logical_or logsigmoid log_sigmoid maximum minimum mod mul multiply multiply_no_nan neg
+    negative not_equal notequal pow power reciprocal relu relu6 round rsqrt rsub selu sigmoid
+    sign silu sin sinh softplus softshrink softsign sqrt square squareplus squared_difference
+    stopgradient stop_gradient sub subtract swish tan tanh tanhshrink threshold truediv
+    truedivide where where_v2 zeroslike zeros_like oneslike ones_like
+"""
+_REDUCTIONS = """
+    all amax amin any logsumexp max mean min prod reduce_all reduce_any reduce_logsumexp
+    reduce_max reduce_mean reduce_min reduce_prod reduce_std reduce_sum reduce_variance std sum
+    var
+"""
+RULES: dict[str, Callable[[Step], Any]] = {
+    **dict.fromkeys(_ELEMENTWISE.split(), elementwise),
+    **dict.fromkeys(_REDUCTIONS.split(), reduction),
+    "concat": concatenate,
+    "concatenate": concatenate,
+    "expand_dims": reshape,
+    "expand_dims_v2": reshape,
+    "expanddims": reshape,
+    "getitem": getitem,
+    "log_softmax": softmax,
+    "logsoftmax": softmax,
+    "pad": pad,
+    "reshape": reshape,
+    "resize": resize,
+    "shape": nothing,
+    "shape_v2": nothing,
+    "softmax": softmax,
+    "softmax_v2": softmax,
+    "split": split,
+    "squeeze": reshape,
+    "transpose": transpose,
+    "convert_to_tensor": same,
+    "converttotensor": same,
+}

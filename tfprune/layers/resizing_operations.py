@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+"""New sizes for raw operations that have sizes among their arguments: reshape, split, slices."""
+
+from __future__ import annotations
+
+from typing import Any, Callable
+
+import numpy as np
+
+from tfprune.channels.model_channels import Kept
+from tfprune.channels.tracer import Step
+from tfprune.layers.symbolic_tensor import Traced, Unsupported
+
+Sizes = dict[str, Any]
+
+
+def sizes(name: str, step: Step, results: list[Traced], kept: Kept) -> Sizes:
+    """The arguments of an operation that change, by their names in both Kerases.
+
+    Args:
+        name: of the operation, in lower case.
+
+    Raises:
+        Unsupported: the operation cannot do the same with fewer channels.
+    """
+    touched = [one for one in (*step.values, *results) if kept.shape(one) != one.shape]
+    return ROWS[name](step, results, kept) if touched and name in ROWS else {}
+
+
+def _reshape(step: Step, results: list[Traced], kept: Kept) -> Sizes:
+    given = step.setting("newshape", 99)
+    given = step.setting("shape", 1) if given is None else given
+    new = kept.shape(results[0])
+    if not isinstance(given, (list, tuple, np.ndarray)) or len(given) != len(new):
+        raise Unsupported(f"{step.name} takes its shape from a tensor")
+    entries = [
+        size if isinstance(old, (int, np.integer)) and old != -1 else old
+        for old, size in zip(given, new)
+    ]  # the others stay: tensors, None, -1
+    for old, entry, size in zip(results[0].shape, entries, new):
+        if old != size and isinstance(entry, Traced):
+            raise Unsupported(f"{step.name} takes its shape from a tensor")
+    return {"newshape": tuple(entries), "shape": entries}
+
+
+def _split(step: Step, results: list[Traced], kept: Kept) -> Sizes:
+    axis = int(step.setting("axis", 2, 0)) % len(step.value.shape)
+    new = [kept.shape(one)[axis] for one in results]
+    bounds = tuple(int(bound) for bound in np.cumsum(new)[:-1])
+    return {"indices_or_sections": bounds, "num_or_size_splits": new}
+
+
+def _getitem(step: Step, results: list[Traced], kept: Kept) -> Sizes:
+    value, key = step.value, step.setting("key", 1)
+    is_one = not isinstance(key, (list, tuple))
+    parts = [key] if is_one else list(key)
+    used = sum(part is not None and part is not Ellipsis for part in parts)
+    axis = 0
+    for place, part in enumerate(parts):
+        if part is Ellipsis:
+            axis += len(value.shape) - used
+        elif part is not None:
+            if value.axes[axis] is not None:
+                parts[place] = _part(step, part, kept.mask(value.axes[axis]))
+            axis += 1
+    return {"key": parts[0] if is_one else tuple(parts)}
+
+
+def _part(step: Step, part: Any, mask: np.ndarray) -> Any:
+    """The same entries of a shorter axis."""
+    is_dict = isinstance(part, dict)
+    bounds = slice(part["start"], part["stop"], part["step"]) if is_dict else part
+    if not isinstance(bounds, slice):
+        raise Unsupported(f"{step.name} picks one of them")
+    taken = np.arange(len(mask))[bounds]
+    places = (np.cumsum(mask) - 1)[taken[mask[taken]]]
+    if mask.all():
+        return part
+    apart = np.unique(np.diff(places))
+    if len(apart) > 1 or not len(places):
+        raise Unsupported(f"{step.name} does not take neighbours")
+    stride = int(apart[0]) if len(apart) else 1
+    stop = int(places[-1]) + stride
+    new = slice(int(places[0]), stop if stop >= 0 else None, stride)
+    return {"start": new.start, "stop": new.stop, "step": new.step} if is_dict else new
+
+
+ROWS: dict[str, Callable[[Step, list[Traced], Kept], Sizes]] = {
+    "getitem": _getitem,
+    "reshape": _reshape,
+    "split": _split,
+}

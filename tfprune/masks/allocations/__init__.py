@@ -1,0 +1,33 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How many groups each site keeps: group scores and a sparsity to integer counts.
+
+    counts = allocation(scores, sites, sparsity, final)
+
+`scores` is a list with the group scores [groups] of each site, NumPy arrays or TensorFlow tensors,
+higher = keep; `sites` describe them in the same order (name, shape, layer). `sparsity` is the
+fraction of groups to remove now, `final` the schedule's last one. The counts are int64 [sites], a
+tensor if a score or the sparsity is one; they can be computed in graphs and compile under XLA.
+
+Every count is at least `floor` (1 by default, at most the site's groups), so no layer dies. A
+sparsity of 0 keeps everything.
+"""
+
+from tfprune.masks.allocations.base import Allocation, Uniform, keep_count
+from tfprune.masks.allocations.cost_aware import Priced
+from tfprune.masks.allocations.erdos_renyi import ERK
+from tfprune.masks.allocations.per_site import PerSite
+from tfprune.masks.allocations.pfp import PFP
+from tfprune.masks.allocations.rankings import LAMP, Global, lamp_scores
+
+__all__ = [
+    "ERK",
+    "LAMP",
+    "PFP",
+    "Allocation",
+    "Global",
+    "PerSite",
+    "Priced",
+    "Uniform",
+    "keep_count",
+    "lamp_scores",
+]

@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The contract of an allocation, its arithmetic, and the simplest one."""
+
+import abc
+from collections.abc import Sequence
+from dataclasses import dataclass
+from numbers import Integral
+from typing import Any, ClassVar
+
+import numpy as np
+
+from tfprune.masks.array_namespace import namespace
+from tfprune.masks.select import select
+from tfprune.masks.serialization import register
+
+
+def keep_count(groups: Any, sparsity: Any, floor: int = 0) -> Any:
+    """How many of `groups` stay: round(groups (1 - sparsity)), halves to the even neighbour.
+
+    Computed in the dtype of `sparsity`: float64 for Python numbers; with the float32 tensors of
+    TF-MOT's schedules the count is TF-MOT's.
+
+    Args:
+        groups: int or int64 array of any shape.
+        sparsity: Fraction to remove; Python number, NumPy or TensorFlow scalar.
+        floor: The smallest count, as far as there are as many groups.
+
+    Returns:
+        int64, of the shape of `groups`.
+
+    >>> keep_count(np.array([5, 1000]), 0.9, floor=1).tolist()  # 0.5 rounds to 0
+    [1, 100]
+    """
+    xp, sparsity = level_of(sparsity)
+    groups = np.asarray(groups, np.int64)
+    keep = xp.round(xp.astype(groups, sparsity.dtype) * (1 - sparsity))
+    keep = xp.where(xp.equal(sparsity, 0), groups, xp.astype(keep, "int64"))
+    return xp.clip(keep, np.minimum(floor, groups), groups)
+
+
+def level_of(sparsity, *others):
+    """(namespace, sparsity as a scalar of its own floating dtype, float32 at least)."""
+    xp = namespace(sparsity, *others)
+    dtype = getattr(getattr(sparsity, "dtype", None), "name", "")
+    single = dtype in ("float16", "bfloat16", "float32")
+    sparsity = xp.asarray(sparsity) if single else xp.asarray(sparsity, "float64")
+    return xp, xp.astype(sparsity, "float32") if single else sparsity
+
+
+def groups_of(scores):
+    return np.array([score.shape[0] for score in scores], np.int64)
+
+
+class Allocation(abc.ABC):
+    """Group scores and a sparsity -> how many groups each site keeps."""
+
+    accepts_fixed: ClassVar[bool] = False
+    """Whether structures that fix their own counts (`NofM`) go with it."""
+
+    compares_sites: ClassVar[bool] = True
+    """Whether a site's count depends on the other sites."""
+
+    compares_scores: ClassVar[bool] = False
+    """Whether it compares the scores of different sites as they are."""
+
+    needs_prices: ClassVar[bool] = False
+    """Whether it asks what channels cost: then a run takes `at(prices)` of it in its place."""
+
+    @abc.abstractmethod
+    def __call__(
+        self, scores: Sequence[Any], sites: Sequence[Any], sparsity: Any, final: float
+    ) -> Any:
+        """Counts, int64 [sites]."""
+
+    def masks(
+        self, scores: Sequence[Any], sites: Sequence[Any], sparsity: Any, final: float
+    ) -> list[Any]:
+        """The masks of the groups [groups] of each site: as many as it counts, the highest scores.
+
+        An allocation that has ranked all groups for its counts may know them already.
+        """
+        counts = self(scores, sites, sparsity, final)
+        return [select(score, counts[index]) for index, score in enumerate(scores)]
+
+    def among(self, sites: Sequence[Any], left: Sequence[Any]) -> "Allocation":
+        """The allocation for these sites, where others have been left dense."""
+        return self
+
+    def leaves_dense(self, site: Any) -> bool:
+        """Whether it keeps the whole site, whatever the sparsity is."""
+        return False
+
+    def total(self, groups: Any, sites: Sequence[Any], sparsity: float, final: float) -> int:
+        """How many groups stay in all sites together; that depends on no score.
+
+        Args:
+            groups: number of groups of each site.
+            sites, sparsity, final: as for the counts.
+        """
+        scores = [np.ones(count, np.float32) for count in groups]
+        return int(np.sum(self(scores, sites, sparsity, final)))
+
+    def check(self, sites: Sequence[Any]) -> None:
+        """Raises ValueError if this allocation cannot serve these sites."""
+        return None
+
+
+@dataclass(frozen=True)
+class Floored(Allocation):
+    floor: int = 1
+
+    def __post_init__(self):
+        check_floor(self.floor)
+
+    def _total(self, groups, sparsity):
+        """(floors of the sites, int64 number to keep in all: exact, or the floors if more)."""
+        floors = np.minimum(self.floor, groups)
+        return floors, keep_count(groups.sum(), sparsity, floor=int(floors.sum()))
+
+
+def check_floor(floor):
+    if not isinstance(floor, Integral) or isinstance(floor, bool) or floor < 0:
+        raise ValueError(
+            f"floor={floor!r}: expected the smallest number of groups that a site "
+            "keeps, an integer of at least 0."
+        )
+
+
+@register
+@dataclass(frozen=True)
+class Uniform(Floored):
+    """The same sparsity at every site.
+
+    Args:
+        floor: Smallest count per site.
+
+    Raises:
+        ValueError: If the floor is negative.
+
+    >>> Uniform()([np.ones(10), np.ones(4)], [], 0.75, 0.75)
+    array([2, 1])
+    """
+
+    accepts_fixed: ClassVar[bool] = True
+    compares_sites: ClassVar[bool] = False
+
+    def __call__(self, scores, sites, sparsity, final):
+        xp, sparsity = level_of(sparsity, *scores)
+        return keep_count(groups_of(scores), sparsity, self.floor)

@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What every gate promises: how a mask acts on a weight during training.
+
+The kernel is sparse at rest: between two training steps it holds W*M, or what `Gate.rest` makes of
+it. What a gate wants to keep besides it keeps in a second variable, `hidden`, so that
+W = kernel + hidden always.
+"""
+
+from __future__ import annotations
+
+import abc
+import zlib
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import tensorflow as tf
+
+from tfprune.masks.sites import Site
+from tfprune.masks.structures import Structure
+
+Changes = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Moment:
+    """One site within one training step, as a gate sees it.
+
+    Attributes:
+        site: what is pruned.
+        structure: which of its weights go together.
+        weight: W, dense, before the optimizer changes it.
+        mask: at rest, 1 = keep, shape and dtype of the weight.
+        state: name -> tensor, the numbers that the method keeps for this site.
+        step: finished steps, a scalar tensor; None in `chosen` and `rest`, which also run outside
+            of a step.
+        progress: of the schedule, 0 at its first update and 1 at its last, a scalar tensor; 0
+            throughout where it has no last one, or does not tell.
+    """
+
+    site: Site
+    structure: Structure
+    weight: Any
+    mask: Any
+    state: dict[str, Any]
+    step: Any = None
+    progress: Any = 0.0
+
+    def draws(self, seed: int) -> Any:
+        """The seed [2] of stateless draws for this site in this step."""
+        return seed_of_step(seed, self.site.name, self.step)
+
+
+def seed_of_step(seed: int, name: str, step: Any) -> Any:
+    """The seed [2] of stateless draws for a place of this name after so many finished steps, so
+    that a run that goes on draws what it would have drawn.
+
+    Example:
+        >>> seed_of_step(0, "dense/kernel", 7).numpy().tolist()[1]
+        7
+    """
+    own = tf.constant(seed ^ zlib.crc32(name.encode()), tf.int64)
+    return tf.stack([own, tf.cast(step, tf.int64)])
+
+
+class Gate(abc.ABC):
+    """How a mask acts on a weight. Subclasses are frozen dataclasses.
+
+    A training step of a gate that `acts`, all of it inside the compiled step:
+
+        kernel <- open(W) ; hidden <- W - kernel                       if the gate `opens`
+        forward pass and gradient at the kernel
+        gradient <- learn(gradient), then the optimizer's own update, where the entries `moves`
+        kernel <- rest(W) ; hidden <- W - kernel                       settle, for all gates
+
+    A gate that does not act leaves the optimizer alone, and needs nothing before the step.
+
+    Example:
+        >>> from tfprune import get
+        >>> isinstance(get("dpf").gate, Gate), get("spp").gate.acts
+        (True, True)
+    """
+
+    acts: ClassVar[bool] = False
+    """Whether it has a part in the optimizer's updates."""
+
+    opens: ClassVar[bool] = False
+    """Whether the forward pass of training sees something else than W*M; then it also acts."""
+
+    rests: ClassVar[bool] = True
+    """Whether the momenta of what `moves` holds back stay as they are, too. Else they see the
+    gradient that `learn` gives."""
+
+    @property
+    @abc.abstractmethod
+    def hides(self) -> bool:
+        """Whether the gate needs the variable `hidden`."""
+
+    def dense(self, kernel: Any, hidden: Any) -> Any:
+        """W, the weight that scores are computed from: the kernel with what the mask hides."""
+        return kernel if hidden is None else kernel + hidden
+
+    def state(self, site: Site, structure: Structure) -> dict[str, np.ndarray]:
+        """The numbers that it keeps for a site beside the weights: name -> first value."""
+        return {}
+
+    def chosen(self, now: Moment) -> Changes:
+        """What of the state follows from a mask that has just been chosen."""
+        return {}
+
+    def rest(self, now: Moment) -> Any:
+        """What the kernel holds between two steps, and for good at the end: W*M."""
+        return now.weight * now.mask
+
+    def open(self, now: Moment) -> tuple[Any, Changes]:
+        """(what the forward pass sees, changed state), before the step."""
+        return now.weight * now.mask, {}
+
+    def learn(self, now: Moment, gradient: Any) -> tuple[Any, Changes]:
+        """(the gradient that the optimizer gets, changed state).
+
+        Args:
+            gradient: of the loss by what the forward pass saw; after clipping, summed over
+                replicas, without the loss scale of mixed precision.
+        """
+        return gradient, {}
+
+    def moves(self, now: Moment) -> Any:
+        """True for the entries that this step may change; None: all. Where `rests` is set, so
+        their momenta."""
+        return None
+
+    def fresh(self, now: Moment) -> Any:
+        """True for the entries whose momenta begin at zero in this step; None: none."""
+        return None

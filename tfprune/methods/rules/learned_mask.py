@@ -1,0 +1,26 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The rule of methods whose masks are told by something that is trained."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import tensorflow as tf
+
+from tfprune.masks.serialization import register
+from tfprune.methods.base import Rank
+
+
+@register
+@dataclass(frozen=True)
+class Told(Rank):
+    """Masks stay what they are: the gate writes them when the run ends.
+
+    Example:
+        >>> from tfprune import get
+        >>> get("djpq").rule.structure
+        Filter(pooling='mean', coupled=False)
+    """
+
+    def masks(self, weights, sites, sparsity, *, final, states=None):
+        return [tf.not_equal(state["mask"], 0) for state in states]

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Coarser models: fake quantization and DJPQ."""

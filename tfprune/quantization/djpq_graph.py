@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A model's graph as nodes with their readers, nested models and wrappers looked through."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from types import ModuleType
+from typing import Any
+
+from tfprune.layers import graph as graphs
+
+_SHAPES = (
+    "Dropout",
+    "SpatialDropout1D",
+    "SpatialDropout2D",
+    "SpatialDropout3D",
+    "Identity",
+    "Flatten",
+    "Reshape",
+    "Permute",
+    "RepeatVector",
+    "ZeroPadding1D",
+    "ZeroPadding2D",
+    "ZeroPadding3D",
+    "Cropping1D",
+    "Cropping2D",
+    "Cropping3D",
+)
+_POOLS = ("MaxPooling", "AveragePooling", "GlobalMaxPooling", "GlobalAveragePooling")
+_MERGES = ("Add", "Average", "Maximum", "Minimum", "Multiply", "Concatenate")
+_SAME_SIGN = (
+    "add",
+    "addv2",
+    "maximum",
+    "minimum",
+    "multiply",
+    "concatenate",
+    "concat",
+    "flatten",
+    "reshape",
+)
+_SCALINGS = ("Rescaling", "Normalization")
+
+HOMOGENEOUS = ("linear", "relu", "leaky_relu")
+"""Activations with f(c x) = c f(x) for c > 0, by the name of the function."""
+ZERO_AT_ZERO = (
+    *HOMOGENEOUS,
+    "relu6",
+    "elu",
+    "selu",
+    "celu",
+    "gelu",
+    "silu",
+    "swish",
+    "tanh",
+    "mish",
+    "softsign",
+    "hard_tanh",
+    "hard_silu",
+    "hard_swish",
+    "tanh_shrink",
+)
+_NEVER_BELOW_ZERO = (
+    "relu",
+    "relu6",
+    "sigmoid",
+    "hard_sigmoid",
+    "softmax",
+    "softplus",
+    "exponential",
+)
+
+
+@dataclass(eq=False)
+class Node:
+    """One call of a layer or an operation, or an input of the model (no operation).
+
+    Attributes:
+        operation: the layer, without its wrapper.
+        sources: the nodes whose outputs it is given.
+        readers: the nodes that are given its output; None among them: it is the model's output.
+    """
+
+    operation: Any = None
+    name: str | None = None
+    sources: list["Node"] = field(default_factory=list)
+    readers: list["Node | None"] = field(default_factory=list)
+
+    @property
+    def kind(self) -> str:
+        """The name of its class, or of a raw operation in lower case."""
+        return self.name or type(self.operation).__name__
+
+    @property
+    def reader(self) -> "Node | None":
+        """What alone reads it; None: nothing, or more than one."""
+        return self.readers[0] if len(self.readers) == 1 else None
+
+    @property
+    def activation(self) -> str:
+        """The name of the function that it applies; "" if it has none, "?" for an unknown one."""
+        layer = self.operation
+        if self.name is not None:
+            return self.name if self.name in (*ZERO_AT_ZERO, *_NEVER_BELOW_ZERO) else "?"
+        if self.kind == "ReLU":
+            plain = not float(layer.threshold)
+            bounded = getattr(layer, "max_value", None) is not None
+            slope = float(getattr(layer, "negative_slope", 0) or 0)
+            return "?" if not plain else "relu6" if bounded else "leaky_relu" if slope else "relu"
+        if self.kind in ("LeakyReLU", "PReLU"):
+            return "leaky_relu"
+        if self.kind in ("ELU", "Softmax"):
+            return self.kind.lower()
+        function = getattr(layer, "activation", None)
+        return "" if function is None else getattr(function, "__name__", "?")
+
+    @property
+    def is_raw_input(self) -> bool:
+        """Whether it is an input of the model, scaled or in another shape."""
+        if self.operation is None:
+            return True
+        known = self.kind in (*_SHAPES, *_SCALINGS)
+        return known and all(one.is_raw_input for one in self.sources)
+
+    @property
+    def is_positive(self) -> bool:
+        """Whether its output is never below zero, as far as that can be told."""
+        if self.operation is None:
+            return False
+        if self.activation in _NEVER_BELOW_ZERO:
+            return True
+        passes = (
+            self.kind in (*_SHAPES, *_MERGES, *_SAME_SIGN) or self.kind.rstrip("123D") in _POOLS
+        )
+        return passes and bool(self.sources) and all(one.is_positive for one in self.sources)
+
+
+def nodes(model: Any, adapter: ModuleType) -> list[Node]:
+    """All nodes of a functional or Sequential model in an order in which they can be computed.
+
+    Raises:
+        ValueError: the model, or one inside it, has no graph.
+    """
+    found: list[Node] = []
+    outputs = _run(model, None, adapter, found)
+    for node in outputs:
+        node.readers.append(None)
+    return found
+
+
+def _run(
+    model: Any, given: list[Node] | None, adapter: ModuleType, found: list[Node]
+) -> list[Node]:
+    home = graphs.module_of(adapter)
+    graph = home.graph(model)
+    if graph is None:
+        raise ValueError(
+            f"{model.name!r} is not built, or a subclassed model: joint pruning and quantization "
+            "needs a functional or Sequential model, which shows how its layers are connected."
+        )
+
+    def results(call: graphs.Call, known: dict[int, Node]) -> list[Node]:
+        operation = call.operation
+        operation = operation.layer if adapter.is_wrapper(operation) else operation
+        sources = [known[one.key] for one in call.reads]
+        if adapter.is_model(operation):
+            return _run(operation, sources, adapter, found)
+        node = Node(operation, home.operation_name(operation), sources)
+        for one in sources:
+            one.readers.append(node)
+        found.append(node)
+        return [node] * len(call.outputs)
+
+    return graph.replayed([Node() for _ in graph.inputs] if given is None else given, results)

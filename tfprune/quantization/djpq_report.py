@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the report says of a model under joint pruning and quantization."""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from tfprune.quantization.bop_loss import whole_bits
+from tfprune.quantization.djpq_training import price_of
+
+_EXPONENT = 0.995  # a power nearer to 1 than this is 1, up to rounding
+
+
+def notes(model: Any, home: ModuleType) -> dict[str, tuple[str, ...]]:
+    """Texts by the name of the site; under "" what is said of the whole model."""
+    price = price_of(model, home)
+    held = {}
+    for work in price.places.works:
+        core = price.wrapped[id(work.layer)]
+        held[work.site.name] = tuple(_of_layer(work, core, price))
+    whole = [
+        f"{100 * price.relative(whole=True):.3f} % of the bit operations in float32 without "
+        "pruning, with bits rounded up; layers that are not quantized are not counted"
+    ]
+    if price.gate.activations:
+        whole.append(
+            "strip_pruning(model) has quantized weights and float activations; the "
+            "wrapped model and strip_pruning(model, activations=True) compute with the "
+            "bits and ranges of the inputs given above"
+        )
+    whole += [f"{skip.name}: {skip.reason}" for skip in price.places.skipped]
+    return {**held, "": tuple(whole)}
+
+
+def _of_layer(work: Any, core: Any, price: Any):
+    weights, inputs = price.widths(work)
+    step, top, power, _ = (float(one) for one in core.weights.settings())
+    scale = _largest(core, work)
+    yield (
+        f"weights {_bits(weights)}, largest {_range(scale * top)}, step "
+        f"{_range(scale * step)}{_power(power)}"
+    )
+    if core.inputs is not None:
+        step, top, power, _ = (float(one) for one in core.inputs.settings())
+        reach = float(core.range.numpy())
+        low = "" if not core.inputs.signed else "-"
+        yield (
+            f"inputs {_bits(inputs)}, from {low + _range(reach * top) if low else 0} to "
+            f"{_range(reach * top)}{_power(power)}"
+        )
+    yield _runtime(whole_bits(weights), whole_bits(inputs), _has_power(core))
+
+
+def _largest(core: Any, work: Any) -> float:
+    return float(np.max(core.scale.numpy())) if core.scale is not None else 1.0
+
+
+def _bits(width: Any) -> str:
+    exact = float(width)
+    whole = whole_bits(exact)
+    return f"{whole} bits" if abs(whole - exact) < 1e-2 else f"{whole} bits ({exact:.2f})"
+
+
+def _range(value: float) -> str:
+    return f"{value:.4g}"
+
+
+def _power(power: float) -> str:
+    return "" if abs(power - 1) < 1 - _EXPONENT else f", power {power:.3f}"
+
+
+def _has_power(core: Any) -> bool:
+    return any(
+        abs(float(one.settings()[2]) - 1) >= 1 - _EXPONENT
+        for one in (core.weights, core.inputs)
+        if one is not None
+    )
+
+
+def _runtime(weights: int, inputs: int, power: bool) -> str:
+    """Where a runtime has this type."""
+    if power:
+        return "no runtime has this type: values were raised to a power, an affine type has t = 1"
+    if weights > 8 or inputs > 16:
+        return "no integer kernel of TFLite has this type: it stays float"
+    if inputs > 8:
+        return "fits 16x8 (int16 activations, int8 weights)"
+    if weights > 4:
+        return "fits int8"
+    return (
+        "fits int8, and in half the bytes int4, which TFLite's convolutions and fully "
+        "connected layers read; fewer bits than 4 no runtime stores"
+    )

@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`quantize_aware`: a model whose layers compute on the grids of integer inference."""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import Any, Callable
+
+from tfprune.backend import adapter_of
+from tfprune.quantization.report import wrappers
+from tfprune.quantization.settings import FakeQuantization
+from tfprune.quantization.supported_layers import kernels, kind, left_out, refusal
+from tfprune.training.custom_training import refuse_lost_training
+from tfprune.training.strip import strip
+
+
+def quantize_aware(model: Any, settings: FakeQuantization | None = None) -> Any:
+    """Make a model feel int8 while it is fine-tuned, with its zeros kept at zero.
+
+    A kernel W with mask M = (W != 0), taken now, and a tensor x that a layer reads are seen as
+
+        W_q = s round(W M / s),  s = max|W M| / 127 for each output channel
+        x_q = t (clip(round(x / t) + z, 0, 255) - z),  t = (b - a) / 255,  z = round(-a / t)
+
+    at 8 bits; [a, b] is a running mean of the lowest and highest value of a batch, with zero in
+    it. Rounding is straight through, so gradients of removed weights are exactly zero, and the
+    weights stay exactly zero with any optimizer that starts afresh, weight decay or regularizer.
+    These are the grids of `tflite_export.export(..., quantize="int8")`, and with
+    `FakeQuantization(weights=4)` those of "int4", but for what such a file keeps in 8 bits
+    (depthwise kernels). The range of activations is there that of the data.
+
+    Compile the result and train it as any model, in `fit` or a loop of your own, without a
+    callback. `tfprune.strip_pruning` gives the plain model; `tflite_export.export` and
+    `tfprune.report`, which names what stays in float and why, take either.
+
+    Quantized are the kernels of Dense, Conv1D to 3D, depthwise, separable and transposed layers,
+    what they read, and what Add, Subtract, Multiply, Average, Maximum, Minimum, Concatenate and
+    average poolings read. Activations are in float until the first training step; evaluation
+    takes the ranges as they are. A layer that is called more than once has one range for all its
+    calls; under a `tf.distribute` strategy ranges are means over the replicas. In float here, but
+    not in the file: what a separable layer hands from its first kernel to its second, the inputs
+    of normalizations and activations that are not fused with a kernel, and the outputs. The other
+    way round TFLite keeps Conv3D and its transpose in float.
+
+    Args:
+        model: functional or Sequential, built, of keras or tf_keras, dense or pruned; nested
+            models, too. Its layers are shared with the result, not copied. Pruning wrappers are
+            taken off.
+        settings: bits and momentum; 8 bits by default.
+
+    Returns:
+        A model of the same kind, not compiled.
+
+    Raises:
+        ValueError: a layer, or a subclassed or unbuilt model; one that is quantization-aware
+            already; one without anything to quantize; one whose own train_step would be lost.
+        TypeError: not a Keras model; other settings.
+
+    Paper: B. Jacob et al., "Quantization and Training of Neural Networks for Efficient
+    Integer-Arithmetic-Only Inference", CVPR 2018, arXiv 1712.05877.
+
+    Example:
+        >>> import keras, numpy as np, tfprune
+        >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2, name="d")])
+        >>> tfprune.sparsify(model, "magnitude", 0.5).kept
+        4
+        >>> aware = quantize_aware(model)
+        >>> aware.compile("adam", "mse")
+        >>> _ = aware.fit(np.ones((8, 4)), np.ones((8, 2)), epochs=2, verbose=0)
+        >>> int(np.count_nonzero(tfprune.strip_pruning(aware).get_layer("d").kernel))
+        4
+    """
+    settings = _checked(settings)
+    home = adapter_of(model)
+    _refuse(model, home)
+    plain = strip(model, home)
+    with home.strategy(plain).scope():
+        aware = home.clone(plain, _exchange(home, settings))
+    if not any(kernels(one.layer, home) for one in wrappers(aware, home)):
+        reasons = "; ".join(f"{skip.name} ({skip.reason})" for skip in left_out(plain, home))
+        raise ValueError(
+            f"The model {model.name!r} has no kernel to quantize: "
+            f"{reasons or 'none of its layers has one'}."
+        )
+    refuse_lost_training(model, aware, wrap="tfprune.quantize_aware(keras.Model(inputs, outputs))")
+    return aware
+
+
+def _checked(settings: Any) -> FakeQuantization:
+    if settings is None:
+        return FakeQuantization()
+    if not isinstance(settings, FakeQuantization):
+        raise TypeError(
+            f"settings={settings!r}: expected a tfprune.FakeQuantization, for example "
+            "tfprune.FakeQuantization(weights=8, activations=8)."
+        )
+    return settings
+
+
+def _refuse(model: Any, home: ModuleType) -> None:
+    if isinstance(model, (list, tuple)) or not home.is_model(model):
+        name = type(model).__name__
+        raise ValueError(
+            f"quantize_aware got a {name}, expected a model: pass the functional or "
+            "Sequential model that holds the layer."
+        )
+    if not home.has_graph(model):
+        raise ValueError(
+            f"{type(model).__name__} is a subclassed model, whose layers cannot be exchanged: "
+            "build a functional model of the same layers, x = keras.Input(...) and "
+            "keras.Model(x, model.call(x)), and pass that."
+        )
+    if not home.is_built(model):
+        raise ValueError(
+            f"The model {model.name!r} has no weights, so there is nothing to "
+            "quantize. If it is not built yet, call it on a batch first."
+        )
+    if any(wrappers(model, home)):
+        raise ValueError(
+            f"The model {model.name!r} is quantization-aware already: train it on as "
+            "it is, or tfprune.strip_pruning(model) first to choose other settings."
+        )
+
+
+def _exchange(home: ModuleType, settings: FakeQuantization) -> Callable[[Any], Any]:
+    def exchange(layer: Any) -> Any:
+        if not isinstance(layer, home.Layer) or home.is_input(layer):
+            return layer  # a Keras 3 graph also holds operations that are no layers
+        if home.is_model(layer):
+            return home.clone(layer, exchange) if home.has_graph(layer) else layer
+        if kind(layer) is None or refusal(layer, home) is not None:
+            return layer
+        return home.quantize(layer, settings)
+
+    return exchange

@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the wrappers of both Kerases have in common: masks, ranges and the forward pass."""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import Any, Callable
+
+import numpy as np
+import tensorflow as tf
+
+from tfprune.backend.substitute import Change, replaced, shown_as
+from tfprune.masks.serialization import from_config
+from tfprune.quantization.fake_quant import on_activation_grid, on_weight_grid, tracked
+from tfprune.quantization.settings import FakeQuantization
+from tfprune.quantization.supported_layers import kernels
+
+
+class Core:
+    """What one wrapper adds to its layer.
+
+    Args:
+        settings: the grids; as a configuration, too.
+        layer: the layer; what is zero in its kernels now, stays zero.
+        home: the adapter of its Keras.
+
+    Attributes:
+        masks: one variable per kernel, by the name of the kernel's attribute.
+        ranges: variable [inputs, 2]: the lowest and highest value of each tensor that is read.
+    """
+
+    def __init__(self, settings: FakeQuantization | dict, layer: Any, home: ModuleType):
+        self.settings = (
+            settings if isinstance(settings, FakeQuantization) else from_config(settings)
+        )
+        self.layer = layer
+        self.home = home
+        self.masks: dict[str, Any] = {}
+        self.ranges: Any = None
+        # Read now: a layer out of a file is not built yet, and its masks come with its weights.
+        self._first = (
+            {
+                name: np.asarray(home.value(home.attribute(layer, name))) != 0
+                for name, _ in kernels(layer, home)
+            }
+            if layer.built
+            else {}
+        )
+
+    def build(self, make: Callable[[str, np.ndarray, str], Any], shapes: Any) -> None:
+        """Create the variables.
+
+        Args:
+            make: `make(name, value, aggregation)` -> a variable in float32 that is not trained.
+            shapes: of the inputs, as `build` is given them.
+        """
+        for name, layout in kernels(self.layer, self.home):
+            shape = tuple(self.home.attribute(self.layer, name).shape)
+            first = self._first.get(name, np.ones(shape, bool))
+            self.masks[name] = make(f"{name}_mask", first.astype(np.float32), "only_first_replica")
+        if self.settings.activations:
+            ranges = np.zeros((_count(shapes), 2), np.float32)
+            self.ranges = make("ranges", ranges, "mean")
+
+    def run(self, call: Callable, inputs: Any, training: Any) -> Any:
+        """The forward pass.
+
+        Args:
+            call: that of the layer, a function of its inputs.
+            inputs: one tensor, or a list of them.
+            training: a bool, or a tensor of one.
+        """
+        if self.ranges is not None:
+            inputs = self._on_grid(inputs, training)
+        with replaced(self._shown()):
+            return call(inputs)
+
+    def apply_masks(self) -> None:
+        """Zeros back into the kernels, should anything but gradients have moved them."""
+        for name, mask in self.masks.items():
+            kernel = self.home.attribute(self.layer, name)
+            kept = np.asarray(self.home.value(mask)) != 0
+            value = np.asarray(self.home.value(kernel))
+            if value[~kept].any():
+                kernel.assign(np.where(kept, value, np.zeros_like(value)))
+
+    def _on_grid(self, inputs: Any, training: Any) -> Any:
+        tensors = tf.nest.flatten(inputs)
+        held = tf.unstack(tf.convert_to_tensor(self.home.value(self.ranges)), len(tensors))
+        bounds = [tf.unstack(one, 2) for one in held]
+        floats = [isinstance(one, tf.Tensor) and one.dtype.is_floating for one in tensors]
+        if training is not False:
+            learning = tf.cast(training, tf.bool)
+            for index in (at for at, is_float in enumerate(floats) if is_float):
+                new = tracked(*bounds[index], tensors[index], self.settings.momentum)
+                bounds[index] = [tf.where(learning, *one) for one in zip(new, bounds[index])]
+            self.ranges.assign(tf.stack([tf.stack(one) for one in bounds]))
+        shown = [
+            on_activation_grid(one, *bound, self.settings.activations) if is_float else one
+            for one, bound, is_float in zip(tensors, bounds, floats)
+        ]
+        return tf.nest.pack_sequence_as(inputs, shown)
+
+    def _shown(self) -> list[Change]:
+        changes = []
+        for name, layout in kernels(self.layer, self.home):
+            kernel = self.home.attribute(self.layer, name)
+            shown = on_weight_grid(
+                self.home.value(kernel),
+                self.home.value(self.masks[name]),
+                layout,
+                self.settings.weights,
+            )
+            changes.append(shown_as(self.layer, kernel, shown))
+        return changes
+
+
+def _count(shapes: Any) -> int:
+    """The number of shapes in what `build` is given; files have lists in place of tuples."""
+    if isinstance(shapes, dict):
+        shapes = list(shapes.values())
+    if isinstance(shapes, (list, tuple)) and any(
+        isinstance(one, (list, tuple, tf.TensorShape)) for one in shapes
+    ):
+        return len(shapes)
+    return 1

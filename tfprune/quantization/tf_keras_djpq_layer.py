@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The tf_keras wrapper of joint pruning and quantization."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+import tf_keras
+
+from tfprune.backend import tf_keras as adapter
+from tfprune.backend.registration import register_real
+from tfprune.masks.serialization import from_config, to_config
+from tfprune.quantization.djpq import Part
+from tfprune.quantization.djpq_layer import Core, at_least
+from tfprune.training.tf_keras_in_call import NOT_DRIVEN
+from tfprune.training.tf_keras_layer import PrunedLayer
+
+
+@functools.partial(register_real, "tf_keras")
+class JointLayer(PrunedLayer):
+    """A layer with what joint pruning and quantization puts around it.
+
+    Args:
+        layer: the layer.
+        method: with a `tfprune.quantization.djpq.Joint` gate.
+        part: what stands around this layer.
+
+    Attributes:
+        core: the variables and the forward pass.
+    """
+
+    def __init__(self, layer, method=None, part: Part | dict | None = None, **kwargs: Any):
+        for name in ("pruning_schedule", "block_size", "block_pooling_type", "sparsity_m_by_n"):
+            kwargs.pop(name, None)
+        super().__init__(layer, method=method, **kwargs)
+        self.core = Core(method.gate, part if isinstance(part, Part) else from_config(part), layer)
+
+    @property
+    def trainable_weights(self):
+        # TF-MOT's wrapper has none of its own, but tracks the kernel once more.
+        inner = self.layer.trainable_weights
+        held = {id(adapter.raw(one)) for one in self.layer.weights}
+        own = self._trainable_weights if self.trainable else []
+        return inner + [one for one in own if id(adapter.raw(one)) not in held]
+
+    def build(self, input_shape):
+        super().build(input_shape)
+        self.core.build(self._make, self.memory)
+        if self.core.weights is not None:
+            self.core.scale = self.core_variables()[2]["scale"]
+
+    def remembered(self) -> dict[int, Any]:
+        """What an earlier version did not save: {id of a variable: its first value}."""
+        before = {id(one): np.zeros(one.shape) for one in self.core.before.values()}
+        return {**super().remembered(), **before}
+
+    def core_variables(self) -> tuple:
+        """(kernel, mask, state) of the quantized kernel."""
+        kernel, mask, _ = self.pruning_vars[0]
+        return adapter.raw(kernel), mask, self.state_vars[0]
+
+    def _make(self, name, value, trainable=True, smallest=None):
+        return self.add_weight(
+            name,
+            shape=value.shape,
+            dtype=tf.float32,
+            trainable=trainable,
+            initializer=tf_keras.initializers.Constant(value),
+            experimental_autocast=False,
+            constraint=at_least(smallest),
+            aggregation=tf.VariableAggregation.MEAN,
+        )
+
+    def call(self, inputs, training=None, **kwargs):
+        if training is None:
+            training = tf_keras.backend.learning_phase()
+        if not self.layer._expects_mask_arg:
+            kwargs.pop("mask", None)
+        known = tf.get_static_value(training) if tf.is_tensor(training) else training
+        if known is None:
+            choose = tf.__internal__.smart_cond.smart_cond
+            return choose(
+                training,
+                lambda: self._run(inputs, True, kwargs),
+                lambda: self._run(inputs, False, kwargs),
+            )
+        outputs = self._run(inputs, bool(known), kwargs)
+        if known and self.core.price is not None:
+            self.add_loss(self.core.price())
+        return outputs
+
+    def _run(self, inputs, training, kwargs):
+        if training and not self._driven:
+            # Saving traces a training step, too, and must not fail: only running it may.
+            tf.debugging.Assert(tf.constant(False), [NOT_DRIVEN])
+        if self.layer._expects_training_arg:
+            kwargs = {**kwargs, "training": training}
+        kernel, state = None, {}
+        if self.core.weights is not None:
+            kernel, _, state = self.core_variables()
+        return self.core.run(
+            lambda given: self.layer(given, **kwargs),
+            inputs,
+            kernel,
+            state,
+            self.pruning_step,
+            training,
+        )
+
+    def get_config(self):
+        return {**super().get_config(), "part": to_config(self.core.part)}

@@ -1,2 +1,0 @@
-# SPDX-License-Identifier: Apache-2.0
-"""Quantization-aware fine-tuning that keeps pruned weights at zero."""

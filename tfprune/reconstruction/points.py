@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where a model's layers are compared with the teacher's: found by watching one forward pass.
+
+What is compared is the output of the layer that holds the weights or, where a normalization or an
+activation reads nothing but that, the output of these. No graph is needed: the tensors that pass
+from layer to layer tell what follows what, in functional, nested and subclassed models alike.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any, Iterator, Sequence
+
+import tensorflow as tf
+
+from tfprune.backend.substitute import Change, around, replaced
+from tfprune.statistics.measured_model import Subject
+
+# These call what is in them step by step, in loops out of which no tensor can be taken.
+_LOOPS = {"RNN", "ConvRNN", "Bidirectional", "TimeDistributed"}
+_ACTIVATIONS = {"Activation", "ReLU", "LeakyReLU", "PReLU", "ELU", "ThresholdedReLU", "Softmax"}
+_FOLLOWING = _ACTIVATIONS | {
+    "BatchNormalization",
+    "SyncBatchNormalization",
+    "LayerNormalization",
+    "GroupNormalization",
+    "RMSNormalization",
+    "UnitNormalization",
+    "Dropout",
+    "SpatialDropout1D",
+    "SpatialDropout2D",
+    "SpatialDropout3D",
+    "GaussianDropout",
+    "GaussianNoise",
+    "AlphaDropout",
+}
+
+
+@dataclass(frozen=True)
+class Station:
+    """Some sites that one layer holds.
+
+    Attributes:
+        name: of the layer.
+        sites: indices of the sites.
+        ends: (layer, number of its call in a forward pass) of each output that is compared.
+    """
+
+    name: str
+    sites: tuple[int, ...]
+    ends: tuple[tuple[Any, int], ...]
+
+
+@dataclass(frozen=True)
+class Visit:
+    """One call of a layer in a forward pass: its number, and the tensors in and out."""
+
+    layer: Any
+    number: int
+    inputs: list[Any]
+    outputs: list[Any]
+
+
+def watched(subject: Subject, inputs: Any) -> list[Visit]:
+    """Run a model once, eagerly; every call of its innermost layers, in order."""
+    visits: list[Visit] = []
+    numbers: dict[int, int] = {}
+
+    def recorder(layer: Any) -> Change:
+        def forward(call, *args, **kwargs):
+            outputs = call(*args, **kwargs)
+            number = numbers.get(id(layer), 0)
+            numbers[id(layer)] = number + 1
+            visits.append(Visit(layer, number, _tensors((args, kwargs)), _tensors(outputs)))
+            return outputs
+
+        return around(layer, forward)
+
+    held = _holders(subject)
+    with replaced([recorder(layer) for layer in _watchable(subject.model, subject.adapter, held)]):
+        with functions_run_eagerly():
+            subject.model(inputs, training=False)
+    return visits
+
+
+def stations(subject: Subject, visits: Sequence[Visit]) -> tuple[list[Station], list[int]]:
+    """The stations in the order of the forward pass, and the sites that it does not pass."""
+    sites: dict[int, list[int]] = {}
+    for index, holder in enumerate(_holders(subject)):
+        sites.setdefault(id(holder), []).append(index)
+    found = {}
+    for visit in visits:
+        if id(visit.layer) in sites and id(visit.layer) not in found:
+            ends = tuple(_end(one, visits) for one in visits if one.layer is visit.layer)
+            found[id(visit.layer)] = Station(visit.layer.name, tuple(sites[id(visit.layer)]), ends)
+    passed = {index for station in found.values() for index in station.sites}
+    return list(found.values()), [i for i in range(len(subject.found)) if i not in passed]
+
+
+@contextlib.contextmanager
+def functions_run_eagerly() -> Iterator[None]:
+    """What a model compiled of itself was traced before, and would pass by what is replaced."""
+    before = tf.config.functions_run_eagerly()
+    tf.config.run_functions_eagerly(True)
+    try:
+        yield
+    finally:
+        tf.config.run_functions_eagerly(before)
+
+
+def _end(visit: Visit, visits: Sequence[Visit]) -> tuple[Any, int]:
+    """Where the output of a call is compared: behind what belongs to it."""
+    while len(visit.outputs) == 1 and not _is_activated(visit.layer):
+        made = visit.outputs[0]
+        readers = [one for one in visits if any(part is made for part in one.inputs)]
+        if len(readers) != 1 or not _kinds(readers[0].layer) & _FOLLOWING:
+            break
+        visit = readers[0]
+    return visit.layer, visit.number
+
+
+def _is_activated(layer: Any) -> bool:
+    """Whether the output of a layer has passed an activation already."""
+    if _kinds(layer) & _ACTIVATIONS:
+        return True
+    name = getattr(getattr(layer, "activation", None), "__name__", "linear")
+    return name != "linear"
+
+
+def _holders(subject: Subject) -> list[Any]:
+    """For each site the layer whose output is compared: its owner, or the loop that it is in."""
+    home: dict[int, Any] = {}
+    for layer, loop in _below(subject.model, subject.adapter, None):
+        home.setdefault(id(layer), loop or layer)
+    return [home.get(id(item.owner), item.owner) for item in subject.found]
+
+
+def _watchable(model: Any, adapter: ModuleType, held: Sequence[Any]) -> list[Any]:
+    """The innermost layers, those that hold sites, and loops as a whole."""
+    found = {}
+    for layer, loop in _below(model, adapter, None):
+        is_inner = not adapter.sublayers(layer) or any(layer is one for one in held)
+        if is_inner and loop is None or loop is layer:
+            found[id(layer)] = layer
+    return list(found.values())
+
+
+def _below(layer: Any, adapter: ModuleType, loop: Any) -> Iterator[tuple[Any, Any]]:
+    """Every layer under a layer, with the outermost loop that it is in or that it is."""
+    for inner in adapter.sublayers(layer):
+        around_it = loop or (inner if _kinds(inner) & _LOOPS else None)
+        yield inner, around_it
+        yield from _below(inner, adapter, around_it)
+
+
+def _kinds(layer: Any) -> set[str]:
+    return {cls.__name__ for cls in type(layer).__mro__}
+
+
+def _tensors(structure: Any) -> list[Any]:
+    return [part for part in tf.nest.flatten(structure) if tf.is_tensor(part)]

@@ -1,0 +1,196 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the inputs of each layer say of its weights: the sensitivities of SiPP and PFP.
+
+One pass over the data serves all sites. Of the data only the inputs count: no labels, no loss.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import math
+from typing import Any, Callable, Iterator, Sequence
+
+import tensorflow as tf
+
+from tfprune.backend.find_sites import Found
+from tfprune.backend.substitute import around, replaced
+from tfprune.layers.im2col import patches, reading
+from tfprune.masks.kernel_layout import Layout
+from tfprune.masks.tiles import from_matrix, to_matrix
+from tfprune.output.caller_warning import warn
+from tfprune.statistics.gradient import as_tensors, examined
+from tfprune.statistics.input_sensitivity import mean_sensitivity, peak_sensitivity
+from tfprune.statistics.measured_model import Subject
+
+_FUNCTIONS = {"mean_sensitivity": mean_sensitivity, "peak_sensitivity": peak_sensitivity}
+_ROOM = 1 << 24  # numbers that the patches of a part of a batch may have: 64 MiB
+
+# Sites whose weights these are; a layer may hold others, of which it is not known what they do.
+_KERNELS = ("kernel", "depthwise_kernel")
+
+
+@contextlib.contextmanager
+def measuring(
+    subject: Subject,
+    feed: Any = None,
+    structure: Any = None,
+    *,
+    names: Sequence[str] = tuple(_FUNCTIONS),
+) -> Iterator[Any]:
+    """Measure `mean_sensitivity` and `peak_sensitivity`, with training=False.
+
+    Each weight's largest over all examples, and over the calls of a layer that is called several
+    times. The weights are taken as they are: what is zero has the sensitivity 0. The model is
+    called eagerly, layer by layer, so that the patches of one layer are freed before the next.
+
+    Args:
+        subject: the model.
+        feed: the data; labels are not looked at.
+        structure: not used.
+        names: which of the two.
+
+    Yields:
+        A function without arguments: for each site a dictionary from the names to values in
+        [0, 1], float32 of its shape. A layer that is never called has 0, and is warned about.
+
+    Raises:
+        ValueError: no data, data that does not fit the model, or a layer's input is not finite.
+
+    Papers: Baykal et al., SiPPing Neural Networks, arXiv 1910.05422; Liebenwein et al., Provable
+    Filter Pruning for Efficient Neural Networks, arXiv 1911.07412.
+    """
+    with examined(subject, feed):
+        functions = _Functions(tuple(names))
+        watches = [_Watch(*pair, functions) for pair in zip(subject.found, subject.kernels)]
+        by_owner: dict[int, list[_Watch]] = {}
+        for watch in watches:
+            by_owner.setdefault(id(watch.item.owner), []).append(watch)
+        changes = [around(held[0].item.owner, _seen_by(held)) for held in by_owner.values()]
+
+        def measure() -> list[dict[str, Any]]:
+            for watch in watches:
+                watch.reset()
+            with replaced(changes):
+                for inputs, _, _ in feed.take():
+                    with _functions_run_eagerly(True):
+                        subject.model(as_tensors(inputs), training=False)
+                    for watch in watches:
+                        watch.check()
+            return [watch.result() for watch in watches]
+
+        yield measure
+
+
+def refusal(item: Found) -> str | None:
+    """Why the sensitivities of a site cannot be measured; None if they can."""
+    attribute = item.site.name.rpartition("/")[2]
+    try:
+        reading(item.owner, item.site.layout)
+    except ValueError as reason:
+        return str(reason)
+    if attribute not in _KERNELS:
+        return f"it is not known how {type(item.owner).__name__} uses its {attribute}"
+    return None
+
+
+def _seen_by(watches: list["_Watch"]) -> Callable:
+    """A layer's forward pass that shows its input to the watches of its kernels."""
+
+    def forward(call, *args, **kwargs):
+        inputs = args[0] if args else kwargs["inputs"]
+        with _functions_run_eagerly(False):
+            for watch in watches:
+                watch.see(inputs)
+        return call(*args, **kwargs)
+
+    return forward
+
+
+@contextlib.contextmanager
+def _functions_run_eagerly(wanted: bool) -> Iterator[None]:
+    """What a model compiled of itself was traced before, and would pass by the watches."""
+    before = tf.config.functions_run_eagerly()
+    tf.config.run_functions_eagerly(wanted)
+    try:
+        yield
+    finally:
+        tf.config.run_functions_eagerly(before)
+
+
+class _Functions:
+    """The compiled sensitivities, traced once for all sites that are alike."""
+
+    def __init__(self, names: tuple[str, ...]):
+        self.names = names
+        self._compiled: dict[tuple, Callable] = {}
+
+    def __call__(self, inputs: tf.Tensor, kernel: tf.Tensor, how: Any, layout: Layout) -> Any:
+        """Whether the inputs are finite, and the matrix of each statistic."""
+        key = (how, layout, tuple(kernel.shape), inputs.shape.rank)
+        if key not in self._compiled:
+            function = functools.partial(self._measured, how=how, layout=layout)
+            self._compiled[key] = tf.function(function, autograph=False, reduce_retracing=True)
+        return self._compiled[key](inputs, kernel)
+
+    def _measured(self, inputs, kernel, *, how, layout):
+        inputs = tf.cast(inputs, tf.float64 if kernel.dtype == tf.float64 else tf.float32)
+        rows, matrix = patches(inputs, how, layout), to_matrix(kernel, layout)
+        found = [_FUNCTIONS[name](rows, matrix) for name in self.names]
+        return tf.reduce_all(tf.math.is_finite(inputs)), found
+
+
+class _Watch:
+    """The largest sensitivities of one site, over all inputs that its layer has seen."""
+
+    def __init__(self, item: Found, kernel: Any, functions: _Functions):
+        self.item = item
+        self._kernel = kernel
+        self._functions = functions
+        self._how = reading(item.owner, item.site.layout)
+        self._part: int | None = None
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget what was seen."""
+        self._largest: list[Any] | None = None
+        self._finite = True
+
+    def see(self, inputs: Any) -> None:
+        """Take the examples of one call into account, as many at a time as there is room for."""
+        inputs, kernel = tf.convert_to_tensor(inputs), tf.convert_to_tensor(self._kernel)
+        layout = self.item.site.layout
+        area = math.prod(kernel.shape[axis] for axis in layout.spatial)
+        room = max(1, _ROOM // (math.prod(inputs.shape[1:]) * area))
+        examples = inputs.shape[0]
+        self._part = min(self._part or examples, room)
+        for start in range(0, examples, self._part):
+            # Filled up with examples seen before, which change no maximum, all have one shape.
+            chosen = [index % examples for index in range(start, start + self._part)]
+            part = inputs if len(chosen) == examples else tf.gather(inputs, chosen)
+            finite, found = self._functions(part, kernel, self._how, layout)
+            self._finite &= bool(finite)
+            before = self._largest or found
+            self._largest = [tf.maximum(*pair) for pair in zip(before, found)]
+
+    def check(self) -> None:
+        """Refuse inputs that are not finite; not within the call, where Keras wraps errors."""
+        if not self._finite:
+            raise ValueError(
+                f"The input of the layer {self.item.site.layer!r} is NaN or infinite for some "
+                "examples, so nothing can be scored: are weights of the layers before it NaN?"
+            )
+
+    def result(self) -> dict[str, Any]:
+        """{name: values of the kernel's shape}."""
+        shape, layout = self.item.site.shape, self.item.site.layout
+        if self._largest is None:
+            warn(
+                f"The layer {self.item.site.layer!r} was not called on the data, so the weights "
+                f"{self.item.site.name} score 0 and are pruned first."
+            )
+            return {name: tf.zeros(shape) for name in self._functions.names}
+        return {
+            name: tf.cast(from_matrix(matrix, shape, layout), tf.float32)
+            for name, matrix in zip(self._functions.names, self._largest)
+        }

@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What stands in the way of taking channels out of a model."""
+
+from __future__ import annotations
+
+from typing import Any, Iterator
+
+import numpy as np
+
+from tfprune.channels.model_channels import Kept
+from tfprune.layers import graph
+from tfprune.layers.channel_graph import Ids
+from tfprune.layers.readers import kind_of
+from tfprune.layers.resizing import View, resized
+from tfprune.layers.resizing_operations import sizes
+from tfprune.layers.symbolic_tensor import Unsupported
+from tfprune.surgery.constant_folding import Folding
+from tfprune.surgery.rebuild import is_changed
+
+Obstacle = tuple[Ids, str]
+
+
+def obstacles(kept: Kept, folding: Folding) -> list[Obstacle]:
+    """Channels that cannot go, and why: each must stay before the others are looked at again."""
+    return [
+        (ids, reason)
+        for ids, reason in (*_vanished(kept), *_unequal(kept), *_unsized(kept, folding))
+        if ids.size
+    ]
+
+
+def _vanished(kept: Kept) -> Iterator[Obstacle]:
+    """Tensors that would be empty."""
+    for step, results in kept.survey.tracer.history:
+        for tensor in (*step.values, *results):
+            for ids in tensor.axes:
+                if ids is not None and ids.size and not kept.mask(ids).any():
+                    yield kept.survey.labels[ids[:1]], f"{step.name} would have no channel left"
+
+
+def _unequal(kept: Kept) -> Iterator[Obstacle]:
+    """Both directions of a recurrent layer have the same number of units."""
+    survey = kept.survey
+    for step, _ in survey.tracer.history:
+        if kind_of(step.operation) != "Bidirectional":
+            continue
+        units = []
+        for layer in (step.operation.forward_layer, step.operation.backward_layer):
+            variable = survey.adapter.raw(layer.cell.recurrent_kernel)
+            units.append(
+                next(
+                    (
+                        entry.ids
+                        for entry in survey.by_variable.get(id(variable), ())
+                        if entry.axis == len(variable.shape) - 2
+                    ),
+                    None,
+                )
+            )
+        if any(ids is None for ids in units):
+            continue
+        left = [int(kept.mask(ids).sum()) for ids in units]
+        for ids, count in zip(units, left):
+            gone = survey.labels[ids][~kept.mask(ids)]
+            if max(left) > count:
+                yield gone[: max(left) - count], f"{step.name} has as many units in each direction"
+
+
+def _unsized(kept: Kept, folding: Folding) -> Iterator[Obstacle]:
+    """Layers and operations whose settings cannot say the new sizes."""
+    survey = kept.survey
+    home = graph.module_of(survey.adapter)
+    asked: dict[int, Any] = {}
+    for calls in survey.tracer.calls.values():
+        for step, results in calls:
+            operation = step.operation
+            try:
+                if survey.adapter.is_model(operation):
+                    new = [
+                        [int(kept.mask(ids).sum()) for ids in one.axes if ids is not None]
+                        for one in step.values
+                    ]
+                elif home.operation_name(operation) is not None:
+                    new = sizes(home.operation_name(operation), step, results, kept)
+                elif id(operation) not in asked and is_changed(operation, kept, folding):
+                    new = None
+                    _try(View(operation, operation.get_config(), kept, folding), home)
+                else:
+                    continue
+                if not _alike(asked.setdefault(id(operation), new), new):
+                    raise Unsupported(f"{step.name} is called with tensors of different sizes")
+            except Unsupported as why:
+                yield _touched(operation, kept), str(why)
+
+
+def _alike(one: Any, other: Any) -> bool:
+    return repr(one) == repr(other)
+
+
+def _try(view: View, home: Any) -> None:
+    resized(view)
+    try:
+        home.from_config(view.layer, view.config)
+    except Exception as error:
+        raise Unsupported(
+            f"{view.layer.name} cannot be made anew ({type(error).__name__}: {str(error)[:100]})"
+        ) from error
+
+
+def _touched(operation: Any, kept: Kept) -> Ids:
+    """The channels that go and run into, out of or through a layer, in any of its calls."""
+    survey = kept.survey
+    found = [
+        ids
+        for step, results in survey.by_operation[id(operation)]
+        for tensor in (*step.values, *results)
+        for ids in tensor.axes
+        if ids is not None
+    ]
+    is_model = survey.adapter.is_model(operation)
+    for variable in () if is_model else getattr(operation, "weights", ()):
+        entries = survey.by_variable.get(id(survey.adapter.raw(variable)), ())
+        found += [entry.ids for entry in entries]
+    labels = np.unique(np.concatenate([survey.labels[ids] for ids in found]))
+    return labels[~kept.alive[labels]]

@@ -1,0 +1,248 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A smaller model without the dead channels of a given one; a fresh one of the same shape."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tfprune.backend import adapter_of_model
+from tfprune.backend.find_sites import find
+from tfprune.channels.model_channels import Kept, Survey
+from tfprune.layers import graph
+from tfprune.masks.costs import macs
+from tfprune.surgery.agreement import agreement, check_inputs
+from tfprune.surgery.constant_folding import Constants, Folding
+from tfprune.surgery.constraints import obstacles
+from tfprune.surgery.dead_channels import dead
+from tfprune.surgery.finite import check_finite
+from tfprune.surgery.optimizer_state import copy_slots
+from tfprune.surgery.rebuild import Rebuild
+from tfprune.surgery.reinitialize import fresh_weights
+from tfprune.surgery.shrink_report import GroupChange, ShrinkReport
+from tfprune.training.strip import strip
+
+
+def shrink(
+    model: Any,
+    *,
+    round_to: int = 1,
+    min_channels: int = 1,
+    data: Any = None,
+    borders: bool = False,
+    optimizer: bool = False,
+) -> tuple[Any, ShrinkReport]:
+    """Take the dead channels out of a model: a new, ordinary, smaller model with its weights.
+
+    A channel is dead if everything that makes it is zero, in all layers that make it together
+    (see `tfprune.channel_groups`): prune with `structure=Filter(coupled=True)` for that, which
+    leaves nothing of a masked channel. After other pruning a bias or a beta may make a dead channel
+    a constant other than zero: it is folded into what reads it, where that is exact. In evaluation
+    the new model computes what the given one computes, but for rounding.
+
+    Args:
+        model: a built functional or Sequential model of Keras 3 or tf_keras, with nested models
+            and shared layers. It is not changed. Wrapped layers are stripped first.
+        round_to: each group keeps so many channels, or a multiple of it, as far as it has them,
+            as accelerators like 8 or 16.
+        min_channels: each group keeps at least so many; 1 or more.
+        data: inputs of the model, to look at what dead channels carry, and to say in the report
+            how far the new model's outputs are from the given one's; None: a few random ones, and
+            nothing is said.
+        borders: whether constants are also folded where a convolution with `padding="same"` sees
+            zeros beside them, so that the new model is another one at the border of an image;
+            otherwise these channels stay.
+        optimizer: whether momenta and counters are taken over into the new model's optimizer; a
+            note names what starts anew.
+
+    Returns:
+        The new model, compiled if the given one is, and a `ShrinkReport`. What cannot be made
+        smaller stays, with its reason in the report.
+
+    Raises:
+        TypeError: not a Keras model; `data` that is no arrays.
+        ValueError: a subclassed model, which has no graph, or one that is not built; a layer
+            that cannot be copied, or shares a variable so that its copy would not; `round_to` or
+            `min_channels` below 1; a model that does not run on random inputs; weights or `data`
+            that are NaN or infinite; `data` with labels.
+
+    Example:
+        >>> import keras, tfprune
+        >>> model = keras.Sequential([
+        ...     keras.Input((8, 8, 3)), keras.layers.Conv2D(16, 3, activation="relu"),
+        ...     keras.layers.GlobalAveragePooling2D(), keras.layers.Dense(2)])
+        >>> report = tfprune.sparsify(model, "magnitude", 0.5,
+        ...                           structure=tfprune.Filter(coupled=True))
+        >>> small, report = tfprune.shrink(model)
+        >>> small.count_params(), report.parameters
+        (242, (482, 242))
+    """
+    for name, value in (("round_to", round_to), ("min_channels", min_channels)):
+        if not isinstance(value, (int, np.integer)) or value < 1:
+            raise ValueError(f"{name} is a number of channels, 1 or more; got {value!r}.")
+    adapter = adapter_of_model(model)
+    given, model = model, stripped(model, adapter)
+    survey = Survey.of(model)
+    check_finite(model, "shrink a model from before")
+    check_inputs(model, data)
+    found = dead(survey)
+    constants = Constants(model, survey, found, data)
+    kept, reasons = _kept(survey, found, constants, (borders, round_to, min_channels))
+    folding = constants.fold(kept)
+    rebuild = Rebuild(kept, folding)
+    small = rebuild.of(model)
+    rebuild.set_weights()
+    notes = _finished(small, given, model, adapter)
+    if optimizer:
+        notes += copy_slots(given, small, rebuild)
+    agreed = None if data is None else agreement(model, small, data)
+    return small, _report((model, small), survey, (found, kept, reasons), (folding, notes, agreed))
+
+
+def reinitialize(model: Any, seed: int | None = None) -> Any:
+    """The same architecture with fresh weights, from each layer's own initializers.
+
+    To train a pruned architecture from scratch: `reinitialize(shrink(model)[0])`. What layers
+    know from data before training, as Normalization does, is kept.
+
+    Args:
+        model: a functional or Sequential model, built. It is not changed; wrapped layers are
+            stripped.
+        seed: two calls with the same seed give the same weights; None: new ones each time.
+            Initializers with a seed of their own keep it.
+
+    Returns:
+        A new model, compiled if the given one is.
+
+    Raises:
+        TypeError: not a Keras model.
+        ValueError: as `tfprune.shrink`.
+
+    Example:
+        >>> import keras
+        >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
+        >>> one, other = reinitialize(model, seed=1), reinitialize(model, seed=1)
+        >>> bool((one.get_weights()[0] == other.get_weights()[0]).all())
+        True
+    """
+    adapter = adapter_of_model(model)
+    given, model = model, stripped(model, adapter)
+    survey = Survey.of(model)
+    kept = Kept(survey, np.ones(survey.tracer.book.count, bool))
+    rebuild = Rebuild(kept, Folding())
+    with fresh_weights(adapter, seed):
+        new = rebuild.of(model)
+    rebuild.set_weights(only=("Normalization",))
+    _finished(new, given, model, adapter)
+    return new
+
+
+def stripped(model: Any, adapter: Any) -> Any:
+    """The model without the wrappers of pruning."""
+    if adapter.is_model(model) and not adapter.has_graph(model):
+        return model  # refused by the walk, and not to be changed in place
+    return strip(model, adapter)
+
+
+def _kept(
+    survey: Survey, found: np.ndarray, constants: Constants, asked: tuple[bool, int, int]
+) -> tuple[Kept, dict[int, list[str]]]:
+    """Which channels stay, and for each channel that stays though it is dead the reason."""
+    borders, round_to, least = asked
+    kept = Kept(survey, ~found)
+    reasons: dict[int, list[str]] = {}
+    while True:
+        revived = list(_rounded(kept, round_to, least)) or constants.standing(kept, borders)
+        revived = revived or obstacles(kept, constants.fold(kept))
+        if not revived:
+            return kept, reasons
+        for channels, reason in revived:
+            kept.alive[channels] = True
+            for channel in channels:
+                reasons.setdefault(int(channel), []).append(reason)
+
+
+def _rounded(kept: Kept, round_to: int, least: int):
+    """Dead channels that stay to fill a group up: the first ones."""
+    for group, channels in kept.survey.groups:
+        left = int(kept.alive[channels].sum())
+        if left == len(channels):
+            continue
+        wanted = max(-(-left // round_to) * round_to, least, 1)
+        missing = min(wanted, len(channels)) - left
+        if missing > 0:
+            why = (
+                "one channel stays of a group that is all dead"
+                if not left and round_to == least == 1
+                else f"round_to={round_to}"
+                if wanted > least
+                else f"min_channels={least}"
+            )
+            yield channels[~kept.alive[channels]][:missing], why
+
+
+def _finished(new: Any, given: Any, model: Any, adapter: Any) -> list[str]:
+    """Compile like the given model; what is different."""
+    notes = []
+    compiled_like = given if adapter.is_model(given) else model
+    try:
+        done = graph.module_of(adapter).recompiled(new, compiled_like)
+    except (TypeError, ValueError) as error:
+        done = False
+        notes.append(f"compile failed with {type(error).__name__}: {str(error)[:100]}")
+    if not done:
+        notes.append(
+            "not compiled as the given model is, whose settings cannot be copied: call "
+            "model.compile(...)"
+        )
+    beside = graph.module_of(adapter).lost(model)
+    if beside is not None:
+        notes.append(f"{beside} are not taken over")
+    if type(new) is not type(model) and type(new).__name__ != type(model).__name__:
+        notes.append(
+            f"a plain {type(new).__name__}: {type(model).__name__} has a constructor of "
+            "its own, so what its methods do in training is not taken over"
+        )
+    return notes
+
+
+def _report(models: tuple[Any, Any], survey: Survey, outcome: tuple, more: tuple) -> ShrinkReport:
+    found, kept, reasons = outcome
+    folding, notes, agreed = more
+    groups = []
+    for group, channels in survey.groups:
+        why = [group.reason] if group.reason else []
+        for channel in channels:
+            why += reasons.get(int(channel), [])
+        groups.append(
+            GroupChange(
+                group.name,
+                len(channels),
+                int(kept.alive[channels].sum()),
+                int(found[channels].sum()),
+                tuple(dict.fromkeys(why)),
+                tuple(np.flatnonzero(~kept.alive[channels]).tolist()),
+            )
+        )
+    counts, unknown = zip(*(_macs(model, survey) for model in models))
+    parameters = tuple(int(model.count_params()) for model in models)
+    return ShrinkReport(
+        tuple(groups),
+        tuple(folding.folded),
+        parameters,
+        tuple(counts),
+        unknown[0],
+        tuple(notes),
+        agreed,
+    )
+
+
+def _macs(model: Any, survey: Survey) -> tuple[int, tuple[str, ...]]:
+    """Of the kernels whose use is known, and the names of the others."""
+    total, unknown = 0, []
+    for item in find(model, survey.adapter)[0]:
+        uses = survey.positions(item.site)
+        total += macs(item.site.shape, uses) or 0
+        unknown += [item.site.name] if uses is None else []
+    return total, tuple(unknown)

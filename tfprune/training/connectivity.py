@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which kept weights still lie on a path from an input to an output."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tfprune.backend.substitute import replaced
+from tfprune.methods.gates.model_gate import standing
+from tfprune.statistics.linearized_layers import changes, refusal
+from tfprune.statistics.measured_model import Subject
+from tfprune.statistics.synaptic_flow import absolute, input_specs, ones
+
+
+@dataclass(frozen=True)
+class Paths:
+    """What is left of the paths through a model.
+
+    Attributes:
+        stranded: for each site by name, the kept weights that lie on no path from an input to an
+            output: they cost bytes and time, and change nothing but constants.
+        connected: whether any path is left.
+    """
+
+    stranded: dict[str, int]
+    connected: bool
+
+
+def paths(subject: Subject) -> Paths | str:
+    """Follow the non-zero weights of a model from its inputs to its outputs, and back.
+
+    A weight lies on a path if something flows into it from an input and out of it to an output:
+    both are computed with zeros and ones in place of weights and activations, so nothing
+    overflows or cancels. The model is afterwards bit for bit what it was.
+
+    Args:
+        subject: the model.
+
+    Returns:
+        The paths, or a text that says why they cannot be followed.
+
+    Example:
+        >>> import keras
+        >>> from tfprune.backend import adapter_of
+        >>> layers = [keras.layers.Dense(2, name="a"), keras.layers.Dense(1, name="b")]
+        >>> model = keras.Sequential([keras.Input((1,)), *layers])
+        >>> model.set_weights([np.ones((1, 2)), np.zeros(2), np.array([[1], [0]]), np.zeros(1)])
+        >>> paths(Subject.of(model, adapter_of(model))).stranded
+        {'a/kernel': 1, 'b/kernel': 0}
+    """
+    if standing(subject.model, subject.adapter):
+        return "gates stand between the layers of the wrapped model: ask after strip_pruning"
+    for item in subject.found:
+        reason = refusal(item.owner)
+        if reason is not None:
+            return f"{item.site.name}: {reason}"
+    try:
+        specs = input_specs(subject)
+    except ValueError as error:
+        return str(error)
+    kernels = subject.kernels
+    with absolute(subject, biases=False), contextlib.ExitStack() as stack:
+        stack.enter_context(replaced(subject.adapter.single_precision(subject.model)))
+        stack.enter_context(replaced(changes(subject.adapter.operations(subject.model), _reached)))
+        for kernel in kernels:
+            kernel.assign(tf.cast(kernel > 0, kernel.dtype), read_value=False)
+
+        @tf.function(autograph=False)
+        def follow():
+            with tf.GradientTape(watch_accessed_variables=False) as tape:
+                tape.watch(kernels)
+                inputs = tf.nest.map_structure(ones, specs)
+                outputs = tf.nest.flatten(subject.model(inputs, training=False))
+                total = tf.add_n(
+                    [
+                        tf.cast(tf.reduce_sum(output), tf.float32)
+                        for output in outputs
+                        if output.dtype.is_floating
+                    ]
+                )
+            return total, tape.gradient(total, kernels, unconnected_gradients="zero")
+
+        total, gradients = follow()
+        stranded = {
+            site.name: int(np.count_nonzero(kernel.numpy() * (tf.convert_to_tensor(one) <= 0)))
+            for site, kernel, one in zip(subject.sites, kernels, gradients)
+        }
+    return Paths(stranded, bool(total > 0))
+
+
+@tf.custom_gradient
+def _reached(x: tf.Tensor) -> Any:
+    """1 where anything arrives, 0 elsewhere, in both directions."""
+    if not x.dtype.is_floating:
+        return x, lambda upstream: upstream
+    return tf.cast(x > 0, x.dtype), lambda upstream: tf.cast(upstream > 0, x.dtype)

@@ -1,0 +1,289 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The one operation that runs after every optimizer step, for all sites at once.
+
+    W = kernel + hidden ;  M = mask(W) if a refresh is due ;  kernel <- W*M, or what the gate makes
+    of it ;  hidden <- W - kernel
+
+So the forward pass sees W*M, and the model is sparse whenever anybody looks at it between two
+training steps. It compiles into the training step, also under XLA, in a loop of several steps and
+on several replicas.
+
+Where whole channels are masked, all that belongs to them is zero, too: biases, betas, gammas and
+means. Where the gate lets masked channels return, that waits for the last masks: a channel whose
+gamma and beta are zero learns nothing and could not return.
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass, field
+from typing import Any, Callable, Sequence
+
+import tensorflow as tf
+
+from tfprune.masks.coupled_channels import Coupled, Follower, is_coupled
+from tfprune.masks.select import threshold
+from tfprune.masks.sites import Site
+from tfprune.methods.base import Method
+from tfprune.methods.gates import Moment
+from tfprune.training.channel_followers import Following
+
+
+@dataclass(frozen=True)
+class Target:
+    """One site with its variables.
+
+    Attributes:
+        site: what is pruned.
+        kernel: the weight, sparse at rest.
+        mask: 1 = keep, in the weight's shape and dtype.
+        hidden: what the gate keeps of the pruned weights; None if it keeps nothing.
+        threshold: smallest kept magnitude, for TF-MOT's summaries; None if nobody asks for it.
+        state: the numbers that the method keeps for this site, under their names.
+    """
+
+    site: Site
+    kernel: tf.Variable
+    mask: tf.Variable
+    hidden: tf.Variable | None = None
+    threshold: tf.Variable | None = None
+    state: dict[str, tf.Variable] = field(default_factory=dict)
+
+    @property
+    def variables(self) -> tuple:
+        return (self.kernel, self.mask, self.hidden, self.threshold, self.state)
+
+
+class Settle:
+    """Settle some sites under one method.
+
+    Args:
+        targets: the sites, in the model's order.
+        method: the rule and the gate.
+        timetable: `step -> (due, sparsity)` in TensorFlow ops: a resolved schedule or an object
+            like TF-MOT's.
+        final: the last sparsity of the run.
+        followers: what is zero with the channels that the sites make together.
+    """
+
+    def __init__(
+        self,
+        targets: Sequence[Target],
+        method: Method,
+        *,
+        timetable: Callable,
+        final: float,
+        followers: Sequence[Follower] = (),
+    ):
+        self.targets = tuple(targets)
+        self.method = method
+        self.timetable = timetable
+        self.final = final
+        self.following = (
+            Following(followers, [target.site for target in self.targets], method.rule.structure)
+            if followers
+            else None
+        )
+
+    def __call__(self, step: tf.Tensor) -> None:
+        """Settle after `step` finished steps; inside a replica or without replicas."""
+        self.refresh_if_due(step)
+        self.apply(step)
+
+    @functools.cached_property
+    def pruned(self) -> list[Target]:
+        """The targets but for those that stay dense, which something else may prune."""
+        rule, sites = self.method.rule, [target.site for target in self.targets]
+        dense = rule.allocation.leaves_dense
+        if not is_coupled(sites):
+            return [target for target in self.targets if not dense(target.site)]
+        filters = [rule.structure.groups(site.shape, site.layout) for site in sites]
+        units = Coupled.of(sites, filters).units
+        pruned = {index for unit in units if not dense(unit.site) for index, _ in unit.parts}
+        return [target for index, target in enumerate(self.targets) if index in pruned]
+
+    @property
+    def is_measured(self) -> bool:
+        """Whether masks are chosen between two steps: see `tfprune.training.measured_update`."""
+        return self.method.rule.is_measured
+
+    def open(self, step: tf.Tensor) -> None:
+        """Before a step: show the forward pass what the gate wants it to see."""
+        if self.method.gate.opens:
+            _everywhere(self._open, self._variables(), tf.convert_to_tensor(step))
+
+    def refresh_if_due(self, step: tf.Tensor) -> None:
+        """Choose the masks anew where the timetable says so, if the weights tell enough."""
+        if self.is_measured:
+            return
+        _everywhere(self._refresh_if_due, self._variables(), tf.convert_to_tensor(step))
+
+    def apply(self, step: Any = None) -> None:
+        """kernel <- what rests of W, hidden <- W - kernel; then what belongs to masked channels.
+
+        Args:
+            step: finished steps; None: outside of a run.
+        """
+        _everywhere(self._apply, self._variables())
+        if self.following is not None and step is not None:
+            _everywhere(
+                self._follow,
+                self._variables(),
+                self.following.variables,
+                tf.convert_to_tensor(step),
+            )
+
+    def note_masks(self) -> None:
+        """Let the gate note what follows from masks that were just chosen."""
+        _everywhere(self._note_masks, self._variables())
+
+    def _variables(self) -> list[tuple]:
+        return [target.variables for target in self.targets]
+
+    def _refresh_if_due(self, variables, step):
+        due, sparsity = self.timetable(step)
+
+        def refresh():
+            self._refresh(variables, sparsity, step)
+            return tf.constant(True)
+
+        tf.cond(due, refresh, lambda: tf.constant(False))
+
+    def _refresh(self, variables, sparsity, step):
+        sites, rule = [target.site for target in self.targets], self.method.rule
+        clock = {"step": step, "progress": self.progress(step)}
+        weights = [self.method.gate.dense(_read(k), _read(h)) for k, _, h, _, _ in variables]
+        states = [{**read_state(mask, state), **clock} for _, mask, _, _, state in variables]
+        changed = rule.advance(weights, sites, states, sparsity, final=self.final)
+        for (*_, state), changes in zip(variables, changed):
+            write_state(state, changes)
+        states = [{**read_state(mask, state), **clock} for _, mask, _, _, state in variables]
+        masks = rule.masks(weights, sites, sparsity, final=self.final, states=states)
+        for (_, mask, _, lowest, _), weight, chosen in zip(variables, weights, masks):
+            mask.assign(tf.cast(chosen, mask.dtype), read_value=False)
+            if lowest is not None:
+                _note_threshold(lowest, weight, chosen)
+        self._note_masks(variables)
+
+    def _note_masks(self, variables):
+        for target, own in zip(self.targets, variables):
+            write_state(own[-1], self.method.gate.chosen(self.moment(target.site, own)))
+
+    def _follow(self, variables, followers, step):
+        self.following(followers, [_read(mask) for _, mask, *_ in variables], self.is_final(step))
+
+    def is_final(self, step):
+        """Whether channels that are masked after so many steps will stay so, a bool tensor; never
+        where they may return and the schedule has no end, or does not tell."""
+        if not self.method.gate.hides:
+            return tf.constant(True)
+        known = getattr(self.timetable, "is_final", None)
+        return tf.constant(False) if known is None else known(step)
+
+    def progress(self, step):
+        """Of the schedule; one of another library does not tell."""
+        known = getattr(self.timetable, "progress", None)
+        return tf.zeros([], tf.float64) if known is None else known(step)
+
+    def moment(self, site: Site, variables: tuple, step: tf.Tensor | None = None) -> Moment:
+        """What the gate sees of a site now.
+
+        Args:
+            variables: the site's, in the order of `Target.variables`.
+            step: finished steps; None: outside of a step.
+        """
+        kernel, mask, hidden, _, state = variables
+        held = read_state(mask, state)
+        weight = self.method.gate.dense(_read(kernel), _read(hidden))
+        return Moment(
+            site,
+            self.method.rule.structure,
+            weight,
+            tf.cast(held["mask"], weight.dtype),
+            held,
+            step,
+            0.0 if step is None else self.progress(step),
+        )
+
+    def _open(self, variables, step):
+        for target, own in zip(self.targets, variables):
+            now = self.moment(target.site, own, step)
+            seen, changes = self.method.gate.open(now)
+            kernel, _, hidden, _, state = own
+            kernel.assign(seen, read_value=False)
+            hidden.assign(now.weight - seen, read_value=False)
+            write_state(state, changes)
+
+    def _apply(self, variables):
+        for target, own in zip(self.targets, variables):
+            kernel, _, hidden, _, _ = own
+            now = self.moment(target.site, own)
+            kept = self.method.gate.rest(now)
+            kernel.assign(kept, read_value=False)
+            if hidden is not None:
+                hidden.assign(now.weight - kept, read_value=False)
+
+
+def adopt(targets: Sequence[Target]) -> None:
+    """Take the zeros that the kernels have as masks: how a run goes on from sparse weights."""
+
+    def local(variables):
+        for kernel, mask, *_ in variables:
+            mask.assign(tf.cast(tf.not_equal(_read(kernel), 0), mask.dtype))
+
+    _everywhere(local, [target.variables for target in targets])
+
+
+def note_thresholds(targets: Sequence[Target]) -> None:
+    """Write the smallest kept magnitude of each kernel into its threshold."""
+
+    def local(variables):
+        for kernel, mask, _, lowest, _ in variables:
+            _note_threshold(lowest, _read(kernel), tf.not_equal(_read(mask), 0))
+
+    _everywhere(local, [target.variables for target in targets])
+
+
+def read_state(mask: tf.Variable, state: dict[str, tf.Variable]) -> dict[str, tf.Tensor]:
+    """What rules and gates see of a site beside its weight: the state, and the mask at rest."""
+    return {"mask": _read(mask), **{name: _read(one) for name, one in state.items()}}
+
+
+def write_state(state: dict[str, tf.Variable], changes: dict[str, Any]) -> None:
+    """Assign the entries that a rule or a gate has changed."""
+    for name, value in changes.items():
+        state[name].assign(tf.cast(value, state[name].dtype), read_value=False)
+
+
+def _note_threshold(variable, weight, kept):
+    lowest = threshold(tf.abs(weight), kept)
+    lowest = tf.where(tf.math.is_inf(lowest), tf.zeros_like(lowest), lowest)
+    variable.assign(tf.cast(lowest, variable.dtype), read_value=False)
+
+
+def _read(variable):
+    return None if variable is None else tf.convert_to_tensor(variable)
+
+
+def _everywhere(function: Callable, variables: list[tuple], *args: Any) -> None:
+    """Run a function on the local copy of each variable, on every replica.
+
+    All replicas hold equal weights after an optimizer step, so each computes the same masks and
+    nothing is sent between them.
+    """
+    context = tf.distribute.get_replica_context()
+    if context is None:
+        tf.distribute.get_strategy().extended.update(
+            variables[0][1], lambda _, *local: function(*local), args=(variables, *args)
+        )
+    elif not tf.distribute.has_strategy():
+        function(variables, *args)
+    else:
+        merged = functools.partial(_in_strategy, function)
+        context.merge_call(merged, args=(variables, *args))
+
+
+def _in_strategy(function, strategy, variables, *args):
+    strategy.extended.update(
+        variables[0][1], lambda _, *local: function(*local), args=(variables, *args)
+    )
