@@ -6,7 +6,7 @@ import pytest
 
 import tfprune
 from tests.tiny_models import KERASES
-from tfprune.surgery.budget_trade import Market, traded
+from tfprune.surgery.budget_fit import Market, traded
 
 
 @pytest.mark.parametrize("round_to, unused", [(1, 0.025), (2, 0.1)])

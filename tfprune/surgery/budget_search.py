@@ -10,8 +10,7 @@ import numpy as np
 from tfprune.channels.cost_model import Prices
 from tfprune.channels.model_channels import Survey
 from tfprune.surgery.budget import Budget
-from tfprune.surgery.budget_fit import CLOSE, Fitting
-from tfprune.surgery.budget_trade import Counts
+from tfprune.surgery.budget_fit import CLOSE, Counts, Fitting
 from tfprune.surgery.channel_scores import Ranking
 from tfprune.surgery.masked_channels import without
 from tfprune.surgery.shrink import shrink

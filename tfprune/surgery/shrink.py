@@ -15,7 +15,6 @@ from tfprune.masks.costs import macs
 from tfprune.surgery.agreement import agreement, check_inputs
 from tfprune.surgery.constant_folding import Constants, Folding
 from tfprune.surgery.constraints import obstacles
-from tfprune.surgery.dead_channels import dead
 from tfprune.surgery.finite import check_finite
 from tfprune.surgery.optimizer_state import copy_slots
 from tfprune.surgery.rebuild import Rebuild
@@ -246,3 +245,27 @@ def _macs(model: Any, survey: Survey) -> tuple[int, tuple[str, ...]]:
         total += macs(item.site.shape, uses) or 0
         unknown += [item.site.name] if uses is None else []
     return total, tuple(unknown)
+
+
+def dead(survey: Survey) -> np.ndarray:
+    """Which channels carry nothing of the model's input: bool, for every channel.
+
+    A channel is dead if every entry of every kernel that makes it is zero: what it carries then
+    comes from biases alone. NaN is not zero.
+    """
+    variables = {entry.site: entry.variable for entry in survey.tracer.book.entries.values()}
+    known: dict[tuple[str, int], np.ndarray] = {}
+
+    def nonzero(site: str, axis: int) -> np.ndarray:
+        if (site, axis) not in known:
+            value = np.asarray(variables[site].numpy() != 0)
+            others = tuple(each for each in range(value.ndim) if each != axis)
+            known[site, axis] = value.any(axis=others)
+        return known[site, axis]
+
+    found = np.zeros(survey.tracer.book.count, bool)
+    for group, channels in survey.groups:
+        if group.prunable and group.producers:
+            made = [nonzero(one.site, one.axis)[one.indices].any(axis=1) for one in group.producers]
+            found[channels] = ~np.any(made, axis=0)
+    return found
