@@ -130,8 +130,8 @@ def mask(model, groups) -> None:
     """Random scales and shifts; then half of the channels of every prunable group become zero."""
     import numpy as np
 
-    from tfprune.channels.groups import Role
     from tfprune.channels.tracer import variables
+    from tfprune.layers.channel_graph import Role
 
     held, draw = variables(model), np.random.default_rng(0)
     for site, variable in held.items():

@@ -5,8 +5,8 @@ import numpy as np
 import tensorflow as tf
 
 import tfprune
-from tfprune.channels.groups import Role
 from tfprune.channels.tracer import variables
+from tfprune.layers.channel_graph import Role
 
 
 def randomized(model, seed=5):

@@ -7,8 +7,8 @@ import pytest
 import tfprune
 from tests.shrink_models import deviation
 from tests.tiny_models import KERASES, compiled, data, fit, masks, with_weights
-from tfprune.channels.groups import Role
 from tfprune.channels.tracer import variables
+from tfprune.layers.channel_graph import Role
 
 COUPLED = tfprune.Filter(coupled=True)
 OWN = ("kernel", "depthwise_kernel", "bias", "gamma", "beta", "moving_mean", "alpha")

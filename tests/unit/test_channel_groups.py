@@ -6,7 +6,7 @@ import pytest
 
 import tfprune
 from tests.tiny_models import KERASES
-from tfprune.channels.groups import Role
+from tfprune.layers.channel_graph import Role
 
 pytestmark = pytest.mark.parametrize("family", sorted(KERASES))
 

@@ -9,7 +9,7 @@ from tests.tiny_models import KERASES
 from tests.unit.test_channel_groups import groups_of, member, sites
 from tfprune.backend import adapter_of
 from tfprune.backend.find_sites import find
-from tfprune.channels.groups import Role
+from tfprune.layers.channel_graph import Role
 
 pytestmark = pytest.mark.parametrize("family", sorted(KERASES))
 

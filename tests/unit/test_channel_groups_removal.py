@@ -13,8 +13,8 @@ import tensorflow as tf
 
 import tfprune
 from tests.tiny_models import KERASES
-from tfprune.channels.groups import Role
 from tfprune.channels.tracer import variables
+from tfprune.layers.channel_graph import Role
 
 
 def _mobile(library):

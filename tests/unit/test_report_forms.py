@@ -18,7 +18,7 @@ from tflite_export.findings import Stored
 from tflite_export.ports import Port
 from tflite_export.report import TensorReport
 from tfprune import ChannelGroup, Comparison, Curve, PotentialReport, Record, Report
-from tfprune.channels.groups import Member, Role
+from tfprune.channels.groups import Member
 from tfprune.evaluation.calibration import calibrate
 from tfprune.evaluation.costs import Costs
 from tfprune.evaluation.exemplars import class_changes, exemplars
@@ -26,6 +26,7 @@ from tfprune.evaluation.network_result import NetworkResult, NoiseDistance
 from tfprune.evaluation.potential_report import FamilyPotential, Growth, PrunedRow
 from tfprune.evaluation.run_store import Run
 from tfprune.evaluation.shift_losses import ShiftLoss
+from tfprune.layers.channel_graph import Role
 from tfprune.masks.sites import Skip
 from tfprune.surgery.budget_report import BudgetReport, Cost
 from tfprune.surgery.constant_folding import Folded

@@ -8,7 +8,10 @@ from typing import Any, Sequence
 
 import numpy as np
 
-from tfprune.channels.groups import ChannelGroup, Member, Role
+from tfprune.channels.grouping import grouped
+from tfprune.channels.groups import ChannelGroup, Member
+from tfprune.channels.tracer import traced
+from tfprune.layers.channel_graph import Role
 from tfprune.masks.sites import Site
 
 
@@ -73,9 +76,6 @@ def outlets(model: Any, sites: Sequence[Site]) -> dict[str, tuple[Outlet, ...]]:
         >>> [read.name for read in one.reads], one.filters.tolist()
         (['b/kernel'], [[0], [1], [2]])
     """
-    from tfprune.channels.grouping import grouped
-    from tfprune.channels.tracer import traced
-
     book = traced(model)
     held = {entry.site: entry.variable for entry in book.entries.values()}
     wanted = {site.name: site.layout.outputs[-1] for site in sites if site.layout.outputs}

@@ -14,7 +14,7 @@ from tfprune.channels.groups import ChannelGroup
 from tfprune.channels.model_channels import Survey
 from tfprune.channels.peak_memory import Buffers
 from tfprune.layers.readers import kind_of
-from tfprune.layers.symbolic_tensor import Traced
+from tfprune.layers.symbolic_tensor import SymbolicTensor
 from tfprune.masks.sizes import Sizes
 
 FLOAT_BYTES = 4
@@ -168,7 +168,7 @@ class Prices:
         return Sizes(base, fixed, each)
 
 
-def _axes(tensor: Traced) -> tuple[tuple[int, ...], dict[int, Any]]:
+def _axes(tensor: SymbolicTensor) -> tuple[tuple[int, ...], dict[int, Any]]:
     """A tensor's shape for one example, and the channels along its axes."""
     shape = (1, *tensor.shape[1:])
     known = {axis: ids for axis, ids in enumerate(tensor.axes) if ids is not None}

@@ -7,9 +7,9 @@ from typing import Iterator, Sequence
 
 import numpy as np
 
-from tfprune.channels.groups import ChannelGroup, Member, Role
+from tfprune.channels.groups import ChannelGroup, Member
 from tfprune.channels.model_channels import Survey
-from tfprune.layers.channel_graph import Entry
+from tfprune.layers.channel_graph import Entry, Role
 from tfprune.masks.coupled_channels import Follower
 from tfprune.masks.sites import Coupling, Site
 

@@ -3,13 +3,52 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
-from tfprune.channels.groups import ChannelGroup, Member, Role
-from tfprune.layers.channel_graph import Book, Entry, Ids
+from tfprune.channels.groups import ChannelGroup, Member
+from tfprune.channels.tracer import traced
+from tfprune.layers.channel_graph import ChannelGraph, Entry, Ids, Role
 
 
-def grouped(book: Book) -> tuple[ChannelGroup, ...]:
+def channel_groups(model: Any) -> tuple[ChannelGroup, ...]:
+    """Find the channels of a model that can only be removed together, from its graph.
+
+    Channel i of a group is entry i along an axis of many variables: the kernel that makes it,
+    normalizations that scale it, kernels that read it. Where tensors are added, their channels
+    become one group; where they are concatenated, each part keeps its own. To remove a channel
+    from a plain model, remove these entries everywhere.
+
+    Args:
+        model: a functional or Sequential model of Keras 3 or tf_keras, built; nested models,
+            shared layers and layers wrapped for pruning are looked through.
+
+    Returns:
+        The groups in the order of the graph. Channels that must stay, because they are the
+        model's inputs or outputs or because an unknown operation reads them, are in groups with
+        a `reason`.
+
+    Raises:
+        TypeError: not a Keras model.
+        ValueError: a subclassed model, which has no graph, or a model that is not built.
+
+    Example:
+        >>> import keras
+        >>> inputs = keras.Input((8, 8, 3), name="image")
+        >>> x = keras.layers.Conv2D(16, 3, name="conv1")(inputs)
+        >>> x = keras.layers.BatchNormalization(name="bn1")(x)
+        >>> outputs = keras.layers.Conv2D(4, 3, name="conv2")(x)
+        >>> for group in channel_groups(keras.Model(inputs, outputs)):
+        ...     print(group)
+        conv1 in: 3 channels, conv1 in; stays whole: model input image
+        conv1: 16 channels, conv1 out -> bn1 -> conv2 in
+        conv2: 4 channels, conv2 out; stays whole: model output
+    """
+    return grouped(traced(model))
+
+
+def grouped(book: ChannelGraph) -> tuple[ChannelGroup, ...]:
     """Channels with the same members, equally often, form one group."""
     labels = book.labels()
     entries = list(book.entries.values())
@@ -95,7 +134,7 @@ def _reason(reasons: list[str]) -> str:
     return "; ".join(shown) + (f"; {len(reasons) - 3} more" if len(reasons) > 3 else "")
 
 
-def _paths(book: Book, home: Ids, members) -> list[tuple[str, ...]]:
+def _paths(book: ChannelGraph, home: Ids, members) -> list[tuple[str, ...]]:
     """The layers and operations that each set runs through."""
     ends = {Role.PRODUCER: " out", Role.CONSUMER: " in"}
     steps: list[list[tuple[int, str]]] = [

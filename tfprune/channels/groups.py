@@ -5,21 +5,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from enum import Enum
-from typing import Any
 
 import numpy as np
 
+from tfprune.layers.channel_graph import Role
 from tfprune.output.report_forms import as_dict, markdown, plain_text, rich_parts
-
-
-class Role(Enum):
-    """What a variable does with the channels along one of its axes."""
-
-    PRODUCER = "makes the channels"
-    PASSING = "passes each channel on, as a depthwise kernel does"
-    CONSUMER = "reads the channels"
-    FOLLOWER = "one value for each channel: bias, gamma, moving statistics, alpha"
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,42 +83,3 @@ class ChannelGroup:
 
     __str__, __rich_console__ = plain_text, rich_parts
     to_dict, to_markdown = as_dict, markdown
-
-
-def channel_groups(model: Any) -> tuple[ChannelGroup, ...]:
-    """Find the channels of a model that can only be removed together, from its graph.
-
-    Channel i of a group is entry i along an axis of many variables: the kernel that makes it,
-    normalizations that scale it, kernels that read it. Where tensors are added, their channels
-    become one group; where they are concatenated, each part keeps its own. To remove a channel
-    from a plain model, remove these entries everywhere.
-
-    Args:
-        model: a functional or Sequential model of Keras 3 or tf_keras, built; nested models,
-            shared layers and layers wrapped for pruning are looked through.
-
-    Returns:
-        The groups in the order of the graph. Channels that must stay, because they are the
-        model's inputs or outputs or because an unknown operation reads them, are in groups with
-        a `reason`.
-
-    Raises:
-        TypeError: not a Keras model.
-        ValueError: a subclassed model, which has no graph, or a model that is not built.
-
-    Example:
-        >>> import keras
-        >>> inputs = keras.Input((8, 8, 3), name="image")
-        >>> x = keras.layers.Conv2D(16, 3, name="conv1")(inputs)
-        >>> x = keras.layers.BatchNormalization(name="bn1")(x)
-        >>> outputs = keras.layers.Conv2D(4, 3, name="conv2")(x)
-        >>> for group in channel_groups(keras.Model(inputs, outputs)):
-        ...     print(group)
-        conv1 in: 3 channels, conv1 in; stays whole: model input image
-        conv1: 16 channels, conv1 out -> bn1 -> conv2 in
-        conv2: 4 channels, conv2 out; stays whole: model output
-    """
-    from tfprune.channels.grouping import grouped
-    from tfprune.channels.tracer import traced
-
-    return grouped(traced(model))

@@ -9,13 +9,12 @@ from math import prod
 from types import ModuleType
 from typing import Any
 
-import numpy as np
-
 from tfprune.channels.grouping import grouped
 from tfprune.channels.groups import ChannelGroup
-from tfprune.channels.tracer import Step, Tracer, walked
+from tfprune.channels.tracer import Tracer, walked
+from tfprune.layers.call import LayerCall
 from tfprune.layers.channel_graph import Entry, Ids
-from tfprune.layers.symbolic_tensor import Traced
+from tfprune.layers.symbolic_tensor import SymbolicTensor
 from tfprune.layers.weights import labels_of
 from tfprune.masks.sites import Site
 
@@ -63,9 +62,9 @@ class Survey:
         return {key: sorted(each, key=lambda one: one.axis) for key, each in found.items()}
 
     @cached_property
-    def by_operation(self) -> dict[int, list[tuple[Step, list[Traced]]]]:
+    def by_operation(self) -> dict[int, list[tuple[LayerCall, list[SymbolicTensor]]]]:
         """Every call of each layer or operation, by its id."""
-        found: dict[int, list[tuple[Step, list[Traced]]]] = {}
+        found: dict[int, list[tuple[LayerCall, list[SymbolicTensor]]]] = {}
         for step, results in self.tracer.history:
             found.setdefault(id(step.operation), []).append((step, results))
         return found
@@ -99,48 +98,3 @@ class Survey:
 
 def _by_place(tracer: Tracer) -> dict[tuple[str, int], Entry]:
     return {(entry.site, entry.axis): entry for entry in tracer.book.entries.values()}
-
-
-@dataclass(frozen=True, eq=False)
-class Kept:
-    """Which channels stay.
-
-    Args:
-        survey: of the model.
-        alive: bool, for every channel.
-    """
-
-    survey: Survey
-    alive: np.ndarray
-
-    def mask(self, ids: Ids) -> np.ndarray:
-        """Which of these stay."""
-        return self.alive[self.survey.labels[ids]]
-
-    def shape(self, tensor: Traced) -> tuple[int | None, ...]:
-        """The shape of a tensor without the channels that go."""
-        return tuple(
-            size if ids is None else int(self.mask(ids).sum())
-            for size, ids in zip(tensor.shape, tensor.axes)
-        )
-
-    def masks(self, variable: Any) -> dict[int, np.ndarray]:
-        """For each axis of a variable that loses entries, which stay."""
-        found = {
-            entry.axis: self.mask(entry.ids)
-            for entry in self.survey.by_variable.get(id(variable), ())
-        }
-        return {axis: mask for axis, mask in found.items() if not mask.all()}
-
-    def size(self, variable: Any) -> tuple[int, ...]:
-        """The shape of a variable without the channels that go."""
-        shape = [int(size) for size in variable.shape]
-        for axis, mask in self.masks(variable).items():
-            shape[axis] = int(mask.sum())
-        return tuple(shape)
-
-    def sliced(self, variable: Any, value: np.ndarray) -> np.ndarray:
-        """An array of a variable's shape without the entries of the channels that go."""
-        for axis, mask in self.masks(variable).items():
-            value = np.compress(mask, value, axis)
-        return value

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from tfprune.channels.model_channels import Survey
-from tfprune.channels.tracer import Step
+from tfprune.layers.call import LayerCall
 from tfprune.layers.readers import kind_of
-from tfprune.layers.symbolic_tensor import Traced
+from tfprune.layers.symbolic_tensor import SymbolicTensor
 
 IN_PLACE = {
     "Activation",
@@ -39,7 +39,7 @@ class Buffers:
         calls: number of calls.
     """
 
-    tensors: tuple[Traced, ...]
+    tensors: tuple[SymbolicTensor, ...]
     lives: tuple[tuple[int, int], ...]
     calls: int
 
@@ -52,10 +52,10 @@ class Buffers:
             for key in {id(one) for one in step.values}:
                 readers[key] = readers.get(key, 0) + 1
         places: dict[int, int] = {}
-        tensors: list[Traced] = []
+        tensors: list[SymbolicTensor] = []
         lives: list[list[int]] = []
 
-        def needed(value: Traced, since: int, at: int) -> None:
+        def needed(value: SymbolicTensor, since: int, at: int) -> None:
             if id(value) not in places:
                 places[id(value)] = len(tensors)
                 tensors.append(value)
@@ -86,7 +86,9 @@ class Buffers:
         return int(np.cumsum(changes).max(initial=0))
 
 
-def _simple(history: list[tuple[Step, list[Traced]]]) -> list[tuple[Step, list[Traced]]]:
+def _simple(
+    history: list[tuple[LayerCall, list[SymbolicTensor]]],
+) -> list[tuple[LayerCall, list[SymbolicTensor]]]:
     """The calls without those that are made up of earlier ones, such as a nested model's."""
     made: set[int] = set()
     simple = []

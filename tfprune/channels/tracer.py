@@ -3,20 +3,17 @@
 
 from __future__ import annotations
 
-import inspect
-from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, Iterator
-
-import numpy as np
 
 from tfprune.backend import adapter_of_model
 from tfprune.backend.find_sites import is_wrapped
 from tfprune.channels.captured_variables import variables_given, variables_read
-from tfprune.channels.groups import Role
 from tfprune.layers import graph as graphs
-from tfprune.layers.channel_graph import Book, Ids
-from tfprune.layers.symbolic_tensor import Traced, Unsupported, pin_all, plain, tensors, with_last
+from tfprune.layers.call import LayerCall
+from tfprune.layers.channel_graph import ChannelGraph
+from tfprune.layers.channel_rules import rule_of
+from tfprune.layers.symbolic_tensor import SymbolicTensor, Unsupported, pin_all, plain, with_last
 
 _NO_GRAPH = (
     "{name!r} is a subclassed model, or has a call method of its own: its layers can be seen, "
@@ -29,7 +26,7 @@ _NOT_BUILT = (
 )
 
 
-def traced(model: Any) -> Book:
+def traced(model: Any) -> ChannelGraph:
     """What a walk through a model finds out about its channels.
 
     Raises:
@@ -79,9 +76,9 @@ class Tracer:
         self.adapter = adapter
         self.root = model
         self.graphs = graphs.module_of(adapter)
-        self.book = Book()
-        self.history: list[tuple[Step, list[Traced]]] = []
-        self.calls: dict[int, list[tuple[Step, list[Traced]]]] = {}
+        self.book = ChannelGraph()
+        self.history: list[tuple[LayerCall, list[SymbolicTensor]]] = []
+        self.calls: dict[int, list[tuple[LayerCall, list[SymbolicTensor]]]] = {}
         self.unknown: set[int] = set()
         self._paths: dict[int, str] = {}
         for layer, path in _paths(model, (), adapter):
@@ -91,7 +88,7 @@ class Tracer:
         """Where a layer stands in the model, as in the names of sites."""
         return self._paths.get(id(layer), layer.name)
 
-    def source(self, ref: graphs.Ref, name: str) -> Traced:
+    def source(self, ref: graphs.Ref, name: str) -> SymbolicTensor:
         """A model's input. Vectors of integers are tokens, not channels."""
         is_channels = len(ref.shape) > 2 or ref.dtype.startswith(("float", "bfloat"))
         if len(ref.shape) < 2 or ref.shape[-1] is None or not is_channels:
@@ -100,11 +97,11 @@ class Tracer:
         self.book.pin(ids, f"model input {name}")
         return with_last(ref.shape, ids)
 
-    def run(self, graph: graphs.Graph, inputs: list[Traced]) -> list[Traced]:
+    def run(self, graph: graphs.Graph, inputs: list[SymbolicTensor]) -> list[SymbolicTensor]:
         """Walk through one graph, from its inputs to its outputs."""
         return graph.replayed(inputs, self._call)
 
-    def _call(self, call: graphs.Call, known: dict[int, Traced]) -> list[Traced]:
+    def _call(self, call: graphs.Call, known: dict[int, SymbolicTensor]) -> list[SymbolicTensor]:
         args, kwargs = (
             graphs.mapped(one, graphs.Ref, lambda ref: known[ref.key])
             for one in (call.args, _without_masks(call.kwargs))
@@ -115,18 +112,18 @@ class Tracer:
             self.calls.setdefault(call.outputs[0].key, []).append(self.history[-1])
         return results
 
-    def apply(self, operation: Any, args: tuple, kwargs: dict, shapes: list) -> list[Traced]:
+    def apply(
+        self, operation: Any, args: tuple, kwargs: dict, shapes: list
+    ) -> list[SymbolicTensor]:
         """One call: the rule of its kind, or, if there is none, channels that must stay."""
         if is_wrapped(operation, self.adapter):
             operation = operation.layer
-        step = Step(self, operation, args, kwargs, shapes)
+        step = LayerCall(self, operation, args, kwargs, shapes)
         results = self._ruled(step)
         self.history.append((step, results))
         return results
 
-    def _ruled(self, step: "Step") -> list[Traced]:
-        from tfprune.layers.channel_rules import rule_of
-
+    def _ruled(self, step: "LayerCall") -> list[SymbolicTensor]:
         values = step.values
         self.book.hold(
             variables_given((step.args, step.kwargs), self.adapter), f"{step.name} reads it"
@@ -146,115 +143,12 @@ class Tracer:
         self.book.hold(variables_read(step.operation, self.adapter), reason)
         return [self._unknown(shape, reason) for shape in step.shapes]
 
-    def _unknown(self, shape: tuple, reason: str) -> Traced:
+    def _unknown(self, shape: tuple, reason: str) -> SymbolicTensor:
         if len(shape) < 2 or shape[-1] is None:
             return plain(shape)
         ids = self.book.fresh(shape[-1])
         self.book.pin(ids, reason)
         return with_last(shape, ids)
-
-
-@dataclass
-class Step:
-    """One call of one layer or operation, as its rule sees it."""
-
-    tracer: Tracer
-    operation: Any
-    args: tuple
-    kwargs: dict
-    shapes: list
-
-    @property
-    def book(self) -> Book:
-        return self.tracer.book
-
-    @property
-    def name(self) -> str:
-        return self.tracer.path(self.operation)
-
-    @property
-    def values(self) -> list[Traced]:
-        """All tensors of the call, in order."""
-        return list(tensors((self.args, self.kwargs)))
-
-    @property
-    def value(self) -> Traced:
-        """The first tensor of the call."""
-        values = self.values
-        if not values:
-            raise Unsupported(f"{self.name} has no input")
-        return values[0]
-
-    def setting(self, name: str, position: int, default: Any = None) -> Any:
-        """An argument of the call by name or position, or the operation's attribute."""
-        if name in self.kwargs:
-            return self.kwargs[name]
-        if len(self.args) > position:
-            return self.args[position]
-        return getattr(self.operation, name, default)
-
-    def variable(self, owner: Any, attribute: str) -> Any:
-        """A layer's float variable; None if it has none of this name."""
-        adapter = self.tracer.adapter
-        variable = adapter.attribute(owner, attribute)
-        if variable is not None and not adapter.is_float(variable):
-            raise Unsupported(f"{self.name} has quantized weights")
-        return variable
-
-    def member(
-        self, owner: Any, attribute: str, axis: int, ids: Ids | None, role: Role = Role.FOLLOWER
-    ) -> None:
-        """An axis of a variable carries these channels; nothing if the layer has none such."""
-        variable = self.variable(owner, attribute)
-        if variable is None:
-            return
-        raw = self.tracer.adapter.raw(variable)
-        self.book.known.add(id(raw))
-        axis %= len(raw.shape)
-        self.book.use(raw, (id(self), id(owner), self.name), None if ids is None else axis)
-        if ids is None:
-            return
-        if raw.shape[axis] != len(ids):
-            raise Unsupported(
-                f"{self.name}/{attribute} has {raw.shape[axis]} entries along axis "
-                f"{axis} for {len(ids)} channels"
-            )
-        site = f"{self.tracer.path(owner)}/{attribute}"
-        self.book.enter(raw, (site, axis, role, ids))
-
-    def produce(self, owner: Any, attribute: str, axis: int, repeats: int = 1) -> Ids:
-        """New channels along an axis of a kernel, which holds each `repeats` times in a row."""
-        variable = self.variable(owner, attribute)
-        ids = self.book.fresh(variable.shape[axis] // repeats)
-        self.member(owner, attribute, axis, np.tile(ids, repeats), Role.PRODUCER)
-        return ids
-
-    def channel_axis(self, rank: int) -> int:
-        """The axis of the channels, as the layer's data format says."""
-        first = getattr(self.operation, "data_format", None) == "channels_first"
-        return 1 if first and rank > 2 else rank - 1
-
-    def channels(self, value: Traced) -> Ids | None:
-        """The channels along the layer's channel axis; those along any other axis must stay."""
-        place = self.channel_axis(len(value.shape))
-        for axis, ids in enumerate(value.axes):
-            if axis != place:
-                self.book.pin(ids, f"{self.name} mixes it")
-        return value.axes[place]
-
-    def made(self, shape: tuple, ids: Ids | None) -> Traced:
-        """A tensor that the layer makes, with channels along its channel axis only."""
-        return plain(shape).along(self.channel_axis(len(shape)), ids)
-
-    def forgotten(self) -> str | None:
-        """A weight of the layer that no rule has looked at."""
-        adapter = self.tracer.adapter
-        for weight in getattr(self.operation, "weights", ()):
-            raw = adapter.raw(weight)
-            is_scalar = raw.shape.num_elements() == 1
-            if raw.dtype.is_floating and not is_scalar and id(raw) not in self.book.known:
-                return adapter.attribute_of(self.operation, weight)
-        return None
 
 
 def _without_masks(kwargs: dict[str, Any]) -> dict[str, Any]:
@@ -269,19 +163,3 @@ def _paths(layer: Any, path: tuple[str, ...], adapter: ModuleType) -> Iterator[t
         own = (*path, inner.name)
         yield inner, "/".join(own)
         yield from _paths(inner, own, adapter)
-
-
-def is_stock(operation: Any, row: type) -> bool:
-    """Whether nothing below the class of the row changes what the layer computes."""
-    harmless = {"get_config", "from_config", "get_prunable_weights"}
-    for cls in type(operation).__mro__:
-        if cls is row:
-            return True
-        changed = {
-            name
-            for name, value in vars(cls).items()
-            if inspect.isfunction(value) and not name.startswith("__")
-        }
-        if changed - harmless:
-            return False
-    return False

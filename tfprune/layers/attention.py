@@ -3,11 +3,11 @@
 
 from __future__ import annotations
 
-from tfprune.channels.tracer import Step
-from tfprune.layers.symbolic_tensor import Traced, Unsupported
+from tfprune.layers.call import LayerCall
+from tfprune.layers.symbolic_tensor import SymbolicTensor, Unsupported
 
 
-def multi_head(step: Step) -> list[Traced]:
+def multi_head(step: LayerCall) -> list[SymbolicTensor]:
     """Query, key and value projections meet in their heads, query and key in their width.
 
     Where several query heads share one key head (grouped queries), the heads stay.
@@ -20,7 +20,7 @@ def multi_head(step: Step) -> list[Traced]:
         raise Unsupported(f"{step.name} has no {sorted(missing)[0]} projection")
     query, value = (step.setting(name, place) for place, name in enumerate(("query", "value")))
     key = step.setting("key", 2)
-    key = key if isinstance(key, Traced) else value
+    key = key if isinstance(key, SymbolicTensor) else value
     heads = {
         name: _apply(step, parts[name], source)
         for name, source in (("query", query), ("key", key), ("value", value))
@@ -39,11 +39,11 @@ def multi_head(step: Step) -> list[Traced]:
     results = [_apply(step, parts["attention_output"], context)]
     if len(step.shapes) > 1:  # the scores, a map for each head
         axes = (None, heads["query"].axes[-2], *[None] * (len(step.shapes[1]) - 2))
-        results.append(Traced(tuple(step.shapes[1]), axes))
+        results.append(SymbolicTensor(tuple(step.shapes[1]), axes))
     return results
 
 
-def dot_product(step: Step) -> list[Traced]:
+def dot_product(step: LayerCall) -> list[SymbolicTensor]:
     """Attention without kernels: query and key meet, the value's channels come out."""
     query, value, key = [*step.values, step.values[1]][:3]
     if getattr(step.operation, "score_mode", "dot") != "dot":
@@ -53,15 +53,15 @@ def dot_product(step: Step) -> list[Traced]:
         for ids in source.axes[:-1]:
             step.book.pin(ids, f"{step.name} attends along it")
     outputs = [query.along(-1, value.last)]
-    outputs += [Traced(tuple(shape), (None,) * len(shape)) for shape in step.shapes[1:]]
+    outputs += [SymbolicTensor(tuple(shape), (None,) * len(shape)) for shape in step.shapes[1:]]
     return outputs
 
 
-def _apply(step: Step, layer, value: Traced) -> Traced:
+def _apply(step: LayerCall, layer, value: SymbolicTensor) -> SymbolicTensor:
     return step.tracer.apply(layer, (value,), {}, [(None,) * len(value.shape)])[0]
 
 
-def _join(step: Step, one: Traced, other: Traced, axis: int) -> None:
+def _join(step: LayerCall, one: SymbolicTensor, other: SymbolicTensor, axis: int) -> None:
     first, second = one.axes[axis], other.axes[axis]
     if first is None or second is None:
         for ids in (first, second):

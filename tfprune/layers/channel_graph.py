@@ -4,13 +4,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import Any, Iterable
 
 import numpy as np
 
-from tfprune.channels.groups import Role
-
 Ids = np.ndarray
+
+
+class Role(Enum):
+    """What a variable does with the channels along one of its axes."""
+
+    PRODUCER = "makes the channels"
+    PASSING = "passes each channel on, as a depthwise kernel does"
+    CONSUMER = "reads the channels"
+    FOLLOWER = "one value for each channel: bias, gamma, moving statistics, alpha"
 
 
 @dataclass(frozen=True)
@@ -26,7 +34,7 @@ class Entry:
 
 
 @dataclass
-class Book:
+class ChannelGraph:
     """What a walk through a model finds out about its channels; nothing is resolved before
     the end, so that each step costs no more than its own channels.
     """

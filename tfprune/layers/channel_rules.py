@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What each kind of layer does with channels: one row per kind, both Kerases.
 
-A rule takes a `Step` and returns the traced tensors that come out. It names the variables that
+A rule takes a `LayerCall` and returns the traced tensors that come out. It names the variables that
 carry channels, joins channels that meet, and raises `Unsupported` where it cannot tell.
 """
 
@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from typing import Any, Callable
 
-from tfprune.channels.tracer import Step, is_stock
 from tfprune.layers import attention, operations, recurrent, shapes, weights
-from tfprune.layers.symbolic_tensor import Traced, Unsupported
+from tfprune.layers.call import LayerCall, is_stock
+from tfprune.layers.symbolic_tensor import SymbolicTensor, Unsupported
 
-Rule = Callable[[Step], Any]
+Rule = Callable[[LayerCall], Any]
 
 RULES: dict[str, Rule] = {
     # kernels
@@ -120,7 +120,7 @@ RULES: dict[str, Rule] = {
 }
 
 
-def rule_of(operation: Any, step: Step) -> Rule:
+def rule_of(operation: Any, step: LayerCall) -> Rule:
     """The rule for a layer, a nested model or a raw operation.
 
     Raises:
@@ -148,7 +148,7 @@ def row_of(layer: Any) -> Rule | None:
     return None
 
 
-def _nested(step: Step) -> list[Traced]:
+def _nested(step: LayerCall) -> list[SymbolicTensor]:
     graph = step.tracer.graphs.graph(step.operation)
     if graph is None:
         raise Unsupported(f"{step.name} is a subclassed model without a graph")

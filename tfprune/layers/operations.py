@@ -9,12 +9,12 @@ from typing import Any, Callable
 
 import numpy as np
 
-from tfprune.channels.tracer import Step
+from tfprune.layers.call import LayerCall
 from tfprune.layers.shapes import concatenate, joined, reshape, same, softmax
-from tfprune.layers.symbolic_tensor import Traced, Unsupported, rearranged
+from tfprune.layers.symbolic_tensor import SymbolicTensor, Unsupported, rearranged
 
 
-def elementwise(step: Step) -> Traced:
+def elementwise(step: LayerCall) -> SymbolicTensor:
     """One operand or several; constants that differ along the channels pin them."""
     result = joined(step, step.values)
     for constant in _constants((step.args, step.kwargs)):
@@ -25,7 +25,7 @@ def elementwise(step: Step) -> Traced:
     return result
 
 
-def reduction(step: Step) -> Traced:
+def reduction(step: LayerCall) -> SymbolicTensor:
     """mean, max, sum, ... over some axes."""
     value = step.value
     rank = len(value.shape)
@@ -40,10 +40,10 @@ def reduction(step: Step) -> Traced:
         for axis, ids in enumerate(value.axes)
         if stays or axis not in gone
     ]
-    return Traced(tuple(step.shapes[0]), tuple(kept))
+    return SymbolicTensor(tuple(step.shapes[0]), tuple(kept))
 
 
-def transpose(step: Step) -> Traced:
+def transpose(step: LayerCall) -> SymbolicTensor:
     """Axes in another order."""
     rank = len(step.value.shape)
     order = step.setting("axes", 99)
@@ -52,7 +52,7 @@ def transpose(step: Step) -> Traced:
     return rearranged(step.value, tuple(int(axis) for axis in order))
 
 
-def split(step: Step) -> list[Traced]:
+def split(step: LayerCall) -> list[SymbolicTensor]:
     """Parts along an axis: each part gets its own channels."""
     value = step.value
     axis = int(step.setting("axis", 2, 0)) % len(value.shape)
@@ -63,12 +63,12 @@ def split(step: Step) -> list[Traced]:
             ids = ids[start : start + shape[axis]]
             start += shape[axis]
             step.book.passes(step.name, ids)
-        part = Traced(tuple(shape), value.axes)
+        part = SymbolicTensor(tuple(shape), value.axes)
         results.append(part if ids is None else part.along(axis, ids))
     return results
 
 
-def getitem(step: Step) -> Traced:
+def getitem(step: LayerCall) -> SymbolicTensor:
     """x[..., a:b]: slices, integers, Ellipsis and new axes."""
     value = step.value
     key = step.setting("key", 1)
@@ -88,10 +88,10 @@ def getitem(step: Step) -> Traced:
         else:
             axes.extend(_indexed(step, value.axes[axis], part))
             axis += 1
-    return Traced(tuple(step.shapes[0]), tuple(axes))
+    return SymbolicTensor(tuple(step.shapes[0]), tuple(axes))
 
 
-def _indexed(step: Step, ids: Any, part: Any) -> list[Any]:
+def _indexed(step: LayerCall, ids: Any, part: Any) -> list[Any]:
     """What is left of an axis: nothing for an integer."""
     if isinstance(part, dict) and set(part) == {"start", "stop", "step"}:
         part = slice(part["start"], part["stop"], part["step"])
@@ -108,7 +108,7 @@ def _indexed(step: Step, ids: Any, part: Any) -> list[Any]:
     raise Unsupported(f"{step.name} indexes with a tensor")
 
 
-def pad(step: Step) -> Traced:
+def pad(step: LayerCall) -> SymbolicTensor:
     """Padding of axes without channels."""
     widths = step.setting("pad_width", 99)
     widths = step.setting("paddings", 1) if widths is None else widths
@@ -119,17 +119,17 @@ def pad(step: Step) -> Traced:
             step.book.pin(ids, f"{step.name} pads it")
             if ids is not None:
                 raise Unsupported(f"{step.name} pads the channels")
-    return Traced(tuple(step.shapes[0]), step.value.axes)
+    return SymbolicTensor(tuple(step.shapes[0]), step.value.axes)
 
 
-def resize(step: Step) -> Traced:
+def resize(step: LayerCall) -> SymbolicTensor:
     """Images in another size."""
     return step.made(step.shapes[0], step.channels(step.value))
 
 
-def nothing(step: Step) -> list[Traced]:
+def nothing(step: LayerCall) -> list[SymbolicTensor]:
     """Only the shape is read."""
-    return [Traced(tuple(shape), (None,) * len(shape)) for shape in step.shapes]
+    return [SymbolicTensor(tuple(shape), (None,) * len(shape)) for shape in step.shapes]
 
 
 def _constants(structure: Any):
@@ -138,7 +138,7 @@ def _constants(structure: Any):
             yield from _constants(one)
     elif isinstance(structure, dict):
         yield from _constants(list(structure.values()))
-    elif hasattr(structure, "shape") and not isinstance(structure, Traced):
+    elif hasattr(structure, "shape") and not isinstance(structure, SymbolicTensor):
         yield structure
 
 
@@ -159,7 +159,7 @@ _REDUCTIONS = """
     reduce_max reduce_mean reduce_min reduce_prod reduce_std reduce_sum reduce_variance std sum
     var
 """
-RULES: dict[str, Callable[[Step], Any]] = {
+RULES: dict[str, Callable[[LayerCall], Any]] = {
     **dict.fromkeys(_ELEMENTWISE.split(), elementwise),
     **dict.fromkeys(_REDUCTIONS.split(), reduction),
     "concat": concatenate,

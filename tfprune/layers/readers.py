@@ -17,6 +17,7 @@ import tensorflow as tf
 
 from tfprune.layers.channel_rules import RULES
 from tfprune.layers.recurrent import GATES
+from tfprune.layers.weights import labels_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,16 +29,22 @@ class Reader:
         heard: the layer whose call shows what the kernel reads.
         kernel: the variable.
         chain: the layers around `layer`, the outermost first, itself included.
+        adapter: of their Keras.
     """
 
     layer: Any
     heard: Any
     kernel: Any
     chain: tuple[Any, ...]
+    adapter: ModuleType
 
     @property
     def kind(self) -> str:
         return kind_of(self.layer)
+
+    def variable(self, name: str) -> Any:
+        """The variable that the layer holds under a name; None if it has none."""
+        return raw(self.adapter, self.layer, name)
 
 
 def kind_of(layer: Any) -> str:
@@ -60,7 +67,7 @@ def readers(model: Any, adapter: ModuleType, wanted: set[int]) -> list[Reader]:
                 raw = adapter.raw(weight)
                 if id(raw) in wanted and id(raw) not in found:
                     heard = sub if kind_of(sub) not in GATES else chain[-1]
-                    found[id(raw)] = Reader(sub, heard, raw, inner)
+                    found[id(raw)] = Reader(sub, heard, raw, inner, adapter)
 
     visit(model, ())
     return list(found.values())
@@ -85,7 +92,7 @@ class Row:
 
 def row_of(reader: Reader) -> Row | None:
     """The row of a reader's kind; None if its kind has none."""
-    is_recurrent = reader.kind in GATES and reader.kernel is raw(reader.layer, "recurrent_kernel")
+    is_recurrent = reader.kind in GATES and reader.kernel is reader.variable("recurrent_kernel")
     return _STATES if is_recurrent else ROWS.get(reader.kind)
 
 
@@ -97,11 +104,8 @@ def spreads(reader: Reader) -> bool:
     return padding in ("same", "causal") and max(np.atleast_1d(size)) > 1
 
 
-def raw(layer: Any, name: str) -> Any:
+def raw(adapter: ModuleType, layer: Any, name: str) -> Any:
     """The variable that a layer holds under a name; None if it has none."""
-    from tfprune.backend import adapter_of
-
-    adapter = adapter_of(layer)
     variable = adapter.attribute(layer, name)
     return None if variable is None else adapter.raw(variable)
 
@@ -150,7 +154,7 @@ def _transposed(reader: Reader, constants: np.ndarray) -> np.ndarray | str:
 def _between(reader: Reader, inputs: Any, outputs: Any) -> tuple[Any, int]:
     """What the pointwise kernel of a separable convolution reads, away from the border."""
     value = _channels_last(reader, inputs)
-    kernel = raw(reader.layer, "depthwise_kernel")
+    kernel = reader.variable("depthwise_kernel")
     each = tf.reduce_sum(kernel, tuple(range(len(kernel.shape) - 2)))  # [in, multiplier]
     value = tf.cast(value, each.dtype)[..., None] * each
     return tf.reshape(value, (-1, each.shape[0] * each.shape[1])), 1
@@ -162,8 +166,6 @@ def _pointwise(reader: Reader, constants: np.ndarray) -> np.ndarray:
 
 
 def _einsum_axes(reader: Reader, rank: int) -> tuple[list[int], list[str], list[str], list[str]]:
-    from tfprune.layers.weights import labels_of
-
     inputs, kernel, outputs = labels_of(reader.layer.equation, rank, reader.layer.name)
     read = [label for label in kernel if label in inputs and label not in outputs]
     return [inputs.index(label) for label in read], read, kernel, outputs

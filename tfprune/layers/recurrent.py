@@ -7,11 +7,16 @@ from typing import Any
 
 import numpy as np
 
-from tfprune.channels.groups import Role
-from tfprune.channels.tracer import Step, is_stock
-from tfprune.layers.channel_graph import Ids
+from tfprune.layers.call import LayerCall, is_stock
+from tfprune.layers.channel_graph import Ids, Role
 from tfprune.layers.shapes import activated
-from tfprune.layers.symbolic_tensor import Traced, Unsupported, broadcast, concatenated, with_last
+from tfprune.layers.symbolic_tensor import (
+    SymbolicTensor,
+    Unsupported,
+    broadcast,
+    concatenated,
+    with_last,
+)
 
 GATES = {
     "LSTMCell": 4,
@@ -24,13 +29,13 @@ GATES = {
 }
 
 
-def recurrent(step: Step) -> list[Traced]:
+def recurrent(step: LayerCall) -> list[SymbolicTensor]:
     """Units: kernel[in, gates * units], recurrent_kernel[units, gates * units], bias."""
     units = _units(step, step.operation, step.values)
     return [step.made(shape, units) for shape in step.shapes]
 
 
-def bidirectional(step: Step) -> list[Traced]:
+def bidirectional(step: LayerCall) -> list[SymbolicTensor]:
     """The same input in both directions; what comes out is concatenated, added or multiplied."""
     layer, values = step.operation, step.values
     half = len(values[1:]) // 2
@@ -57,7 +62,7 @@ def bidirectional(step: Step) -> list[Traced]:
     ]
 
 
-def time_distributed(step: Step) -> list[Traced]:
+def time_distributed(step: LayerCall) -> list[SymbolicTensor]:
     """The layer inside sees no time axis."""
     value = step.value
     step.book.pin(value.axes[1], f"{step.name} goes along it")
@@ -66,7 +71,7 @@ def time_distributed(step: Step) -> list[Traced]:
     return [one.with_new(1, shape[1]) for one, shape in zip(results, step.shapes)]
 
 
-def _units(step: Step, layer: Any, values: list[Traced]) -> Ids:
+def _units(step: LayerCall, layer: Any, values: list[SymbolicTensor]) -> Ids:
     """The channels that one recurrent layer makes out of its input and its first states."""
     cell = getattr(layer, "cell", None)
     kind = next((one for one in type(cell).__mro__ if one.__name__ in GATES), None)

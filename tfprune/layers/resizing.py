@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, Callable
+from typing import Any, Callable, Container
 
-from tfprune.channels.model_channels import Kept
+from tfprune.layers.call import KeptChannels
 from tfprune.layers.readers import kind_of, raw
 from tfprune.layers.symbolic_tensor import Unsupported
-from tfprune.surgery.constant_folding import Folding
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,13 +23,13 @@ class View:
         layer: the layer of the given model.
         config: its settings, to be changed.
         kept: which channels stay.
-        folding: whether it gets a bias.
+        biases: the ids of the layers that get a bias, for constants folded into it.
     """
 
     layer: Any
     config: dict[str, Any]
-    kept: Kept
-    folding: Folding
+    kept: KeptChannels
+    biases: Container[int]
 
     def put(self, key: str, value: Any) -> None:
         """A new setting in place of one that is there."""
@@ -38,13 +37,17 @@ class View:
             raise Unsupported(f"{self.layer.name} has no setting {key!r}")
         self.config[key] = value
 
+    def variable(self, name: str, owner: Any = None) -> Any:
+        """The variable that the layer, or a layer inside it, holds under a name."""
+        return raw(self.kept.survey.adapter, owner or self.layer, name)
+
     def size(self, name: str, owner: Any = None) -> tuple[int, ...]:
         """The new shape of a variable."""
-        return self.kept.size(raw(owner or self.layer, name))
+        return self.kept.size(self.variable(name, owner))
 
     def bias(self, key: str = "use_bias", value: Any = True) -> None:
         """Give it a bias if constants are folded into one."""
-        if id(self.layer) in self.folding.biases:
+        if id(self.layer) in self.biases:
             self.put(key, value)
 
     def outputs(self) -> tuple[int | None, ...]:
@@ -73,10 +76,10 @@ def _dense(view: View) -> None:
 
 
 def _convolution(view: View) -> None:
-    old = int(raw(view.layer, "kernel").shape[-1])
+    old = int(view.variable("kernel").shape[-1])
     filters, groups = view.size("kernel")[-1], getattr(view.layer, "groups", 1) or 1
     view.put("filters", filters)
-    if groups > 1 and int(raw(view.layer, "kernel").shape[-2]) == 1:
+    if groups > 1 and int(view.variable("kernel").shape[-2]) == 1:
         view.put("groups", filters // (old // groups))
     view.bias()
 
@@ -134,9 +137,9 @@ def _recurrent(view: View) -> None:
     key = "filters" if "filters" in cell.get_config() else "units"
     units = view.size("recurrent_kernel", cell)[-2]
     holder = view.config if key in view.config else _inner(view.config, "cell")
-    inside = View(view.layer, holder, view.kept, view.folding)
+    inside = View(view.layer, holder, view.kept, view.biases)
     inside.put(key, units)
-    if id(cell) in view.folding.biases:
+    if id(cell) in view.biases:
         inside.put("use_bias", True)
 
 
@@ -146,14 +149,14 @@ def _bidirectional(view: View) -> None:
         ("backward_layer", view.layer.backward_layer),
     ):
         if key in view.config:
-            _recurrent(View(layer, _inner(view.config, key), view.kept, view.folding))
+            _recurrent(View(layer, _inner(view.config, key), view.kept, view.biases))
 
 
 def _time_distributed(view: View) -> None:
     inner = view.layer.layer
     if view.kept.survey.adapter.is_model(inner):
         raise Unsupported(f"{view.layer.name} applies a whole model")
-    resized(View(inner, _inner(view.config, "layer"), view.kept, view.folding))
+    resized(View(inner, _inner(view.config, "layer"), view.kept, view.biases))
 
 
 def _inner(config: dict[str, Any], key: str) -> dict[str, Any]:
@@ -222,13 +225,14 @@ ROWS: dict[str, Callable[[View], None]] = {
 }
 
 
-def scales(layer: Any, kept: Kept) -> dict[int, float]:
+def scales(layer: Any, kept: KeptChannels) -> dict[int, float]:
     """What variables are multiplied with since a layer divides by the root of a changed width:
     by their ids."""
     kinds = ("MultiHeadAttention", "GroupQueryAttention", "GroupedQueryAttention")
     if kind_of(layer) not in kinds:
         return {}
-    query = parts(layer, kept.survey.adapter)["query"]
-    kernel, bias = raw(query, "kernel"), raw(query, "bias")
+    adapter = kept.survey.adapter
+    query = parts(layer, adapter)["query"]
+    kernel, bias = raw(adapter, query, "kernel"), raw(adapter, query, "bias")
     factor = math.sqrt(kept.size(kernel)[2] / kernel.shape[2])
     return {id(one): factor for one in (kernel, bias) if one is not None and factor != 1}

@@ -7,14 +7,13 @@ from typing import Any, Callable
 
 import numpy as np
 
-from tfprune.channels.model_channels import Kept
-from tfprune.channels.tracer import Step
-from tfprune.layers.symbolic_tensor import Traced, Unsupported
+from tfprune.layers.call import KeptChannels, LayerCall
+from tfprune.layers.symbolic_tensor import SymbolicTensor, Unsupported
 
 Sizes = dict[str, Any]
 
 
-def sizes(name: str, step: Step, results: list[Traced], kept: Kept) -> Sizes:
+def sizes(name: str, step: LayerCall, results: list[SymbolicTensor], kept: KeptChannels) -> Sizes:
     """The arguments of an operation that change, by their names in both Kerases.
 
     Args:
@@ -27,7 +26,7 @@ def sizes(name: str, step: Step, results: list[Traced], kept: Kept) -> Sizes:
     return ROWS[name](step, results, kept) if touched and name in ROWS else {}
 
 
-def _reshape(step: Step, results: list[Traced], kept: Kept) -> Sizes:
+def _reshape(step: LayerCall, results: list[SymbolicTensor], kept: KeptChannels) -> Sizes:
     given = step.setting("newshape", 99)
     given = step.setting("shape", 1) if given is None else given
     new = kept.shape(results[0])
@@ -38,19 +37,19 @@ def _reshape(step: Step, results: list[Traced], kept: Kept) -> Sizes:
         for old, size in zip(given, new)
     ]  # the others stay: tensors, None, -1
     for old, entry, size in zip(results[0].shape, entries, new):
-        if old != size and isinstance(entry, Traced):
+        if old != size and isinstance(entry, SymbolicTensor):
             raise Unsupported(f"{step.name} takes its shape from a tensor")
     return {"newshape": tuple(entries), "shape": entries}
 
 
-def _split(step: Step, results: list[Traced], kept: Kept) -> Sizes:
+def _split(step: LayerCall, results: list[SymbolicTensor], kept: KeptChannels) -> Sizes:
     axis = int(step.setting("axis", 2, 0)) % len(step.value.shape)
     new = [kept.shape(one)[axis] for one in results]
     bounds = tuple(int(bound) for bound in np.cumsum(new)[:-1])
     return {"indices_or_sections": bounds, "num_or_size_splits": new}
 
 
-def _getitem(step: Step, results: list[Traced], kept: Kept) -> Sizes:
+def _getitem(step: LayerCall, results: list[SymbolicTensor], kept: KeptChannels) -> Sizes:
     value, key = step.value, step.setting("key", 1)
     is_one = not isinstance(key, (list, tuple))
     parts = [key] if is_one else list(key)
@@ -66,7 +65,7 @@ def _getitem(step: Step, results: list[Traced], kept: Kept) -> Sizes:
     return {"key": parts[0] if is_one else tuple(parts)}
 
 
-def _part(step: Step, part: Any, mask: np.ndarray) -> Any:
+def _part(step: LayerCall, part: Any, mask: np.ndarray) -> Any:
     """The same entries of a shorter axis."""
     is_dict = isinstance(part, dict)
     bounds = slice(part["start"], part["stop"], part["step"]) if is_dict else part
@@ -85,7 +84,7 @@ def _part(step: Step, part: Any, mask: np.ndarray) -> Any:
     return {"start": new.start, "stop": new.stop, "step": new.step} if is_dict else new
 
 
-ROWS: dict[str, Callable[[Step, list[Traced], Kept], Sizes]] = {
+ROWS: dict[str, Callable[[LayerCall, list[SymbolicTensor], KeptChannels], Sizes]] = {
     "getitem": _getitem,
     "reshape": _reshape,
     "split": _split,

@@ -5,9 +5,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from tfprune.channels.tracer import Step
+from tfprune.layers.call import LayerCall
 from tfprune.layers.symbolic_tensor import (
-    Traced,
+    SymbolicTensor,
     Unsupported,
     broadcast,
     concatenated,
@@ -52,7 +52,7 @@ ELEMENTWISE = {
 }
 
 
-def activated(step: Step, value: Traced, function: Any) -> Traced:
+def activated(step: LayerCall, value: SymbolicTensor, function: Any) -> SymbolicTensor:
     """After an activation function; one that mixes the channels pins them."""
     name = getattr(function, "__name__", None) or type(function).__name__
     if function is not None and name not in ELEMENTWISE:
@@ -62,23 +62,23 @@ def activated(step: Step, value: Traced, function: Any) -> Traced:
     return value
 
 
-def same(step: Step) -> Traced:
+def same(step: LayerCall) -> SymbolicTensor:
     """Every entry stays where it is."""
     return step.value
 
 
-def masking(step: Step) -> Traced:
+def masking(step: LayerCall) -> SymbolicTensor:
     """A time step is masked if all of its channels have one value."""
     step.book.pin(step.value.last, f"{step.name} compares all of them")
     return step.value
 
 
-def activation(step: Step) -> Traced:
+def activation(step: LayerCall) -> SymbolicTensor:
     """Activation(function)."""
     return activated(step, step.value, step.operation.activation)
 
 
-def softmax(step: Step) -> Traced:
+def softmax(step: LayerCall) -> SymbolicTensor:
     """Softmax over one axis or several."""
     axes = step.setting("axis", 99, -1)
     value = step.value
@@ -87,7 +87,7 @@ def softmax(step: Step) -> Traced:
     return value
 
 
-def merge(step: Step) -> Traced:
+def merge(step: LayerCall) -> SymbolicTensor:
     """Add, Multiply, ...: a tensor of lower rank is repeated along its first axes."""
     shape, values = step.shapes[0], []
     for value in step.values:
@@ -97,7 +97,7 @@ def merge(step: Step) -> Traced:
     return joined(step, values)
 
 
-def joined(step: Step, values: list[Traced]) -> Traced:
+def joined(step: LayerCall, values: list[SymbolicTensor]) -> SymbolicTensor:
     """Element by element, and recorded in the groups' paths."""
     result = broadcast(step.book, values, step.shapes[0], step.name)
     if len(values) > 1:
@@ -107,7 +107,7 @@ def joined(step: Step, values: list[Traced]) -> Traced:
     return result
 
 
-def concatenate(step: Step) -> Traced:
+def concatenate(step: LayerCall) -> SymbolicTensor:
     """One after the other along an axis."""
     axis = step.setting("axis", 1, -1)
     result = concatenated(step.book, step.values, axis, step.name)
@@ -116,12 +116,12 @@ def concatenate(step: Step) -> Traced:
     return result
 
 
-def spatial(step: Step) -> Traced:
+def spatial(step: LayerCall) -> SymbolicTensor:
     """Pooling, padding, cropping, resizing: every channel for itself."""
     return step.made(step.shapes[0], step.channels(step.value))
 
 
-def reshape(step: Step) -> Traced:
+def reshape(step: LayerCall) -> SymbolicTensor:
     """Flatten and Reshape. Flatten puts the channels last before it flattens."""
     value, rank = step.value, len(step.value.shape)
     if step.channel_axis(rank) != rank - 1:
@@ -129,12 +129,12 @@ def reshape(step: Step) -> Traced:
     return reshaped(step.book, value, step.shapes[0], step.name)
 
 
-def permute(step: Step) -> Traced:
+def permute(step: LayerCall) -> SymbolicTensor:
     """Permute(dims), which counts axes from 1, the batch axis aside."""
     return rearranged(step.value, (0, *step.operation.dims))
 
 
-def repeat_vector(step: Step) -> Traced:
+def repeat_vector(step: LayerCall) -> SymbolicTensor:
     """[batch, channels] -> [batch, n, channels]."""
     if len(step.value.shape) != 2:
         raise Unsupported(f"{step.name} repeats a tensor that is no vector")

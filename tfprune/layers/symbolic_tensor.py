@@ -9,7 +9,7 @@ from typing import Any, Iterator
 
 import numpy as np
 
-from tfprune.layers.channel_graph import Book, Ids
+from tfprune.layers.channel_graph import ChannelGraph, Ids
 
 Axes = tuple[Ids | None, ...]
 Shape = tuple[int | None, ...]
@@ -20,7 +20,7 @@ class Unsupported(Exception):
 
 
 @dataclass(frozen=True)
-class Traced:
+class SymbolicTensor:
     """A symbolic tensor: for each axis its size and the channels along it (None: none known)."""
 
     shape: Shape
@@ -30,40 +30,40 @@ class Traced:
     def last(self) -> Ids | None:
         return self.axes[-1] if self.axes else None
 
-    def along(self, axis: int, ids: Ids | None) -> "Traced":
+    def along(self, axis: int, ids: Ids | None) -> "SymbolicTensor":
         """The same tensor with these channels along an axis instead."""
         axis %= len(self.shape)
         size = self.shape[axis] if ids is None else len(ids)
-        return Traced(
+        return SymbolicTensor(
             self.shape[:axis] + (size,) + self.shape[axis + 1 :],
             self.axes[:axis] + (ids,) + self.axes[axis + 1 :],
         )
 
-    def without(self, axis: int) -> "Traced":
-        return Traced(
+    def without(self, axis: int) -> "SymbolicTensor":
+        return SymbolicTensor(
             self.shape[:axis] + self.shape[axis + 1 :], self.axes[:axis] + self.axes[axis + 1 :]
         )
 
-    def with_new(self, axis: int, size: int | None) -> "Traced":
-        return Traced(
+    def with_new(self, axis: int, size: int | None) -> "SymbolicTensor":
+        return SymbolicTensor(
             self.shape[:axis] + (size,) + self.shape[axis:],
             self.axes[:axis] + (None,) + self.axes[axis:],
         )
 
 
-def plain(shape: Shape) -> Traced:
+def plain(shape: Shape) -> SymbolicTensor:
     """A tensor without known channels."""
-    return Traced(tuple(shape), (None,) * len(shape))
+    return SymbolicTensor(tuple(shape), (None,) * len(shape))
 
 
-def with_last(shape: Shape, ids: Ids | None) -> Traced:
+def with_last(shape: Shape, ids: Ids | None) -> SymbolicTensor:
     """A tensor with channels along its last axis only."""
     return plain(shape).along(-1, ids)
 
 
-def tensors(structure: Any) -> Iterator[Traced]:
+def tensors(structure: Any) -> Iterator[SymbolicTensor]:
     """Every traced tensor in lists, tuples and dictionaries (by sorted key)."""
-    if isinstance(structure, Traced):
+    if isinstance(structure, SymbolicTensor):
         yield structure
     elif isinstance(structure, (list, tuple)):
         for one in structure:
@@ -73,13 +73,15 @@ def tensors(structure: Any) -> Iterator[Traced]:
             yield from tensors(structure[key])
 
 
-def pin_all(book: Book, values: list[Traced], reason: str) -> None:
+def pin_all(book: ChannelGraph, values: list[SymbolicTensor], reason: str) -> None:
     for value in values:
         for ids in value.axes:
             book.pin(ids, reason)
 
 
-def broadcast(book: Book, values: list[Traced], shape: Shape, name: str) -> Traced:
+def broadcast(
+    book: ChannelGraph, values: list[SymbolicTensor], shape: Shape, name: str
+) -> SymbolicTensor:
     """Element-wise: channels that meet are one from now on."""
     axes: list[Ids | None] = []
     for axis in range(-len(shape), 0):
@@ -89,10 +91,10 @@ def broadcast(book: Book, values: list[Traced], shape: Shape, name: str) -> Trac
             book.pin(ids, f"{name} repeats it along an axis")
         full = [ids for size, ids in here if size != 1 or shape[axis] == 1]
         axes.append(_one(book, full, name))
-    return Traced(tuple(shape), tuple(axes))
+    return SymbolicTensor(tuple(shape), tuple(axes))
 
 
-def _one(book: Book, candidates: list[Ids | None], name: str) -> Ids | None:
+def _one(book: ChannelGraph, candidates: list[Ids | None], name: str) -> Ids | None:
     """The channels of an axis on which all of these meet."""
     known = [ids for ids in candidates if ids is not None]
     for ids in known[1:]:
@@ -103,7 +105,9 @@ def _one(book: Book, candidates: list[Ids | None], name: str) -> Ids | None:
     return known[0] if known else None
 
 
-def concatenated(book: Book, values: list[Traced], axis: int, name: str) -> Traced:
+def concatenated(
+    book: ChannelGraph, values: list[SymbolicTensor], axis: int, name: str
+) -> SymbolicTensor:
     """One after the other along an axis, element-wise along all others."""
     rank = len(values[0].shape)
     axis %= rank
@@ -119,10 +123,10 @@ def concatenated(book: Book, values: list[Traced], axis: int, name: str) -> Trac
     sizes = [one.shape[axis] for one in values]
     total = None if None in sizes else sum(sizes)
     first = values[0].shape
-    return Traced(first[:axis] + (total,) + first[axis + 1 :], tuple(axes))
+    return SymbolicTensor(first[:axis] + (total,) + first[axis + 1 :], tuple(axes))
 
 
-def _known(book: Book, value: Traced, axis: int, name: str) -> Ids:
+def _known(book: ChannelGraph, value: SymbolicTensor, axis: int, name: str) -> Ids:
     """The channels of an axis; where there are none, new ones that must stay."""
     if value.axes[axis] is not None:
         return value.axes[axis]
@@ -133,7 +137,7 @@ def _known(book: Book, value: Traced, axis: int, name: str) -> Ids:
     return ids
 
 
-def reshaped(book: Book, value: Traced, shape: Shape, name: str) -> Traced:
+def reshaped(book: ChannelGraph, value: SymbolicTensor, shape: Shape, name: str) -> SymbolicTensor:
     """The channels after a reshape in row-major order, by index arithmetic.
 
     Where one axis becomes several, the channels stay along the only axis along which they
@@ -147,11 +151,11 @@ def reshaped(book: Book, value: Traced, shape: Shape, name: str) -> Traced:
     while before and after and before[-1] == after[-1]:
         back.insert(0, axes.pop())
         before.pop(), after.pop()
-    middle = _regrouped(book, Traced(tuple(before), tuple(axes)), tuple(after), name)
-    return Traced(tuple(shape), (*front, *middle, *back))
+    middle = _regrouped(book, SymbolicTensor(tuple(before), tuple(axes)), tuple(after), name)
+    return SymbolicTensor(tuple(shape), (*front, *middle, *back))
 
 
-def _regrouped(book: Book, value: Traced, shape: Shape, name: str) -> Axes:
+def _regrouped(book: ChannelGraph, value: SymbolicTensor, shape: Shape, name: str) -> Axes:
     held = [axis for axis, ids in enumerate(value.axes) if ids is not None]
     nothing: list[Ids | None] = [None] * len(shape)
     if not held:
@@ -171,7 +175,7 @@ def _regrouped(book: Book, value: Traced, shape: Shape, name: str) -> Axes:
     return tuple(nothing)
 
 
-def rearranged(value: Traced, order: tuple[int, ...]) -> Traced:
+def rearranged(value: SymbolicTensor, order: tuple[int, ...]) -> SymbolicTensor:
     """Axes in another order."""
     return replace(
         value,

@@ -7,14 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from tfprune.channels.groups import Role
-from tfprune.channels.tracer import Step
-from tfprune.layers.channel_graph import Ids
+from tfprune.layers.call import LayerCall
+from tfprune.layers.channel_graph import Ids, Role
 from tfprune.layers.shapes import activated
-from tfprune.layers.symbolic_tensor import Traced, Unsupported, with_last
+from tfprune.layers.symbolic_tensor import SymbolicTensor, Unsupported, with_last
 
 
-def dense(step: Step) -> Traced:
+def dense(step: LayerCall) -> SymbolicTensor:
     """W[in, out], bias[out]."""
     layer, value = step.operation, step.value
     step.member(layer, "kernel", 0, value.last, Role.CONSUMER)
@@ -23,7 +22,7 @@ def dense(step: Step) -> Traced:
     return activated(step, value.along(-1, made), layer.activation)
 
 
-def convolution(step: Step) -> Traced:
+def convolution(step: LayerCall) -> SymbolicTensor:
     """W[*kernel, in / groups, out], bias[out].
 
     Of a grouped convolution the same channel is removed from every group; where every group has
@@ -46,20 +45,20 @@ def convolution(step: Step) -> Traced:
     return _out(step, layer, made)
 
 
-def transposed(step: Step) -> Traced:
+def transposed(step: LayerCall) -> SymbolicTensor:
     """W[*kernel, out, in], bias[out]."""
     layer, rank = step.operation, step.operation.rank
     step.member(layer, "kernel", rank + 1, step.channels(step.value), Role.CONSUMER)
     return _out(step, layer, step.produce(layer, "kernel", rank))
 
 
-def depthwise(step: Step) -> Traced:
+def depthwise(step: LayerCall) -> SymbolicTensor:
     """W[*kernel, in, multiplier], bias[in * multiplier]."""
     layer, read = step.operation, step.channels(step.value)
     return _out(step, layer, _depthwise(step, layer, read))
 
 
-def separable(step: Step) -> Traced:
+def separable(step: LayerCall) -> SymbolicTensor:
     """Depthwise, then W[1, 1, in * multiplier, out]."""
     layer, read = step.operation, step.channels(step.value)
     rank = layer.rank
@@ -68,12 +67,12 @@ def separable(step: Step) -> Traced:
     return _out(step, layer, step.produce(layer, "pointwise_kernel", rank + 1))
 
 
-def embedding(step: Step) -> Traced:
+def embedding(step: LayerCall) -> SymbolicTensor:
     """W[vocabulary, dimension]: the dimension is the channels."""
     return with_last(step.shapes[0], step.produce(step.operation, "embeddings", 1))
 
 
-def einsum(step: Step) -> Traced:
+def einsum(step: LayerCall) -> SymbolicTensor:
     """EinsumDense: labels of the kernel that the result keeps are made, the others are read."""
     layer, value = step.operation, step.value
     inputs, kernel, outputs = labels_of(layer.equation, len(value.shape), step.name)
@@ -95,10 +94,10 @@ def einsum(step: Step) -> Traced:
         for one in outputs
     ]
     _einsum_bias(step, layer, outputs, axes)
-    return activated(step, Traced(tuple(shape), tuple(axes)), layer.activation)
+    return activated(step, SymbolicTensor(tuple(shape), tuple(axes)), layer.activation)
 
 
-def _einsum_bias(step: Step, layer: Any, outputs: list[str], axes: list[Ids | None]) -> None:
+def _einsum_bias(step: LayerCall, layer: Any, outputs: list[str], axes: list[Ids | None]) -> None:
     bias = step.variable(layer, "bias")
     for axis in range(-len(bias.shape), 0) if bias is not None else ():
         held = outputs[axis] in layer.bias_axes
@@ -126,7 +125,7 @@ def labels_of(equation: str, rank: int, name: str) -> tuple[list[str], list[str]
     return spread(first), list(kernel), spread(result)
 
 
-def batch_normalization(step: Step) -> Traced:
+def batch_normalization(step: LayerCall) -> SymbolicTensor:
     """gamma, beta and moving statistics along one axis, or several."""
     layer, value = step.operation, step.value
     axes = layer.axis if hasattr(layer.axis, "__len__") else [layer.axis]
@@ -145,7 +144,7 @@ def batch_normalization(step: Step) -> Traced:
     return value
 
 
-def layer_normalization(step: Step) -> Traced:
+def layer_normalization(step: LayerCall) -> SymbolicTensor:
     """Mean and variance over the channels change with their number: they must stay."""
     layer, value = step.operation, step.value
     axes = layer.axis if hasattr(layer.axis, "__len__") else [layer.axis]
@@ -156,7 +155,7 @@ def layer_normalization(step: Step) -> Traced:
     return value
 
 
-def group_normalization(step: Step) -> Traced:
+def group_normalization(step: LayerCall) -> SymbolicTensor:
     """Statistics over groups of channels: a whole group stays or goes."""
     layer, value = step.operation, step.value
     if len(value.shape) - 1 != layer.axis % len(value.shape):
@@ -172,7 +171,7 @@ def group_normalization(step: Step) -> Traced:
     return value
 
 
-def normalization(step: Step) -> Traced:
+def normalization(step: LayerCall) -> SymbolicTensor:
     """Its means and variances are settings as well as weights: they stay as they are."""
     layer, value = step.operation, step.value
     for name in ("mean", "variance", "adapt_mean", "adapt_variance"):
@@ -182,7 +181,7 @@ def normalization(step: Step) -> Traced:
     return value
 
 
-def rescaling(step: Step) -> Traced:
+def rescaling(step: LayerCall) -> SymbolicTensor:
     """Scale and offset are scalars as a rule."""
     layer, value = step.operation, step.value
     if np.size(layer.scale) > 1 or np.size(layer.offset) > 1:
@@ -190,7 +189,7 @@ def rescaling(step: Step) -> Traced:
     return value
 
 
-def prelu(step: Step) -> Traced:
+def prelu(step: LayerCall) -> SymbolicTensor:
     """alpha[*axes after the batch axis], 1 along shared axes."""
     layer, value = step.operation, step.value
     shared = layer.shared_axes or ()
@@ -200,13 +199,13 @@ def prelu(step: Step) -> Traced:
     return value
 
 
-def layer_scale(step: Step) -> Traced:
+def layer_scale(step: LayerCall) -> SymbolicTensor:
     """ConvNeXt's gamma[channels]."""
     step.member(step.operation, "gamma", 0, step.value.last)
     return step.value
 
 
-def _depthwise(step: Step, layer: Any, read: Ids | None) -> Ids | None:
+def _depthwise(step: LayerCall, layer: Any, read: Ids | None) -> Ids | None:
     # The attribute is `kernel` in Keras 3 and `depthwise_kernel` in tf_keras.
     name = "kernel" if step.variable(layer, "depthwise_kernel") is None else "depthwise_kernel"
     _, multiplier = _sizes(step, layer, name, -2, -1)
@@ -214,11 +213,11 @@ def _depthwise(step: Step, layer: Any, read: Ids | None) -> Ids | None:
     return None if read is None else np.repeat(read, multiplier)
 
 
-def _out(step: Step, layer: Any, made: Ids | None) -> Traced:
+def _out(step: LayerCall, layer: Any, made: Ids | None) -> SymbolicTensor:
     step.member(layer, "bias", 0, made)
     return activated(step, step.made(step.shapes[0], made), layer.activation)
 
 
-def _sizes(step: Step, layer: Any, name: str, *axes: int) -> tuple[int, ...]:
+def _sizes(step: LayerCall, layer: Any, name: str, *axes: int) -> tuple[int, ...]:
     shape = step.variable(layer, name).shape
     return tuple(int(shape[axis]) for axis in axes)

@@ -15,7 +15,9 @@ from typing import Any
 import numpy as np
 
 from tfprune.backend.find_sites import Found, find
-from tfprune.channels.groups import ChannelGroup, Member, Role, channel_groups
+from tfprune.channels.grouping import channel_groups
+from tfprune.channels.groups import ChannelGroup, Member
+from tfprune.layers.channel_graph import Role
 from tfprune.masks.costs import macs
 from tfprune.masks.sites import Site, Skip
 from tfprune.quantization.djpq import Part

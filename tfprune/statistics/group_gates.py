@@ -78,7 +78,7 @@ class ChannelGates:
 
     @classmethod
     def of(cls, subject: Subject, structure: Structure) -> "ChannelGates":
-        from tfprune.channels.groups import channel_groups
+        from tfprune.channels.grouping import channel_groups
         from tfprune.channels.tracer import variables
 
         counts = [structure.groups(site.shape, site.layout) for site in subject.sites]

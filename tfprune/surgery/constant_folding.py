@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from tfprune.channels.groups import Role
-from tfprune.channels.model_channels import Kept, Survey
+from tfprune.channels.model_channels import Survey
 from tfprune.channels.normalization_folding import folds
-from tfprune.layers.channel_graph import Ids
+from tfprune.layers.call import KeptChannels
+from tfprune.layers.channel_graph import Ids, Role
 from tfprune.layers.readers import Reader, kind_of, raw, readers, row_of, spreads
 from tfprune.surgery.activation_constants import Seen, observed
 
@@ -69,7 +69,7 @@ class Constants:
             id(entry.variable): entry.site for entry in survey.tracer.book.entries.values()
         }
 
-    def standing(self, kept: Kept, borders: bool) -> list[tuple[Ids, str]]:
+    def standing(self, kept: KeptChannels, borders: bool) -> list[tuple[Ids, str]]:
         """Channels that cannot go, since what they carry cannot be folded, with the reason.
 
         Args:
@@ -92,7 +92,7 @@ class Constants:
                     found.append((self._channels(one, kept, constants != 0), why))
         return [(ids, reason) for ids, reason in found if ids.size]
 
-    def fold(self, kept: Kept) -> Folding:
+    def fold(self, kept: KeptChannels) -> Folding:
         """Fold all constants of the channels that go."""
         result = Folding()
         for one in self.readers:
@@ -117,7 +117,9 @@ class Constants:
             )
         return result
 
-    def _constants(self, one: Reader, kept: Kept) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _constants(
+        self, one: Reader, kept: KeptChannels
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Along the reading axes: what goes, what of it is read and varies, and the constants."""
         seen: Seen = self.seen[id(one.kernel)]
         axes = [entry.axis for entry in self._entries(one)]
@@ -140,7 +142,7 @@ class Constants:
             if entry.role is Role.CONSUMER
         ]
 
-    def _channels(self, one: Reader, kept: Kept, where: np.ndarray) -> Ids:
+    def _channels(self, one: Reader, kept: KeptChannels, where: np.ndarray) -> Ids:
         """The channels that go and lie at these places."""
         entries = self._entries(one)
         where = where.reshape(-1, *where.shape[where.ndim - len(entries) :]).any(axis=0)
@@ -168,7 +170,7 @@ class Constants:
         return None
 
     def _sink(self, one: Reader) -> str | None:
-        if raw(one.layer, "bias") is not None:
+        if one.variable("bias") is not None:
             return "bias"
         norm = self.norms.get(id(one.layer))
         if norm is not None and len(self.survey.by_operation.get(id(norm), ())) == 1:
@@ -183,8 +185,8 @@ class Constants:
     def _change(self, one: Reader, into: str, value: np.ndarray) -> tuple[Any, Any]:
         """The variable and what is added to it."""
         if into != "bias":
-            return raw(self.norms[id(one.layer)], "moving_mean"), -value
-        bias = raw(one.layer, "bias")
+            return raw(one.adapter, self.norms[id(one.layer)], "moving_mean"), -value
+        bias = one.variable("bias")
         shape = tuple(bias.shape)
         if len(shape) == 2 and kind_of(one.layer) == "GRUCell":
             return bias, np.stack([value, np.zeros_like(value)])

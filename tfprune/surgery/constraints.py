@@ -7,8 +7,8 @@ from typing import Any, Iterator
 
 import numpy as np
 
-from tfprune.channels.model_channels import Kept
 from tfprune.layers import graph
+from tfprune.layers.call import KeptChannels
 from tfprune.layers.channel_graph import Ids
 from tfprune.layers.readers import kind_of
 from tfprune.layers.resizing import View, resized
@@ -20,7 +20,7 @@ from tfprune.surgery.rebuild import is_changed
 Obstacle = tuple[Ids, str]
 
 
-def obstacles(kept: Kept, folding: Folding) -> list[Obstacle]:
+def obstacles(kept: KeptChannels, folding: Folding) -> list[Obstacle]:
     """Channels that cannot go, and why: each must stay before the others are looked at again."""
     return [
         (ids, reason)
@@ -29,7 +29,7 @@ def obstacles(kept: Kept, folding: Folding) -> list[Obstacle]:
     ]
 
 
-def _vanished(kept: Kept) -> Iterator[Obstacle]:
+def _vanished(kept: KeptChannels) -> Iterator[Obstacle]:
     """Tensors that would be empty."""
     for step, results in kept.survey.tracer.history:
         for tensor in (*step.values, *results):
@@ -38,7 +38,7 @@ def _vanished(kept: Kept) -> Iterator[Obstacle]:
                     yield kept.survey.labels[ids[:1]], f"{step.name} would have no channel left"
 
 
-def _unequal(kept: Kept) -> Iterator[Obstacle]:
+def _unequal(kept: KeptChannels) -> Iterator[Obstacle]:
     """Both directions of a recurrent layer have the same number of units."""
     survey = kept.survey
     for step, _ in survey.tracer.history:
@@ -66,7 +66,7 @@ def _unequal(kept: Kept) -> Iterator[Obstacle]:
                 yield gone[: max(left) - count], f"{step.name} has as many units in each direction"
 
 
-def _unsized(kept: Kept, folding: Folding) -> Iterator[Obstacle]:
+def _unsized(kept: KeptChannels, folding: Folding) -> Iterator[Obstacle]:
     """Layers and operations whose settings cannot say the new sizes."""
     survey = kept.survey
     home = graph.module_of(survey.adapter)
@@ -84,7 +84,7 @@ def _unsized(kept: Kept, folding: Folding) -> Iterator[Obstacle]:
                     new = sizes(home.operation_name(operation), step, results, kept)
                 elif id(operation) not in asked and is_changed(operation, kept, folding):
                     new = None
-                    _try(View(operation, operation.get_config(), kept, folding), home)
+                    _try(View(operation, operation.get_config(), kept, folding.biases), home)
                 else:
                     continue
                 if not _alike(asked.setdefault(id(operation), new), new):
@@ -107,7 +107,7 @@ def _try(view: View, home: Any) -> None:
         ) from error
 
 
-def _touched(operation: Any, kept: Kept) -> Ids:
+def _touched(operation: Any, kept: KeptChannels) -> Ids:
     """The channels that go and run into, out of or through a layer, in any of its calls."""
     survey = kept.survey
     found = [

@@ -9,8 +9,8 @@ from typing import Any, Iterator
 import numpy as np
 
 from tfprune.backend import adapter_of
-from tfprune.channels.model_channels import Kept
 from tfprune.layers import graph as graphs
+from tfprune.layers.call import KeptChannels
 from tfprune.layers.readers import kind_of, raw
 from tfprune.layers.resizing import View, resized, scales
 from tfprune.layers.resizing_operations import Sizes, sizes
@@ -35,7 +35,7 @@ class Rebuild:
         pairs: after `of`: (variable, its counterpart in the new model).
     """
 
-    def __init__(self, kept: Kept, folding: Folding):
+    def __init__(self, kept: KeptChannels, folding: Folding):
         self.kept, self.folding = kept, folding
         self.adapter: ModuleType = kept.survey.adapter
         self.home = graphs.module_of(self.adapter)
@@ -116,7 +116,7 @@ class Rebuild:
         try:
             config = operation.get_config()
             if is_changed(operation, self.kept, self.folding):
-                resized(View(operation, config, self.kept, self.folding))
+                resized(View(operation, config, self.kept, self.folding.biases))
             new = self.home.from_config(operation, config)
             if isinstance(operation, self.adapter.Layer):
                 self.shared.join(operation, new, self._copy)
@@ -184,7 +184,7 @@ class Rebuild:
         return variable
 
 
-def is_changed(layer: Any, kept: Kept, folding: Folding) -> bool:
+def is_changed(layer: Any, kept: KeptChannels, folding: Folding) -> bool:
     """Whether a layer's variables, or what it reads or makes, change their shapes."""
     adapter = adapter_of(layer) if hasattr(layer, "weights") else None
     if adapter is None:
@@ -222,8 +222,9 @@ def counterparts(layer: Any, new: Any, folding: Folding) -> tuple[list[Any], lis
 
 
 def _new_biases(old: Any, new: Any, folding: Folding, found: set[int]) -> None:
+    adapter = adapter_of(old)
     if id(old) in folding.biases:
-        bias, value = raw(new, "bias"), folding.biases[id(old)]
+        bias, value = raw(adapter, new, "bias"), folding.biases[id(old)]
         full = np.zeros(tuple(bias.shape))
         if full.ndim == 2 and value.ndim == 1:  # input and recurrent biases of a GRU
             full[0] = value
@@ -231,7 +232,6 @@ def _new_biases(old: Any, new: Any, folding: Folding, found: set[int]) -> None:
             full = value.reshape(full.shape)
         bias.assign(full.astype(bias.dtype.as_numpy_dtype))
         found.add(id(bias))
-    adapter = adapter_of(old)
     for one, other in zip(adapter.sublayers(old), adapter.sublayers(new)):
         _new_biases(one, other, folding, found)
 

@@ -8,8 +8,8 @@ from typing import Any, Callable, Iterable
 
 from tfprune.backend import adapter_of
 from tfprune.channels.captured_variables import variables_read
-from tfprune.channels.model_channels import Survey
 from tfprune.layers import graph
+from tfprune.layers.call import Walked
 
 WHAT_TO_DO = (
     "Layers are copied by from_config(get_config()), which knows nothing of it. Call one layer "
@@ -25,7 +25,7 @@ class Shared:
         survey: of the model.
     """
 
-    def __init__(self, survey: Survey):
+    def __init__(self, survey: Walked):
         self.adapter = survey.adapter
         walked = survey.by_operation.keys() - survey.tracer.unknown
         self._walked = {

@@ -9,8 +9,9 @@ import numpy as np
 
 from tfprune.backend import adapter_of_model
 from tfprune.backend.find_sites import find
-from tfprune.channels.model_channels import Kept, Survey
+from tfprune.channels.model_channels import Survey
 from tfprune.layers import graph
+from tfprune.layers.call import KeptChannels
 from tfprune.masks.costs import macs
 from tfprune.surgery.agreement import agreement, check_inputs
 from tfprune.surgery.constant_folding import Constants, Folding
@@ -128,7 +129,7 @@ def reinitialize(model: Any, seed: int | None = None) -> Any:
     adapter = adapter_of_model(model)
     given, model = model, stripped(model, adapter)
     survey = Survey.of(model)
-    kept = Kept(survey, np.ones(survey.tracer.book.count, bool))
+    kept = KeptChannels(survey, np.ones(survey.tracer.book.count, bool))
     rebuild = Rebuild(kept, Folding())
     with fresh_weights(adapter, seed):
         new = rebuild.of(model)
@@ -146,10 +147,10 @@ def stripped(model: Any, adapter: Any) -> Any:
 
 def _kept(
     survey: Survey, found: np.ndarray, constants: Constants, asked: tuple[bool, int, int]
-) -> tuple[Kept, dict[int, list[str]]]:
+) -> tuple[KeptChannels, dict[int, list[str]]]:
     """Which channels stay, and for each channel that stays though it is dead the reason."""
     borders, round_to, least = asked
-    kept = Kept(survey, ~found)
+    kept = KeptChannels(survey, ~found)
     reasons: dict[int, list[str]] = {}
     while True:
         revived = list(_rounded(kept, round_to, least)) or constants.standing(kept, borders)
@@ -162,7 +163,7 @@ def _kept(
                 reasons.setdefault(int(channel), []).append(reason)
 
 
-def _rounded(kept: Kept, round_to: int, least: int):
+def _rounded(kept: KeptChannels, round_to: int, least: int):
     """Dead channels that stay to fill a group up: the first ones."""
     for group, channels in kept.survey.groups:
         left = int(kept.alive[channels].sum())
