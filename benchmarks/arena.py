@@ -62,14 +62,16 @@ def run(number: int) -> dict:
     """Export one network, try its arenas, and return the line to be written."""
     import arena_models
 
-    from tflite_export import c_package, cortex_m, micro
+    from tflite_export import c_package
+    from tflite_export.devices import cortex_m_arena
+    from tflite_export.runtime import tflm_interpreter
 
     kind, quantize, model, data = arena_models.drawn(number)
     with tempfile.TemporaryDirectory() as folder:
         report, content = _exported(model, Path(folder) / "model.tflite", quantize, data)
         reserved = c_package(report, Path(folder) / "c").arena_bytes
     measured = {found.name: found.value for found in report.measured}
-    stated, found = measured["arena"], micro.allocations(content)
+    stated, found = measured["arena"], tflm_interpreter.allocations(content)
     less = 95 * stated // 100
     return {
         "network": number,
@@ -80,11 +82,11 @@ def run(number: int) -> dict:
         "stated": stated,
         "loading": stated - found.head - found.tail,
         "reserved": reserved,
-        "cortex_m": cortex_m.arena_bytes(content),
+        "cortex_m": cortex_m_arena.arena_bytes(content),
         "right": (
-            micro.fits(content, stated, run=True)
-            and micro.fits(content, reserved, run=True)
-            and not micro.fits(content, less, run=True)
+            tflm_interpreter.fits(content, stated, run=True)
+            and tflm_interpreter.fits(content, reserved, run=True)
+            and not tflm_interpreter.fits(content, less, run=True)
         ),
     }
 
@@ -102,7 +104,8 @@ def known_sizes() -> int:
     """Print the derived sizes beside the known ones; 1 if one is below, or more than 10 % above."""
     import numpy as np
 
-    from tflite_export import cortex_m, micro
+    from tflite_export.devices import cortex_m_arena
+    from tflite_export.runtime import tflm_interpreter
 
     wrong = 0
     with tempfile.TemporaryDirectory() as folder:
@@ -113,10 +116,11 @@ def known_sizes() -> int:
                 continue
             data = np.random.default_rng(0).normal(size=(40, *shape)).astype("float32")
             _, content = _exported(model, Path(folder) / "model.tflite", "int8", data)
-            derived = cortex_m.arena_bytes(content)
+            derived = cortex_m_arena.arena_bytes(content)
             wrong |= not least <= derived <= 1.1 * least
+            here = tflm_interpreter.arena_bytes(content)
             print(
-                f"{name:24}{micro.arena_bytes(content):>8,} on 64 bits, {derived:>8,} derived, "
+                f"{name:24}{here:>8,} on 64 bits, {derived:>8,} derived, "
                 f"{least:>8,} known: {derived / least - 1:+.1%}"
             )
     return int(wrong)

@@ -115,9 +115,10 @@ def _measured(model, split) -> dict:
     import numpy as np
     import recipe
 
-    from tflite_export import export, micro, runtime
-    from tflite_export.dense import plain
-    from tflite_export.ports import ports
+    from tflite_export import export, runtime
+    from tflite_export.flatbuffer.signature_io import ports
+    from tflite_export.runtime import tflm_interpreter
+    from tflite_export.sparsity.densify import plain
 
     images = split.test_images.astype(np.float32)
     calibration = split.images[:CALIBRATION].astype(np.float32)
@@ -142,9 +143,9 @@ def _measured(model, split) -> dict:
     dense = plain(content)
     (port,), _ = ports(content)
     found["litert_accuracy"] = recipe.right(runtime.predict(dense, images), split)
-    if micro.installed():
+    if tflm_interpreter.installed():
         some = {port.name: images[:MICRO_IMAGES]}
-        answers, without = (micro.predict(file, some) for file in (content, dense))
+        answers, without = (tflm_interpreter.predict(file, some) for file in (content, dense))
         found["tflm_accuracy_500"] = recipe.right(answers, split)
         found["tflm_identical"] = all(np.array_equal(answers[k], without[k]) for k in answers)
         answers = runtime.predict(dense, images[:MICRO_IMAGES])

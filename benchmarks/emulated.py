@@ -27,10 +27,10 @@ import numpy as np
 from emulator import CPUS, HERE, Emulator, Ran, folder
 from emulator_setup import set_up
 
-from tflite_export.graph import read
-from tflite_export.inputs import spread
-from tflite_export.ports import Port, by_name, dequantised, ports, quantised
-from tflite_export.stored import number_format
+from tflite_export.convert.representative_data import spread
+from tflite_export.flatbuffer.graph import read
+from tflite_export.flatbuffer.signature_io import Port, by_name, dequantized, ports, quantized
+from tflite_export.report.tensor_stats import number_format
 
 # Parts of the largest output. int8 is usually equal to the bit; LiteRT's own kernels, which run
 # int4, round otherwise on Arm, a step here and there.
@@ -114,13 +114,13 @@ def _inputs(content: bytes, given, examples: int) -> dict[str, np.ndarray]:
         return {port.name: _random(draw, port, examples) for port in taken}
     arrays = by_name(dict(given) if hasattr(given, "files") else given, taken)
     arrays = spread(arrays, examples)
-    return {port.name: quantised(arrays[port.name], port) for port in taken}
+    return {port.name: quantized(arrays[port.name], port) for port in taken}
 
 
 def _random(draw: np.random.Generator, port: Port, examples: int) -> np.ndarray:
     shape = (examples, *port.single[1:])
     if port.dtype.startswith("float") or port.scale:
-        return quantised(draw.standard_normal(shape).astype("float32"), port)
+        return quantized(draw.standard_normal(shape).astype("float32"), port)
     return draw.integers(0, 2, shape).astype(port.dtype)
 
 
@@ -149,7 +149,7 @@ def _compared(job: tuple[Path, Path, Path], ran: Ran) -> Row:
 
 def _deviation(port: Port, expected: np.ndarray, got: np.ndarray) -> tuple[float, float]:
     """Largest deviation, and share of examples with the same largest entry."""
-    want, have = (dequantised(array, port).astype(float) for array in (expected, got))
+    want, have = (dequantized(array, port).astype(float) for array in (expected, got))
     largest = np.abs(want).max() or 1.0
     deviation = np.abs(want - have).max() / largest
     same = want.reshape(len(want), -1).argmax(1) == have.reshape(len(have), -1).argmax(1)

@@ -36,11 +36,11 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "integration"))
 import sparse_graphs as graphs  # noqa: E402
 
 from tflite_export import target  # noqa: E402
-from tflite_export.convert import convert  # noqa: E402
-from tflite_export.encode import encode  # noqa: E402
-from tflite_export.graph import Graph  # noqa: E402
-from tflite_export.keras_models import signature  # noqa: E402
-from tflite_export.xnnpack import Verdict, verdict  # noqa: E402
+from tflite_export.convert.converter import convert  # noqa: E402
+from tflite_export.convert.signature import signature  # noqa: E402
+from tflite_export.flatbuffer.graph import Graph  # noqa: E402
+from tflite_export.sparsity.encode import encode  # noqa: E402
+from tflite_export.sparsity.xnnpack.verdict import Verdict, verdict  # noqa: E402
 from tfprune.output.atomic_write import write  # noqa: E402
 
 # Sparse kernels take about half of the instructions or less on these graphs; the same ones vary by

@@ -54,7 +54,7 @@ def run(family: str, seed: int) -> dict:
     import ends
 
     from tflite_export import export
-    from tflite_export.targets import TARGETS
+    from tflite_export.devices.registry import TARGETS
 
     model = ends.drawn(family, seed)
     data = ends.examples(model)
@@ -65,7 +65,7 @@ def run(family: str, seed: int) -> dict:
             with (
                 tempfile.TemporaryDirectory() as folder,
                 warnings.catch_warnings(),
-                mock.patch("tflite_export.vela.installed", lambda: False),
+                mock.patch("tflite_export.devices.vela.installed", lambda: False),
             ):
                 warnings.simplefilter("ignore")
                 path = Path(folder) / "model.tflite"

@@ -15,6 +15,7 @@ TFPRUNE = (
     "output masks layers backend channels methods statistics training "
     "surgery,quantization,reconstruction api,data evaluation tfprune"
 )
+TFLITE_EXPORT = "flatbuffer runtime report sparsity devices convert api tflite_export,__main__"
 AGAINST, INSIDE, CIRCLES = 28, 81, 41  # what is left to do: these only go down, to 0
 LAZY_DOORS = {"tfprune", "tfprune.methods", "tfprune.backend"}
 """Where a name is looked up when it is first used."""
@@ -113,6 +114,18 @@ def test_only_the_lazy_doors_import_inside_functions():
 def test_no_files_import_one_another():
     circles = _circles("tfprune")
     assert sum(map(len, circles)) <= CIRCLES, circles
+
+
+def test_the_rooms_of_tflite_export_have_one_order_and_no_circle():
+    assert _against("tflite_export", TFLITE_EXPORT) == []
+    assert _inside("tflite_export", set()) == []
+    assert _circles("tflite_export") == []
+
+
+def test_tflite_export_imports_public_names_of_tfprune_only():
+    files = _files("tflite_export")
+    known = {one for name in files for one, _ in _imports(name, files) if one.startswith("tfprune")}
+    assert known == {"tfprune", "tfprune.output"}
 
 
 def test_only_files_of_one_keras_import_it_when_they_are_loaded():
@@ -218,6 +231,15 @@ def test_every_import_order_loads_and_prunes_and_leaves_tf_keras_alone(order, sa
 def test_tf_keras_stays_the_users_own_where_it_is_the_legacy_one():
     code = _TOOLS + "import tfprune, tf_keras\nprune(tf_keras)\nhome_of_keras()"
     assert _python(code, TF_USE_LEGACY_KERAS="1") == "tf_keras 1"
+
+
+def test_the_interpreters_are_found_where_they_always_were():
+    code = (
+        "import tflite_export.runtime, tflite_export as package;"
+        "from tflite_export.runtime import latency_ms, predict;"
+        "print(package.runtime.predict is predict, package.runtime.latency_ms is latency_ms)"
+    )
+    assert _python(code) == "True True"
 
 
 def test_after_tfmot_models_are_pruned():

@@ -15,11 +15,11 @@ from typing import Any
 
 import numpy as np
 
-from tflite_export.borders import BORDER_TYPES
-from tflite_export.device import QUANTIZE
-from tflite_export.exporter import export
-from tflite_export.inspection import inspect
-from tflite_export.targets import target, targets
+from tflite_export.api.export import export
+from tflite_export.api.inspect import inspect
+from tflite_export.devices.io_types import IO_TYPES
+from tflite_export.devices.registry import target, targets
+from tflite_export.devices.target import QUANTIZE
 
 __all__ = ["main"]
 
@@ -41,17 +41,30 @@ def main(arguments: list[str] | None = None) -> int:
         return _inspect(arguments[1:])
     parser = argparse.ArgumentParser("python -m tflite_export", description=__doc__)
     parser.add_argument("model", help="a saved Keras 3 or tf_keras model (.keras, .h5)")
-    parser.add_argument("path", nargs="?", help="the .tflite file to write; the model's name with "
-                                                "this ending by default")
+    parser.add_argument(
+        "path",
+        nargs="?",
+        help="the .tflite file to write; the model's name with this ending by default",
+    )
     parser.add_argument("--target", choices=targets(), default="mobile")
-    parser.add_argument("--option", action="append", default=[], metavar="NAME=VALUE",
-                        help="an option of the target; may be given several times")
+    parser.add_argument(
+        "--option",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="an option of the target; may be given several times",
+    )
     for side in ("input", "output"):
-        parser.add_argument(f"--{side}-type", choices=BORDER_TYPES,
-                            help=f"of quantized files; the same as --option {side}_type=...")
-    parser.add_argument("--latency", action="store_true",
-                        help="measure LiteRT's latency on this computer; the same as "
-                             "--option latency=True")
+        parser.add_argument(
+            f"--{side}-type",
+            choices=IO_TYPES,
+            help=f"of quantized files; the same as --option {side}_type=...",
+        )
+    parser.add_argument(
+        "--latency",
+        action="store_true",
+        help="measure LiteRT's latency on this computer; the same as --option latency=True",
+    )
     parser.add_argument("--quantize", choices=QUANTIZE, default="none")
     parser.add_argument("--sparse", choices=["auto", "yes", "no"], default="auto")
     parser.add_argument("--data", help="example inputs: a .npy file, or .npz with one array each")
@@ -70,8 +83,9 @@ def _inspect(arguments: list[str]) -> int:
 
 
 def _add_format(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--format", choices=["table", "json", "markdown"], default="table",
-                        help="of the report")
+    parser.add_argument(
+        "--format", choices=["table", "json", "markdown"], default="table", help="of the report"
+    )
 
 
 def _reported(make: Callable[[], Any], form: str) -> int:
@@ -106,8 +120,12 @@ def _export(options):
     sparse = {"auto": "auto", "yes": True, "no": False}[options.sparse]
     path = options.path or Path(options.model).with_suffix(".tflite")
     return export(
-        tfprune.load_model(options.model), path,
-        target=chosen, quantize=options.quantize, sparse=sparse, data=data,
+        tfprune.load_model(options.model),
+        path,
+        target=chosen,
+        quantize=options.quantize,
+        sparse=sparse,
+        data=data,
     )
 
 
@@ -123,7 +141,7 @@ def _arrays(path: str) -> np.ndarray | dict[str, np.ndarray]:
 
 
 def _setting(text: str) -> tuple[str, object]:
-    """"ram_bytes=65536" -> ("ram_bytes", 65536); what is no number or literal stays text."""
+    """ "ram_bytes=65536" -> ("ram_bytes", 65536); what is no number or literal stays text."""
     name, equals, value = text.partition("=")
     if not equals:
         raise ValueError(f"--option {text!r}: expected NAME=VALUE, such as ram_bytes=65536")

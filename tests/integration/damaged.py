@@ -13,8 +13,8 @@ def files():
     import export_models as models
 
     from tflite_export import target
-    from tflite_export.device import Case
-    from tflite_export.encode import encode
+    from tflite_export.devices.target import ExportContext
+    from tflite_export.sparsity.encode import encode
 
     mlp, cnn = models.mlp("keras", 0.9, blocks=True), models.cnn("tf_keras", 0.9)
     images = models.examples(20, 12, 12, 2)
@@ -27,15 +27,15 @@ def files():
         "csr": encode(convolutions, "none").content,
         "int8": encode(int8, "int8").content,
         "float16": _dense(mlp, models.examples(1, 64), "float16"),
-        "bitmaps": micro.pack(int8, Case("int8", {}, {}, options=micro.options)).content,
+        "bitmaps": micro.pack(int8, ExportContext("int8", {}, {}, options=micro.options)).content,
         "loop": _dense(models.recurrent("keras"), models.examples(1, 5, 8)),
     }
 
 
 def _dense(model, data, quantize="none", name="mobile-sparse-f32"):
     from tflite_export import target
-    from tflite_export.convert import convert
-    from tflite_export.keras_models import signature
+    from tflite_export.convert.converter import convert
+    from tflite_export.convert.signature import signature
 
     known = signature(model)
     inputs = {known.names[0]: data}

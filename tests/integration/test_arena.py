@@ -7,12 +7,14 @@ import arena_models
 import export_models as models
 import pytest
 
-from tflite_export import c_package, cortex_m, export, micro, tflm
-from tflite_export.device import Case
-from tflite_export.targets import target
+from tflite_export import c_package, export
+from tflite_export.devices import cortex_m_arena, tflm
+from tflite_export.devices.registry import target
+from tflite_export.devices.target import ExportContext
+from tflite_export.runtime import tflm_interpreter
 
 pytestmark = pytest.mark.skipif(
-    not micro.installed(), reason="tflite-micro has wheels for Linux on x86-64 only"
+    not tflm_interpreter.installed(), reason="tflite-micro has wheels for Linux on x86-64 only"
 )
 
 
@@ -27,11 +29,11 @@ def test_the_stated_arena_loads_and_runs_and_less_does_not(seed, tmp_path):
     _, quantize, model, data = arena_models.drawn(seed)
     report, measured = _exported(model, tmp_path / "m.tflite", data, quantize)
     content, least = (tmp_path / "m.tflite").read_bytes(), measured["arena"]
-    assert micro.fits(content, least, run=True)
-    assert not micro.fits(content, 95 * least // 100)
+    assert tflm_interpreter.fits(content, least, run=True)
+    assert not tflm_interpreter.fits(content, 95 * least // 100)
     package = c_package(report, tmp_path / "c")
     assert package.measured_bytes == least < package.arena_bytes
-    assert micro.fits(content, package.arena_bytes, run=True)
+    assert tflm_interpreter.fits(content, package.arena_bytes, run=True)
     assert package.cortex_m_bytes == measured["Cortex-M arena"]
 
 
@@ -40,12 +42,12 @@ def test_memory_that_loading_gives_back_counts(tmp_path):
     path = tmp_path / "m.tflite"
     _, measured = _exported(arena_models.chain(24), path, models.examples(40, 8))
     content = path.read_bytes()
-    found = micro.allocations(content)
+    found = tflm_interpreter.allocations(content)
     assert measured["arena"] > 1.3 * (found.head + found.tail)
-    assert 7648 <= measured["Cortex-M arena"] == cortex_m.arena_bytes(content) <= 1.1 * 7648
+    assert 7648 <= measured["Cortex-M arena"] == cortex_m_arena.arena_bytes(content) <= 1.1 * 7648
     # The budget is compared with what is needed, not with what is used.
     with pytest.raises(ValueError, match=f"an arena of {measured['arena']:,} bytes"):
-        tflm.pack(content, Case("int8", {}, {}, True, tflm.Micro(measured["arena"] - 16)))
+        tflm.pack(content, ExportContext("int8", {}, {}, True, tflm.Micro(measured["arena"] - 16)))
 
 
 def test_what_decoding_and_scales_by_channel_cost_is_said(tmp_path):

@@ -14,7 +14,7 @@ import tensorflow as tf
 from rich.console import Console
 
 from tflite_export import ExportReport, export, inspect, target
-from tflite_export.graph import Graph
+from tflite_export.flatbuffer.graph import Graph
 from tflite_export.runtime import latency_ms, predict
 
 BOTH = pytest.mark.parametrize("family", ["keras", "tf_keras"])
@@ -37,7 +37,7 @@ def test_every_format_of_a_cnn(family, quantize, tmp_path):
     expected = model.predict(data, verbose=0)
     assert outputs.dtype == np.float32
     assert np.abs(outputs - expected).max() <= limit[quantize] * np.abs(expected).max()
-    # Every weight is found, and no zero is lost (quantisation may add some).
+    # Every weight is found, and no zero is lost (quantization may add some).
     found = {tensor.name: tensor.zeros for tensor in report.tensors}
     wanted = models.zeros_in(model)
     assert found.keys() == wanted.keys()

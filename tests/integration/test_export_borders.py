@@ -5,11 +5,12 @@ import numpy as np
 import pytest
 from export_models import KERASES
 
-import tflite_export.vela as vela
-from tflite_export import export, micro, runtime, target
+from tflite_export import export, runtime, target
 from tflite_export.__main__ import main
-from tflite_export.graph import Graph
-from tflite_export.ports import ports
+from tflite_export.devices import vela
+from tflite_export.flatbuffer.graph import Graph
+from tflite_export.flatbuffer.signature_io import ports
+from tflite_export.runtime import tflm_interpreter
 
 
 @pytest.fixture(scope="module", params=list(KERASES))
@@ -48,8 +49,8 @@ def _file(folder, model, data, chosen, quantize):
 
 def _run(name, content, inputs):
     """In the numbers that are stored."""
-    if name == "tflm" and micro.installed():
-        return micro.execute(content, inputs)
+    if name == "tflm" and tflm_interpreter.installed():
+        return tflm_interpreter.execute(content, inputs)
     given = runtime.predict(content, dict(zip((p.name for p in ports(content)[0]), inputs)))
     return [
         np.round(given[p.name] / p.scale + p.zero_point).astype(p.dtype) for p in ports(content)[1]

@@ -10,16 +10,18 @@ import export_models as models
 import numpy as np
 import pytest
 
-from tflite_export import c_package, export, micro, micro_releases, tflm, vela
-from tflite_export.device import Case
-from tflite_export.encode import encode
-from tflite_export.graph import Graph, schema
-from tflite_export.micro import execute
-from tflite_export.ports import ports, quantised
-from tflite_export.targets import target
+from tflite_export import c_package, export
+from tflite_export.devices import tflm, tflm_operators, vela
+from tflite_export.devices.registry import target
+from tflite_export.devices.target import ExportContext
+from tflite_export.flatbuffer.graph import Graph, schema
+from tflite_export.flatbuffer.signature_io import ports, quantized
+from tflite_export.runtime import tflm_interpreter
+from tflite_export.runtime.tflm_interpreter import execute
+from tflite_export.sparsity.encode import encode
 
 pytestmark = pytest.mark.skipif(
-    not micro.installed(), reason="tflite-micro has wheels for Linux on x86-64 only"
+    not tflm_interpreter.installed(), reason="tflite-micro has wheels for Linux on x86-64 only"
 )
 HOST = pytest.mark.skipif(not shutil.which("g++"), reason="gcc and g++ are not installed")
 ARM = pytest.mark.skipif(
@@ -132,15 +134,15 @@ def test_what_is_in_the_sources(made):
     # The arena that is reserved is the measured one and a margin, as the comment says.
     header = (folder / "c" / "model.h").read_text()
     assert f"MODEL_ARENA_BYTES {package.cortex_m_bytes}\n" in header
-    assert f"TFLite Micro of {micro_releases.installed_month()}" in " ".join(header.split("\n// "))
+    assert f"TFLite Micro of {tflm_operators.installed_month()}" in " ".join(header.split("\n// "))
     assert "TFLM_DECODE (bitmaps): November 2025" in header and "September 2024" in header
     assert f"MODEL_ARENA_BYTES {package.arena_bytes}\n" in header
     assert f"{package.measured_bytes} measured" in header
-    assert package.measured_bytes == micro.arena_bytes(content)
+    assert package.measured_bytes == tflm_interpreter.arena_bytes(content)
     assert 1.1 * package.measured_bytes <= package.arena_bytes and not package.arena_bytes % 1024
     # The first example that was passed, as the file stores it, and what it gives.
     (port,), _ = ports(content)
-    given = quantised(models.examples(3, 12, 12, 2)[:1], port)
+    given = quantized(models.examples(3, 12, 12, 2)[:1], port)
     vector = (folder / "c" / "model_test_vector.c").read_text()
     numbers = [
         re.findall(r"-?\d+", part.partition("{")[2].partition("}")[0])
@@ -324,7 +326,7 @@ def test_a_float_model_of_two_inputs(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="main.cc"):
         c_package(path, tmp_path / "c", name="two_in", inputs={**arrays, "a": np.ones((1, 4))})
     nothing = [np.full(port.shape, np.nan, np.float32) for port in ports(path.read_bytes())[1]]
-    monkeypatch.setattr(micro, "execute", lambda content, given: nothing)
+    monkeypatch.setattr(tflm_interpreter, "execute", lambda content, given: nothing)
     with pytest.raises(ValueError, match="output .* has NaN or infinite values for this example"):
         c_package(path, tmp_path / "c", name="two_in", inputs=arrays)
     assert (tmp_path / "c" / "two_in_test_vector.c").read_text() == before
@@ -374,11 +376,11 @@ def test_refusals(made, tmp_path, monkeypatch):
     bad.write_bytes(graph.content())
     with pytest.raises(ValueError, match="no operator RFFT2D; export"):
         c_package(bad, tmp_path / "c")
-    dense = tflm.pack(content, Case("int8", {}, {}, sparse=False)).content
+    dense = tflm.pack(content, ExportContext("int8", {}, {}, sparse=False)).content
     bad.write_bytes(encode(dense, "int8").content)
     with pytest.raises(ValueError, match="sparse-encoded weights .* target='tflm'"):
         c_package(bad, tmp_path / "c")
-    monkeypatch.setattr(micro, "installed", lambda: False)
+    monkeypatch.setattr(tflm_interpreter, "installed", lambda: False)
     with pytest.raises(RuntimeError, match="pip install"):
         c_package(folder / "m.tflite", tmp_path / "c")
     assert [path.name for path in tmp_path.iterdir()] == ["bad.tflite"]

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-import tflite_export.exporter as exporter
 from tflite_export import export
-from tflite_export.graph import Graph
+from tflite_export.api import export as exporter
+from tflite_export.flatbuffer.graph import Graph
 
 
 @pytest.fixture(scope="module")
@@ -215,7 +215,7 @@ def test_a_lost_zero_is_an_error(model, old, monkeypatch, quantize):
         graph = Graph(found.content)
         at = next(at for at, a in graph.constants().items() if a.shape == (96, 64))
         array = graph.constants()[at].copy()
-        # A zero of the Keras kernel, not one that quantisation made.
+        # A zero of the Keras kernel, not one that quantization made.
         place = tuple(np.argwhere(np.asarray(model.layers[0].kernel).T == 0)[0])
         array[place] = 1 if quantize == "int8" else 1e-30
         graph.model.buffers[graph.tensor(*at).buffer].data = np.frombuffer(array.tobytes(), "u1")

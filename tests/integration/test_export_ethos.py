@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 import tf_keras
 
-from tflite_export import ethos_u, export, inspect, vela
-from tflite_export.device import Case
-from tflite_export.ethos_u import ACCELERATORS
-from tflite_export.graph import Graph, schema
-from tflite_export.targets import target
-from tflite_export.vela_files import UNKNOWN, compiled_for
+from tflite_export import export, inspect
+from tflite_export.devices import ethos_u, vela
+from tflite_export.devices.ethos_u import ACCELERATORS
+from tflite_export.devices.registry import target
+from tflite_export.devices.target import ExportContext
+from tflite_export.devices.vela import UNKNOWN, compiled_for
+from tflite_export.flatbuffer.graph import Graph, schema
 
 INSTALLED = pytest.mark.skipif(
     not vela.installed(), reason="ethos-u-vela is installed on Linux on x86-64 only"
@@ -79,7 +80,9 @@ def test_two_of_four_is_told_apart(files):
     array = graph.constants()[at].copy()
     array[:, 2::4] = array[:, 3::4] = 0
     graph.model.buffers[graph.tensor(*at).buffer].data = np.frombuffer(array.tobytes(), np.uint8)
-    remarks = ethos_u.pack("ethos-u85-256", graph.content(), Case("int8", {at: "head"}, {})).remarks
+    remarks = ethos_u.pack(
+        "ethos-u85-256", graph.content(), ExportContext("int8", {at: "head"}, {})
+    ).remarks
     assert any("reads as 2:4" in remark and "head" in remark for remark in remarks)
     assert "2:4" not in " ".join(files["ethos-u55-128"][0].remarks)
 
@@ -90,7 +93,7 @@ def test_operators_of_the_cpu_are_named(tmp_path):
     export(models.mlp("keras"), path, target="tflm")
     content = path.read_bytes()
     with pytest.raises(ValueError, match=r"executes no operator .*FULLY_CONNECTED: .*Float32"):
-        ethos_u.pack("ethos-u55-128", content, Case("int8", {}, {}))
+        ethos_u.pack("ethos-u55-128", content, ExportContext("int8", {}, {}))
     # Encoded for a microcontroller: not passed on.
     missing = ethos_u.measure("ethos-u55-128", content).missing
     assert "encoded" in missing[0]
@@ -108,7 +111,7 @@ def test_what_vela_says_when_it_fails_is_shown(files):
     measured = ethos_u.measure("ethos-u55-128", broken)
     assert [value.name for value in measured.values] == ["file"]
     assert "Vela failed: " in measured.missing[0]
-    assert ethos_u.pack("ethos-u55-128", broken, Case("int8", {}, {})).content == broken
+    assert ethos_u.pack("ethos-u55-128", broken, ExportContext("int8", {}, {})).content == broken
     slow = vela.Memory(seconds=0.01)
     assert "within 0.01 seconds" in ethos_u.measure("ethos-u55-128", content, slow).missing[0]
     assert "no .tflite file" in ethos_u.measure("ethos-u55-128", content[:99]).missing[0]

@@ -8,19 +8,21 @@ import keras
 import numpy as np
 import pytest
 
-from tflite_export import export, four_bits, inspect, micro, tflm
-from tflite_export.device import Case
-from tflite_export.graph import Graph, schema
-from tflite_export.runtime import predict
+from tflite_export import export, inspect
+from tflite_export.convert import int4
+from tflite_export.devices import tflm
+from tflite_export.devices.target import ExportContext
+from tflite_export.flatbuffer.graph import Graph, schema
+from tflite_export.runtime import predict, tflm_interpreter
 
 INSTALLED = pytest.mark.skipif(
-    not four_bits.installed(), reason="ai-edge-quantizer is installed on Linux on x86-64 only"
+    not int4.installed(), reason="ai-edge-quantizer is installed on Linux on x86-64 only"
 )
 INTERPRETER = pytest.mark.skipif(
-    not micro.installed(), reason="tflite-micro has wheels for Linux on x86-64 only"
+    not tflm_interpreter.installed(), reason="tflite-micro has wheels for Linux on x86-64 only"
 )
 # A quarter of the random weights' precision is gone; what agreement is left says nothing here.
-ROUGH = pytest.mark.filterwarnings("ignore:the quantised file agrees")
+ROUGH = pytest.mark.filterwarnings("ignore:the quantized file agrees")
 
 
 def types(report):
@@ -31,11 +33,11 @@ def types(report):
 
 
 def with_weights_of(content, other):
-    """A float file with the weights of a quantised one, dequantised."""
-    graph, quantised = Graph(content), Graph(other)
+    """A float file with the weights of a quantized one, dequantized."""
+    graph, quantized = Graph(content), Graph(other)
     found = {
-        array.shape: quantised.dequantised(*at, array)
-        for at, array in quantised.constants().items()
+        array.shape: quantized.dequantized(*at, array)
+        for at, array in quantized.constants().items()
         if array.ndim > 1
     }
     for at, array in graph.constants().items():
@@ -152,14 +154,14 @@ def test_what_each_target_makes_of_a_foreign_file(tmp_path):
     )
     assert "refuses dense layers of int4" in found.targets["tflm"].objections[0]
     assert "Vela crashes on weights of 4 bits" in found.targets["ethos-u85-256"].objections
-    if micro.installed():
+    if tflm_interpreter.installed():
         with pytest.raises(ValueError, match="TFLite Micro refuses the file"):
-            tflm.pack(path.read_bytes(), Case("int4", {}, {}))
+            tflm.pack(path.read_bytes(), ExportContext("int4", {}, {}))
 
 
 @INSTALLED
 @ROUGH
-def test_what_is_not_quantised_is_said_and_open_axes_are_fixed(tmp_path):
+def test_what_is_not_quantized_is_said_and_open_axes_are_fixed(tmp_path):
     library = models.KERASES["tf_keras"]
     layers, path = library.layers, tmp_path / "m.tflite"
     model = models.with_zeros(
@@ -185,7 +187,7 @@ def test_what_the_quantizer_says_is_in_the_error(tmp_path, monkeypatch):
         print("noise")
         raise NotImplementedError("no such operator")
 
-    monkeypatch.setattr(four_bits, "_made", refusing)
+    monkeypatch.setattr(int4, "_made", refusing)
     with pytest.raises(RuntimeError, match="refused the model: NotImplementedError: no such"):
         export(
             models.mlp("keras"),
@@ -197,7 +199,7 @@ def test_what_the_quantizer_says_is_in_the_error(tmp_path, monkeypatch):
 
 
 def test_without_the_quantizer_the_error_says_what_to_install(tmp_path, monkeypatch):
-    monkeypatch.setattr(four_bits, "installed", lambda: False)
+    monkeypatch.setattr(int4, "installed", lambda: False)
     path = tmp_path / "m.tflite"
     path.write_bytes(b"old")
     with pytest.raises(RuntimeError, match=r"pip install 'tfprune\[int4\]'"):

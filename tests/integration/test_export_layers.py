@@ -6,14 +6,16 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tflite_export import export, inspect, micro, tflm, vela
-from tflite_export.device import Case
-from tflite_export.graph import Graph
-from tflite_export.origins import Origins
+from tflite_export import export, inspect
+from tflite_export.devices import tflm, vela
+from tflite_export.devices.target import ExportContext
+from tflite_export.flatbuffer.graph import Graph
+from tflite_export.flatbuffer.layer_origins import Origins
+from tflite_export.runtime import tflm_interpreter
 
 BOTH = pytest.mark.parametrize("family", ["keras", "tf_keras"])
 MICRO = pytest.mark.skipif(
-    not micro.installed(), reason="tflite-micro has wheels for Linux on x86-64 only"
+    not tflm_interpreter.installed(), reason="tflite-micro has wheels for Linux on x86-64 only"
 )
 VELA = pytest.mark.skipif(not vela.installed(), reason="Vela is not installed")
 
@@ -182,7 +184,7 @@ def test_an_operator_that_ends_the_process_is_named_with_its_layer(tmp_path):
     graph.tensor(0, softmax.inputs[0]).quantization.scale = [1e-12]
     known = Origins({"last": "Softmax"}, {"output": "sequential_1/last_1/Softmax"}, numbered=True)
     with pytest.raises(ValueError, match=r"signal 6 over operator 2, SOFTMAX of layer 'last' \(So"):
-        tflm.pack(graph.content(), Case("int8", {}, {}, origins=known))
+        tflm.pack(graph.content(), ExportContext("int8", {}, {}, origins=known))
     graph.tensor(0, softmax.outputs[0]).quantization.scale = [1.0]
     with pytest.raises(ValueError, match=r"failed to prepare .* \[SOFTMAX \(layer 'last' \(Soft"):
-        tflm.pack(graph.content(), Case("int8", {}, {}, origins=known))
+        tflm.pack(graph.content(), ExportContext("int8", {}, {}, origins=known))

@@ -5,10 +5,11 @@ import ends
 import pytest
 from export_models import KERASES
 
-import tflite_export.vela as vela
-from tflite_export import export, inspect, micro
-from tflite_export.graph import Graph
-from tflite_export.order import in_order
+from tflite_export import export, inspect
+from tflite_export.convert.file_io import in_order
+from tflite_export.devices import vela
+from tflite_export.flatbuffer.graph import Graph
+from tflite_export.runtime import tflm_interpreter
 
 # One for each model in turn; benchmarks/order.py has all of all. Files of mobile in float32 and of
 # tflm have weights that are encoded.
@@ -41,7 +42,11 @@ def test_by_position_equal_to_keras(family, seed, tmp_path, monkeypatch):
         data=data if len(data) > 1 else data[0],
     )
     content = (tmp_path / "model.tflite").read_bytes()
-    run = ends.on_the_device if target == "tflm" and micro.installed() else ends.by_position
+    run = (
+        ends.on_the_device
+        if target == "tflm" and tflm_interpreter.installed()
+        else ends.by_position
+    )
     expected = ends.by_keras(model, data)
     assert ends.places(expected, run(content, data, len(expected))) == list(range(len(expected)))
     # The report and `inspect` say the same.
@@ -67,11 +72,11 @@ def test_outputs_in_each_others_place_are_no_file(quantize, tmp_path, monkeypatc
         return graph.content()
 
     model = ends.drawn("keras", 3)
-    monkeypatch.setattr("tflite_export.convert.in_order", swapped)
+    monkeypatch.setattr("tflite_export.convert.converter.in_order", swapped)
     with pytest.raises(RuntimeError, match="outputs 0 and 1 lie in each other's place"):
         export(model, tmp_path / "model.tflite", quantize=quantize, data=ends.examples(model))
     monkeypatch.setattr(
-        "tflite_export.convert.in_order",
+        "tflite_export.convert.converter.in_order",
         lambda content, *names: Graph(in_order(content, names[0][::-1], names[1])).content(),
     )
     with pytest.raises(RuntimeError, match="the file has inputs .* by position"):

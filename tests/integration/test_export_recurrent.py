@@ -5,12 +5,13 @@ import export_models as models
 import numpy as np
 import pytest
 
-from tflite_export import export, inspect, micro, runtime
-from tflite_export.ports import ports
+from tflite_export import export, inspect, runtime
+from tflite_export.flatbuffer.signature_io import ports
+from tflite_export.runtime import tflm_interpreter
 
-RUN = {"mobile": runtime.predict, "tflm": micro.predict}
+RUN = {"mobile": runtime.predict, "tflm": tflm_interpreter.predict}
 MICRO = pytest.mark.skipif(
-    not micro.installed(), reason="tflite-micro has wheels for Linux on x86-64 only"
+    not tflm_interpreter.installed(), reason="tflite-micro has wheels for Linux on x86-64 only"
 )
 BOTH = pytest.mark.parametrize("family", ["keras", "tf_keras"])
 STEPS = 24

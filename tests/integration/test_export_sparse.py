@@ -8,9 +8,9 @@ import export_models as models
 import numpy as np
 import pytest
 
-import tflite_export.exporter as exporter
 from tflite_export import export
-from tflite_export.graph import Graph, schema
+from tflite_export.api import export as exporter
+from tflite_export.flatbuffer.graph import Graph, schema
 from tflite_export.runtime import predict
 
 BOTH = pytest.mark.parametrize("family", ["keras", "tf_keras"])
@@ -146,7 +146,7 @@ def test_mismatch_in_the_interpreter_falls_back_to_dense(tmp_path, monkeypatch):
 
 def test_a_damaged_sparse_file_is_noticed(tmp_path):
     """`same` sees a changed value and a file that LiteRT refuses."""
-    from tflite_export.verify import same
+    from tflite_export.api.verify import same
 
     data = models.examples(5, 64)
     export(models.mlp("keras", 0.9), tmp_path / "s.tflite", data=data)

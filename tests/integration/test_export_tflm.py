@@ -9,18 +9,18 @@ import export_models as models
 import numpy as np
 import pytest
 
-from tflite_export import child, export, micro, tflm
-from tflite_export.aligned import ALIGNMENT, aligned
-from tflite_export.child import Child
-from tflite_export.device import Case
-from tflite_export.encode import encode
-from tflite_export.graph import Graph, schema
-from tflite_export.pruned import attach, candidates, expanded
-from tflite_export.runtime import predict
-from tflite_export.targets import target
+from tflite_export import export
+from tflite_export.devices import tflm
+from tflite_export.devices.registry import target
+from tflite_export.devices.target import ExportContext
+from tflite_export.flatbuffer.graph import ALIGNMENT, Graph, aligned, schema
+from tflite_export.runtime import predict, tflm_interpreter, worker_process
+from tflite_export.runtime.worker_process import WorkerProcess
+from tflite_export.sparsity.encode import encode
+from tflite_export.sparsity.tflm_decode import attach, candidates, expanded
 
 INTERPRETER = pytest.mark.skipif(
-    not micro.installed(), reason="tflite-micro has wheels for Linux on x86-64 only"
+    not tflm_interpreter.installed(), reason="tflite-micro has wheels for Linux on x86-64 only"
 )
 
 
@@ -52,7 +52,7 @@ def test_a_model_is_smaller_and_verified_where_it_runs(family, tmp_path):
     measured = {found.name: found.value for found in report.measured}
     before = {found.name: found.value for found in report.dense_measured}
     assert measured["flash"] == report.bytes and before["flash"] == report.dense_bytes
-    assert before["arena"] < measured["arena"] == micro.arena_bytes(content)
+    assert before["arena"] < measured["arena"] == tflm_interpreter.arena_bytes(content)
     assert "more RAM" in " ".join(report.remarks)
     # The largest kernel and its activations fit, or the arena would be too small.
     assert measured["arena"] > max(tensor.elements for tensor in report.tensors)
@@ -64,7 +64,7 @@ def test_a_model_is_smaller_and_verified_where_it_runs(family, tmp_path):
 @pytest.mark.parametrize("quantize", ["none", "int8", "int16x8"])
 def test_outputs_are_bit_identical(dense, quantize):
     content, inputs, names = dense[quantize]
-    packed = tflm.pack(content, Case(quantize, names, inputs))
+    packed = tflm.pack(content, ExportContext(quantize, names, inputs))
     assert len(packed.encodings) >= 3 and len(packed.content) < 0.7 * len(content)
     before, after = (tflm.run(file, inputs)["output"] for file in (content, packed.content))
     assert np.array_equal(before, after) and np.ptp(before) > 0
@@ -87,7 +87,7 @@ def _buffers_are_aligned(content):
 def test_flash_is_smallest_under_every_ram_budget(dense):
     """Against every subset of the weights, each measured."""
     content, inputs, names = dense["none"]
-    plain = tflm.pack(content, Case("none", names, inputs, sparse=False)).content
+    plain = tflm.pack(content, ExportContext("none", names, inputs, sparse=False)).content
     found = candidates(Graph(plain))
     assert len(found) == 4
     measured = []
@@ -96,17 +96,19 @@ def test_flash_is_smallest_under_every_ram_budget(dense):
             graph = Graph(plain)
             attach(graph, {at: found[at].packed for at in chosen})
             file = aligned(graph)
-            measured.append((len(file), micro.arena_bytes(file)))
+            measured.append((len(file), tflm_interpreter.arena_bytes(file)))
     budgets = sorted({arena for _, arena in measured})
     assert len(budgets) > 6
     for budget in budgets:
-        packed = tflm.pack(content, Case("none", names, inputs, True, tflm.Micro(budget)))
+        packed = tflm.pack(content, ExportContext("none", names, inputs, True, tflm.Micro(budget)))
         assert len(packed.content) == min(size for size, arena in measured if arena <= budget)
-        assert micro.arena_bytes(packed.content) <= budget
+        assert tflm_interpreter.arena_bytes(packed.content) <= budget
     with pytest.raises(ValueError, match=f"too small: .* arena of {budgets[0]:,} bytes"):
-        tflm.pack(content, Case("none", names, inputs, True, tflm.Micro(budgets[0] - 1)))
+        tflm.pack(content, ExportContext("none", names, inputs, True, tflm.Micro(budgets[0] - 1)))
     left = " ".join(
-        tflm.pack(content, Case("none", names, inputs, True, tflm.Micro(budgets[-2]))).remarks
+        tflm.pack(
+            content, ExportContext("none", names, inputs, True, tflm.Micro(budgets[-2]))
+        ).remarks
     )
     assert "dense, to keep the arena within the budget" in left
 
@@ -125,13 +127,13 @@ def test_sparse_files_are_made_dense_and_never_run(dense):
     content, inputs, names = dense["none"]
     sparse = encode(content, "none").content
     assert len(sparse) < len(content)
-    packed = tflm.pack(sparse, Case("none", names, inputs))
+    packed = tflm.pack(sparse, ExportContext("none", names, inputs))
     assert packed.encodings and len(packed.content) < len(packed.dense)
     assert np.array_equal(
         tflm.run(packed.content, inputs)["output"], tflm.run(content, inputs)["output"]
     )
     with pytest.raises(RuntimeError, match="reads no sparse encoding"):
-        micro.predict(sparse, inputs)
+        tflm_interpreter.predict(sparse, inputs)
     assert "reads no sparse encoding" in tflm.measure(sparse).missing[0]
 
 
@@ -141,20 +143,20 @@ def test_what_the_interpreter_says_is_in_the_error(dense):
     graph = Graph(content)
     graph.operators()[0].opcodeIndex = graph.operator_code(schema().BuiltinOperator.RFFT2D, 1)
     with pytest.raises(RuntimeError, match="refuses the file: .*RFFT2D"):
-        micro.predict(graph.content(), inputs)
+        tflm_interpreter.predict(graph.content(), inputs)
     with pytest.raises(ValueError, match="no operator RFFT2D; replace"):
-        tflm.pack(graph.content(), Case("none", names, inputs))
+        tflm.pack(graph.content(), ExportContext("none", names, inputs))
     with pytest.raises(ValueError, match="expected 1"):
-        micro.predict(content, inputs, batch=2)
+        tflm_interpreter.predict(content, inputs, batch=2)
     with pytest.raises(ValueError, match="no .tflite file"):
-        tflm.pack(content[:200], Case("none", names, inputs))
+        tflm.pack(content[:200], ExportContext("none", names, inputs))
 
 
 def test_without_the_interpreter_the_report_says_so(dense, monkeypatch):
     content, inputs, names = dense["int8"]
     monkeypatch.setitem(sys.modules, "tflite_micro", None)
-    monkeypatch.setattr(micro, "installed", lambda: False)
-    packed = tflm.pack(content, Case("int8", names, inputs))
+    monkeypatch.setattr(tflm_interpreter, "installed", lambda: False)
+    packed = tflm.pack(content, ExportContext("int8", names, inputs))
     assert packed.encodings
     assert np.array_equal(
         tflm.run(packed.content, inputs)["output"], predict(content, inputs)["output"]
@@ -163,7 +165,7 @@ def test_without_the_interpreter_the_report_says_so(dense, monkeypatch):
     assert [value.name for value in measured.values] == ["flash"]
     assert "pip install 'tfprune[micro]'" in measured.missing[0]
     with pytest.raises(ValueError, match="cannot be checked: .* not installed"):
-        tflm.pack(content, Case("int8", names, inputs, True, tflm.Micro(10**6)))
+        tflm.pack(content, ExportContext("int8", names, inputs, True, tflm.Micro(10**6)))
 
 
 @pytest.mark.parametrize("value", [0, -1, 1.5, "64k", True])
@@ -176,7 +178,7 @@ def test_impossible_budgets(value):
 def test_damaged_files_are_errors(dense):
     """Bytes are changed and cut off at random; the interpreter itself checks nothing."""
     content, inputs, names = dense["int8"]
-    packed = tflm.pack(content, Case("int8", names, inputs)).content
+    packed = tflm.pack(content, ExportContext("int8", names, inputs)).content
     draw, refused = np.random.default_rng(0), 0
     for trial in range(40):
         broken = bytearray(packed)
@@ -184,14 +186,17 @@ def test_damaged_files_are_errors(dense):
             broken = broken[: draw.integers(len(broken))]
         for _ in range(draw.integers(20)):
             broken[draw.integers(max(1, len(broken))) % 4000 % len(broken)] = draw.integers(256)
-        for use in (micro.arena_bytes, lambda c: tflm.pack(c, Case("int8", {}, inputs))):
+        for use in (
+            tflm_interpreter.arena_bytes,
+            lambda c: tflm.pack(c, ExportContext("int8", {}, inputs)),
+        ):
             try:
                 use(bytes(broken))
             except (RuntimeError, ValueError):
                 refused += 1
         assert tflm.measure(bytes(broken)).values[0].value == len(broken)
     assert refused > 20
-    assert micro.arena_bytes(packed) > 0
+    assert tflm_interpreter.arena_bytes(packed) > 0
 
 
 @pytest.fixture
@@ -209,7 +214,7 @@ def runner(tmp_path):
         "    sys.stdout.buffer.write(struct.pack('<Q', len(packed)) + packed)\n"
         "    sys.stdout.buffer.flush()\n"
     )
-    return Child("any", str(program))
+    return WorkerProcess("any", str(program))
 
 
 def test_a_process_that_dies_or_hangs_is_an_error_and_starts_again(runner):
@@ -230,7 +235,7 @@ def test_an_interrupted_request_is_not_answered_later(runner, monkeypatch):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(child, "_received", interrupted)
+        patch.setattr(worker_process, "_received", interrupted)
         with pytest.raises(KeyboardInterrupt):
             runner.ask("lost", 30)
     assert runner.ask("after", 30) == "after"

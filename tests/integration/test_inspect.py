@@ -14,12 +14,14 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from tflite_export import inspect, micro, micro_operators, runtime
+from tflite_export import inspect, runtime
 from tflite_export.__main__ import main
-from tflite_export.dense import plain
-from tflite_export.graph import Graph, schema
-from tflite_export.micro_operators import resolver_method
-from tflite_export.ports import ports
+from tflite_export.devices import tflm_operators
+from tflite_export.devices.tflm_operators import resolver_method
+from tflite_export.flatbuffer.graph import Graph, schema
+from tflite_export.flatbuffer.signature_io import ports
+from tflite_export.runtime import tflm_interpreter
+from tflite_export.sparsity.densify import plain
 
 
 @pytest.fixture(scope="module")
@@ -190,8 +192,8 @@ def test_a_bias_may_have_the_axis_of_its_kernel(files, tmp_path):
     image = {ports(content)[0][0].name: models.examples(2, 12, 12, 2)}
     with pytest.raises(RuntimeError, match="quantized_dimension"):
         runtime.predict(graph.content(), image)
-    if micro.installed():
-        one, other = (micro.predict(c, image) for c in (graph.content(), content))
+    if tflm_interpreter.installed():
+        one, other = (tflm_interpreter.predict(c, image) for c in (graph.content(), content))
         assert all(np.array_equal(one[key], other[key]) for key in other)
 
 
@@ -232,7 +234,9 @@ def test_custom_operators_are_refused_only_where_they_are_missing(
             runtime.predict(graph.content(), {port.name: models.examples(1, 12, 12, 2)})
 
 
-@pytest.mark.skipif(not micro.installed(), reason="tflite-micro is installed on x86-64 Linux only")
+@pytest.mark.skipif(
+    not tflm_interpreter.installed(), reason="tflite-micro is installed on x86-64 Linux only"
+)
 def test_the_operators_of_tflite_micro_are_those_of_its_package():
     import tflite_micro
 
@@ -247,6 +251,6 @@ def test_the_operators_of_tflite_micro_are_those_of_its_package():
     kinds = re.compile(r".*_(FLOAT|INT16|INT32)|L2NORM_REF")
     registered = {name for name in symbols if not kinds.fullmatch(name)}
     schemas = {name for name in vars(schema().BuiltinOperator) if name.isupper()}
-    assert micro_operators.BUILTIN == registered & schemas
-    methods = {resolver_method(name)[3:].upper() for name in micro_operators.CUSTOM}
+    assert tflm_operators.BUILTIN == registered & schemas
+    methods = {resolver_method(name)[3:].upper() for name in tflm_operators.CUSTOM}
     assert methods == {name.replace("_", "") for name in registered - schemas}

@@ -9,7 +9,7 @@ from tiny_models import KERASES, cnn, compiled, data, fit, with_weights
 import tflite_export
 import tfprune
 from tflite_export import runtime
-from tflite_export.graph import Graph
+from tflite_export.flatbuffer.graph import Graph
 from tfprune.backend import adapter_of
 from tfprune.quantization.report import wrappers
 
@@ -256,7 +256,7 @@ def test_a_file_of_four_bits_holds_the_integers_that_training_saw(tmp_path):
     content = (tmp_path / "q.tflite").read_bytes()
     graph = Graph(content)
     found = {
-        array.ndim: graph.dequantised(*at, array)
+        array.ndim: graph.dequantized(*at, array)
         for at, array in graph.constants().items()
         if array.ndim > 1
     }

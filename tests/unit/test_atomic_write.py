@@ -19,7 +19,7 @@ from tfprune.output.atomic_write import reserved, write
 ROOT = Path(__file__).parents[2]
 _WRITER = """
 import sys
-from tfprune.atomic_write import reserved
+from tfprune.output.atomic_write import reserved
 with reserved(sys.argv[1]) as place:
     print("reserved", flush=True)
     sys.stdin.readline()
@@ -279,6 +279,6 @@ def test_nothing_else_writes_files():
     }
     assert {path: calls for path, calls in found.items() if calls} == {
         "tfprune/output/atomic_write.py": ["open", "os.replace"],
-        "tflite_export/vela.py": ["path.write_bytes"],  # in a temporary folder
+        "tflite_export/devices/vela.py": ["path.write_bytes"],  # in a temporary folder
         "tfprune/evaluation/figure_svg.py": ["figure.savefig"],  # into memory
     }

@@ -6,12 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tflite_export import formats
-from tflite_export.aligned import ALIGNMENT, aligned
-from tflite_export.attach import attach
-from tflite_export.bitmap import bitmap, unpacked
-from tflite_export.dense import densified
-from tflite_export.graph import Graph, schema
+from tflite_export.flatbuffer.graph import ALIGNMENT, Graph, aligned, schema
+from tflite_export.sparsity import sparse_formats
+from tflite_export.sparsity.bitmap_encoding import bitmap, unpacked
+from tflite_export.sparsity.densify import densified
+from tflite_export.sparsity.encode import attach_sparsity
 
 
 @given(
@@ -64,12 +63,13 @@ def _file(array, sparse=None):
     operator.inputs, operator.outputs = [0, 1], [2]
     subgraph.operators, subgraph.inputs, subgraph.outputs = [operator], [0], [2]
     if sparse is not None:
-        attach(graph, (0, 1), sparse)
+        attach_sparsity(graph, (0, 1), sparse)
     return graph
 
 
 @pytest.mark.parametrize(
-    "pack", [formats.csr, lambda a: formats.csr(a, 0), lambda a: formats.block(a, 4)]
+    "pack",
+    [sparse_formats.csr, lambda a: sparse_formats.csr(a, 0), lambda a: sparse_formats.block(a, 4)],
 )
 def test_sparse_files_are_made_dense(pack):
     draw = np.random.default_rng(0)
@@ -97,7 +97,7 @@ def test_sparse_files_are_made_dense(pack):
 )
 def test_a_damaged_sparsity_table_is_an_error(damage):
     array = np.eye(6, 8, dtype=np.float32)
-    graph = Graph(_file(array, formats.csr(array)).content())
+    graph = Graph(_file(array, sparse_formats.csr(array)).content())
     table = graph.tensor(0, 1).sparsity
     for dimension in table.dimMetadata[1:]:
         for vector in (dimension.arrayIndices, dimension.arraySegments):

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tflite_export.formats import block, csr, decode, narrow, smallest_csr
+from tflite_export.sparsity.sparse_formats import block, csr, decode, narrow, smallest_csr
 
 SHAPES = st.lists(st.integers(1, 7), min_size=1, max_size=4).map(tuple)
 

@@ -9,16 +9,16 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tflite_export import zeros
-from tflite_export.device import Quantity
-from tflite_export.inputs import examples, spread
-from tflite_export.keras_models import Signature
-from tflite_export.latency import Timing, cores
-from tflite_export.ports import Port, by_name
-from tflite_export.quiet import quiet
-from tflite_export.report import ExportReport, TensorReport
-from tflite_export.targets import TARGETS, executing, target
-from tflite_export.verify import compare
+from tflite_export.api.verify import compare
+from tflite_export.convert.representative_data import examples, spread
+from tflite_export.convert.signature import Signature
+from tflite_export.devices.litert_latency import Timing, cores
+from tflite_export.devices.registry import TARGETS, executing, target
+from tflite_export.flatbuffer.signature_io import Port, by_name
+from tflite_export.report.export_report import ExportReport, TensorReport
+from tflite_export.report.measurements import Measurement
+from tflite_export.runtime.suppress_stderr import suppress_stderr
+from tflite_export.sparsity import zero_check
 
 IMAGE = Signature(("x",), ((None, 4, 3),), ("float32",), 0)
 PAIR = Signature(("a", "b"), ((None, 2), (None, None)), ("float32", "int32"), [0, 1], ("a", "b x"))
@@ -136,14 +136,14 @@ def kernel(*shape, sparsity=0.7, seed=1):
 def test_weights_are_found_in_every_layout(shape, stored):
     weight = kernel(*shape)
     other = kernel(*stored(weight).shape, seed=2)
-    (found,) = zeros.match({"w": weight}, {(0, 1): other, (0, 2): stored(weight)})
-    assert found == zeros.Match("w", (0, 2), np.count_nonzero(weight == 0), 0)
+    (found,) = zero_check.match({"w": weight}, {(0, 1): other, (0, 2): stored(weight)})
+    assert found == zero_check.Match("w", (0, 2), np.count_nonzero(weight == 0), 0)
 
 
 def test_weights_with_one_name_are_told_apart():
     first, second = (tf.Variable(tf.zeros(shape), name="kernel") for shape in ((4, 3), (3, 6)))
     bias = tf.Variable(tf.zeros((1, 3)), name="bias")
-    found = zeros.weights_of(SimpleNamespace(weights=[first, bias, second]))
+    found = zero_check.weights_of(SimpleNamespace(weights=[first, bias, second]))
     assert list(found) == ["kernel", "kernel (2)"] and found["kernel (2)"].shape == (3, 6)
 
 
@@ -153,7 +153,7 @@ def test_folded_factors_and_rounding_do_not_hide_a_weight():
     folded = (weight * factors).transpose(3, 0, 1, 2)
     step = np.abs(folded).max(axis=(1, 2, 3), keepdims=True) / 127
     rounded = np.round(folded / step) * step
-    (found,) = zeros.match({"w": weight}, {(0, 2): rounded})
+    (found,) = zero_check.match({"w": weight}, {(0, 2): rounded})
     assert found.at == (0, 2) and found.broken == 0
 
 
@@ -162,21 +162,21 @@ def test_broken_zeros_are_counted():
     damaged = weight.T.copy()
     places = np.argwhere(damaged == 0)[:3]
     damaged[tuple(places.T)] = 1e-20
-    (found,) = zeros.match({"w": weight}, {(0, 1): damaged})
+    (found,) = zero_check.match({"w": weight}, {(0, 1): damaged})
     assert found.broken == 3
 
 
 def test_gates_of_a_recurrent_kernel():
     weight = kernel(8, 24)
     parts = {(0, i): part.T for i, part in enumerate(np.split(weight, 4, axis=1))}
-    found = zeros.match({"k": weight}, parts)
+    found = zero_check.match({"k": weight}, parts)
     assert [m.weight for m in found] == [f"k[gate {i}]" for i in range(4)]
     assert {m.at for m in found} == set(parts) and not any(m.broken for m in found)
 
 
 def test_what_is_not_in_the_file_is_not_claimed():
     others = {(0, 1): kernel(12, 20, seed=5), (0, 2): np.ones(3)}
-    (found,) = zeros.match({"w": kernel(20, 12)}, others)
+    (found,) = zero_check.match({"w": kernel(20, 12)}, others)
     assert found.at is None and found.zeros > 0
 
 
@@ -205,7 +205,7 @@ def test_two_outputs_of_one_shape_are_told_apart():
 
 
 def test_silence_ends_with_the_block_even_after_an_error(capfd):
-    with pytest.raises(KeyError), quiet():
+    with pytest.raises(KeyError), suppress_stderr():
         os.write(2, b"inside")
         raise KeyError
     os.write(2, b"after")
@@ -280,8 +280,8 @@ def test_report_as_markdown_has_every_weight_measurement_and_remark():
         error=0.0,
         agreement=1.0,
         tensors=tensors,
-        measured=(Quantity("arena", 2048, "bytes"),),
-        dense_measured=(Quantity("arena", 1024, "bytes"),),
+        measured=(Measurement("arena", 2048, "bytes"),),
+        dense_measured=(Measurement("arena", 1024, "bytes"),),
         missing=("no time: no device",),
         remarks=("kept *dense*",),
     )

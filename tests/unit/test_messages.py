@@ -11,8 +11,8 @@ from tiny_models import KERASES, cnn, compiled, data, fit, said
 
 import tflite_export
 import tfprune
-from tflite_export.inputs import examples
-from tflite_export.keras_models import Signature
+from tflite_export.convert.representative_data import examples
+from tflite_export.convert.signature import Signature
 
 WRONG = [None, math.nan, "x", [], {}, len, object()]
 everywhere = pytest.mark.parametrize("family", KERASES)

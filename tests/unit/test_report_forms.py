@@ -12,11 +12,11 @@ import pytest
 from rich.console import Console
 
 from tflite_export import Advice, CPackage, ExportReport, Inspection
-from tflite_export.advice import Change
-from tflite_export.device import Opinion, Quantity
-from tflite_export.findings import Stored
-from tflite_export.ports import Port
-from tflite_export.report import TensorReport
+from tflite_export.api.advise import Change
+from tflite_export.flatbuffer.signature_io import Port
+from tflite_export.report.export_report import TensorReport
+from tflite_export.report.inspection_report import Stored
+from tflite_export.report.measurements import Compatibility, Measurement
 from tfprune import ChannelGroup, Comparison, Curve, PotentialReport, Record, Report
 from tfprune.channels.groups import Member
 from tfprune.evaluation.calibration import calibrate
@@ -177,7 +177,7 @@ REPORTS = [
                     "bitmap",
                 ),
             ),
-            measured=(Quantity("arena", 107_680, "bytes"),),
+            measured=(Measurement("arena", 107_680, "bytes"),),
             missing=("no time: no device",),
             remarks=(LONG, "kept *dense*"),
         ),
@@ -201,7 +201,7 @@ REPORTS = [
             tensors=(Stored("weights[1]", (8, 9), "int8", 70, 72, "dense", 72),),
             inputs=(Port("input", 0, "frame", (1, 96, None, 3), "int8", 1 / 255, -128),),
             operators={"CONV_2D": 12},
-            targets={"mobile": Opinion(), "tflm": Opinion((LONG,), ("a note",))},
+            targets={"mobile": Compatibility(), "tflm": Compatibility((LONG,), ("a note",))},
             notes=("foreign",),
         ),
         [

@@ -276,7 +276,7 @@ def _outputs(
 
 def _calling(model: Any, images: np.ndarray) -> Callable:
     """The model in inference, as a function of its one input."""
-    from tflite_export.keras_models import signature
+    from tflite_export.convert.signature import signature
 
     if not model.built:
         model(np.asarray(images[:1], np.float32), training=False)

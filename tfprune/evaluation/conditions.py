@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from tflite_export.latency import cores
+from tflite_export.devices.litert_latency import cores
 from tfprune.evaluation.examples import Examples
 from tfprune.evaluation.nested import leaves, mapped
 

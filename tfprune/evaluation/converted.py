@@ -74,8 +74,8 @@ def _checked(keras: Any, first: Examples, batch: int) -> bytes:
 
 
 def _converted(network: Network, first: Examples) -> tuple[bytes, bool]:
-    from tflite_export.inputs import examples
-    from tflite_export.keras_models import signature
+    from tflite_export.convert.representative_data import examples
+    from tflite_export.convert.signature import signature
 
     model = network.plain
     known = signature(model, first.inputs)
@@ -93,8 +93,8 @@ def file_of(model: Any, known: Any, inputs: dict[str, Any]) -> tuple[bytes, bool
     Raises:
         RuntimeError, ValueError: it cannot be converted.
     """
-    from tflite_export.convert import convert
-    from tflite_export.targets import executing
+    from tflite_export.convert.converter import convert
+    from tflite_export.devices.registry import executing
 
     made = convert(model, known, target=executing("mobile", "none"), quantize="none", inputs=inputs)
     return made.content, made.batch == "dynamic"

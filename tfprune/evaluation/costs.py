@@ -59,9 +59,9 @@ def costs(network: Any, *, latency: bool = False) -> Costs:
 
 
 def _of_file(network: Network, latency: bool) -> Costs:
-    from tflite_export.inspection import opened
-    from tflite_export.stored import real_numbers
-    from tflite_export.workload import workload
+    from tflite_export.api.inspect import opened
+    from tflite_export.report.tensor_stats import real_numbers
+    from tflite_export.report.workload import workload
 
     dense = opened(network.given).dense
     work, (size, nonzeros) = workload(dense), real_numbers(dense)
@@ -140,8 +140,8 @@ def _latency(content: bytes) -> float | None:
 
 
 def _latency_of_model(model: Any) -> float | None:
-    from tflite_export.inputs import random_examples
-    from tflite_export.keras_models import signature
+    from tflite_export.convert.representative_data import random_examples
+    from tflite_export.convert.signature import signature
     from tfprune.evaluation.converted import file_of
 
     try:

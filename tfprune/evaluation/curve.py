@@ -9,7 +9,7 @@ from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future
 from dataclasses import dataclass, field
 from typing import Any, Callable
 
-from tflite_export.latency import cores
+from tflite_export.devices.litert_latency import cores
 from tfprune.evaluation.job import DENSE, Job, Plan, run, settings_of
 from tfprune.evaluation.processes import Processes, apart, dumps
 from tfprune.evaluation.run_store import Run, RunStore, name_of

@@ -11,15 +11,15 @@ from typing import Any
 
 import numpy as np
 
-from tflite_export.child import Child
-from tflite_export.latency import cores
+from tflite_export.devices.litert_latency import cores
+from tflite_export.runtime.worker_process import WorkerProcess
 from tfprune.evaluation.examples import Examples
 from tfprune.evaluation.keras_calls import fitting
 
 _CALL = 16  # examples in one call: with more, activations leave a core's cache
 _MOST = 1 << 24  # bytes of inputs on their way to a process
 _AHEAD = 2  # blocks that wait for each process
-_CHILDREN = [Child("litert", name="LiteRT") for _ in range(cores())]
+_CHILDREN = [WorkerProcess("litert", name="LiteRT") for _ in range(cores())]
 
 
 def close() -> None:
@@ -44,10 +44,9 @@ class FilePredictor:
     """
 
     def __init__(self, content: bytes, name: str, fingerprint: str, *, first: Examples, batch: int):
-        from tflite_export import micro
-        from tflite_export.graph import read
-        from tflite_export.ports import ports
-        from tflite_export.pruned import OPERATOR
+        from tflite_export.flatbuffer.graph import TFLM_DECODE, read
+        from tflite_export.flatbuffer.signature_io import ports
+        from tflite_export.runtime import tflm_interpreter
 
         self._content, self._name, self.fingerprint = content, name, fingerprint
         self._ports = ports(content)[0]
@@ -62,10 +61,11 @@ class FilePredictor:
                 f"{name!r} is compiled for an Ethos-U, which nothing on this computer "
                 "runs; compare the file that it was made of."
             )
-        self.runtime = "TFLite Micro" if OPERATOR in custom else "LiteRT"
-        if self.runtime == "TFLite Micro" and not micro.installed():
+        self.runtime = "TFLite Micro" if TFLM_DECODE in custom else "LiteRT"
+        if self.runtime == "TFLite Micro" and not tflm_interpreter.installed():
             raise RuntimeError(
-                f"{name!r} has weights that TFLite Micro alone reads ({OPERATOR}). {micro.MISSING}"
+                f"{name!r} has weights that TFLite Micro alone reads ({TFLM_DECODE}). "
+                f"{tflm_interpreter.MISSING}"
             )
         sizes = {port.shape[0] for port in self._ports if port.shape}
         self._fixed = sizes.pop() if len(sizes) == 1 else 1
@@ -92,10 +92,11 @@ class FilePredictor:
             for start in range(0, total, block)
         ]
         if self.runtime == "TFLite Micro":
-            from tflite_export import micro
+            from tflite_export.runtime import tflm_interpreter
 
             yield from (
-                self._rows(lambda full: micro.predict(self._content, full), one) for one in rows
+                self._rows(lambda full: tflm_interpreter.predict(self._content, full), one)
+                for one in rows
             )
         else:
             yield from _side_by_side(self._litert, rows)
@@ -108,7 +109,7 @@ class FilePredictor:
         rows = min(-(-total // len(_CHILDREN)), max(_MOST // max(size, 1), 1))
         return -(-rows // self._call) * self._call
 
-    def _litert(self, rows: dict, child: Child) -> tuple[np.ndarray, ...]:
+    def _litert(self, rows: dict, child: WorkerProcess) -> tuple[np.ndarray, ...]:
         from tflite_export.runtime import predict
 
         return self._rows(
@@ -132,7 +133,7 @@ class FilePredictor:
 
     def _arrays(self, inputs: Any) -> dict[str, np.ndarray]:
         """{input name: array}, of the shapes that the file takes."""
-        from tflite_export.ports import by_name
+        from tflite_export.flatbuffer.signature_io import by_name
 
         given = inputs if isinstance(inputs, (dict, list)) else [inputs]
         try:
@@ -145,7 +146,7 @@ class FilePredictor:
         return dict(arrays)
 
 
-def _side_by_side(run: Callable[[Any, Child], Any], tasks: list) -> Iterator[Any]:
+def _side_by_side(run: Callable[[Any, WorkerProcess], Any], tasks: list) -> Iterator[Any]:
     """Results in the order of the tasks, a process each; few wait, so that memory is bounded."""
     idle: queue.SimpleQueue = queue.SimpleQueue()
     for child in _CHILDREN:

@@ -26,7 +26,7 @@ class Call:
     def __init__(self, model: Any, name: str, example: Any):
         import tensorflow as tf
 
-        from tflite_export.keras_models import flattened, layers_of, signature
+        from tflite_export.convert.signature import flattened, layers_of, signature
         from tfprune.backend import adapter_of_model
 
         self._name, adapter = name, adapter_of_model(model)
@@ -59,7 +59,7 @@ class Call:
         Raises:
             ValueError: other inputs than it takes.
         """
-        from tflite_export.inputs import named
+        from tflite_export.convert.representative_data import named
 
         known, found = self.signature, {}
         try:

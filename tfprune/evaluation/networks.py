@@ -128,7 +128,7 @@ class Network:
 
 
 def _tflite(content: bytes, name: str) -> bytes:
-    from tflite_export.verified import verified
+    from tflite_export.flatbuffer.validate import verified
 
     try:
         verified(content)
@@ -143,7 +143,7 @@ def _starts_as_tflite(path: Path) -> bool:
 
 
 def _of_model(model: Any) -> str | None:
-    from tflite_export.keras_models import layers_of
+    from tflite_export.convert.signature import layers_of
     from tfprune.backend import adapter_of_model
 
     # The code of a layer of the user's own is in no configuration.
@@ -160,7 +160,7 @@ def _of_model(model: Any) -> str | None:
 
 def _configuration(model: Any) -> str:
     """The configuration, without the names that Keras numbers through a process."""
-    from tflite_export.keras_models import layers_of
+    from tflite_export.convert.signature import layers_of
 
     text = json.dumps(model.get_config(), default=repr)
     for number, name in enumerate(dict.fromkeys(layer.name for layer in layers_of(model))):

@@ -22,7 +22,7 @@ from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Callable
 
-from tflite_export.latency import cores
+from tflite_export.devices.litert_latency import cores
 
 __all__ = ["ProcessDied", "Processes", "apart", "dumps"]
 

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A Keras model -> a dense .tflite file."""
