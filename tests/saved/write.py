@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
+import tensorflow_model_optimization as tfmot
 
 import tflite_export
 import tfprune
@@ -171,9 +172,7 @@ def _check(path, end, numbers):
 
 
 def _tfmot():
-    from tfprune.adapters import import_tfmot
-
-    kinds = import_tfmot().sparsity.keras
+    kinds = tfmot.sparsity.keras
     schedule = kinds.PolynomialDecay(0.1, 0.6, begin_step=0, end_step=6, frequency=1)
     return kinds.prune_low_magnitude(networks.separable("tf_keras"), schedule)
 
