@@ -157,7 +157,7 @@ def evaluate(options: argparse.Namespace) -> int:
 
     import tfprune
     from tfprune.evaluation.figures import svg
-    from tfprune.evaluation.potential_page import potential_figure
+    from tfprune.evaluation.potential_figures import potential_figure
 
     start, folder = time.perf_counter(), Path(options.folder)
     split = recipe.load(held_out=False)
@@ -170,7 +170,7 @@ def evaluate(options: argparse.Namespace) -> int:
     )
     print(found)
     page = found.page(folder / "page.html", ("The networks", tfprune.Curve.load(folder)))
-    (folder / "potential.svg").write_text(svg(potential_figure(found)))
+    (folder / "potential.svg").write_text(svg(potential_figure(found.potentials)))
     ledger = Ledger("lost")
     for one in found.potentials:
         ledger.append({"kind": "potential", **vars(one)})

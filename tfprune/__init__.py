@@ -10,8 +10,7 @@ from __future__ import annotations
 import importlib
 
 from tfprune.backend import registration
-
-__version__ = "0.1.0"
+from tfprune.output.version import VERSION as __version__
 
 _HOMES = {
     "tfprune.api": (

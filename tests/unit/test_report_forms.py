@@ -23,7 +23,7 @@ from tfprune.evaluation.calibration import calibrate
 from tfprune.evaluation.costs import Costs
 from tfprune.evaluation.exemplars import class_changes, exemplars
 from tfprune.evaluation.network_result import NetworkResult, NoiseDistance
-from tfprune.evaluation.potential_report import FamilyPotential, Growth, PrunedRow
+from tfprune.evaluation.potential_rows import FamilyPotential, Growth, PrunedRow
 from tfprune.evaluation.run_store import Run
 from tfprune.evaluation.shift_losses import ShiftLoss
 from tfprune.layers.channel_graph import Role

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 
+from tflite_export.convert.signature import signature
 from tfprune.backend import adapter_of_model
 from tfprune.evaluation.measures import are_probabilities, check_labels, classes_of, probabilities
 from tfprune.output.progress import Progress
@@ -276,8 +278,6 @@ def _outputs(
 
 def _calling(model: Any, images: np.ndarray) -> Callable:
     """The model in inference, as a function of its one input."""
-    from tflite_export.convert.signature import signature
-
     if not model.built:
         model(np.asarray(images[:1], np.float32), training=False)
     known = signature(model, images[:1])
@@ -290,7 +290,6 @@ def _slopes(
     call: Callable, shape: tuple[int, ...], fill: np.ndarray, columns: int, logits: bool
 ) -> Callable:
     """(images, masks, classes) -> dp/dm [n, height, width, 1], or None where there is no path."""
-    import tensorflow as tf
 
     @tf.function(
         input_signature=[

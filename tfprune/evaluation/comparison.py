@@ -1,17 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Networks side by side: what each costs, what each has lost against the reference, and where."""
+"""Networks side by side: costs and losses of each, in words, tables, figures and on a page."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from tfprune.evaluation import comparison_figures as drawings
+from tfprune.evaluation import comparison_tables as tables
 from tfprune.evaluation.backselect import Matrix
-from tfprune.evaluation.comparison_tables import lead, tables
+from tfprune.evaluation.comparison_figures import DETAILED
+from tfprune.evaluation.figures import svg
 from tfprune.evaluation.network_result import NetworkResult, NoiseDistance
+from tfprune.evaluation.page import Figure, Section, page
+from tfprune.evaluation.page_parts import sections_of
 from tfprune.evaluation.predictions import Predictions
 from tfprune.output.report_forms import Table, as_dict, markdown, plain_text, rich_parts
 
@@ -69,12 +74,17 @@ class Comparison:
     def lead(self) -> tuple[str, ...]:
         """What a user asks first, a sentence for each network, that which lost most first."""
         order = sorted(self.compared, key=lambda one: -(one.lost or 0))
-        return tuple(lead(self, one) for one in order)
+        return tuple(tables.lead(one, self.reference, self.unit, self.class_name) for one in order)
 
     def parts(self) -> Iterable[str | tuple[str, ...] | Table]:
         """What is printed."""
         yield from self.lead
-        yield from tables(self)
+        yield from tables.quality(self.networks, self.unit, self.examples)
+        yield from tables.costs(self.networks)
+        yield from tables.corruptions(self.networks, self.unit)
+        yield from tables.noise(self.networks, self.yardstick)
+        for one in self.compared:
+            yield from self._classes(one)
         yield (
             *(f"note: {one}" for one in self.notes),
             *(f"left out: {one}" for one in self.skipped),
@@ -92,9 +102,7 @@ class Comparison:
         Raises:
             ImportError: without matplotlib.
         """
-        from tfprune.evaluation.comparison_figures import drawn
-
-        return {caption: figure for _, figure, caption in drawn(self)}
+        return {caption: figure for _, figure, caption in self._drawn()}
 
     def page(self, path: str | os.PathLike, *more: Any) -> Path:
         """Write one HTML file with everything, and with other reports of the same run.
@@ -106,8 +114,58 @@ class Comparison:
         Returns:
             the path.
         """
-        from tfprune.evaluation.comparison_page import write_page
+        names = [one.name for one in self.compared]
+        others = ", ".join(names) if len(names) <= DETAILED else f"{len(names)} others"
+        extra = list(sections_of(more))  # what cannot be shown is told before anything is drawn
+        return page(
+            path, f"{self.reference.name} and {others}", self.lead, [*self._sections(), *extra]
+        )
 
-        return write_page(self, path, more)
+    def _classes(self, one: NetworkResult, *, everything: bool = False) -> Iterator[str | Table]:
+        return tables.classes(
+            one,
+            self.reference.name,
+            class_name=self.class_name,
+            examples=self.examples,
+            everything=everything,
+        )
+
+    def _drawn(self) -> drawings.Drawn:
+        """Everything that a look tells better."""
+        yield from drawings.shifts(self.networks, self.unit)
+        yield from drawings.noise(self.networks, self.yardstick)
+        for one in self.compared[:DETAILED]:
+            yield from drawings.classes(one, self.reference.name, self.class_name, self.predictions)
+        yield from drawings.calibration(self.networks)
+        if self.features is not None:
+            yield from drawings.features(self.features)
+
+    def _sections(self) -> Iterator[Section]:
+        """Those of the page."""
+        parts: dict[str, list[Any]] = {
+            "What was lost": list(tables.quality(self.networks, self.unit, self.examples)),
+            "Costs": list(tables.costs(self.networks)),
+        }
+        for section, figure, caption in self._drawn():
+            parts.setdefault(section, []).append(Figure(svg(figure), caption))
+        parts.setdefault("Shifted data", []).extend(
+            tables.corruptions(self.networks, self.unit, everything=True)
+        )
+        parts.setdefault("Noise", []).extend(tables.noise(self.networks, self.yardstick))
+        for one in self.compared[:DETAILED]:
+            parts.setdefault(f"Classes: {one.name}", []).extend(self._classes(one, everything=True))
+        count = len(self.compared)
+        few = (
+            f"Classes, images and calibration are those of the first {DETAILED} of {count} "
+            "networks; to_dict() has all."
+        )
+        parts["Notes"] = [
+            few if count > DETAILED else "",
+            self.notes,
+            tuple(f"left out: {one}" for one in self.skipped),
+        ]
+        for title, found in parts.items():
+            if any(found):
+                yield Section(title, tuple(found))
 
     __str__, __rich_console__, to_markdown = plain_text, rich_parts, markdown

@@ -1,38 +1,37 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A comparison in words and tables."""
+"""Words and tables of a comparison."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
 
 from tfprune.evaluation.network_result import NetworkResult, NoiseDistance
 from tfprune.output.report_forms import Table
 
-if TYPE_CHECKING:
-    from tfprune.evaluation.comparison import Comparison
+Networks = Sequence[NetworkResult]  # the reference first
 
 _SHOWN = 5  # classes and corruptions of each network where not all are asked for
 _MOST = 50  # classes where all are
 
 
-def lead(comparison: Comparison, one: NetworkResult) -> str:
+def lead(
+    one: NetworkResult, reference: NetworkResult, unit: str, class_name: Callable[[int], str]
+) -> str:
     """Points lost, bytes, latency, the worst class and corruption of a network, in a sentence."""
-    said = [_lost(comparison, one), *_savings(comparison.reference, one)]
+    said = [_lost(one, reference, unit), *_savings(reference, one)]
     worst = next(iter(one.classes), None)
     if worst is not None and worst.change < 0:
         said.append(
-            f"worst class {comparison.class_name(worst.label)} "
-            f"(recall {100 * worst.change:+.1f} points)"
+            f"worst class {class_name(worst.label)} (recall {100 * worst.change:+.1f} points)"
         )
-    said += _shifts(comparison, one)
+    said += _shifts(one, reference, unit)
     return f"{one.name}: {', '.join(filter(None, said))}."
 
 
-def _shifts(comparison: Comparison, one: NetworkResult) -> Iterator[str]:
+def _shifts(one: NetworkResult, reference: NetworkResult, unit: str) -> Iterator[str]:
     """The corruptions that cost a network most more, and most less, than the reference."""
-    name, unit = comparison.reference.name, comparison.unit
-    worst, spared = one.worst_kind, one.spared_kind
+    name, worst, spared = reference.name, one.worst_kind, one.spared_kind
     if worst is not None:
         yield (
             f"worst corruption {worst.condition} ({_value(worst.against, unit)} {unit} more "
@@ -41,20 +40,19 @@ def _shifts(comparison: Comparison, one: NetworkResult) -> Iterator[str]:
     elif one.kinds:
         yield f"no corruption costs it clearly more than {name}"
     if spared is not None and (one.lost or 0) > 0:
-        dense = {kind.condition: kind.loss for kind in comparison.reference.kinds}
+        dense = {kind.condition: kind.loss for kind in reference.kinds}
         apart = spared.loss - dense[spared.condition]
         side = "behind" if apart > 0 else "ahead of"
         yield f"closest under {spared.condition} ({_value(abs(apart), unit)} {unit} {side} {name})"
 
 
-def _lost(comparison: Comparison, one: NetworkResult) -> str:
-    unit = comparison.unit
+def _lost(one: NetworkResult, reference: NetworkResult, unit: str) -> str:
     if one.lost is None:
         first = next(iter(one.noise), None)
         return "" if first is None else f"outputs {first.distance:.3g} away on average"
     if one.lost != one.lost:
         return "its loss is not a number"
-    before, after = (_value(loss, unit) for loss in (comparison.reference.loss, one.loss))
+    before, after = (_value(loss, unit) for loss in (reference.loss, one.loss))
     word = "lost" if one.lost >= 0 else "gained"
     what = "error" if unit == "points" else "loss"
     told = "" if one.deviation != one.deviation else f" +- {_value(one.deviation, unit)}"
@@ -77,38 +75,25 @@ def _savings(reference: NetworkResult, one: NetworkResult) -> Iterator[str]:
         )
 
 
-def tables(comparison: Comparison) -> Iterator[str | Table]:
-    """All tables with what each shows before it; the worst conditions and classes alone."""
-    yield from quality(comparison)
-    yield from costs(comparison)
-    yield from corruptions(comparison)
-    yield from noise(comparison)
-    for one in comparison.compared:
-        yield from classes(comparison, one)
-
-
-def quality(comparison: Comparison) -> Iterator[str | Table]:
+def quality(networks: Networks, unit: str, examples: int) -> Iterator[str | Table]:
     """Losses and calibration of each network."""
-    unit = comparison.unit
     rows = []
-    for one in comparison.networks:
+    for one in networks:
         first = next(iter(one.noise), None)
         rows.append(
             (
                 one.name + (f" (mean of {one.copies})" if one.copies > 1 else ""),
                 _or_dash(one.loss, lambda value: _value(value, unit)),
+                "" if one is networks[0] else _or_dash(one.lost, lambda value: _value(value, unit)),
                 ""
-                if one is comparison.reference
-                else _or_dash(one.lost, lambda value: _value(value, unit)),
-                ""
-                if one is comparison.reference
+                if one is networks[0]
                 else _or_dash(one.deviation, lambda value: _value(value, unit)),
                 "" if first is None else _or_dash(first.agreement, lambda x: f"{100 * x:.1f} %"),
                 "" if first is None else _or_dash(first.distance, lambda x: f"{x:.4g}"),
             )
         )
     loss = "error in %" if unit == "points" else unit or "loss"
-    yield f"on {comparison.examples:,} examples:"
+    yield f"on {examples:,} examples:"
     yield _without_empty(Table(("network", loss, "lost", "+-", "agrees", "distance"), tuple(rows)))
     yield _without_empty(
         Table(
@@ -119,14 +104,14 @@ def quality(comparison: Comparison) -> Iterator[str | Table]:
                     _or_dash(one.calibration.error, lambda x: f"{100 * x:.2f} %"),
                     _or_dash(one.calibration.nll, lambda x: f"{x:.4f}"),
                 )
-                for one in comparison.networks
+                for one in networks
                 if one.calibration is not None
             ),
         )
     )
 
 
-def costs(comparison: Comparison) -> Iterator[Table]:
+def costs(networks: Networks) -> Iterator[Table]:
     """What each network takes, in two tables: to store, and to compute."""
     for columns in (
         (
@@ -145,7 +130,7 @@ def costs(comparison: Comparison) -> Iterator[Table]:
                         one.name + (f" (the first of {one.copies})" if one.copies > 1 else ""),
                         *(_count(getattr(one.costs, field)) for _, field in columns),
                     )
-                    for one in comparison.networks
+                    for one in networks
                 ),
             )
         )
@@ -153,18 +138,17 @@ def costs(comparison: Comparison) -> Iterator[Table]:
             yield table
 
 
-def corruptions(comparison: Comparison, *, everything: bool = False) -> Iterator[str | Table]:
+def corruptions(
+    networks: Networks, unit: str, *, everything: bool = False
+) -> Iterator[str | Table]:
     """What each corruption costs the reference, and how much more it costs the others."""
-    reference = comparison.reference
+    reference, *others = networks
     if not reference.kinds:
         return
-    unit = comparison.unit
     for title, field in (("the mean over severities", "kinds"), ("each severity", "shifts")):
         if field == "shifts" and (not everything or len(reference.shifts) == len(reference.kinds)):
             continue
-        found = [
-            {shift.condition: shift for shift in getattr(one, field)} for one in comparison.networks
-        ]
+        found = [{shift.condition: shift for shift in getattr(one, field)} for one in networks]
         names = [shift.condition for shift in getattr(reference, field)]
         if field == "kinds":
             names.sort(key=lambda name: -max((one[name].against for one in found[1:]), default=0))
@@ -178,7 +162,7 @@ def corruptions(comparison: Comparison, *, everything: bool = False) -> Iterator
                 "condition",
                 f"{reference.name}: loss",
                 "more than nominal",
-                *(one.name for one in comparison.compared),
+                *(one.name for one in others),
             ),
             tuple(
                 (
@@ -192,16 +176,19 @@ def corruptions(comparison: Comparison, *, everything: bool = False) -> Iterator
         )
 
 
-def noise(comparison: Comparison) -> Iterator[str | Table]:
+def noise(networks: Networks, yardstick: Sequence[NoiseDistance]) -> Iterator[str | Table]:
     """How far networks are from the reference under noise."""
-    measured = [(one.name, one.noise) for one in comparison.compared if len(one.noise) > 1]
-    if comparison.yardstick:
-        name = f"{comparison.reference.name}, apart from each other"
-        measured.append((name, comparison.yardstick))
+    reference, *others = networks
+    measured: list[tuple[str, Sequence[NoiseDistance]]] = [
+        (one.name, one.noise) for one in others if len(one.noise) > 1
+    ]
+    if yardstick:
+        name = f"{reference.name}, apart from each other"
+        measured.append((name, yardstick))
     if not measured or len(measured[0][1]) < 2:
         return
     yield (
-        f"distance of outputs from {comparison.reference.name} under uniform noise, in "
+        f"distance of outputs from {reference.name} under uniform noise, in "
         "standard deviations of each channel:"
     )
     yield Table(
@@ -214,7 +201,12 @@ def noise(comparison: Comparison) -> Iterator[str | Table]:
 
 
 def classes(
-    comparison: Comparison, one: NetworkResult, *, everything: bool = False
+    one: NetworkResult,
+    reference: str,
+    *,
+    class_name: Callable[[int], str],
+    examples: int,
+    everything: bool = False,
 ) -> Iterator[str | Table]:
     """How the recall of each class changed, the worst first."""
     if not one.classes:
@@ -224,15 +216,15 @@ def classes(
     left = f", the {len(shown)} worst of {len(known)}" if len(shown) < len(known) else ""
     found = len(one.exemplars.indices)
     yield (
-        f"{one.name}: {found:,} of {comparison.examples:,} examples are seen differently than "
-        f"by {comparison.reference.name}; recall of classes in points{left}:"
+        f"{one.name}: {found:,} of {examples:,} examples are seen differently than "
+        f"by {reference}; recall of classes in points{left}:"
     )
     yield _without_empty(
         Table(
-            ("class", comparison.reference.name, one.name, "change", "against the mean", "t", "p"),
+            ("class", reference, one.name, "change", "against the mean", "t", "p"),
             tuple(
                 (
-                    comparison.class_name(row.label),
+                    class_name(row.label),
                     f"{100 * row.dense:.1f}",
                     f"{100 * row.pruned:.1f}",
                     f"{100 * row.change:+.1f}",

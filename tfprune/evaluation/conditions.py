@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from tflite_export.devices.litert_latency import cores
+from tfprune.evaluation.corruptions import CORRUPTIONS, corrupt
 from tfprune.evaluation.examples import Examples
 from tfprune.evaluation.nested import leaves, mapped
 
@@ -118,25 +119,22 @@ def _asked(corruptions: Any) -> dict[str, Any]:
             f'corruptions={corruptions!r}: expected "all", names, or {{name: (x, y)}}'
             " with data of your own."
         )
-    known: tuple[str, ...] = ()
-    if asked:
-        from tfprune.evaluation.corruptions import CORRUPTIONS as known
     if "all" in asked and asked["all"] is None:
-        asked = {**dict.fromkeys(known), **asked}
+        asked = {**dict.fromkeys(CORRUPTIONS), **asked}
         del asked["all"]
     for name, data in asked.items():
         if not isinstance(name, str) or not name:
             raise TypeError(f"corruptions: got {name!r} as a name; expected a text.")
-        if data is None and name not in known:
-            near = difflib.get_close_matches(name, known, 1)
+        if data is None and name not in CORRUPTIONS:
+            near = difflib.get_close_matches(name, CORRUPTIONS, 1)
             raise ValueError(
                 f"corruptions: {name!r} is unknown"
                 + (f"; did you mean {near[0]!r}?" if near else ".")
-                + f" Known are {', '.join(known)}; data of your own goes as "
+                + f" Known are {', '.join(CORRUPTIONS)}; data of your own goes as "
                 f"{{{name!r}: (x, y)}}."
             )
         first = name.rpartition(" ")[0]
-        if data is not None and {name, first} & {*known, *_RESERVED}:
+        if data is not None and {name, first} & {*CORRUPTIONS, *_RESERVED}:
             raise ValueError(
                 f"corruptions: {name!r} is what a condition is called already; give "
                 "your set another name."
@@ -180,8 +178,6 @@ def without(condition: Condition, nominal: Examples) -> tuple[str, ...]:
             "or 0 to 1)",
         )
     if condition.is_corruption:
-        from tfprune.evaluation.corruptions import corrupt
-
         image = dict(leaves(nominal.inputs))[nominal.image]
         try:
             corrupt(np.empty((0, *image.shape[1:]), np.uint8), condition.kind, int(condition.level))
@@ -238,8 +234,6 @@ def corrupted(nominal: Examples, condition: Condition, seed: int) -> np.ndarray:
     Raises:
         ValueError: the inputs are no images.
     """
-    from tfprune.evaluation.corruptions import corrupt
-
     if not nominal.is_images:
         raise ValueError(f"{condition.name}: the inputs are no images.")
     array = dict(leaves(nominal.inputs))[nominal.image]

@@ -5,9 +5,16 @@ from __future__ import annotations
 
 from typing import Any
 
+import tensorflow as tf
+
+from tflite_export.convert.converter import convert
+from tflite_export.convert.representative_data import examples
+from tflite_export.convert.signature import signature
+from tflite_export.devices.registry import executing
 from tfprune.evaluation.examples import Examples
 from tfprune.evaluation.file_predictor import FilePredictor
 from tfprune.evaluation.networks import Network
+from tfprune.evaluation.outputs import outputs_of
 from tfprune.evaluation.prediction_store import Store, file_name
 from tfprune.evaluation.settings import Evaluation
 
@@ -57,8 +64,6 @@ def converted(
 
 def _checked(keras: Any, first: Examples, batch: int) -> bytes:
     """The file, or why it cannot stand for the model."""
-    from tfprune.evaluation.predictors import outputs_of
-
     try:
         content, is_open = _converted(keras.network, first)
         if not is_open:
@@ -74,9 +79,6 @@ def _checked(keras: Any, first: Examples, batch: int) -> bytes:
 
 
 def _converted(network: Network, first: Examples) -> tuple[bytes, bool]:
-    from tflite_export.convert.representative_data import examples
-    from tflite_export.convert.signature import signature
-
     model = network.plain
     known = signature(model, first.inputs)
     return file_of(model, known, examples(first.inputs, known, len(first)))
@@ -93,9 +95,6 @@ def file_of(model: Any, known: Any, inputs: dict[str, Any]) -> tuple[bytes, bool
     Raises:
         RuntimeError, ValueError: it cannot be converted.
     """
-    from tflite_export.convert.converter import convert
-    from tflite_export.devices.registry import executing
-
     made = convert(model, known, target=executing("mobile", "none"), quantize="none", inputs=inputs)
     return made.content, made.batch == "dynamic"
 
@@ -111,6 +110,4 @@ def _error(expected: tuple, got: tuple) -> float:
 
 
 def _has_gpu() -> bool:
-    import tensorflow as tf
-
     return bool(tf.config.list_physical_devices("GPU"))

@@ -4,10 +4,10 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy import ndimage, signal
 
 from tfprune.evaluation.corruption import corruption
 from tfprune.evaluation.draws import Draws
+from tfprune.evaluation.optional import ndimage, signal
 
 
 def blurred(images: np.ndarray, sigma: float) -> np.ndarray:

@@ -5,13 +5,16 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image
-from scipy import ndimage
 
 from tfprune.evaluation.corruption import corruption
 from tfprune.evaluation.draws import Draws
+from tfprune.evaluation.optional import Image, ndimage
+
+if TYPE_CHECKING:
+    from PIL.Image import Image as Picture
 
 
 @corruption(small=(0.05, 0.10, 0.15, 0.20, 0.30), large=(0.1, 0.2, 0.3, 0.4, 0.5))
@@ -120,7 +123,7 @@ def jpeg_compression(images: np.ndarray, parameters: tuple, draws: Draws) -> np.
     """Through a JPEG file of that quality."""
     (quality,) = parameters
 
-    def compressed(picture: Image.Image) -> Image.Image:
+    def compressed(picture: Picture) -> Picture:
         file = io.BytesIO()
         picture.save(file, "JPEG", quality=round(quality))
         return Image.open(file)
@@ -128,7 +131,7 @@ def jpeg_compression(images: np.ndarray, parameters: tuple, draws: Draws) -> np.
     return _by_pillow(images, compressed)
 
 
-def _by_pillow(images: np.ndarray, change: Callable[[Image.Image], Image.Image]) -> np.ndarray:
+def _by_pillow(images: np.ndarray, change: Callable[[Picture], Picture]) -> np.ndarray:
     result = np.empty_like(images)
     for image, pixels in zip(result, np.rint(images * 255).astype(np.uint8)):
         picture = Image.fromarray(pixels if pixels.shape[-1] == 3 else pixels[..., 0])

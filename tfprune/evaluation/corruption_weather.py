@@ -4,12 +4,12 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy import ndimage
 
 from tfprune.evaluation.corruption import corruption, gray, paint
 from tfprune.evaluation.corruption_blurs import blurred, streaked
 from tfprune.evaluation.draws import Draws
 from tfprune.evaluation.frost_textures import COUNT, frost_textures
+from tfprune.evaluation.optional import ndimage
 
 _WATER, _MUD = (175, 238, 238), (63, 42, 20)
 _GLASS, _ICE = (45, 62, 80), (236, 246, 255)

@@ -10,18 +10,14 @@ from numbers import Integral
 
 import numpy as np
 
+from tfprune.evaluation import (
+    corruption_blurs as blurs, corruption_digital as digital, corruption_noises as noises,
+    corruption_weather as weather,
+)
+from tfprune.evaluation.optional import Image, ndimage
 from tfprune.output.argument_checks import check_kind
 from tfprune.evaluation.corruption import Corruption
 from tfprune.evaluation.draws import Draws
-
-try:
-    from tfprune.evaluation import (
-        corruption_blurs as blurs, corruption_digital as digital, corruption_noises as noises,
-        corruption_weather as weather,
-    )
-except ImportError as error:
-    raise ImportError("corruptions need SciPy and Pillow, of which one is not installed: "
-                      'pip install "tfprune[evaluation]"') from error
 
 REGISTRY = {one.name: one for one in (
     noises.gaussian_noise, noises.shot_noise, noises.impulse_noise, blurs.defocus_blur,
@@ -75,6 +71,7 @@ def corrupt(images: np.ndarray, name: str, severity: int = 3, *, seed: int = 0,
         >>> bool((corrupt(images[1:], "fog", 5, indices=[1]) == foggy[1:]).all())
         True
     """
+    ndimage.load(), Image.load()  # before hours of work
     images = _checked_images(images)
     one = _checked_corruption(name, severity, images.shape)
     check_kind("seed", seed, Integral, "an integer")

@@ -8,7 +8,19 @@ from typing import Any
 
 import numpy as np
 
+from tflite_export.api.inspect import opened
+from tflite_export.convert.representative_data import random_examples
+from tflite_export.convert.signature import signature
+from tflite_export.report.tensor_stats import real_numbers
+from tflite_export.report.workload import workload
+from tflite_export.runtime import latency_ms
+from tfprune.backend import adapter_of_model
+from tfprune.backend.find_sites import find
+from tfprune.channels.cost_model import Prices
+from tfprune.channels.model_channels import Survey
+from tfprune.evaluation.converted import file_of
 from tfprune.evaluation.networks import Network
+from tfprune.masks.costs import macs
 
 _BITS, _BYTES = 32, 4
 
@@ -59,10 +71,6 @@ def costs(network: Any, *, latency: bool = False) -> Costs:
 
 
 def _of_file(network: Network, latency: bool) -> Costs:
-    from tflite_export.api.inspect import opened
-    from tflite_export.report.tensor_stats import real_numbers
-    from tflite_export.report.workload import workload
-
     dense = opened(network.given).dense
     work, (size, nonzeros) = workload(dense), real_numbers(dense)
     return Costs(
@@ -78,10 +86,6 @@ def _of_file(network: Network, latency: bool) -> Costs:
 
 
 def _of_model(network: Network, latency: bool) -> Costs:
-    from tfprune.backend import adapter_of_model
-    from tfprune.channels.cost_model import Prices
-    from tfprune.channels.model_channels import Survey
-
     try:
         model = network.plain
     except ValueError:  # its wrappers are counted, too
@@ -116,9 +120,6 @@ def _of_model(network: Network, latency: bool) -> Costs:
 
 def _macs(model: Any, adapter: Any, survey: Any) -> tuple[int | None, int | None]:
     """Of all kernels, and of their weights that are not zero; None if one's use is not known."""
-    from tfprune.backend.find_sites import find
-    from tfprune.masks.costs import macs
-
     total = effective = 0
     for item in find(model, adapter)[0]:
         site = item.site
@@ -131,8 +132,6 @@ def _macs(model: Any, adapter: Any, survey: Any) -> tuple[int | None, int | None
 
 
 def _latency(content: bytes) -> float | None:
-    from tflite_export.runtime import latency_ms
-
     try:
         return latency_ms(content)
     except (RuntimeError, ValueError):
@@ -140,10 +139,6 @@ def _latency(content: bytes) -> float | None:
 
 
 def _latency_of_model(model: Any) -> float | None:
-    from tflite_export.convert.representative_data import random_examples
-    from tflite_export.convert.signature import signature
-    from tfprune.evaluation.converted import file_of
-
     try:
         known = signature(model)
         content, _ = file_of(model, known, random_examples(model, known, 4))

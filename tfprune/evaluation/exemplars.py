@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tfprune.evaluation.optional import stats
+
 
 @dataclass(frozen=True)
 class Exemplars:
@@ -149,16 +151,10 @@ def _welch(pruned: np.ndarray, dense: np.ndarray) -> list[tuple[float | None, ..
     none = [(None, None, None)] * pruned.shape[1]
     if min(len(pruned), len(dense)) < 2:
         return none
-    try:
-        from scipy.stats import ttest_ind
-    except ImportError as error:
-        raise ImportError(
-            'The changes of classes are tested with SciPy: pip install "tfprune[evaluation]"'
-        ) from error
     with warnings.catch_warnings():
         # Of recalls that hardly vary; those that do not vary at all are not told.
         warnings.simplefilter("ignore", RuntimeWarning)
-        found = ttest_ind(pruned, dense, equal_var=False)
+        found = stats.ttest_ind(pruned, dense, equal_var=False)
     spread = np.ptp(pruned, axis=0) + np.ptp(dense, axis=0) > 0  # False for nan, too
     return [
         tuple(map(float, test)) if told else empty

@@ -12,9 +12,10 @@ from tfprune.evaluation import file_predictor
 from tfprune.evaluation.backselect import Matrix, confidence_matrix, informative_features
 from tfprune.evaluation.nested import leaves
 from tfprune.evaluation.networks import Network
+from tfprune.evaluation.outputs import Predictor, outputs_of
 from tfprune.evaluation.prediction_store import file_name
 from tfprune.evaluation.predictions import Predictions
-from tfprune.evaluation.predictors import Predictor, as_given, outputs_of
+from tfprune.evaluation.predictors import as_given
 from tfprune.evaluation.settings import Evaluation
 
 

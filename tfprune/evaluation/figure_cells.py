@@ -4,14 +4,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import matplotlib
 import numpy as np
-from matplotlib.colors import CenteredNorm, Normalize
-from matplotlib.figure import Figure
 
+from tfprune.evaluation import optional
 from tfprune.evaluation.figure_style import canvas, clean, inches, styled, wrapped
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 __all__ = ["confusion_change", "heat_map", "matrix"]
 
@@ -117,11 +118,11 @@ def _cells(
     )
     one = axes[0, 0]
     # The darkest ends are left out, so that numbers stay readable.
-    colors = matplotlib.colormaps["RdBu_r" if signed else "YlGnBu"]
+    colors = optional.matplotlib.colormaps["RdBu_r" if signed else "YlGnBu"]
     norm = (
-        CenteredNorm(0, (size or 1) * 1.25)
+        optional.colors.CenteredNorm(0, (size or 1) * 1.25)
         if signed
-        else Normalize(least, least + 1.25 * ((most - least) or 1))
+        else optional.colors.Normalize(least, least + 1.25 * ((most - least) or 1))
     )
     if values.size:
         one.pcolormesh(

@@ -5,12 +5,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from tfprune.evaluation.figure_style import canvas, inches, styled, wrapped
+from tfprune.evaluation.optional import Image
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 __all__ = ["exemplars"]
 
@@ -64,8 +67,6 @@ def _lines(title: str | Sequence[Any]) -> list[Any]:
 
 def _small(image: Any) -> np.ndarray:
     """uint8 [height, width, 3], at most 64 pixels a side."""
-    from PIL import Image
-
     image = np.asarray(image)
     if image.dtype != np.uint8:
         image = np.uint8(np.rint(255 * np.clip(np.nan_to_num(image), 0, 1)))

@@ -5,12 +5,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from tfprune.evaluation.figure_style import add_legend, canvas, clean, looks, styled, wrapped
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 __all__ = ["accuracy_over_ratio", "noise_distance", "reliability", "training"]
 

@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from tfprune.evaluation.figure_style import add_legend, canvas, inches, looks, styled, wrapped
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 __all__ = ["potential"]
 

@@ -10,10 +10,13 @@ import re
 import textwrap
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any
 
-import matplotlib.style
-from matplotlib.figure import Figure
+from tfprune.evaluation import optional
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 __all__ = [
     "COLORS",
@@ -32,33 +35,32 @@ COLORS = ("#0077bb", "#dd5500", "#11aa66", "#9900ff", "#cc77aa", "#666666")
 _MARKERS = "osD^vPX<>p"
 _LETTER = 0.078  # inches of one letter: DejaVu Sans, 9 points
 
-style = functools.partial(
-    matplotlib.style.context,
-    [
-        "default",
-        {
-            "axes.facecolor": "none",
-            "axes.spines.right": False,
-            "axes.spines.top": False,
-            "axes.titlelocation": "left",
-            "axes.titlesize": 9,
-            "axes.unicode_minus": False,
-            "font.size": 9,
-            "grid.alpha": 0.25,
-            "grid.color": "#808080",
-            "legend.frameon": False,
-            "lines.linewidth": 1.5,
-            "lines.markersize": 4,
-            "svg.fonttype": "none",
-            "svg.hashsalt": "tfprune",
-            "text.parse_math": False,
-        },
-    ],
-)
+_STYLE = {
+    "axes.facecolor": "none",
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlelocation": "left",
+    "axes.titlesize": 9,
+    "axes.unicode_minus": False,
+    "font.size": 9,
+    "grid.alpha": 0.25,
+    "grid.color": "#808080",
+    "legend.frameon": False,
+    "lines.linewidth": 1.5,
+    "lines.markersize": 4,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "tfprune",
+    "text.parse_math": False,
+}
+
+
+def style() -> AbstractContextManager[None]:
+    """Our style of matplotlib, whatever the user's own is, which is left alone."""
+    return optional.style.context(["default", _STYLE])
 
 
 def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
-    """Lets a function draw in our style, whatever the user's own is, which is left alone."""
+    """Lets a function draw in `style`."""
 
     @functools.wraps(draw)
     def inside(*args, **kwargs):
@@ -78,7 +80,7 @@ def canvas(
     width: float, height: float, rows: int = 1, columns: int = 1, *, alt: str, **options: Any
 ) -> tuple[Figure, Any]:
     """A figure of inches, and its axes as an array of rows and columns."""
-    figure = Figure((width, height), layout="constrained")
+    figure = optional.figure.Figure((width, height), layout="constrained")
     figure.get_layout_engine().set(wspace=0.05, hspace=0.04)
     figure.set_label(alt)
     return figure, figure.subplots(rows, columns, squeeze=False, **options)

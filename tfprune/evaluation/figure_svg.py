@@ -8,11 +8,14 @@ import hashlib
 import io
 import re
 import warnings
+from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
-from matplotlib.figure import Figure
-
 from tfprune.evaluation.figure_style import clean, style
+from tfprune.evaluation.optional import Image
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 __all__ = ["svg"]
 
@@ -40,6 +43,7 @@ def svg(figure: Figure, alt: str = "") -> str:
         alt: what it shows, for those who do not see it; "": what the figure says of itself.
 
     Example:
+        >>> from matplotlib.figure import Figure
         >>> svg(Figure((2, 1)), "nothing")[:20]
         '<svg xmlns="http://w'
     """
@@ -160,8 +164,6 @@ def _short(value: float) -> str:
 
 def _palette(href: str) -> str:
     """An image of at most 256 colors: a third of the bytes."""
-    from PIL import Image
-
     head, _, content = href.partition(",")
     image = Image.open(io.BytesIO(base64.b64decode(content))).convert("RGB")
     file = io.BytesIO()

@@ -12,6 +12,9 @@ from typing import Any
 import numpy as np
 
 from tflite_export.devices.litert_latency import cores
+from tflite_export.flatbuffer.graph import TFLM_DECODE, read
+from tflite_export.flatbuffer.signature_io import by_name, ports
+from tflite_export.runtime import predict, tflm_interpreter
 from tflite_export.runtime.worker_process import WorkerProcess
 from tfprune.evaluation.examples import Examples
 from tfprune.evaluation.keras_calls import fitting
@@ -44,10 +47,6 @@ class FilePredictor:
     """
 
     def __init__(self, content: bytes, name: str, fingerprint: str, *, first: Examples, batch: int):
-        from tflite_export.flatbuffer.graph import TFLM_DECODE, read
-        from tflite_export.flatbuffer.signature_io import ports
-        from tflite_export.runtime import tflm_interpreter
-
         self._content, self._name, self.fingerprint = content, name, fingerprint
         self._ports = ports(content)[0]
         graph = read(content)
@@ -92,8 +91,6 @@ class FilePredictor:
             for start in range(0, total, block)
         ]
         if self.runtime == "TFLite Micro":
-            from tflite_export.runtime import tflm_interpreter
-
             yield from (
                 self._rows(lambda full: tflm_interpreter.predict(self._content, full), one)
                 for one in rows
@@ -110,8 +107,6 @@ class FilePredictor:
         return -(-rows // self._call) * self._call
 
     def _litert(self, rows: dict, child: WorkerProcess) -> tuple[np.ndarray, ...]:
-        from tflite_export.runtime import predict
-
         return self._rows(
             lambda full: predict(self._content, full, batch=self._call, child=child), rows
         )
@@ -133,8 +128,6 @@ class FilePredictor:
 
     def _arrays(self, inputs: Any) -> dict[str, np.ndarray]:
         """{input name: array}, of the shapes that the file takes."""
-        from tflite_export.flatbuffer.signature_io import by_name
-
         given = inputs if isinstance(inputs, (dict, list)) else [inputs]
         try:
             arrays = by_name(given, self._ports)

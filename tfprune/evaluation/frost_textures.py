@@ -6,8 +6,8 @@ from __future__ import annotations
 import functools
 
 import numpy as np
-from PIL import Image, ImageDraw
-from scipy import ndimage
+
+from tfprune.evaluation.optional import Image, ImageDraw, ndimage
 
 COUNT = 5
 _SIDE = 448

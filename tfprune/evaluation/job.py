@@ -14,6 +14,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Callable
 
+import tensorflow as tf
+
+from tfprune.api import report, strip_pruning
+from tfprune.backend import adapter_of_model
+from tfprune.masks.serialization import to_config
+from tfprune.methods import Method, get
+from tfprune.statistics.calibration_data import Data
+from tfprune.training.callback import PruningCallback
+
 DENSE = "dense"
 
 
@@ -103,10 +112,6 @@ def callbacks_of(said: Any, sparsity: float, data: Any) -> list[Any]:
     Raises:
         TypeError, ValueError: nothing of these; and what PruningCallback refuses.
     """
-    from tfprune.methods import Method, get
-    from tfprune.statistics.calibration_data import Data
-    from tfprune.training.callback import PruningCallback
-
     if callable(said):
         said = said(sparsity)
     if isinstance(said, str):
@@ -130,9 +135,6 @@ def callbacks_of(said: Any, sparsity: float, data: Any) -> list[Any]:
 
 def settings_of(callbacks: list[Any]) -> list[Any]:
     """What callbacks were set to, in JSON types; of others than ours only the class."""
-    from tfprune.masks.serialization import to_config
-    from tfprune.training.callback import PruningCallback
-
     return [
         to_config(one.method)
         if isinstance(one, PruningCallback)
@@ -142,8 +144,6 @@ def settings_of(callbacks: list[Any]) -> list[Any]:
 
 
 def _fix_threads(threads: int) -> None:
-    import tensorflow as tf
-
     tf.config.threading.set_intra_op_parallelism_threads(threads)
     tf.config.threading.set_inter_op_parallelism_threads(threads)
 
@@ -167,10 +167,6 @@ def _trained(job: Job, plan: Plan) -> tuple[int, int, bytes]:
 
 def _finished(model: Any, trained: Any, callbacks: list[Any]) -> tuple[int, int, bytes]:
     """(Kept weights, all weights, file) of a trained network."""
-    from tfprune.api import report, strip_pruning
-    from tfprune.backend import adapter_of_model
-    from tfprune.training.callback import PruningCallback
-
     if hasattr(trained, "get_weights"):
         model = trained
     adapter_of_model(model)

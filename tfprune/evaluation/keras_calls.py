@@ -6,6 +6,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
+
+from tflite_export.convert.representative_data import named
+from tflite_export.convert.signature import flattened, layers_of, signature
+from tfprune.backend import adapter_of_model
 
 
 class Call:
@@ -24,11 +29,6 @@ class Call:
     """
 
     def __init__(self, model: Any, name: str, example: Any):
-        import tensorflow as tf
-
-        from tflite_export.convert.signature import flattened, layers_of, signature
-        from tfprune.backend import adapter_of_model
-
         self._name, adapter = name, adapter_of_model(model)
         if not model.built:
             raise ValueError(
@@ -59,8 +59,6 @@ class Call:
         Raises:
             ValueError: other inputs than it takes.
         """
-        from tflite_export.convert.representative_data import named
-
         known, found = self.signature, {}
         try:
             given = named(inputs, known)
@@ -76,8 +74,6 @@ class Call:
         Args:
             inputs: of `count` examples.
         """
-        import tensorflow as tf
-
         arrays = self.arrays(inputs)
         if self.fixed and count < self.fixed:
             arrays = {

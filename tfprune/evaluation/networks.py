@@ -14,6 +14,14 @@ from typing import Any
 
 import numpy as np
 
+from tflite_export.convert.signature import layers_of
+from tflite_export.flatbuffer.validate import verified
+from tfprune.backend import adapter, adapter_of_model
+from tfprune.backend.find_sites import wrappers
+from tfprune.backend.saved_model import keras_of_file
+from tfprune.surgery.reinitialize import fresh_weights
+from tfprune.training.strip import strip
+
 _KNOWN = ("keras", "tf_keras", "tfprune", "tensorflow_model_optimization")
 _TFLITE = b"TFL3"  # behind the first four bytes of every file
 
@@ -70,10 +78,6 @@ class Network:
         """The Keras model."""
         if not isinstance(self.given, Path):
             return self.given
-        from tfprune.backend import adapter
-        from tfprune.backend.saved_model import keras_of_file
-        from tfprune.surgery.reinitialize import fresh_weights
-
         home = adapter(keras_of_file(self.given))
         with fresh_weights(home, 0):  # which the loaded ones replace
             return home.load_model(str(self.given))
@@ -85,11 +89,6 @@ class Network:
         Raises:
             ValueError: a wrapped subclassed model, which stripping would change; a run is on.
         """
-        from tfprune.backend import adapter_of_model
-        from tfprune.backend.find_sites import wrappers
-        from tfprune.surgery.reinitialize import fresh_weights
-        from tfprune.training.strip import strip
-
         home = adapter_of_model(self.model)
         if not home.has_graph(self.model):
             if any(True for _ in wrappers(self.model, home)):
@@ -128,8 +127,6 @@ class Network:
 
 
 def _tflite(content: bytes, name: str) -> bytes:
-    from tflite_export.flatbuffer.validate import verified
-
     try:
         verified(content)
     except ValueError as error:
@@ -143,9 +140,6 @@ def _starts_as_tflite(path: Path) -> bool:
 
 
 def _of_model(model: Any) -> str | None:
-    from tflite_export.convert.signature import layers_of
-    from tfprune.backend import adapter_of_model
-
     # The code of a layer of the user's own is in no configuration.
     own = any(
         type(layer).__module__.split(".")[0] not in _KNOWN or type(layer).__name__ == "Lambda"
@@ -160,8 +154,6 @@ def _of_model(model: Any) -> str | None:
 
 def _configuration(model: Any) -> str:
     """The configuration, without the names that Keras numbers through a process."""
-    from tflite_export.convert.signature import layers_of
-
     text = json.dumps(model.get_config(), default=repr)
     for number, name in enumerate(dict.fromkeys(layer.name for layer in layers_of(model))):
         text = text.replace(json.dumps(name), f'"#{number}"')

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from tfprune.evaluation import training_log
+from tfprune.evaluation import figures, training_log
 from tfprune.evaluation.page import Figure, Section
 from tfprune.evaluation.page_tables import (
     columns_of,
@@ -21,7 +21,7 @@ from tfprune.evaluation.page_tables import (
 from tfprune.output.plain_numbers import is_real
 from tfprune.output.report_forms import Table
 
-__all__ = ["section_of"]
+__all__ = ["section_of", "sections_of"]
 
 _POINTS = 500  # most of a line
 _COUNTERS = ("epoch", "step", "batch", "iteration")
@@ -50,6 +50,23 @@ def section_of(name: str, thing: Any) -> Section:
         (('bytes', '1,234'),)
     """
     return Section(name, tuple(part for part in _parts(name, thing) if _filled(part)))
+
+
+def sections_of(more: Sequence[Any]) -> Iterator[Section]:
+    """Sections of what else a page is to show: things, or (title, thing)."""
+    for one in more:
+        title, thing = (
+            one
+            if isinstance(one, tuple) and len(one) == 2 and isinstance(one[0], str)
+            else (_title(one), one)
+        )
+        yield section_of(title, thing)
+
+
+def _title(thing: Any) -> str:
+    return (
+        os.path.basename(thing) if isinstance(thing, (str, os.PathLike)) else (type(thing).__name__)
+    )
 
 
 def _parts(name: str, thing: Any) -> Iterator[Any]:
@@ -112,8 +129,6 @@ def _series(
     label: str = "epoch",
 ) -> Iterator[Any]:
     """A training: its figure and its table."""
-    from tfprune.evaluation import figures
-
     length = max((len(one) for one in series.values()), default=0)
     if epochs is None or len(epochs) != length:
         epochs = range(1, length + 1)

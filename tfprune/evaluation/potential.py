@@ -15,7 +15,8 @@ from tfprune.evaluation.curve import Curve, Run
 from tfprune.evaluation.excess_error import fit
 from tfprune.evaluation.job import DENSE
 from tfprune.evaluation.judging import Judge
-from tfprune.evaluation.potential_report import FamilyPotential, Growth, PotentialReport, PrunedRow
+from tfprune.evaluation.potential_report import PotentialReport
+from tfprune.evaluation.potential_rows import FamilyPotential, Growth, PrunedRow
 from tfprune.evaluation.prune_potential import prune_potential
 from tfprune.evaluation.settings import Evaluation
 from tfprune.evaluation.shift_losses import standard_error

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Prune potentials of several methods, and the rows that they follow from."""
+"""Prune potentials of several methods, in words, tables, figures and on a page."""
 
 from __future__ import annotations
 
@@ -12,74 +12,14 @@ from typing import Any
 import numpy as np
 
 from tfprune.evaluation.conditions import NOMINAL
+from tfprune.evaluation.figures import svg
 from tfprune.evaluation.network_result import NoiseDistance
+from tfprune.evaluation.page import Figure, Section, page
+from tfprune.evaluation.page_parts import sections_of
+from tfprune.evaluation.potential_figures import growth_figure, loss_figure, potential_figure
+from tfprune.evaluation.potential_rows import FamilyPotential, Growth, PrunedRow
 from tfprune.evaluation.tidy_rows import write_rows
 from tfprune.output.report_forms import Table, as_dict, markdown, plain_text, rich_parts
-
-
-@dataclass(frozen=True)
-class PrunedRow:
-    """One network under one condition.
-
-    Attributes:
-        method, seed: of the network.
-        asked, ratio: the sparsity that was asked of its training, and the share of its weights
-            that is zero.
-        condition: the shift's name, or "nominal".
-        loss: points of error, or units of the metric.
-        excess: loss less the nominal loss on the same examples; None: this is the nominal one.
-        against: excess less that of the dense network.
-        agreement, distance: equal predictions (0 to 1) and mean l2 distance of softmax outputs,
-            beside the dense network; None: neither nominal nor noise, or no classes.
-    """
-
-    method: str
-    seed: int
-    asked: float
-    ratio: float
-    condition: str
-    loss: float
-    excess: float | None = None
-    against: float | None = None
-    agreement: float | None = None
-    distance: float | None = None
-
-
-@dataclass(frozen=True)
-class FamilyPotential:
-    """Prune potential of a method's networks of one seed under one condition.
-
-    Attributes:
-        first: the largest ratio within delta with all smaller ones within it, too.
-        largest: the largest ratio within delta, whatever smaller ones are.
-    """
-
-    method: str
-    seed: int
-    condition: str
-    first: float
-    largest: float
-
-
-@dataclass(frozen=True)
-class Growth:
-    """Whether a shift costs pruned networks the more, the more they are pruned.
-
-    Attributes:
-        slope: of `against` over the ratio, in points (or units of the metric) from none to all of
-            the weights; nan where the networks do not tell.
-        low, high: its 95 % bootstrap interval.
-    """
-
-    method: str
-    condition: str
-    slope: float
-    low: float
-    high: float
-
-    @property
-    def grows(self) -> bool:
-        return self.low > 0
 
 
 @dataclass(frozen=True)
@@ -255,9 +195,67 @@ class PotentialReport:
 
     def page(self, path: str | os.PathLike, *more: Any) -> Path:
         """Write one HTML file with everything; see `Comparison.page`."""
-        from tfprune.evaluation.potential_page import write_page
+        extra = list(sections_of(more))  # what cannot be shown is told before anything is drawn
+        return page(path, "Prune potential", self.lead, [*self._sections(), *extra])
 
-        return write_page(self, path, more)
+    def _sections(self) -> Iterator[Section]:
+        """Those of the page."""
+        dense = float(np.mean([one[NOMINAL.name] for one in self.dense.values()]))
+        yield Section(
+            "Prune potential",
+            (
+                Figure(
+                    svg(potential_figure(self.potentials)),
+                    f"The largest share of weights that can go within {self.delta:g} {self.unit} "
+                    "of the dense network, with all smaller ones tried; hollow: whatever smaller "
+                    "ones do.",
+                ),
+                self.potential_table(),
+            ),
+        )
+        yield Section(
+            "On clean data",
+            (
+                Figure(
+                    svg(loss_figure(self.rows, dense, self.unit)),
+                    "Over the share of weights that is zero.",
+                ),
+                Table(
+                    ("method", "seed", "asked", "reached", "loss", "agrees", "distance"),
+                    tuple(
+                        (
+                            row.method,
+                            str(row.seed),
+                            f"{100 * row.asked:g} %",
+                            f"{100 * row.ratio:.2f} %",
+                            f"{row.loss:.2f}",
+                            "-" if row.agreement is None else f"{100 * row.agreement:.1f} %",
+                            f"{row.distance:.4g}",
+                        )
+                        for row in self.rows
+                        if row.condition == NOMINAL.name
+                    ),
+                ),
+            ),
+        )
+        if self.shifts:
+            yield Section(
+                "Whether loss under shift grows",
+                (
+                    "How much more a shift costs for each further 10 % of the weights, in "
+                    f"{self.unit} (*: the 95 % interval of the slope is above or below 0).",
+                    self.growth_table(),
+                    *(
+                        Figure(
+                            svg(growth_figure(self.rows, method, self.unit)),
+                            f"{method}: what each shift costs beyond what it costs the dense "
+                            "network, by the sparsity that was asked.",
+                        )
+                        for method in self.methods
+                    ),
+                ),
+            )
+        yield Section("Notes", (self.notes, tuple(f"left out: {one}" for one in self.skipped)))
 
     __str__, __rich_console__ = plain_text, rich_parts
     to_dict, to_markdown = as_dict, markdown

@@ -20,8 +20,9 @@ from tfprune.evaluation.conditions import NOMINAL, Condition, without
 from tfprune.evaluation.examples import Examples
 from tfprune.evaluation.nested import leaves
 from tfprune.evaluation.networks import Network
+from tfprune.evaluation.outputs import Predictor, outputs_of
 from tfprune.evaluation.prediction_store import Store, file_name
-from tfprune.evaluation.predictors import Predictor, as_given, outputs_of, predictor
+from tfprune.evaluation.predictors import as_given, predictor
 from tfprune.evaluation.settings import Evaluation
 from tfprune.evaluation.shifted_inputs import ShiftedInputs, check_sets
 from tfprune.output.progress import Progress

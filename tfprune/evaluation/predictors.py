@@ -4,37 +4,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Protocol
-
-import numpy as np
+from typing import Any
 
 from tfprune.evaluation.converted import converted
 from tfprune.evaluation.examples import Examples
 from tfprune.evaluation.file_predictor import FilePredictor
-from tfprune.evaluation.nested import leaves, mapped
+from tfprune.evaluation.keras_calls import Call
 from tfprune.evaluation.networks import Network
+from tfprune.evaluation.outputs import Outputs, Predictor, arrays_of, outputs_of, parts
 from tfprune.evaluation.prediction_store import Store
 from tfprune.evaluation.settings import Evaluation
 
-Outputs = tuple[np.ndarray, ...]
 _FIRST = 16
-
-
-class Predictor(Protocol):
-    """What predicts.
-
-    Attributes:
-        fingerprint: of the network: equal ones predict the same.
-        runtime: "Keras", "LiteRT", "TFLite Micro" or "function".
-        notes: what was assumed.
-    """
-
-    fingerprint: str
-    runtime: str
-    notes: tuple[str, ...]
-
-    def blocks(self, inputs: Any) -> Iterator[Outputs]:
-        """float32 outputs [block, ...], one array for each output, of all examples in order."""
 
 
 def predictor(
@@ -82,11 +63,6 @@ def as_given(network: Any, examples: Examples, settings: Evaluation = Evaluation
     return kind(network, first, settings.batch_size)
 
 
-def outputs_of(predicting: Predictor, inputs: Any) -> Outputs:
-    """All outputs at once."""
-    return tuple(np.concatenate(each) for each in zip(*predicting.blocks(inputs)))
-
-
 class FunctionPredictor:
     """A function batch -> outputs: one array, or several in a list, tuple or dict."""
 
@@ -119,44 +95,6 @@ class KerasPredictor:
 
     def blocks(self, inputs: Any) -> Iterator[Outputs]:
         if self._call is None:
-            from tfprune.evaluation.keras_calls import Call
-
             self._call = Call(self.network.model, self.network.name, self._first.inputs)
         for part, count in parts(inputs, self._call.fixed or self._batch):
             yield arrays_of(self._call(part, count), count, self.network.name)
-
-
-def parts(inputs: Any, batch: int) -> Iterator[tuple[Any, int]]:
-    """The inputs of some examples at a time, and how many these are."""
-    total = len(next(leaves(inputs))[1])
-    for start in range(0, total, batch):
-        yield (
-            mapped(lambda array: array[start : start + batch], inputs),
-            min(batch, total - start),
-        )
-
-
-def arrays_of(given: Any, count: int, name: str) -> Outputs:
-    """What a network returned as float32 arrays.
-
-    Raises:
-        ValueError: something else than arrays with one row for each example.
-    """
-    found = []
-    for at, one in leaves(given):
-        array = np.asarray(one)
-        if (
-            array.dtype.kind not in "fiub"
-            and array.dtype.name != "bfloat16"
-            or not array.ndim
-            or len(array) != count
-        ):
-            which = f"output {at!r}" if at else "output"
-            raise ValueError(
-                f"{name!r}: its {which} for {count} examples has type {array.dtype} "
-                f"and shape {array.shape}; expected numbers, a row for each example."
-            )
-        found.append(np.asarray(array, np.float32))
-    if not found:
-        raise ValueError(f"{name!r} returned {given!r}; expected arrays, one row for each example.")
-    return tuple(found)

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-import tfprune
 from tfprune.evaluation.job import DENSE, Job
 from tfprune.evaluation.tidy_rows import write_rows
 from tfprune.output import atomic_write
 from tfprune.output.argument_checks import check_path
+from tfprune.output.version import VERSION
 
 _LONGEST = 1 << 24  # bytes of a record
 
@@ -153,7 +153,7 @@ class RunStore:
         name = name_of(job)
         path = self.folder / f"{name}.keras"
         with atomic_write.reserved(path, path.with_suffix(".json")) as place:
-            place.commit(content, _json({**_EMPTY, **record, "version": tfprune.__version__}))
+            place.commit(content, _json({**_EMPTY, **record, "version": VERSION}))
         self.write_tables()
 
     def fail(self, job: Job, error: str, settings: Any) -> None:
@@ -170,7 +170,7 @@ class RunStore:
                     "settings": settings,
                     "threads": job.threads,
                     "error": error,
-                    "version": tfprune.__version__,
+                    "version": VERSION,
                 }
             ),
         )
