@@ -11,7 +11,6 @@ import numpy as np
 from tfprune.evaluation import figures
 from tfprune.evaluation.backselect import Matrix
 from tfprune.evaluation.conditions import NOMINAL
-from tfprune.evaluation.nested import leaves
 from tfprune.evaluation.network_result import NetworkResult, NoiseDistance
 from tfprune.evaluation.predictions import Predictions
 
@@ -130,12 +129,11 @@ def _pictures(
     if predictions is None or one.exemplars is None or not len(one.exemplars.indices):
         return None
     examples = predictions.examples
-    if not examples.is_images:
+    if examples.scale is None:
         return None
-    images = dict(leaves(examples.inputs))[examples.image]
     shown = one.exemplars.indices[:_EXEMPLARS]
     labels = predictions.labels(NOMINAL)
-    return np.clip(np.asarray(images[shown], np.float32) / examples.scale, 0, 1), [
+    return np.clip(np.asarray(examples.images[shown], np.float32) / examples.scale, 0, 1), [
         (named(int(dense)), named(int(pruned)), named(int(labels[index])))
         for index, dense, pruned in zip(shown, one.exemplars.dense, one.exemplars.pruned)
     ]

@@ -55,7 +55,8 @@ def _lost(one: NetworkResult, reference: NetworkResult, unit: str) -> str:
     before, after = (_value(loss, unit) for loss in (reference.loss, one.loss))
     word = "lost" if one.lost >= 0 else "gained"
     what = "error" if unit == "points" else "loss"
-    told = "" if one.deviation != one.deviation else f" +- {_value(one.deviation, unit)}"
+    deviation = _value(one.deviation, unit)
+    told = "" if deviation == "-" else f" +- {deviation}"
     return f"{_value(abs(one.lost), unit)}{told} {unit} {word} ({what} {before} -> {after})"
 
 
@@ -83,11 +84,9 @@ def quality(networks: Networks, unit: str, examples: int) -> Iterator[str | Tabl
         rows.append(
             (
                 one.name + (f" (mean of {one.copies})" if one.copies > 1 else ""),
-                _or_dash(one.loss, lambda value: _value(value, unit)),
-                "" if one is networks[0] else _or_dash(one.lost, lambda value: _value(value, unit)),
-                ""
-                if one is networks[0]
-                else _or_dash(one.deviation, lambda value: _value(value, unit)),
+                _value(one.loss, unit),
+                "" if one is networks[0] else _value(one.lost, unit),
+                "" if one is networks[0] else _value(one.deviation, unit),
                 "" if first is None else _or_dash(first.agreement, lambda x: f"{100 * x:.1f} %"),
                 "" if first is None else _or_dash(first.distance, lambda x: f"{x:.4g}"),
             )
@@ -214,7 +213,7 @@ def classes(
     known = [row for row in one.classes if row.change == row.change]  # nan: without examples
     shown = known[: _MOST if everything else _SHOWN]
     left = f", the {len(shown)} worst of {len(known)}" if len(shown) < len(known) else ""
-    found = len(one.exemplars.indices)
+    found = 0 if one.exemplars is None else len(one.exemplars.indices)
     yield (
         f"{one.name}: {found:,} of {examples:,} examples are seen differently than "
         f"by {reference}; recall of classes in points{left}:"
@@ -238,8 +237,8 @@ def classes(
     )
 
 
-def _value(value: float, unit: str) -> str:
-    if value != value:
+def _value(value: float | None, unit: str) -> str:
+    if value is None or value != value:
         return "-"
     return f"{round(value, 1) + 0.0:.1f}" if unit == "points" else f"{value:.4g}"
 

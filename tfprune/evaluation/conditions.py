@@ -8,7 +8,6 @@ import difflib
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -17,6 +16,7 @@ from tflite_export.devices.litert_latency import cores
 from tfprune.evaluation.corruptions import CORRUPTIONS, corrupt
 from tfprune.evaluation.examples import Examples
 from tfprune.evaluation.nested import leaves, mapped
+from tfprune.output.plain_numbers import is_real
 
 _BLOCK = 250
 _RESERVED = ("nominal", "noise")
@@ -81,8 +81,8 @@ def conditions_of(
             if data is None
             else [Condition(name)]
         )
-    for size in () if noise is None else (noise,) if isinstance(noise, Real) else noise:
-        if not (isinstance(size, Real) and not isinstance(size, bool) and 0 < size < float("inf")):
+    for size in noise if isinstance(noise, Iterable) else () if noise is None else (noise,):
+        if not (is_real(size) and 0 < size < float("inf")):
             raise ValueError(
                 f"noise={size!r}: expected sizes above 0, in standard deviations of each channel."
             )
@@ -178,9 +178,9 @@ def without(condition: Condition, nominal: Examples) -> tuple[str, ...]:
             "or 0 to 1)",
         )
     if condition.is_corruption:
-        image = dict(leaves(nominal.inputs))[nominal.image]
+        none = np.empty((0, *nominal.images.shape[1:]), np.uint8)
         try:
-            corrupt(np.empty((0, *image.shape[1:]), np.uint8), condition.kind, int(condition.level))
+            corrupt(none, condition.kind, int(condition.level))
         except ValueError as error:  # too small for it
             return (str(error),)
     if condition.kind != "noise":
@@ -234,14 +234,12 @@ def corrupted(nominal: Examples, condition: Condition, seed: int) -> np.ndarray:
     Raises:
         ValueError: the inputs are no images.
     """
-    if not nominal.is_images:
-        raise ValueError(f"{condition.name}: the inputs are no images.")
-    array = dict(leaves(nominal.inputs))[nominal.image]
+    array, white = nominal.images, nominal.scale
 
     def block(start: int) -> np.ndarray:
         part = array[start : start + _BLOCK]
-        if part.dtype != np.uint8:
-            part = np.rint(np.clip(part * (255.0 / nominal.scale), 0, 255)).astype(np.uint8)
+        if part.dtype != np.uint8 and white is not None:
+            part = np.rint(np.clip(part * (255.0 / white), 0, 255)).astype(np.uint8)
         return corrupt(
             part,
             condition.kind,

@@ -33,7 +33,7 @@ _BLOCK = 1 << 19
 
 
 def corrupt(images: np.ndarray, name: str, severity: int = 3, *, seed: int = 0,
-            indices: Sequence[int] | None = None) -> np.ndarray:
+            indices: Sequence[int] | np.ndarray | None = None) -> np.ndarray:
     """The images under one of ImageNet-C's corruptions.
 
     Parameters are CIFAR-10-C's where the shorter side is at most 32 pixels, ImageNet-C's from 224
@@ -119,7 +119,7 @@ def _checked_corruption(name: str, severity: int, shape: tuple[int, ...]) -> Cor
     return REGISTRY[name]
 
 
-def _checked_indices(indices: Sequence[int] | None, count: int) -> np.ndarray:
+def _checked_indices(indices: Sequence[int] | np.ndarray | None, count: int) -> np.ndarray:
     places = np.arange(count) if indices is None else np.asarray(indices)
     if places.dtype.kind not in "iu" and places.size:
         raise TypeError(f"indices of {places.dtype}: expected integers, an image's place in the "

@@ -20,7 +20,7 @@ from tfprune.channels.cost_model import Prices
 from tfprune.channels.model_channels import Survey
 from tfprune.evaluation.converted import file_of
 from tfprune.evaluation.networks import Network
-from tfprune.masks.costs import macs
+from tfprune.masks.costs import parameters
 
 _BITS, _BYTES = 32, 4
 
@@ -126,8 +126,8 @@ def _macs(model: Any, adapter: Any, survey: Any) -> tuple[int | None, int | None
         uses = site.positions if survey is None else survey.positions(site)
         if uses is None:
             return None, None
-        total += macs(site.shape, uses)
-        effective += macs(site.shape, uses, adapter.raw(item.variable).numpy())
+        total += parameters(site.shape) * uses
+        effective += parameters(site.shape, adapter.raw(item.variable).numpy()) * uses
     return total, effective
 
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
@@ -85,9 +86,8 @@ class Curve:
     def parts(self) -> Iterable[str | tuple[str, ...] | Table]:
         """What is printed: the runs, and what is to be said of them."""
         done = [one for one in self.runs if one.path is not None]
-        yield f"{len(done)} of {len(self.runs)} networks" + (
-            f" in {done[0].path.parent}" if done else ""
-        )
+        folder = next((one.path.parent for one in self.runs if one.path is not None), None)
+        yield f"{len(done)} of {len(self.runs)} networks" + (f" in {folder}" if folder else "")
         yield Table(
             ("network", "asked", "reached", "kept", "of", "seconds"),
             tuple(
@@ -327,9 +327,9 @@ class _Trainings:
         while self.left:
             job = self.left[0]
             # A worker of another executor has other threads, which take random numbers, too.
-            what = (run,) if executor is self.own else (apart, run)
+            what = run if executor is self.own else functools.partial(apart, run)
             attempt = self.begun[job] + 1
-            self.pending[executor.submit(*what, job, self.plan, attempt)] = job
+            self.pending[executor.submit(what, job, self.plan, attempt)] = job
             self.begun[job] = attempt
             del self.left[0]
 

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 
 import numpy as np
 
@@ -26,7 +26,7 @@ class Draws:
         True
     """
 
-    def __init__(self, purpose: str, indices: Sequence[int]):
+    def __init__(self, purpose: str, indices: Iterable[int]):
         digest = hashlib.blake2b(purpose.encode(), digest_size=8).digest()
         self._key = int.from_bytes(digest, "little")
         self._indices = [int(index) for index in indices]

@@ -96,6 +96,17 @@ class Examples:
         """The name of the input that is images, as `leaves` gives it."""
         return _images(self.inputs)[0] if self.is_images else None
 
+    @property
+    def images(self) -> np.ndarray:
+        """The input that is images, [examples, height, width, 1 or 3].
+
+        Raises:
+            ValueError: none is.
+        """
+        if self.image is None:
+            raise ValueError("the inputs are no images.")
+        return dict(leaves(self.inputs))[self.image]
+
     @cached_property
     def fingerprint(self) -> str:
         """A hash of inputs and labels."""
@@ -164,9 +175,9 @@ def _joined(batches: list[Any]) -> Any:
 
     def join(_: Any) -> np.ndarray:
         name = next(names)
-        arrays = [part.get(name) for part in parts]
-        shapes = {None if one is None else one.shape[1:] for one in arrays}
-        if len(shapes) > 1:
+        arrays = [part[name] for part in parts if name in part]
+        shapes = {one.shape[1:] for one in arrays}
+        if len(shapes) > 1 or len(arrays) < len(parts):
             raise ValueError(
                 f"The data has examples of different shapes: {shapes}. Pad or resize "
                 "them to one shape."

@@ -105,11 +105,11 @@ def fit(
     intercept = pairs[1].mean() - slope * pairs[0].mean()
     if count < 3:
         return Slope(float(slope), float(intercept), np.nan, np.nan)
-    rng, slopes = np.random.default_rng(seed), []
+    rng, parts = np.random.default_rng(seed), []
     for start in range(0, resamples, max(1, _TOGETHER // count)):
         rows = min(max(1, _TOGETHER // count), resamples - start)
-        slopes.append(_slopes(*pairs[:, rng.integers(0, count, (rows, count))]))
-    slopes = np.concatenate(slopes)
+        parts.append(_slopes(*pairs[:, rng.integers(0, count, (rows, count))]))
+    slopes = np.concatenate(parts)
     slopes = slopes[np.isfinite(slopes)]
     low, high = np.percentile(slopes, [2.5, 97.5]) if len(slopes) else (np.nan, np.nan)
     return Slope(float(slope), float(intercept), float(low), float(high))

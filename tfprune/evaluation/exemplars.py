@@ -146,9 +146,12 @@ def class_changes(pruned_recalls: np.ndarray, dense_recalls: np.ndarray) -> tupl
     )  # nan is last
 
 
-def _welch(pruned: np.ndarray, dense: np.ndarray) -> list[tuple[float | None, ...]]:
+_Test = tuple[float | None, float | None, float | None]
+
+
+def _welch(pruned: np.ndarray, dense: np.ndarray) -> list[_Test]:
     """(t, degrees of freedom, p) for each class."""
-    none = [(None, None, None)] * pruned.shape[1]
+    none: list[_Test] = [(None, None, None)] * pruned.shape[1]
     if min(len(pruned), len(dense)) < 2:
         return none
     with warnings.catch_warnings():
@@ -157,8 +160,8 @@ def _welch(pruned: np.ndarray, dense: np.ndarray) -> list[tuple[float | None, ..
         found = stats.ttest_ind(pruned, dense, equal_var=False)
     spread = np.ptp(pruned, axis=0) + np.ptp(dense, axis=0) > 0  # False for nan, too
     return [
-        tuple(map(float, test)) if told else empty
-        for *test, told, empty in zip(found.statistic, found.df, found.pvalue, spread, none)
+        (float(t), float(degrees), float(p)) if told else empty
+        for t, degrees, p, told, empty in zip(found.statistic, found.df, found.pvalue, spread, none)
     ]
 
 

@@ -36,7 +36,7 @@ def feature_matrix(
     arrays = dict(leaves(examples.inputs))
     if not examples.is_images or len(arrays) > 1:
         return None, "the inputs are no images"
-    images = np.asarray(arrays[examples.image])
+    images = np.asarray(examples.images)
     given = {
         name: as_given(Network.of(one, name), examples, settings) for name, one in networks.items()
     }

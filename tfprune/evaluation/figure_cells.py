@@ -80,7 +80,7 @@ def confusion_change(classes: Sequence[Any], counts_before: Any, counts_after: A
         recall = -np.abs(np.nan_to_num(np.diagonal(change)))
         shown = np.sort(np.argsort(recall, kind="stable")[:_CLASSES])
         label += f"; the {_CLASSES} of {len(classes):,} classes whose recall changed most"
-    names = [classes[one] for one in shown]
+    names = [classes[int(one)] for one in shown]
     return _cells(
         names,
         names,

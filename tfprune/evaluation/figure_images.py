@@ -61,7 +61,7 @@ def exemplars(images: Any, titles: Sequence[str | Sequence[Any]]) -> Figure:
 def _lines(title: str | Sequence[Any]) -> list[Any]:
     if isinstance(title, str):
         return title.split("\n")
-    dense, pruned, true = title
+    dense, pruned, true = tuple(title)
     return [f"{dense} → {pruned}", *([] if true is None else [f"true: {true}"])]
 
 

@@ -45,15 +45,14 @@ def accuracy_over_ratio(
     )
     one, handles = axes[0, 0], []
     for method, look in zip(curves, looks(len(curves))):
-        ratios, mean, low, high = (
-            None if value is None else np.asarray(value, float) for value in curves[method]
-        )
-        (handle,) = one.plot(100 * ratios, times * mean, **look)
+        ratios, mean, low, high = curves[method]
+        percents = 100 * np.asarray(ratios, float)
+        (handle,) = one.plot(percents, times * np.asarray(mean, float), **look)
         if low is not None and high is not None:
             one.fill_between(
-                100 * ratios,
-                times * low,
-                times * high,
+                percents,
+                times * np.asarray(low, float),
+                times * np.asarray(high, float),
                 color=look["color"],
                 alpha=0.18,
                 linewidth=0,

@@ -109,9 +109,10 @@ def _compact(node: ElementTree.Element, ids: dict[str, str]) -> None:
     node[:] = kept
     if node.tag == "g" and len(node) > 1:
         for name in _SHARED:
-            values = {child.attrib.get(name) for child in node}
-            if len(values) == 1 and None not in values and name not in node.attrib:
-                node.attrib[name] = values.pop()
+            values = [child.attrib[name] for child in node if name in child.attrib]
+            shared = len(values) == len(node) and len(set(values)) == 1
+            if shared and name not in node.attrib:
+                node.attrib[name] = values[0]
                 for child in node:
                     del child.attrib[name]
 
@@ -126,7 +127,8 @@ def _attributes(name: str, text: str, ids: dict[str, str]):
             inner, _, value = one.partition(":")
             yield from _attributes(inner.strip(), value.strip(), ids)
     elif name == "font":
-        yield from _attributes("font-size", re.search(r"[\d.]+px", text)[0], ids)
+        for size in re.findall(r"[\d.]+px", text)[:1]:
+            yield from _attributes("font-size", size, ids)
         if re.search(r"\b(bold|[6-9]00)\b", text):
             yield "font-weight", "bold"
     elif name in ("fill", "stroke"):

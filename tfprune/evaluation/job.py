@@ -118,7 +118,8 @@ def callbacks_of(said: Any, sparsity: float, data: Any) -> list[Any]:
         said = get(said)
     if isinstance(said, Method):
         schedule = said.schedule
-        if dataclasses.is_dataclass(schedule) and hasattr(schedule, "sparsity"):
+        is_setting = dataclasses.is_dataclass(schedule) and not isinstance(schedule, type)
+        if is_setting and hasattr(schedule, "sparsity"):
             schedule = dataclasses.replace(schedule, sparsity=sparsity)
         said = PruningCallback(get(said, schedule=schedule), sparsity)
     callbacks = list(said) if isinstance(said, (list, tuple)) else [said]

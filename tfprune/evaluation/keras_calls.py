@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -51,7 +52,8 @@ class Call:
             found, _ = flattened(model, model(self.signature.pack(tensors), training=False))
             return [tf.cast(one, tf.float32) for one in found]
 
-        self._run, self._traced = tf.function(run, autograph=False), {}
+        self._run = tf.function(run, autograph=False)
+        self._traced: dict[tuple, Callable] = {}
 
     def arrays(self, inputs: Any) -> dict[str, np.ndarray]:
         """{input name: array} in the types that the model takes.
@@ -114,8 +116,8 @@ def fitting(array: np.ndarray, shape: tuple, dtype: str, name: str) -> np.ndarra
             f"{name!r} takes inputs of shape [{wanted}] for each example, but the "
             f"data has {list(array.shape[1:])}."
         )
-    wanted = np.dtype("float32" if dtype in ("float16", "bfloat16") else dtype)
-    if wanted.kind in "iu" and array.dtype.kind == "f":
-        limits = np.iinfo(wanted)
+    kind = np.dtype("float32" if dtype in ("float16", "bfloat16") else dtype)
+    if kind.kind in "iu" and array.dtype.kind == "f":
+        limits = np.iinfo(kind)
         array = np.clip(np.rint(array), limits.min, limits.max)
-    return np.asarray(array, wanted)
+    return np.asarray(array, kind)

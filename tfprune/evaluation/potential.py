@@ -193,7 +193,7 @@ def _growths(rows: tuple[PrunedRow, ...], settings: Evaluation) -> Iterator[Grow
     for (method, condition), found in _grouped(shifted, "method", "condition"):
         line = fit(
             [row.ratio for row in found],
-            [row.against for row in found],
+            [row.against for row in found if row.against is not None],
             seed=settings.seed,
             resamples=settings.resamples,
         )

@@ -60,7 +60,7 @@ class Predictions:
             KeyError: no network or condition of that name.
         """
         array = self._array(name, condition)
-        return tuple(array[one] for one in array.dtype.names)
+        return tuple(array[one] for one in array.dtype.names or ())
 
     def numbers(self, name: str, condition: Condition = NOMINAL) -> np.ndarray:
         """All outputs of each example in one row, float32 [examples, numbers], memory-mapped.
@@ -177,7 +177,8 @@ class _Temporary:
 
 def _possible(conditions: Iterable[Condition], inputs: ShiftedInputs) -> tuple[tuple, tuple]:
     """The conditions that can be had, and what cannot with the reason."""
-    wanted, reasons = [NOMINAL], {}
+    wanted = [NOMINAL]
+    reasons: dict[str, list[str]] = {}
     for condition in dict.fromkeys(conditions):
         base = inputs.base(condition)
         found = without(condition, base)
@@ -263,7 +264,7 @@ def _rows(
 ) -> Iterator[np.ndarray]:
     for outputs in blocks:
         rows = np.empty(len(outputs[0]), dtype)
-        for name, array in zip(dtype.names, outputs, strict=True):
+        for name, array in zip(dtype.names or (), outputs, strict=True):
             if array.shape[1:] != rows[name].shape[1:]:
                 raise ValueError(
                     f"{said[1]!r} gives outputs of shape {list(array.shape[1:])} under"

@@ -59,14 +59,16 @@ def as_given(network: Any, examples: Examples, settings: Evaluation = Evaluation
         return FilePredictor(
             network.given, network.name, network.fingerprint, first=first, batch=settings.batch_size
         )
-    kind = FunctionPredictor if network.kind == "function" else KerasPredictor
-    return kind(network, first, settings.batch_size)
+    if network.kind == "function":
+        return FunctionPredictor(network, first, settings.batch_size)
+    return KerasPredictor(network, first, settings.batch_size)
 
 
 class FunctionPredictor:
     """A function batch -> outputs: one array, or several in a list, tuple or dict."""
 
-    runtime, notes = "function", ()
+    runtime = "function"
+    notes: tuple[str, ...] = ()
 
     def __init__(self, network: Network, first: Examples, batch: int):
         self._network, self._batch = network, batch
@@ -85,11 +87,12 @@ class FunctionPredictor:
 class KerasPredictor:
     """A model of either Keras in inference, traced once; it is not changed."""
 
-    runtime, notes = "Keras", ()
+    runtime = "Keras"
+    notes: tuple[str, ...] = ()
 
     def __init__(self, network: Network, first: Examples, batch: int):
-        self.network, self._batch, self._call = network, batch, None
-        self._first = first
+        self.network, self._batch, self._first = network, batch, first
+        self._call: Call | None = None
         known = network.fingerprint
         self.fingerprint = known or network.identified(outputs_of(self, first.inputs))
 

@@ -20,7 +20,7 @@ import weakref
 from collections.abc import Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any, Callable
+from typing import IO, Any, Callable
 
 from tflite_export.devices.litert_latency import cores
 
@@ -72,7 +72,7 @@ def apart(
         finally:
             process.kill()
             with contextlib.suppress(OSError):  # what it did not read
-                process.stdin.close()
+                _pipes(process)[0].close()
             process.wait()
         if not answer:
             raise ProcessDied(f"{_ending(process.returncode)}{_tail(printed)}")
@@ -217,18 +217,25 @@ def _answer(task: bytes) -> bytes:
 
 def _ask(process: subprocess.Popen, task: bytes) -> bytes:
     """The answer of a process; nothing if it died before it had said all."""
+    tasks, found = _pipes(process)
     try:
-        process.stdin.write(struct.pack("q", len(task)))
-        process.stdin.write(task)
-        process.stdin.flush()
+        tasks.write(struct.pack("q", len(task)))
+        tasks.write(task)
+        tasks.flush()
     except BrokenPipeError:
         pass
-    with process.stdout as answers:
+    with found as answers:
         head, answer = answers.read(8), answers.read()
     if len(head) == 8 and len(answer) == struct.unpack("q", head)[0]:
         return answer
     process.wait()
     return b""
+
+
+def _pipes(process: subprocess.Popen) -> tuple[IO[bytes], IO[bytes]]:
+    """Its input and its output."""
+    assert process.stdin is not None and process.stdout is not None  # `apart` makes both
+    return process.stdin, process.stdout
 
 
 def _ending(code: int) -> str:

@@ -52,24 +52,24 @@ def prune_potential(
         >>> prune_potential([0.2, 0.9, 0.6, 0.4], [8.1, 9.0, 8.2, 8.6], dense_loss=8.0, delta=0.5)
         Potential(first=0.2, largest=0.6)
     """
-    ratios, losses = np.asarray(ratios, np.float64), np.asarray(losses, np.float64)
-    if ratios.ndim != 1 or ratios.shape != losses.shape:
+    given, found = np.asarray(ratios, np.float64), np.asarray(losses, np.float64)
+    if given.ndim != 1 or given.shape != found.shape:
         raise ValueError(
-            f"ratios of shape {ratios.shape} and losses of shape {losses.shape}: "
+            f"ratios of shape {given.shape} and losses of shape {found.shape}: "
             "expected a loss for each ratio."
         )
-    if not (np.isfinite(ratios) & (ratios >= 0)).all():
-        raise ValueError(f"ratios={ratios.tolist()}: expected numbers of at least 0.")
-    if len(np.unique(ratios)) < len(ratios):
+    if not (np.isfinite(given) & (given >= 0)).all():
+        raise ValueError(f"ratios={given.tolist()}: expected numbers of at least 0.")
+    if len(np.unique(given)) < len(given):
         raise ValueError(
-            f"ratios={ratios.tolist()}: expected each ratio once; networks of several "
+            f"ratios={given.tolist()}: expected each ratio once; networks of several "
             "seeds have a potential each."
         )
     if not delta >= 0:
         raise ValueError(f"delta={delta!r}: expected at least 0, in the unit of the losses.")
-    order = np.argsort(ratios)
-    ratios, losses = ratios[order], losses[order]
+    order = np.argsort(given)
+    given, found = given[order], found[order]
     rounding = _ROUNDING * max(abs(dense_loss), delta)
-    met = np.isfinite(dense_loss) & (losses <= dense_loss + delta + rounding)
+    met = np.isfinite(dense_loss) & (found <= dense_loss + delta + rounding)
     unbroken = np.logical_and.accumulate(met)
-    return Potential(*(float(ratios[kept][-1]) if kept.any() else 0.0 for kept in (unbroken, met)))
+    return Potential(*(float(given[kept][-1]) if kept.any() else 0.0 for kept in (unbroken, met)))

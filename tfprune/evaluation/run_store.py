@@ -57,7 +57,9 @@ class Run:
     @property
     def reached(self) -> float | None:
         """Fraction of the weights that are zero."""
-        return None if self.size is None else (self.size - self.kept) / max(self.size, 1)
+        if self.size is None or self.kept is None:
+            return None
+        return (self.size - self.kept) / max(self.size, 1)
 
     def row(self) -> dict[str, Any]:
         """What a table of runs says of it."""
@@ -130,8 +132,15 @@ class RunStore:
         return self._is_whole(name, record)
 
     def run(self, job: Job) -> Run:
-        """The run of a job that is done or has failed."""
-        return self._run(self._record(name_of(job)))
+        """The run of a job that is done or has failed.
+
+        Raises:
+            FileNotFoundError: nothing says which.
+        """
+        record = self._record(name_of(job))
+        if record is None:
+            raise FileNotFoundError(f"{self.folder}: no record of {name_of(job)} can be read.")
+        return self._run(record)
 
     def all(self, *, deep: bool = True) -> tuple[Run, ...]:
         """Every run, the dense ones first, without what is damaged.

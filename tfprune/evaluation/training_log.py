@@ -85,7 +85,8 @@ def _events(folder: Path) -> tuple[list[dict[str, Any]], tuple[str, ...]]:
 
 def _lines(text: str) -> tuple[list[dict[str, Any]], tuple[str, ...]]:
     lines = [line for line in text.splitlines() if line.strip()]
-    records, notes = [], ()
+    records: list[dict[str, Any]] = []
+    notes: tuple[str, ...] = ()
     for number, line in enumerate(lines, 1):
         try:
             record = json.loads(line)
@@ -105,7 +106,7 @@ def _columns(text: str) -> tuple[list[dict[str, Any]], tuple[str, ...]]:
     if not rows:
         return [], ()
     names, *rows = rows
-    notes = ()
+    notes: tuple[str, ...] = ()
     if rows and len(rows[-1]) < len(names):
         rows, notes = rows[:-1], ("The last line is cut off, and left out.",)
     return [dict(zip(names, map(_number, row))) for row in rows], notes

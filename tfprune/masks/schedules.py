@@ -15,6 +15,7 @@ import abc
 import dataclasses
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -30,6 +31,20 @@ _FREQUENCY = 100  # steps between refreshes in a run that has no known end
 
 class Schedule(abc.ABC):
     """When and how sparse. Subclasses are dataclasses with a field `sparsity`, the final one."""
+
+    if TYPE_CHECKING:  # fields of subclasses, or properties
+
+        @property
+        def sparsity(self) -> float | None: ...
+
+        @property
+        def begin(self) -> Time: ...
+
+        @property
+        def end(self) -> Time | None: ...
+
+        @property
+        def frequency(self) -> int | None: ...
 
     counts_groups = False  # whether it can only be resolved for a known number of groups
     adopts = False  # whether weights that are zero when a run begins are to stay so

@@ -8,16 +8,19 @@ Only classes that were registered here are read back, so a file can never name o
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from tfprune.output.argument_checks import check_fields
 from tfprune.output.plain_numbers import plain
 
-_CLASSES: dict[str, type] = {}
-T = TypeVar("T", bound=type)
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+_CLASSES: dict[str, Any] = {}
+T = TypeVar("T", bound="DataclassInstance")
 
 
-def register(cls: T) -> T:
+def register(cls: type[T]) -> type[T]:
     """Make a frozen dataclass readable by `from_config`; use it as a decorator.
 
     Its constructor refuses values that are not of their fields' types (`check_fields`).

@@ -46,14 +46,14 @@ class View(NamedTuple):
     @property
     def tiles(self) -> tuple[int, int]:
         """Number of tiles down and across."""
-        return tuple(-(-length // step) for length, step in zip(self.matrix, self.tile))
+        (rows, columns), (down, across) = self.matrix, self.tile
+        return -(-rows // down), -(-columns // across)
 
     @property
     def missing(self) -> tuple[int, int]:
         """How much the last tiles lack, down and across."""
-        return tuple(
-            count * step - length for count, step, length in zip(self.tiles, self.tile, self.matrix)
-        )
+        (rows, columns), (down, across) = self.matrix, self.tile
+        return -rows % down, -columns % across
 
     @property
     def sizes(self) -> np.ndarray:

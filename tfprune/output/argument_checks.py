@@ -9,11 +9,14 @@ import inspect
 import os
 import sys
 from numbers import Integral, Real
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-T = TypeVar("T", bound=type)
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+T = TypeVar("T", bound="DataclassInstance")
 _KINDS: dict[str, tuple[type | tuple[type, ...], str]] = {
     "bool": ((bool, np.bool_), "True or False"),
     "int": (Integral, "an integer"),
@@ -66,7 +69,7 @@ def check_kind(name: str, value: Any, kind: type | tuple[type, ...], expected: s
         raise TypeError(f"{name}={value!r}: expected {expected}, got {got}.")
 
 
-def check_fields(cls: T) -> T:
+def check_fields(cls: type[T]) -> type[T]:
     """Let the constructor of a dataclass refuse values that are not of their fields' types.
 
     Checked are fields of `bool`, `int`, `float`, `str` or a class of the module, with or without
@@ -93,16 +96,17 @@ def check_fields(cls: T) -> T:
             raise
         _check(cls, fields, vars(self))
 
-    cls.__init__ = __init__
+    setattr(cls, "__init__", __init__)
     return cls
 
 
 def _check(cls: type, fields: dict[str, str], values: dict[str, Any]) -> None:
     # Other classes last: a constructor may turn numbers into them.
     for name in sorted(fields, key=lambda name: fields[name].split(" ")[0] not in _KINDS):
-        kinds = [_kind(cls, part) for part in fields[name].split(" | ")]
+        parts = fields[name].split(" | ")
+        kinds = [kind for kind in (_kind(cls, part) for part in parts) if kind is not None]
         value = values.get(name)
-        if None in kinds or name not in values:
+        if len(kinds) < len(parts) or name not in values:
             continue
         is_flag = isinstance(value, bool) and "bool" not in fields[name]
         if is_flag or not any(isinstance(value, kind) for kind, _ in kinds):

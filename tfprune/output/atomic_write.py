@@ -9,15 +9,14 @@ import os
 import re
 import secrets
 import stat
+import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from tfprune.output.argument_checks import check_path
 
-try:
+if sys.platform != "win32":  # there nothing is locked, so nothing is taken for left behind
     import fcntl
-except ImportError:  # Windows: nothing is locked, so nothing is taken for left behind
-    fcntl = None
 
 __all__ = ["reserved", "write"]
 
@@ -124,14 +123,14 @@ class _Slot:
 
     def replace(self, *, keeping: bool) -> None:
         with _named(self._asked):
-            if fcntl is None:
+            if sys.platform == "win32":
                 self._unlock()
             if keeping and self.path.exists():
                 self._keep()
             os.replace(self._temporary, self.path)
 
     def _keep(self) -> None:
-        if fcntl is not None:
+        if sys.platform != "win32":
             with contextlib.suppress(OSError):
                 self._locks.append(os.open(self.path, os.O_RDONLY))
                 _lock(self._locks[-1], wait=False)
@@ -232,7 +231,7 @@ def _created(path: Path, mode: int) -> tuple[Path, int]:
 
 def _lock(number: int, *, wait: bool = True) -> bool:
     """Whether an open file is locked now: not where the system has no locks."""
-    if fcntl is None:
+    if sys.platform == "win32":
         return False
     try:
         fcntl.flock(number, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))

@@ -57,8 +57,10 @@ class Allocation(abc.ABC):
     accepts_fixed: ClassVar[bool] = False
     """Whether structures that fix their own counts (`NofM`) go with it."""
 
-    compares_sites: ClassVar[bool] = True
-    """Whether a site's count depends on the other sites."""
+    @property
+    def compares_sites(self) -> bool:
+        """Whether a site's count depends on the other sites."""
+        return True
 
     compares_scores: ClassVar[bool] = False
     """Whether it compares the scores of different sites as they are."""

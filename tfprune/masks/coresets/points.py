@@ -107,7 +107,7 @@ def hull(points: np.ndarray, dimension: int | None = None) -> Hull:
     else:
         values, rows = _widest(centred, dimension)
         rounding = max(rounding, _THIN * values.max(initial=0))
-    kept = rank = np.count_nonzero(values > rounding)
+    kept = rank = int(np.count_nonzero(values > rounding))
     if dimension is not None:
         kept = min(rank, dimension)
     rows = rows[:kept]
@@ -178,7 +178,7 @@ def project(points: np.ndarray, dimension: int) -> tuple[np.ndarray, Hull]:
     """
     flat = hull(points, dimension)
     inside = flat.mean @ flat.basis
-    outside = np.linalg.norm(flat.mean - flat.basis @ inside)
+    outside = float(np.linalg.norm(flat.mean - flat.basis @ inside))
     if outside <= 1e-12 * np.linalg.norm(points):  # rounding: the origin is in the subspace
         outside = 0.0
     rows = np.full((len(points), len(inside) + 1), outside)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tfprune.masks.coresets.linf_coreset import check_variant, linf_coreset
+from tfprune.masks.coresets.linf_coreset import Coreset, check_variant, linf_coreset
 from tfprune.masks.coresets.points import check_points, project
 
 _WIDEST = 16
@@ -108,7 +108,7 @@ def sensitivities(
         alpha, enough = max(2 * rank**1.5, 1.0), 2 * rank**2
     values = np.zeros(len(points))
     left = np.arange(len(points))
-    found = []
+    found: list[Coreset] = []
     copies = 0
     while len(left) >= max(enough, 1):
         coreset = linf_coreset(cloud[left], variant, tol=tol, seed=seed)

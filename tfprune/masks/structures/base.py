@@ -36,18 +36,30 @@ POOLINGS = ("mean", "max", "sum")
 class Structure(abc.ABC):
     """Turns scores of entries into scores of groups, and masks of groups into masks of entries."""
 
-    fixed: ClassVar[int | None] = None
-    """None: any number of groups may be kept. n: every group is, with n of its candidates."""
-
-    within: ClassVar[int | None] = None
-    """None: all of a kept group stays. n: the n highest of its candidates, which `reduce` gives."""
-
     overlaps: ClassVar[bool] = False
     """Whether candidates share entries: patterns do."""
 
-    balanced = False  # a field of those that can keep equally many groups in every filter
     coupled = False  # a field of Filter: whether groups of several sites are chosen as one
-    pooling = None  # a field of those whose groups have several entries: how scores are pooled
+
+    @property
+    def balanced(self) -> bool:
+        """Whether every filter keeps equally many groups: a field of those that can."""
+        return False
+
+    @property
+    def fixed(self) -> int | None:
+        """None: any number of groups may be kept. n: every group is, with n of its candidates."""
+        return None
+
+    @property
+    def within(self) -> int | None:
+        """None: all of a kept group stays. n: the n highest of what `reduce` gives for it."""
+        return None
+
+    @property
+    def pooling(self) -> str | None:
+        """How scores are pooled: a field of those whose groups have several entries."""
+        return None
 
     def groups(self, shape: tuple[int, ...], layout: Layout) -> int:
         """Number of groups of a kernel."""
@@ -82,7 +94,8 @@ class Structure(abc.ABC):
         """Sums over the entries of each group [groups], whatever the pooling."""
         if self.pooling in (None, "sum"):
             return self.reduce(values, layout)
-        return dataclasses.replace(self, pooling="sum").reduce(values, layout)
+        summing: dict[str, Any] = {"pooling": "sum"}
+        return dataclasses.replace(self, **summing).reduce(values, layout)
 
     def empty(self, weight: Any, layout: Layout) -> Any:
         """Which groups hold nothing but zeros: bool, as `reduce` orders them."""
