@@ -87,7 +87,7 @@ def _pruned(model, options: argparse.Namespace) -> list[str]:
     if options.way == "admm":
         inputs = tfprune.Synthetic(options.inputs or "clouds")
         method = tfprune.get("admm", solver=tfprune.ADMM(inputs=inputs))
-    library = pattern_library.mine(model)
+    library = tfprune.mine_patterns(model)
     report = tfprune.sparsify(model, method, structure=tfprune.Pattern(library))
     for row in report.sites:
         kernel = next(one for one in model.layers if one.name == row.name.split("/")[0]).kernel

@@ -10,11 +10,13 @@ from __future__ import annotations
 import importlib
 
 from tfprune.backend import registration
+from tfprune.masks import serialization
 from tfprune.output.version import VERSION as __version__
 
 _HOMES = {
     "tfprune.api": (
         "load_model",
+        "mine_patterns",
         "prune",
         "prune_low_magnitude",
         "report",
@@ -108,4 +110,11 @@ def __dir__():
     return sorted({*globals(), *_HOME})
 
 
+def _tfmot_schedule(name: str) -> type:
+    from tfprune.training.tfmot_schedules import schedule_class
+
+    return schedule_class(name)
+
+
 registration.register_loaded()
+serialization.set_fallback(_tfmot_schedule)

@@ -6,19 +6,25 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from tfprune.backend import adapter, adapter_of, adapter_of_model
-from tfprune.backend.find_sites import wrappers
+import numpy as np
+
+from tfprune.backend import adapter_of, adapter_of_model
+from tfprune.backend.find_sites import find, wrappers
+from tfprune.backend.registration import wrapper_class
 from tfprune.backend.saved_model import keras_of_file
-from tfprune.layers.prunable_weights import may_hold_kernels
+from tfprune.masks.pattern_library import Library, mine
 from tfprune.masks.schedules import OneShot
-from tfprune.masks.structures import Structure
+from tfprune.masks.structures import Pattern, Structure
 from tfprune.methods import Method, get
 from tfprune.methods.gates.model_gate import Standing
 from tfprune.output.argument_checks import check_kind, check_path
 from tfprune.quantization.report import refuse as refuse_quantized
 from tfprune.training.callback import PruningCallback, settings
-from tfprune.training.custom_training import refuse_lost_training
 from tfprune.training.report import Report, of_model
+from tfprune.training.strip import strip
+from tfprune.training.tfmot import prune_like_tfmot
+from tfprune.training.tfmot_saved import load
+from tfprune.training.wrap import exchange_layers, refuse_lost_training
 
 
 def prune(
@@ -73,15 +79,16 @@ def prune(
     refuse_quantized(to_prune, home)
     if isinstance(method.gate, Standing):
         wrapped = method.gate.insert(to_prune, home, method)
-        _refuse_lost_training(to_prune, wrapped)
+        refuse_lost_training(to_prune, wrapped)
         return wrapped
     made: list[Any] = []
+    wrapper = wrapper_class(home.NAME, "PrunedLayer")
 
     def wrap(layer: Any) -> Any:
-        made.append(home.wrap(layer, method))
+        made.append(wrapper(layer, method=method))
         return made[-1]
 
-    wrapped = _wrap(to_prune, home, wrap)
+    wrapped = exchange_layers(to_prune, home, wrap)
     for one in given if not made else ():  # some layers of a model may be, with other settings
         _refuse_wrapped(one, home)
     return wrapped
@@ -165,8 +172,6 @@ def prune_low_magnitude(
         >>> layer.name
         'prune_low_magnitude_d'
     """
-    from tfprune.training.tfmot import prune_like_tfmot
-
     return prune_like_tfmot(
         to_prune,
         pruning_policy,
@@ -207,8 +212,6 @@ def strip_pruning(model: Any, *, activations: bool = False) -> Any:
         >>> strip_pruning(prune(model, "magnitude", 0.5)).layers[0].name
         'd'
     """
-    from tfprune.training.strip import strip
-
     home = adapter_of_model(model, layers=True)
     check_kind("activations", activations, bool, "True or False")
     return strip(model, home, activations)
@@ -235,7 +238,7 @@ def load_model(path: str | Path, **kwargs: Any) -> Any:
         FileNotFoundError: No model at missing.keras.
     """
     path = check_path(path, "a saved model")
-    return adapter(keras_of_file(Path(path))).load_model(path, **kwargs)
+    return load(path, keras_of_file(Path(path)), **kwargs)
 
 
 def report(model: Any) -> Report:
@@ -252,49 +255,34 @@ def report(model: Any) -> Report:
     return of_model(model, adapter_of_model(model, layers=True))
 
 
-def _wrap(to_prune: Any, home: Any, wrap: Any) -> Any:
-    if isinstance(to_prune, (list, tuple)):
-        _refuse_twice(to_prune)
-        return [_exchange(layer, home, wrap) for layer in to_prune]
-    if not home.is_model(to_prune):
-        if not may_hold_kernels(to_prune, home):
-            raise ValueError(
-                f"The layer {to_prune.name!r} ({type(to_prune).__name__}) has no prunable weight; "
-                "give it a method get_prunable_weights() that returns the variables to prune."
-            )
-        return _exchange(to_prune, home, wrap)
-    if not home.has_graph(to_prune):
-        raise ValueError(
-            f"{type(to_prune).__name__} is a subclassed model, whose layers cannot be exchanged: "
-            "wrap its layers in its __init__, or prune it without wrapping: "
-            "model.fit(..., callbacks=[tfprune.PruningCallback('magnitude', 0.8)])."
-        )
-    if not may_hold_kernels(to_prune, home):
-        raise ValueError(f"The model {to_prune.name!r} has no weight that can be pruned.")
-    wrapped = home.clone(to_prune, lambda layer: _exchange(layer, home, wrap))
-    _refuse_lost_training(to_prune, wrapped)
-    return wrapped
+def mine_patterns(model: Any, count: int = 8, keep: int = 4) -> Library:
+    """The patterns that a model's 3x3 kernels have most often, for `tfprune.Pattern`.
 
+    Args:
+        model: a built model; its depthwise kernels are left out.
+        count: how many patterns at most.
+        keep: positions of a pattern, 2 to 8.
 
-def _refuse_lost_training(model: Any, wrapped: Any) -> None:
-    refuse_lost_training(
-        model,
-        wrapped,
-        wrap="tfprune.prune(keras.Model(inputs, outputs), ...)",
-        else_do="; or use the callback alone, tfprune.PruningCallback('magnitude', 0.8)",
-    )
+    Returns:
+        As `tfprune.masks.pattern_library.mine` does.
 
+    Raises:
+        ValueError: no 3x3 kernel, or a number out of range.
+        TypeError: not a Keras model.
 
-def _exchange(layer: Any, home: Any, wrap: Any) -> Any:
-    if not isinstance(layer, home.Layer) or home.is_wrapper(layer) or home.is_input(layer):
-        return layer  # a Keras 3 graph also holds operations that are no layers
-    if not may_hold_kernels(layer, home):
-        return layer
-    if home.is_model(layer):
-        if not home.has_graph(layer):
-            return layer
-        return home.clone(layer, lambda inner: _exchange(inner, home, wrap))
-    return wrap(layer)
+    Example:
+        >>> import keras
+        >>> layers = [keras.Input((5, 5, 1)), keras.layers.Conv2D(2, 3)]
+        >>> len(mine_patterns(keras.Sequential(layers), 1))
+        1
+    """
+    found, taken = find(model, adapter_of_model(model, layers=True))[0], Pattern()
+    kernels = [
+        np.moveaxis(np.asarray(item.variable), item.site.layout.spatial, (0, 1))
+        for item in found
+        if taken.supports(item.site.shape, item.site.layout) is None
+    ]
+    return mine(kernels, count, keep)
 
 
 def _refuse_wrapped(to_prune: Any, home: Any) -> None:
@@ -303,9 +291,3 @@ def _refuse_wrapped(to_prune: Any, home: Any) -> None:
             f"The layer {wrapper.layer.name!r} is wrapped for pruning already, with settings of "
             "its own: take tfprune.strip_pruning(model) first, or train it as it is."
         )
-
-
-def _refuse_twice(layers: Any) -> None:
-    names = [layer.name for layer in layers if sum(other is layer for other in layers) > 1]
-    if names:
-        raise ValueError(f"The layer {names[0]!r} is listed twice; list each layer once.")

@@ -12,7 +12,8 @@ import tf_keras
 from tiny_models import KERASES, STEPS, cnn, compiled, data, fit, prepared, said, zeros
 
 import tfprune
-from tfprune.backend import adapter_of
+from tfprune.training.tfmot_package import import_tfmot
+from tfprune.training.wrapped import method_of
 
 everywhere = pytest.mark.parametrize("family", KERASES)
 ways = pytest.mark.parametrize("wrap", [False, True], ids=["callback", "wrapped"])
@@ -37,7 +38,7 @@ def test_settings_that_say_nothing_or_disagree():
         tfprune.PruningCallback("magnitude")
     with pytest.raises(ValueError, match="disagree"):
         tfprune.PruningCallback("magnitude", 0.5, schedule=tfprune.OneShot(0.6))
-    foreign = tfprune.backend.import_tfmot().sparsity.keras
+    foreign = import_tfmot().sparsity.keras
     for schedule in (foreign.ConstantSparsity(0.75, 0), foreign.PolynomialDecay(0.0, 0.75, 0, 9)):
         with pytest.raises(ValueError, match=r"sparsity=0.25 and schedule=.*=0.75.* disagree"):
             tfprune.PruningCallback("magnitude", 0.25, schedule=schedule)
@@ -211,7 +212,7 @@ def test_a_wrapped_model_is_not_wrapped_twice(family):
     rest = tfprune.prune(
         library.Sequential([library.Input((3,)), first, library.layers.Dense(4)]), "magnitude", 0.75
     )
-    methods = [adapter_of(rest).method_of(layer) for layer in rest.layers]
+    methods = [method_of(layer) for layer in rest.layers]
     assert [method.schedule.sparsity for method in methods] == [0.25, 0.75]
 
 

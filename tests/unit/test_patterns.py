@@ -246,7 +246,7 @@ def convolutions(family):
 @pytest.mark.parametrize("family", KERASES)
 def test_training_with_patterns(family):
     model = convolutions(family)
-    library = pattern_library.mine(model)
+    library = tfprune.mine_patterns(model)
     assert library == pattern_library.mine(
         [layer.get_weights()[0] for layer in model.layers if layer.name in ("first", "last")]
     )

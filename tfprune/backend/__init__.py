@@ -9,12 +9,8 @@ from __future__ import annotations
 
 import functools
 import importlib
-import os
-import sys
 from types import ModuleType
 from typing import Any, Iterable
-
-from tfprune.backend import registration
 
 KERAS3 = "keras"
 TF_KERAS = "tf_keras"
@@ -80,41 +76,9 @@ def _adapter_of_list(values: Iterable[Any]) -> ModuleType:
 
 @functools.cache
 def adapter(package: str) -> ModuleType:
-    """The adapter module of `"keras"` or `"tf_keras"`."""
-    if package == KERAS3:
-        import keras
+    """The adapter module of `"keras"` or `"tf_keras"`.
 
-        if keras.backend.backend() != "tensorflow":
-            raise RuntimeError(
-                f"Keras runs on the {keras.backend.backend()} backend, but tfprune needs the "
-                "TensorFlow backend: set KERAS_BACKEND=tensorflow before importing keras."
-            )
-    module = importlib.import_module(_MODULES[package])
-    registration.register(package)
-    return module
-
-
-@functools.cache
-def import_tfmot() -> ModuleType:
-    """Import TF-MOT without its side effects on the user's own `tf.keras`.
-
-    TF-MOT sets TF_USE_LEGACY_KERAS, which would turn an untouched `tf.keras` into tf_keras for
-    the rest of the process. `tf.keras` is therefore resolved first, under the user's own setting.
+    Raises:
+        RuntimeError: Keras 3 on another backend than TensorFlow.
     """
-    if "tensorflow_model_optimization" in sys.modules:
-        import tensorflow_model_optimization
-
-        return tensorflow_model_optimization
-    import tensorflow as tf
-
-    getattr(tf.keras, "version", None)
-    variable = "TF_USE_LEGACY_KERAS"
-    before = os.environ.get(variable)
-    try:
-        import tensorflow_model_optimization
-    finally:
-        if before is None:
-            os.environ.pop(variable, None)
-        else:
-            os.environ[variable] = before
-    return tensorflow_model_optimization
+    return importlib.import_module(_MODULES[package])

@@ -5,10 +5,7 @@ from __future__ import annotations
 
 from typing import Any, Callable
 
-import numpy as np
-
 from tfprune.layers.graph import leaves
-from tfprune.methods.measurement_state import FIRSTS
 
 OWN_LOOP = (
     "around a training loop of your own call its start(model) before, settle() after every "
@@ -34,6 +31,16 @@ def attribute_of(layer: Any, variable: Any) -> str:
     return variable.name.split("/")[-1].split(":")[0]
 
 
+def wrapper_kind(layer: Any) -> str | None:
+    """ "pruned" or "quantized", which a wrapper's class says of itself; None: no wrapper."""
+    return getattr(type(layer), "wrapper_kind", None)
+
+
+def is_quantized(layer: Any) -> bool:
+    """Whether it is wrapped for quantization-aware fine-tuning."""
+    return wrapper_kind(layer) == "quantized"
+
+
 def has_prunable_weights(layer: Any) -> bool:
     """Whether the layer's author says what to prune (a method of the class, not one put on it)."""
     return hasattr(type(layer), "get_prunable_weights")
@@ -49,31 +56,6 @@ def output_names(model: Any, structure: Any) -> list[str] | None:
     if structure is None:
         return None
     return sorted(structure) if isinstance(structure, dict) else list(model.output_names)
-
-
-def with_memory(store: Any, own: list[Any], firsts: dict[int, Any]) -> Any:
-    """What is saved of a wrapper; where an earlier version saved it, with the first values of what
-    that did not remember.
-
-    Args:
-        store: {number as text: value} of the wrapper's own variables.
-        own: these variables. What is remembered comes last.
-        firsts: {id of a variable that remembers: its first value}.
-    """
-    missing = {str(n): firsts.get(id(one)) for n, one in enumerate(own) if n >= len(store)}
-    if any(value is None for value in missing.values()):
-        return store  # it does not fit, as Keras will say
-    return {**{name: store[name] for name in store.keys()}, **missing}
-
-
-def remembered(states: Any) -> dict[int, Any]:
-    """{id of a variable: its first value} of what is remembered in the states of some sites."""
-    return {
-        id(one): np.full(one.shape, FIRSTS[name])
-        for state in states
-        for name, one in state.items()
-        if name in FIRSTS
-    }
 
 
 def innermost_optimizer(model: Any) -> Any:

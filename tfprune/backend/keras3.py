@@ -11,10 +11,21 @@ import tensorflow as tf
 from keras.src.backend.common.symbolic_scope import in_symbolic_scope
 from keras.src.backend.common.variables import AutocastScope
 
-from tfprune.backend import common
-from tfprune.backend.common import attribute_of, has_prunable_weights, innermost_optimizer  # noqa: F401
+from tfprune.backend import common, registration
+from tfprune.backend.common import (  # noqa: F401
+    attribute_of,
+    has_prunable_weights,
+    innermost_optimizer,
+    is_quantized,
+)
 
+if keras.backend.backend() != "tensorflow":
+    raise RuntimeError(
+        f"Keras runs on the {keras.backend.backend()} backend, but tfprune needs the "
+        "TensorFlow backend: set KERAS_BACKEND=tensorflow before importing keras."
+    )
 NAME = "keras"
+registration.register(NAME)
 Layer = keras.layers.Layer
 Model = keras.Model
 
@@ -32,22 +43,7 @@ def strategy(model: Any) -> Any:
 
 
 def is_wrapper(layer: Any) -> bool:
-    from tfprune.training.keras3_layer import PrunedLayer
-
-    return isinstance(layer, PrunedLayer)
-
-
-def is_quantized(layer: Any) -> bool:
-    """Whether it is wrapped for quantization-aware fine-tuning."""
-    from tfprune.quantization.keras3_layer import QuantizedLayer
-
-    return isinstance(layer, QuantizedLayer)
-
-
-def quantize(layer: Any, settings: Any) -> Any:
-    from tfprune.quantization.keras3_layer import QuantizedLayer
-
-    return QuantizedLayer(layer, settings)
+    return common.wrapper_kind(layer) == "pruned"
 
 
 def has_graph(model: Any) -> bool:
@@ -182,12 +178,6 @@ def is_tracing_symbolically() -> bool:
     return in_symbolic_scope()
 
 
-def wrap(layer: Any, method: Any, name: str | None = None) -> Any:
-    from tfprune.training.keras3_layer import PrunedLayer
-
-    return PrunedLayer(layer, method, name=name)
-
-
 def clone(model: Any, exchange: Callable[[Any], Any]) -> Any:
     """The same graph with `exchange(layer)` in place of each layer; weights are shared."""
     return keras.models.clone_model(model, clone_function=exchange)
@@ -204,31 +194,6 @@ def replace_attribute(owner: Any, name: str, value: Any) -> None:
     setattr(owner, name, value)
     if owner.built:
         owner._tracker.lock()
-
-
-def load_model(path: str, **kwargs: Any) -> Any:
-    return keras.models.load_model(path, **kwargs)
-
-
-def drive(wrapper: Any, driven: bool) -> None:
-    wrapper.drive(driven)
-
-
-def method_of(wrapper: Any) -> Any:
-    return wrapper.method
-
-
-def target(item: Any) -> Any:
-    """The settle target of a wrapped site."""
-    from tfprune.training.mask_updater import Target
-
-    for index, (weight, mask, threshold) in enumerate(item.wrapper.pruning_vars):
-        if raw(weight) is item.variable:
-            hidden = item.wrapper.hidden_vars
-            hidden = raw(hidden[index]) if hidden else None
-            state = {name: raw(one) for name, one in item.wrapper.state_vars[index].items()}
-            return Target(item.site, raw(weight), raw(mask), hidden, raw(threshold), state)
-    raise LookupError(f"{item.wrapper.name} does not prune {item.site.name}.")
 
 
 def operations(model: Any) -> list[Any]:

@@ -7,6 +7,7 @@ a real class takes its place as soon as it is imported.
 
 from __future__ import annotations
 
+import importlib
 import sys
 
 # The module of each wrapper class, with the prefix of the Keras in its place.
@@ -16,6 +17,11 @@ _MODULES = {
     "QuantizedLayer": "tfprune.quantization.{}_layer",
 }
 _PREFIXES = {"keras": "keras3", "tf_keras": "tf_keras"}
+
+
+def wrapper_class(package: str, kind: str) -> type:
+    """A wrapper class of one Keras, such as `("keras", "PrunedLayer")`, imported now."""
+    return getattr(importlib.import_module(_MODULES[kind].format(_PREFIXES[package])), kind)
 
 
 def register_loaded() -> None:
@@ -58,13 +64,7 @@ def _stand_in(package: str, kind: str) -> type:
 
         @classmethod
         def from_config(cls, config, custom_objects=None):
-            import importlib
-
-            from tfprune.backend import adapter
-
-            adapter(package)
-            home = importlib.import_module(_MODULES[kind].format(_PREFIXES[package]))
-            return getattr(home, kind).from_config(config, custom_objects)
+            return wrapper_class(package, kind).from_config(config, custom_objects)
 
     StandIn.__name__ = StandIn.__qualname__ = kind
     return StandIn

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""tf_keras with TF-MOT: everything that differs from Keras 3, private calls included."""
+"""tf_keras: everything that differs from Keras 3, private calls included."""
 
 from __future__ import annotations
 
@@ -8,20 +8,19 @@ from typing import Any, Callable
 import tensorflow as tf
 import tf_keras
 
-from tfprune.backend import common, import_tfmot
-from tfprune.backend.common import attribute_of, has_prunable_weights, innermost_optimizer  # noqa: F401
+from tfprune.backend import common, registration
+from tfprune.backend.common import (  # noqa: F401
+    attribute_of,
+    has_prunable_weights,
+    innermost_optimizer,
+    is_quantized,
+)
 
+keras = tf_keras
 NAME = "tf_keras"
+registration.register(NAME)
 Layer = tf_keras.layers.Layer
 Model = tf_keras.Model
-
-
-def tfmot_wrapper() -> type:
-    """TF-MOT's class."""
-    import_tfmot()
-    from tensorflow_model_optimization.python.core.sparsity.keras import pruning_wrapper
-
-    return pruning_wrapper.PruneLowMagnitude
 
 
 def is_model(value: Any) -> bool:
@@ -34,26 +33,11 @@ def is_built(model: Any) -> bool:
 
 def is_wrapper(layer: Any) -> bool:
     """Whether TF-MOT or this library wrapped it."""
-    return isinstance(layer, tfmot_wrapper())
-
-
-def is_own_wrapper(layer: Any) -> bool:
-    from tfprune.training.tf_keras_layer import PrunedLayer
-
-    return isinstance(layer, PrunedLayer)
-
-
-def is_quantized(layer: Any) -> bool:
-    """Whether it is wrapped for quantization-aware fine-tuning."""
-    from tfprune.quantization.tf_keras_layer import QuantizedLayer
-
-    return isinstance(layer, QuantizedLayer)
-
-
-def quantize(layer: Any, settings: Any) -> Any:
-    from tfprune.quantization.tf_keras_layer import QuantizedLayer
-
-    return QuantizedLayer(layer, settings)
+    return common.wrapper_kind(layer) == "pruned" or any(
+        cls.__name__ == "PruneLowMagnitude"
+        and cls.__module__.startswith("tensorflow_model_optimization.")
+        for cls in type(layer).__mro__
+    )
 
 
 def has_graph(model: Any) -> bool:
@@ -129,12 +113,6 @@ def build_optimizer(model: Any) -> None:
     """tf_keras' optimizers create their variables at any time."""
 
 
-def wrap(layer: Any, method: Any, name: str | None = None) -> Any:
-    from tfprune.training.tf_keras_layer import PrunedLayer
-
-    return PrunedLayer(layer, method=method, **({"name": name} if name else {}))
-
-
 def clone(model: Any, exchange: Callable[[Any], Any]) -> Any:
     """The same graph with `exchange(layer)` in place of each layer; weights are shared."""
     return tf_keras.models.clone_model(model, clone_function=exchange)
@@ -151,100 +129,6 @@ def replace_attribute(owner: Any, name: str, value: Any) -> None:
     """Exchange a layer of a subclassed model."""
     delattr(owner, name)
     setattr(owner, name, value)
-
-
-def prune_low_magnitude(to_prune: Any, policy: Any, options: dict, kwargs: dict) -> Any:
-    """TF-MOT's function, with this library's wrapper."""
-    from tfprune.training.tf_keras_layer import PrunedLayer
-    from tfprune.training.tfmot import refusal
-
-    def wrap(layer: Any) -> Any:
-        return layer if is_wrapper(layer) else PrunedLayer(layer, **options)
-
-    def exchange(layer: Any) -> Any:
-        if is_model(layer):
-            if not has_graph(layer):
-                raise ValueError(f"{layer.name!r} is a subclassed model in a model. {_SUBCLASSED}")
-            return clone(layer, exchange)
-        if policy is not None and not policy.allow_pruning(layer):
-            return layer
-        return wrap(layer)
-
-    if isinstance(to_prune, list):
-        return [
-            type(one).from_config(one.get_config()) if is_input(one) else wrap(one)
-            for one in to_prune
-        ]
-    if isinstance(to_prune, tuple) or (is_model(to_prune) and not has_graph(to_prune)):
-        raise refusal(to_prune, _SUBCLASSED if is_model(to_prune) else "Pass a list.")
-    if is_model(to_prune):
-        if policy is not None:
-            policy.ensure_model_supports_pruning(to_prune)
-        return exchange(to_prune)
-    kwargs.pop("name", None)  # the name is TF-MOT's: prune_low_magnitude_<layer>
-    return PrunedLayer(to_prune, **{**options, **kwargs})
-
-
-_SUBCLASSED = (
-    "Wrap the layers of a subclassed model in its __init__, or prune it without wrapping: "
-    "model.fit(..., callbacks=[tfprune.PruningCallback('magnitude', 0.8)])."
-)
-
-
-def drive(wrapper: Any, driven: bool) -> None:
-    """Turn the clock in the wrapper's own forward pass off and on again."""
-    if is_own_wrapper(wrapper):
-        wrapper.drive(driven)
-    elif wrapper.pruning_obj is None:
-        return  # TF-MOT's, not built
-    elif driven:
-        wrapper.pruning_obj.conditional_mask_update = tf.no_op
-    else:
-        vars(wrapper.pruning_obj).pop("conditional_mask_update", None)
-
-
-def method_of(wrapper: Any) -> Any:
-    """The method that a wrapper's settings describe, TF-MOT's own wrappers included."""
-    from tfprune.layers.prunable_weights import matrix_layout
-    from tfprune.training.tfmot import method_of_tfmot
-
-    own = getattr(wrapper, "method", None)
-    if own is not None:
-        return own
-    return method_of_tfmot(
-        wrapper.pruning_schedule,
-        wrapper.block_size,
-        wrapper.block_pooling_type,
-        wrapper.sparsity_m_by_n,
-        layout=matrix_layout(wrapper.layer),
-    )
-
-
-def targets(wrapper: Any) -> list[Any]:
-    """The settle targets of one wrapper."""
-    import sys
-
-    from tfprune.backend.find_sites import find
-
-    return [target(item) for item in find(wrapper, sys.modules[__name__])[0]]
-
-
-def target(item: Any) -> Any:
-    """The settle target of a wrapped site."""
-    from tfprune.training.mask_updater import Target
-    from tfprune.training.tfmot import site_of_tfmot
-
-    wrapper = item.wrapper
-    for index, (weight, mask, threshold) in enumerate(wrapper.pruning_vars):
-        if raw(weight) is item.variable:
-            hidden = getattr(wrapper, "hidden_vars", ())
-            hidden = raw(hidden[index]) if hidden else None
-            own = getattr(wrapper, "method", None) is not None
-            site = item.site if own else site_of_tfmot(item.site, wrapper)
-            kept = getattr(wrapper, "state_vars", ())
-            state = {name: raw(one) for name, one in kept[index].items()} if kept else {}
-            return Target(site, raw(weight), raw(mask), hidden, raw(threshold), state)
-    raise LookupError(f"{wrapper.name} does not prune {item.site.name}.")
 
 
 def around_updates(optimizer: Any, function: Callable) -> None:
@@ -302,13 +186,6 @@ def _place(optimizer: Any, variable: Any) -> tuple[int, int]:
 def build_slots(optimizer: Any, variables: Any) -> None:
     """Create what an optimizer keeps for variables."""
     optimizer.build(variables)
-
-
-def load_model(path: str, **kwargs: Any) -> Any:
-    """A saved model, of TF-MOT's, too: see `tfprune.training.tfmot_saved`."""
-    from tfprune.training.tfmot_saved import load
-
-    return load(path, **kwargs)
 
 
 def operations(model: Any) -> list[Any]:

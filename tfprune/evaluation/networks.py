@@ -21,6 +21,7 @@ from tfprune.backend.find_sites import wrappers
 from tfprune.backend.saved_model import keras_of_file
 from tfprune.surgery.reinitialize import fresh_weights
 from tfprune.training.strip import strip
+from tfprune.training.tfmot_saved import load
 
 _KNOWN = ("keras", "tf_keras", "tfprune", "tensorflow_model_optimization")
 _TFLITE = b"TFL3"  # behind the first four bytes of every file
@@ -78,9 +79,9 @@ class Network:
         """The Keras model."""
         if not isinstance(self.given, Path):
             return self.given
-        home = adapter(keras_of_file(self.given))
-        with fresh_weights(home, 0):  # which the loaded ones replace
-            return home.load_model(str(self.given))
+        package = keras_of_file(self.given)
+        with fresh_weights(adapter(package), 0):  # which the loaded ones replace
+            return load(str(self.given), package)
 
     @property
     def plain(self) -> Any:

@@ -43,8 +43,8 @@ _NAMES = {
 }
 
 
-def mine(source: Any, count: int = 8, keep: int = 4) -> Library:
-    """The patterns that a model's 3x3 kernels have most often.
+def mine(kernels: Any, count: int = 8, keep: int = 4) -> Library:
+    """The patterns that 3x3 kernels have most often; `tfprune.mine_patterns` takes a model.
 
     A kernel's pattern: its `keep` largest weights by absolute value, and where the centre is not
     among them, the centre in place of the smallest of them. Kernels of zeros have none.
@@ -53,7 +53,7 @@ def mine(source: Any, count: int = 8, keep: int = 4) -> Library:
     Pattern-based Weight Pruning", 2020, arXiv 2001.00138.
 
     Args:
-        source: a built Keras model; or weights [3, 3, in, out], an array or a list of them.
+        kernels: weights [3, 3, in, out], an array or a list of them.
         count: how many patterns at most.
         keep: positions of a pattern, 2 to 8.
 
@@ -62,7 +62,6 @@ def mine(source: Any, count: int = 8, keep: int = 4) -> Library:
 
     Raises:
         ValueError: no 3x3 kernel, or a number out of range.
-        TypeError: neither a model nor weights.
 
     Example:
         >>> kernel = np.arange(9.0).reshape(3, 3, 1, 1)
@@ -74,7 +73,7 @@ def mine(source: Any, count: int = 8, keep: int = 4) -> Library:
             f"mine(count={count}, keep={keep}): expected at least one pattern, of 2 to 8 positions."
         )
     found: Counter = Counter()
-    for kernel in _kernels(source):
+    for kernel in _kernels(kernels):
         found.update(_patterns(kernel, keep))
     if not found:
         raise ValueError(
@@ -96,27 +95,13 @@ def _patterns(kernel: np.ndarray, keep: int) -> Iterable[tuple[int, ...]]:
     return map(tuple, np.sort(order, axis=0).T.tolist())
 
 
-def _kernels(source: Any) -> list[np.ndarray]:
-    """All 3x3 kernels, [9, kernels] each; depthwise ones, of a model, left out."""
-    if isinstance(source, (np.ndarray, list, tuple)):
-        arrays = [source] if isinstance(source, np.ndarray) else list(source)
-        wrong = [np.shape(one) for one in arrays if np.shape(one)[:2] != (3, 3)]
-        if wrong:
-            raise ValueError(f"Weights of shape {wrong[0]}: expected [3, 3, in, out].")
-        return [np.asarray(one).reshape(9, -1) for one in arrays]
-    from tfprune.backend import adapter_of
-    from tfprune.backend.find_sites import find
-    from tfprune.masks.structures import Pattern
-
-    adapter = adapter_of(source)
-    found, taken = find(source, adapter)[0], Pattern()
-    return [
-        np.moveaxis(
-            np.asarray(adapter.raw(item.variable)), item.site.layout.spatial, (0, 1)
-        ).reshape(9, -1)
-        for item in found
-        if taken.supports(item.site.shape, item.site.layout) is None
-    ]
+def _kernels(given: Any) -> list[np.ndarray]:
+    """All 3x3 kernels, [9, kernels] each."""
+    arrays = [given] if isinstance(given, np.ndarray) else list(given)
+    wrong = [np.shape(one) for one in arrays if np.shape(one)[:2] != (3, 3)]
+    if wrong:
+        raise ValueError(f"Weights of shape {wrong[0]}: expected [3, 3, in, out].")
+    return [np.asarray(one).reshape(9, -1) for one in arrays]
 
 
 def checked(library: Sequence[Sequence[int]]) -> Library:

@@ -8,7 +8,7 @@ Only classes that were registered here are read back, so a file can never name o
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Callable, TypeVar
 
 from tfprune.output.argument_checks import check_fields
 from tfprune.output.plain_numbers import plain
@@ -87,12 +87,19 @@ def class_named(name: str) -> type:
     return _CLASSES[name]
 
 
+_fallback: Callable[[str], Any] = class_named
+
+
+def set_fallback(find: Callable[[str], type]) -> None:
+    """Let `find(name)` look for a class that is not registered; it raises ValueError for none."""
+    global _fallback
+    _fallback = find
+
+
 def _build(name: str, fields: dict[str, Any]) -> Any:
     cls = _CLASSES.get(name)
     if cls is None:
-        from tfprune.training.tfmot_schedules import schedule_class
-
-        return schedule_class(name).from_config(fields)
+        return _fallback(name).from_config(fields)
     if "from_config" in vars(cls):
         return cls.from_config(fields)
     return cls(**{key: from_config(value) for key, value in fields.items()})

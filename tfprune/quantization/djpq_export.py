@@ -6,9 +6,9 @@ from __future__ import annotations
 from types import ModuleType
 from typing import Any, Iterator
 
+from tfprune.backend.registration import wrapper_class
 from tfprune.layers import graph as graphs
 from tfprune.quantization.djpq_layer import Quantizer
-from tfprune.quantization.djpq_wrap import wrapper_class
 
 
 def rounding(model: Any, home: ModuleType) -> Any:
@@ -35,7 +35,7 @@ class _Rounding:
     def __init__(self, home: ModuleType):
         self.home = home
         self.graphs = graphs.module_of(home)
-        self.wrapper = wrapper_class(home)
+        self.wrapper = wrapper_class(home.NAME, "JointLayer")
         self.models: dict[int, Any] = {}
 
     def of(self, model: Any) -> Any:

@@ -3,18 +3,11 @@
 
 from __future__ import annotations
 
-import importlib
 from types import ModuleType
 from typing import Any
 
+from tfprune.backend.registration import wrapper_class
 from tfprune.quantization.djpq_placement import places
-
-
-def wrapper_class(home: ModuleType) -> type:
-    """The wrapper of joint pruning and quantization of one Keras."""
-    return importlib.import_module(
-        f"tfprune.quantization.{home.__name__.rpartition('.')[2]}_djpq_layer"
-    ).JointLayer
 
 
 def inserted(model: Any, home: ModuleType, method: Any) -> Any:
@@ -36,7 +29,7 @@ def inserted(model: Any, home: ModuleType, method: Any) -> Any:
             "model that holds them."
         )
     parts = places(model, home, method.gate.activations).parts
-    wrapper = wrapper_class(home)
+    wrapper = wrapper_class(home.NAME, "JointLayer")
 
     def exchange(layer: Any) -> Any:
         if not isinstance(layer, home.Layer):

@@ -27,6 +27,8 @@ class QuantizedLayer(keras.layers.Wrapper):
         core: masks, ranges and the forward pass.
     """
 
+    wrapper_kind = "quantized"
+
     def __init__(
         self, layer, settings: FakeQuantization | dict, *, name: str | None = None, **kwargs: Any
     ):

@@ -7,6 +7,7 @@ from types import ModuleType
 from typing import Any, Callable
 
 from tfprune.backend import adapter_of
+from tfprune.backend.registration import wrapper_class
 from tfprune.quantization.report import wrappers
 from tfprune.quantization.settings import FakeQuantization
 from tfprune.quantization.supported_layers import kernels, kind, left_out, refusal
@@ -123,6 +124,8 @@ def _refuse(model: Any, home: ModuleType) -> None:
 
 
 def _exchange(home: ModuleType, settings: FakeQuantization) -> Callable[[Any], Any]:
+    wrapper = wrapper_class(home.NAME, "QuantizedLayer")
+
     def exchange(layer: Any) -> Any:
         if not isinstance(layer, home.Layer) or home.is_input(layer):
             return layer  # a Keras 3 graph also holds operations that are no layers
@@ -130,6 +133,6 @@ def _exchange(home: ModuleType, settings: FakeQuantization) -> Callable[[Any], A
             return home.clone(layer, exchange) if home.has_graph(layer) else layer
         if kind(layer) is None or refusal(layer, home) is not None:
             return layer
-        return home.quantize(layer, settings)
+        return wrapper(layer, settings)
 
     return exchange

@@ -28,6 +28,8 @@ class QuantizedLayer(tf_keras.layers.Wrapper):
         core: masks, ranges and the forward pass.
     """
 
+    wrapper_kind = "quantized"
+
     def __init__(self, layer, settings: FakeQuantization | dict, **kwargs: Any):
         kwargs.setdefault("dtype", layer._dtype_policy)
         kwargs["name"] = kwargs.get("name") or f"quantize_{layer.name}"

@@ -23,6 +23,8 @@ from tfprune.statistics.calibration_data import Data, Feed
 from tfprune.training import run_checks
 from tfprune.training.callback_base import Hooks, listed
 from tfprune.training.fit import Fit
+from tfprune.training.report import of_run
+from tfprune.training.report import sparsity as sparsity_of
 from tfprune.training.run import Driver
 from tfprune.training.run_length import Run
 from tfprune.training.tfmot_schedules import name_of
@@ -161,8 +163,6 @@ class PruningCallback(Hooks):
         """End the run: apply the masks a last time, and report. Returns the report."""
         if self._fit is None:
             raise RuntimeError("PruningCallback.finish() before start(model): call start first.")
-        from tfprune.training.report import of_run
-
         self._fit.finish()
         report = of_run(self._fit.drivers)
         for callback in (self, *self._followers):
@@ -227,9 +227,7 @@ class PruningCallback(Hooks):
             _warn([diverged])
             self.model.stop_training = True
         if logs is not None:
-            from tfprune.training.report import sparsity
-
-            logs["sparsity"] = sparsity(self._fit.drivers)
+            logs["sparsity"] = sparsity_of(self._fit.drivers)
 
     def on_train_end(self, logs=None):
         leader = self._leader

@@ -11,10 +11,11 @@ from typing import Any
 import keras
 
 from tfprune.backend import keras3 as adapter
-from tfprune.backend.common import OWN_LOOP, remembered, with_memory
+from tfprune.backend.common import OWN_LOOP
 from tfprune.backend.find_sites import find
 from tfprune.backend.registration import register_real
 from tfprune.methods.base import Method
+from tfprune.training.wrapper_memory import remembered, with_memory
 
 NOT_DRIVEN = (
     "The layer {name!r} is wrapped for pruning, but nothing prunes it: add PruningCallback() to "
@@ -53,6 +54,8 @@ class PrunedLayer(keras.layers.Wrapper):
         pruning_vars: one (weight, mask, threshold) for each pruned kernel.
         pruning_step: finished training steps; -1 before the first training.
     """
+
+    wrapper_kind = "pruned"
 
     def __new__(cls, layer, *args, **kwargs):
         self = super().__new__(cls, layer, *args, **kwargs)

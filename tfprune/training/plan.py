@@ -20,6 +20,7 @@ from tfprune.statistics.measure import refusal, refusals
 from tfprune.statistics.measured_model import Subject
 from tfprune.training.mask_updater import Settle, Target
 from tfprune.training.run_length import Run, resolve
+from tfprune.training.wrapped import method_of, target_of
 
 
 @dataclass
@@ -60,7 +61,7 @@ def plan(
     """
     made = Plan()
     adapter = adapter_of(model)
-    for one, every in _by_method(found, method, adapter):
+    for one, every in _by_method(found, method):
         survey = Survey.of(model) if one.rule.structure.coupled else None
         items = _coupled(survey, every, made) if survey is not None else every
         items = _placed(model, items, one, made)
@@ -81,10 +82,10 @@ def plan(
     return made
 
 
-def _by_method(found: Sequence[Found], method: Method | None, adapter: ModuleType) -> Any:
+def _by_method(found: Sequence[Found], method: Method | None) -> Any:
     groups: dict[str, tuple[Method, list[Found]]] = {}
     for item in found:
-        own = method or adapter.method_of(item.wrapper)
+        own = method or method_of(item.wrapper)
         # Methods may hold TF-MOT's schedules, which are not hashable by value.
         groups.setdefault(repr(own), (own, []))[1].append(item)
     return groups.values()
@@ -158,11 +159,11 @@ def unserved(method: Method, site: Site) -> str | None:
 
 def _target(item: Found, method: Method, adapter: ModuleType, made: Plan) -> Target:
     if item.wrapper is not None:
-        target = adapter.target(item)
-        made.noted.append(target)
+        held = target_of(item)
+        made.noted.append(held)
         # What a wrapper of an earlier version does not hold is kept for this run only.
-        state = {**_state(method, target.site, but=target.state), **target.state}
-        return replace(target, threshold=None, state=state)
+        state = {**_state(method, held.site, but=held.state), **held.state}
+        return replace(held, threshold=None, state=state)
     kernel = item.variable
     mask = tf.Variable(
         tf.ones(kernel.shape, kernel.dtype),

@@ -8,6 +8,7 @@ from typing import Any, Iterable, Mapping, Sequence
 
 import numpy as np
 
+from tfprune.backend.find_sites import find
 from tfprune.masks.costs import macs, parameters
 from tfprune.masks.sites import Site, Skip
 from tfprune.methods.gates import model_gate
@@ -18,6 +19,7 @@ from tfprune.training import run_checks
 from tfprune.training.connectivity import Paths, paths
 from tfprune.training.plan import unserved
 from tfprune.training.strip import strip
+from tfprune.training.wrapped import method_of, target_of
 
 
 @dataclass(frozen=True)
@@ -206,20 +208,18 @@ def of_run(drivers: Sequence[Any]) -> Report:
 
 def of_model(model: Any, adapter: Any) -> Report:
     """The report of any model; targets are known for wrapped layers only."""
-    from tfprune.backend.find_sites import find
-
     found, skipped = find(model, adapter)
     rows, notes = [], {}
     for item in found:
         structure = asked = None
-        reason = item.wrapper and unserved(adapter.method_of(item.wrapper), item.site)
+        reason = item.wrapper and unserved(method_of(item.wrapper), item.site)
         if reason:
             skipped.append(Skip(item.site.name, reason))
         elif item.wrapper is not None:
-            target, method = adapter.target(item), adapter.method_of(item.wrapper)
+            held, method = target_of(item), method_of(item.wrapper)
             structure = method.rule.structure
-            asked = 1 - float(np.mean(_array(target.mask, np.float64)))
-            notes[item.site.name] = _kept_notes(method, target)
+            asked = 1 - float(np.mean(_array(held.mask, np.float64)))
+            notes[item.site.name] = _kept_notes(method, held)
         rows.append((item.site, _array(adapter.raw(item.variable)), structure, asked))
     notes.update(model_gate.notes(model, adapter))
     grids = remarks(model, adapter)

@@ -21,6 +21,7 @@ from tfprune.training.mask_updater import Settle, Target, adopt, note_thresholds
 from tfprune.training.measured_update import Updates
 from tfprune.training.plan import plan
 from tfprune.training.run_length import Run, resolve
+from tfprune.training.wrapped import drive, method_of
 
 
 class Driver:
@@ -229,7 +230,7 @@ class Driver:
         """Tell the wrapped layers, built or not, whether this run prunes them."""
         if self.method is None:
             for wrapper in wrappers(self.model, self.adapter):
-                self.adapter.drive(wrapper, driven)
+                drive(wrapper, driven)
 
     def has_weights(self) -> bool:
         """Whether the sites can be found."""
@@ -242,7 +243,7 @@ class Driver:
             return [self.method]
         methods = {}
         for wrapper in wrappers(self.model, self.adapter):
-            method = self.adapter.method_of(wrapper)
+            method = method_of(wrapper)
             methods.setdefault(repr(method), method)
         return list(methods.values())
 

@@ -10,6 +10,7 @@ from tfprune.backend.find_sites import find, is_wrapped
 from tfprune.methods.gates.model_gate import standing
 from tfprune.quantization.report import wrappers
 from tfprune.training.mask_updater import Settle
+from tfprune.training.wrapped import method_of, target_of
 
 
 def strip(model: Any, home: ModuleType, activations: bool = False) -> Any:
@@ -46,8 +47,7 @@ def _apply_masks(model: Any, home: ModuleType) -> None:
     """A layer may be looked at in the middle of an epoch, between a step and its masking."""
     wrapped = [item for item in find(model, home)[0] if item.wrapper is not None]
     for item in wrapped:
-        target, method = home.target(item), home.method_of(item.wrapper)
-        Settle([target], method, timetable=None, final=0.0).apply()
+        Settle([target_of(item)], method_of(item.wrapper), timetable=None, final=0.0).apply()
     for wrapper in wrappers(model, home):
         wrapper.core.apply_masks()
 

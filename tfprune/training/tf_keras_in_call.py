@@ -9,10 +9,10 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfprune.backend import tf_keras as adapter
 from tfprune.backend.common import OWN_LOOP
 from tfprune.training.mask_updater import Settle
 from tfprune.training.run_length import Run, resolve
+from tfprune.training.wrapped import method_of, targets_of
 
 NOT_DRIVEN = (
     "A layer is wrapped for pruning, but nothing prunes it: to the callbacks of model.fit add "
@@ -28,12 +28,12 @@ class InCallPruning:
 
     @functools.cached_property
     def _settle(self) -> Settle:
-        method = adapter.method_of(self._wrapper)
-        return Settle(adapter.targets(self._wrapper), method, timetable=self._timetable, final=0.0)
+        method = method_of(self._wrapper)
+        return Settle(targets_of(self._wrapper), method, timetable=self._timetable, final=0.0)
 
     @functools.cached_property
     def _resolved(self) -> tuple:
-        method = adapter.method_of(self._wrapper)
+        method = method_of(self._wrapper)
         if method.rule.allocation.compares_sites:
             raise ValueError(
                 f"{method.rule.allocation} compares the layers of a model, but UpdatePruningStep "

@@ -10,15 +10,15 @@ from typing import Any
 import tensorflow as tf
 import tf_keras
 
-from tfprune.backend import import_tfmot
 from tfprune.backend import tf_keras as adapter
-from tfprune.backend.common import remembered, with_memory
 from tfprune.backend.find_sites import find
 from tfprune.backend.registration import register_real
 from tfprune.masks.serialization import to_config
 from tfprune.methods.base import Method
 from tfprune.training.tf_keras_in_call import InCallClock, InCallPruning
+from tfprune.training.tfmot_package import import_tfmot
 from tfprune.training.tfmot_schedules import saved_schedule
+from tfprune.training.wrapper_memory import remembered, with_memory
 
 import_tfmot()
 from tensorflow_model_optimization.python.core.sparsity.keras import (  # noqa: E402
@@ -53,6 +53,8 @@ class PrunedLayer(pruning_wrapper.PruneLowMagnitude):
         ValueError: not a layer, or one that TF-MOT cannot prune; another pooling;
             `sparsity_m_by_n` is not a pair of integers.
     """
+
+    wrapper_kind = "pruned"
 
     def __init__(
         self,

@@ -1,21 +1,27 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Models that tf_keras saved, with layers that TF-MOT wrapped among them: no `prune_scope`."""
+"""Loads saved models; of tf_keras, with layers that TF-MOT wrapped among them: no `prune_scope`."""
 
 from __future__ import annotations
 
 from typing import Any
 
-import tf_keras
-
-from tfprune.backend import tf_keras as adapter
+from tfprune.backend import KERAS3, adapter
 from tfprune.output.caller_warning import warn
+from tfprune.training.tfmot_package import tfmot_wrapper
 from tfprune.training.tfmot_schedules import saved_schedule
 
 _ZEROS_IN_ROWS = 999.0  # what TF-MOT notes as threshold where it makes m zeros in n
 
 
-def load(path: str, **kwargs: Any) -> Any:
-    """A saved model. What TF-MOT wrapped comes back in TF-MOT's wrappers, ready to go on."""
+def load(path: str, package: str, **kwargs: Any) -> Any:
+    """A saved model. What TF-MOT wrapped comes back in TF-MOT's wrappers, ready to go on.
+
+    Args:
+        package: `"keras"` or `"tf_keras"`, which saved it.
+    """
+    keras = adapter(package).keras
+    if package == KERAS3:
+        return keras.models.load_model(path, **kwargs)
     loaded: list[Any] = []
 
     class Saved:
@@ -24,11 +30,11 @@ def load(path: str, **kwargs: Any) -> Any:
 
         @classmethod
         def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Any:
-            loaded.append(_wrapper(dict(config), custom_objects))
+            loaded.append(_wrapper(keras, dict(config), custom_objects))
             return loaded[-1]
 
-    with tf_keras.saving.custom_object_scope({"PruneLowMagnitude": Saved}):
-        model = tf_keras.models.load_model(path, **kwargs)
+    with keras.saving.custom_object_scope({"PruneLowMagnitude": Saved}):
+        model = keras.models.load_model(path, **kwargs)
     lost = dict.fromkeys(one.layer.name for one in loaded if _noted_rows(one))
     if lost:
         warn(
@@ -39,11 +45,11 @@ def load(path: str, **kwargs: Any) -> Any:
     return model
 
 
-def _wrapper(config: dict[str, Any], custom_objects: Any) -> Any:
-    layer = tf_keras.layers.deserialize(config.pop("layer"), custom_objects=custom_objects)
+def _wrapper(keras: Any, config: dict[str, Any], custom_objects: Any) -> Any:
+    layer = keras.layers.deserialize(config.pop("layer"), custom_objects=custom_objects)
     schedule = saved_schedule(config.pop("pruning_schedule"), custom_objects)
     config["block_size"] = tuple(config["block_size"])
-    return adapter.tfmot_wrapper()(layer, schedule, **config)
+    return tfmot_wrapper()(layer, schedule, **config)
 
 
 def _noted_rows(wrapper: Any) -> bool:

@@ -10,11 +10,9 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-
-def _schedule_base() -> type:
-    from tfprune.backend import import_tfmot
-
-    return import_tfmot().sparsity.keras.PruningSchedule
+from tfprune.masks.schedules import Schedule, accepts
+from tfprune.masks.serialization import from_config
+from tfprune.training.tfmot_package import import_tfmot
 
 
 def schedule_class(name: str) -> type:
@@ -23,7 +21,7 @@ def schedule_class(name: str) -> type:
     Raises:
         ValueError: no such class is defined in this process.
     """
-    pending = [_schedule_base()]
+    pending = [import_tfmot().sparsity.keras.PruningSchedule]
     while pending:
         cls = pending.pop()
         if cls.__name__ == name:
@@ -45,16 +43,12 @@ def saved_schedule(config: Any, custom_objects: dict[str, Any] | None = None) ->
     Raises:
         ValueError: no such class is defined in this process.
     """
-    from tfprune.masks.serialization import from_config
-
     given = (custom_objects or {}).get(config["class_name"])
     return from_config(config) if given is None else given.from_config(config["config"])
 
 
 def is_foreign(schedule: Any) -> bool:
     """Whether `schedule` is an object of TF-MOT's kind rather than one of this library's."""
-    from tfprune.masks.schedules import Schedule, accepts
-
     return accepts(schedule) and not isinstance(schedule, Schedule)
 
 

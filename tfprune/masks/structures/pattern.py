@@ -30,7 +30,8 @@ class Pattern(Structure):
 
     Args:
         library: the patterns, each a tuple of positions in the kernel, row by row: 4 is the
-            centre. See `tfprune.masks.pattern_library` for three of them and for mining one.
+            centre. Three are in `tfprune.masks.pattern_library`; `tfprune.mine_patterns`
+            finds one.
         connectivity: Whether kernels may go as a whole.
         balanced: Keep equally many kernels in every filter: what the allocation gives the layer,
             divided by its filters and rounded, one at least.

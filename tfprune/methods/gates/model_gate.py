@@ -7,6 +7,7 @@ import abc
 from types import ModuleType
 from typing import Any, ClassVar
 
+from tfprune.backend.find_sites import wrappers
 from tfprune.methods.gates.base import Gate
 
 
@@ -59,8 +60,6 @@ class Standing(Gate):
 
 def standing(model: Any, home: ModuleType) -> list[Standing]:
     """The gates that stand in a model, each once."""
-    from tfprune.backend.find_sites import wrappers
-
     gates = {}
     for wrapper in wrappers(model, home):
         gate = getattr(getattr(wrapper, "method", None), "gate", None)  # TF-MOT's have no method
