@@ -13,7 +13,8 @@ from tflite_export import export
 from tflite_export.devices import tflm
 from tflite_export.devices.registry import target
 from tflite_export.devices.target import ExportContext
-from tflite_export.flatbuffer.graph import ALIGNMENT, Graph, aligned, schema
+from tflite_export.flatbuffer.aligned_buffers import ALIGNMENT, aligned
+from tflite_export.flatbuffer.graph import Graph, schema
 from tflite_export.runtime import predict, tflm_interpreter, worker_process
 from tflite_export.runtime.worker_process import WorkerProcess
 from tflite_export.sparsity.encode import encode

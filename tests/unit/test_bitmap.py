@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tflite_export.flatbuffer.graph import ALIGNMENT, Graph, aligned, schema
+from tflite_export.flatbuffer.aligned_buffers import ALIGNMENT, aligned
+from tflite_export.flatbuffer.graph import Graph, schema
 from tflite_export.sparsity import sparse_formats
 from tflite_export.sparsity.bitmap_encoding import bitmap, unpacked
 from tflite_export.sparsity.densify import densified

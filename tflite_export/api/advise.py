@@ -55,7 +55,7 @@ _END = (
 
 
 def _advice_text(fault: Fault | None) -> str:
-    """What to do in Keras about a fault; None = one whose operator is not known.
+    """The change in Keras that mends a fault; None = one whose operator is not known.
 
     Example:
         >>> _advice_text(Fault("PRELU", ("p_re_lu",), None, "", "inside"))
@@ -87,7 +87,7 @@ class Change:
 
 @dataclass(frozen=True)
 class Advice:
-    """What `advise` found.
+    """The result of `advise`.
 
     Fields: `changes` to make, in the order of the graph; `engages` = sparse inference would run
     as the model is, once it is pruned; `prune` = weights whose zeros XNNPACK skips, to be pruned
@@ -111,7 +111,7 @@ class Advice:
     notes: tuple[str, ...] = ()
 
     def parts(self) -> Iterable[str | tuple[str, ...] | Table]:
-        """What is printed: the changes, and what to prune."""
+        """The printed parts: the changes, and what to prune."""
         if not self.engages:
             yield "XNNPACK's sparse inference would not run, or return wrong values:"
         yield tuple(f"{c.layer}: {c.why}. {c.do}." for c in self.changes)
@@ -168,7 +168,7 @@ def advise(model, data=None) -> Advice:
     graph = Graph(made.content)
     names, _ = zero_check.check(plain, made.content)
     judged = verdict(graph, pruned=True)
-    found = {}
+    found: dict[str, Change] = {}
     for fault in faults(graph):
         layer = _layer(made.origins, fault, names)
         found.setdefault(layer, Change(layer, fault.why, _advice_text(fault)))

@@ -15,7 +15,8 @@ from tflite_export.api import c_sources, c_test_vector
 from tflite_export.api.c_arena import reserved_arena
 from tflite_export.devices.registry import TARGETS
 from tflite_export.devices.tflm_operators import installed_month, needed, resolver_method, unknown
-from tflite_export.flatbuffer.graph import ETHOS_U, Graph, aligned, read, used
+from tflite_export.flatbuffer.aligned_buffers import aligned
+from tflite_export.flatbuffer.graph import ETHOS_U, Graph, read, used
 from tflite_export.flatbuffer.signature_io import ports
 from tflite_export.report.export_report import ExportReport
 from tflite_export.runtime import tflm_interpreter
@@ -47,7 +48,7 @@ _COMPILED = {
 
 @dataclass(frozen=True)
 class CPackage:
-    """What `c_package` wrote.
+    """The result of `c_package`.
 
     Fields: `folder` and `files`, names inside it; `operators` of the model; `arena_bytes` that the
     sources reserve on 64 bits, of which `measured_bytes` were measured and the rest is margin;
@@ -67,7 +68,7 @@ class CPackage:
     notes: tuple[str, ...] = ()
 
     def parts(self) -> Iterable[str | tuple[str, ...] | Table]:
-        """What is printed: where it is, the arena, operators and files."""
+        """The printed parts: where it is, the arena, operators and files."""
         measured = (
             f", {self.measured_bytes:,} of them measured and the rest margin"
             if self.measured_bytes
@@ -140,7 +141,8 @@ def c_package(
     graph = read(content)
     taken, given_back = ports(content)
     given = c_test_vector.example(content, inputs)
-    kind, expected, notes = _COMPILED, None, (_ONLY_THERE,)
+    kind, expected = _COMPILED, None
+    notes: tuple[str, ...] = (_ONLY_THERE,)
     if ETHOS_U not in used(graph):
         if not tflm_interpreter.installed():
             raise RuntimeError(

@@ -24,7 +24,7 @@ _PER_LINE = 20
 
 
 def array(numbers: bytes | np.ndarray) -> str:
-    """The inside of an initialiser, `_PER_LINE` numbers a line.
+    """The inside of an initializer, `_PER_LINE` numbers a line.
 
     Example:
         >>> array(b"ab"), array(np.array([0.1, np.inf], np.float32))
@@ -131,7 +131,7 @@ VECTOR_H = Template("""\
 #define ${guard}_INPUTS $inputs
 #define ${guard}_OUTPUTS $outputs
 // The largest difference that is allowed: of stored integers, or of real numbers relative to the
-// largest expected one. Optimised kernels may round otherwise than the reference ones.
+// largest expected one. Optimized kernels may round otherwise than the reference ones.
 #define ${guard}_INTEGER_TOLERANCE 1
 #define ${guard}_REAL_TOLERANCE 1e-4f
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import numpy as np
 
 from tflite_export.api import c_sources
-from tflite_export.flatbuffer.graph import ALIGNMENT
+from tflite_export.flatbuffer.aligned_buffers import ALIGNMENT
 from tflite_export.flatbuffer.signature_io import Port, by_name, ports, quantized
 
 __all__ = ["example", "written"]
@@ -84,20 +84,20 @@ def written(
         ValueError: a type that the generated main does not compare, or outputs that no program
             can be compared with: NaN or infinite.
     """
-    arrays, tables = [], {"inputs": [], "outputs": []}
+    arrays: list[str] = []
+    tables: dict[str, list[str]] = {"inputs": [], "outputs": []}
     for number, tensor in enumerate(given):
         arrays.append(_array(f"input_{number}", tensor))
         tables["inputs"].append(_row(names, f"input_{number}", tensor))
-    for port, tensor in zip(outputs, expected or [None] * len(outputs), strict=True):
-        name = f"output_{port.position}"
-        if tensor is None:
-            name, tensor = "NULL", np.empty(port.single, port.dtype)
-        elif not _finite(tensor):
+    empty = [np.empty(port.single, port.dtype) for port in outputs]
+    for port, tensor in zip(outputs, expected or empty, strict=True):
+        name = f"output_{port.position}" if expected else "NULL"
+        if expected and not _finite(tensor):
             raise ValueError(
                 f"output {port.name!r} has NaN or infinite values for this example; pass another "
                 "one (inputs=)"
             )
-        else:
+        if expected:
             arrays.append(_array(name, tensor))
         tables["outputs"].append(_row(names, name, tensor))
     rows = {side: "\n".join(found) for side, found in tables.items()}

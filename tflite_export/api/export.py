@@ -116,7 +116,8 @@ def export(
             compiled=os.fsdecode(device.compiled or ""),
             remarks=tuple(remarks),
         )
-        place.commit(*[packed.content, packed.compiled][: len(paths)])
+        files = packed.content, packed.compiled or b""
+        place.commit(*files[: len(paths)])
     return report
 
 
@@ -204,26 +205,28 @@ def _verified(plain, device: Target, *, quantize: str, sparse, data) -> tuple[Pa
 
 
 def _sizes(packed: Packed, device: Target) -> dict:
-    """What is measured of both files; of one where they are the same, since some of it is slow."""
+    """The sizes and measurements of both files; of one where they are the same, to save time."""
     gzip, measured = gzip_bytes(packed.content), device.measure(packed.content, device.options)
-    dense_gzip, dense = gzip, measured
-    if packed.dense != packed.content:
-        dense_gzip = gzip_bytes(packed.dense)
-        dense = device.measure(packed.dense, device.options)
+    dense_gzip, dense_measured, dense = gzip, measured, packed.dense or packed.content
+    if dense != packed.content:
+        dense_gzip = gzip_bytes(dense)
+        dense_measured = device.measure(dense, device.options)
     return {
         "bytes": len(packed.content),
         "gzip_bytes": gzip,
-        "dense_bytes": len(packed.dense),
+        "dense_bytes": len(dense),
         "dense_gzip_bytes": dense_gzip,
         "measured": measured.values,
-        "dense_measured": dense.values,
+        "dense_measured": dense_measured.values,
         "missing": measured.missing,
     }
 
 
 def _fixed_axes(known, dense, inputs, data) -> list[str]:
     """With a fixed batch every axis is fixed: by the data, never by our random inputs."""
-    fixed = [name for name, shape in zip(known.names, known.shapes) if None in shape[1:]]
+    fixed = [
+        name for name, shape in zip(known.names, known.shapes, strict=True) if None in shape[1:]
+    ]
     if not fixed or dense.batch == "dynamic":
         return []
     if data is None:

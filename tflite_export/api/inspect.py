@@ -106,9 +106,7 @@ def _inspection(path: str, content: bytes, graph: Graph) -> Inspection:
         tensors=stored_tensors(graph, graph_dense, encoded),
         operators=dict(
             Counter(
-                graph.operator_name(o)
-                for n in range(len(graph.model.subgraphs))
-                for o in graph.operators(n)
+                graph.operator_name(operator) for _, operator in graph.all_operators()
             ).most_common()
         ),
         inputs=inputs,
@@ -124,8 +122,8 @@ def _sparse(graph: Graph, size: int) -> dict[tuple[int, int], str]:
         for index, tensor in enumerate(subgraph.tensors):
             if tensor.sparsity is None:
                 continue
-            shape = [] if tensor.shape is None else tensor.shape
-            if np.prod([int(n) for n in shape], dtype=float) > _LARGEST_EXPANSION * size:
+            shape = graph.shape(number, index)
+            if np.prod(shape, dtype=float) > _LARGEST_EXPANSION * size:
                 raise ValueError(f"tensor {index} has shape {list(shape)}, too large to expand")
             blocks = 0 if tensor.sparsity.blockMap is None else len(tensor.sparsity.blockMap)
             sizes = (
@@ -141,8 +139,7 @@ def _sparse(graph: Graph, size: int) -> dict[tuple[int, int], str]:
 def _decoded(graph: Graph) -> dict[tuple[int, int], str]:
     return {
         (number, int(index)): "bitmap"
-        for number in range(len(graph.model.subgraphs))
-        for operator in graph.operators(number)
+        for number, operator in graph.all_operators()
         if graph.custom_name(operator) == TFLM_DECODE
         for index in operator.outputs
     }

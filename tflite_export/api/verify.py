@@ -189,7 +189,7 @@ def check_float(
 def check_quantized(
     content: bytes, inputs: dict, *, expected: dict, run: Run = predict
 ) -> Comparison:
-    """Compare a quantized file with Keras; warns below 0.9 agreement, since that is a judgement."""
+    """Compare a quantized file with Keras; warns below 0.9 agreement, since that is a judgment."""
     result = compare(expected, run(content, inputs))
     if result.agreement < WARN_BELOW:
         warn(

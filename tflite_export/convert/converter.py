@@ -62,7 +62,8 @@ def forward(model, signature: Signature) -> Callable[[dict], dict]:
                     f"{name!r} of the model {model.name!r} is {y!r}, expected a tensor; leave it "
                     "out of what the model returns"
                 )
-                error.ag_pass_through = True  # else AutoGraph writes lines of code before it
+                # Else AutoGraph writes lines of code before it.
+                vars(error)["ag_pass_through"] = True
                 raise error
         # Outputs of a mixed precision model are half precision even where it computes in float32.
         return {
@@ -215,7 +216,7 @@ def _looped(
             main = recurrent_steps.cut_out(model, call, specs, cuts)
             if _has_loop(main):
                 return None
-            seen = [
+            rowwise = [
                 {
                     name: y.numpy()
                     for name, y in watched(
@@ -226,7 +227,7 @@ def _looped(
             ]
     except recurrent_steps.Uncut:
         return None
-    seen = {name: np.concatenate([found[name] for found in seen]) for name in seen[0]}
+    seen = {name: np.concatenate([found[name] for found in rowwise]) for name in rowwise[0]}
     given = {name: array for name, array in seen.items() if name.startswith("given")}
     # What only passes to a loop, or comes from one, the converter leaves in float32.
     floats = replace(target, io_types=IOTypes("float32", "float32"))

@@ -12,7 +12,7 @@ __all__ = ["fused", "stand_in"]
 
 
 def stand_in(layer) -> Callable | None:
-    """What may be traced in place of `layer.call`, or None: the layer as it is.
+    """A function to trace in place of `layer.call`; None = the layer as it is.
 
     Args:
         layer: of either Keras. Only Keras' own classes have stand-ins: a subclass may compute
@@ -64,7 +64,7 @@ _MAKERS = {"Embedding": _embedding, "UpSampling1D": _upsampling_1d, "UpSampling2
 
 
 def fused(layer) -> Callable | None:
-    """What may be traced in place of `layer.call` where UNIDIRECTIONAL_SEQUENCE_LSTM is wanted.
+    """A function to trace in place of `layer.call` that becomes UNIDIRECTIONAL_SEQUENCE_LSTM.
 
     The operator keeps its state between calls of the file, and begins with zeros: layers with
     masks, with a first state of their own, or that return theirs, are called as they are.

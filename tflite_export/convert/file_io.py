@@ -25,17 +25,17 @@ def in_order(content: bytes, inputs: tuple[str, ...], outputs: tuple[str, ...]) 
     Raises:
         RuntimeError: the file has others.
     """
-    if _sides(read(content), inputs, outputs) is None:
+    if _sides(read(content), inputs, outputs)[1]:
         return content
     graph = Graph(content)
-    for side, found in _sides(graph, inputs, outputs).items():
+    for side, found in _sides(graph, inputs, outputs)[0].items():
         setattr(graph.model.signatureDefs[0], side, found)
         setattr(graph.model.subgraphs[0], side, [entry.tensorIndex for entry in found])
     return graph.content()
 
 
-def _sides(graph: Graph, inputs, outputs) -> dict[str, list] | None:
-    """The entries of the signature in order; None where the file's tensors lie so."""
+def _sides(graph: Graph, inputs, outputs) -> tuple[dict[str, list], bool]:
+    """The entries of the signature in order, and whether the file's tensors lie so."""
     found, right = {}, True
     for side, names in (("inputs", inputs), ("outputs", outputs)):
         entries = {text(e.name): e for e in getattr(graph.model.signatureDefs[0], side)}
@@ -44,11 +44,11 @@ def _sides(graph: Graph, inputs, outputs) -> dict[str, list] | None:
         found[side] = [entries[name] for name in names]
         lie = [int(index) for index in getattr(graph.model.subgraphs[0], side)]
         right &= lie == [entry.tensorIndex for entry in found[side]]
-    return None if right else found
+    return found, right
 
 
-def signed(kind: str) -> str:
-    """The type that converters make: of uint8, int8, which `unsigned` shifts afterwards."""
+def signed(kind: str | None) -> str | None:
+    """The type that converters make: of uint8, int8, which `unsigned` shifts afterward."""
     return "int8" if kind == "uint8" else kind
 
 
@@ -109,7 +109,8 @@ def unsigned(content: bytes, io_types: IOTypes) -> bytes:
             the converter, and ai-edge-quantizer, write a wrong file then.
     """
     taken, subgraph = ports(content)[0], read(content).model.subgraphs[0]
-    both = [port for port, index in zip(taken, subgraph.inputs) if index in subgraph.outputs]
+    pairs = zip(taken, subgraph.inputs, strict=True)
+    both = [port for port, index in pairs if index in subgraph.outputs]
     if both and signed(io_types.input_type) != signed(io_types.output_type):
         raise ValueError(
             f"input {both[0].name!r} is an output as well, so it cannot be {io_types.input_type} "
@@ -121,10 +122,10 @@ def unsigned(content: bytes, io_types: IOTypes) -> bytes:
     before, after = [], []
     if io_types.input_type == "uint8":
         for index, twin in _exchanged(graph, "inputs").items():
-            before.append(_quantize(graph, twin, index))
+            before.append(graph.new_operator("QUANTIZE", [twin], [index]))
     if io_types.output_type == "uint8":
         for index, twin in _exchanged(graph, "outputs").items():
-            after.append(_quantize(graph, index, twin))
+            after.append(graph.new_operator("QUANTIZE", [index], [twin]))
     graph.model.subgraphs[0].operators = [*before, *graph.operators(), *after]
     return graph.content()
 
@@ -177,11 +178,3 @@ def _exchange(graph: Graph, side: str, found: dict[int, int]) -> None:
     )
     for entry in getattr(graph.model.signatureDefs[0], side):
         entry.tensorIndex = found.get(entry.tensorIndex, entry.tensorIndex)
-
-
-def _quantize(graph: Graph, taken: int, given: int):
-    fb = schema()
-    operator = fb.OperatorT()
-    operator.opcodeIndex = graph.operator_code(fb.BuiltinOperator.QUANTIZE, 1)
-    operator.inputs, operator.outputs = [taken], [given]
-    return operator

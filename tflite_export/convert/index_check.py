@@ -44,7 +44,7 @@ def check_indices(content: bytes, origins: Origins) -> None:
         ValueError: it would find wrong rows; the input and the layer are named.
     """
     graph = read(content)
-    taken = dict(zip(map(int, graph.model.subgraphs[0].inputs), ports(content)[0]))
+    taken = dict(zip(map(int, graph.model.subgraphs[0].inputs), ports(content)[0], strict=True))
     for operator in graph.operators():
         operand = _INDICES.get(graph.operator_name(operator))
         if operand is None:

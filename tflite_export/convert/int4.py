@@ -39,7 +39,7 @@ def restore_biases(quantized: Graph, source: Graph) -> None:
     for weights, reads in _weights(quantized, source).items():
         tensor = quantized.tensor(*weights)
         scales = quantized.scales(*weights).astype(np.float64)
-        empty = _empty(quantized.numbers(*weights), scales, tensor.quantization)
+        empty = _empty(quantized.constant(*weights), scales, tensor.quantization)
         if not empty.any():
             continue
         needed = np.max([np.abs(real) / scale for scale, _, real in reads], axis=0) / _STEPS
@@ -82,7 +82,8 @@ def _operands(graph: Graph, number: int) -> Iterator[tuple[int, int, int]]:
     for operator in graph.operators(number):
         at = places.get(graph.code(operator))
         if at and len(operator.inputs) > max(at) and operator.inputs[max(at)] >= 0:
-            yield tuple(int(operator.inputs[place]) for place in at)
+            taken, weight, bias = (int(operator.inputs[place]) for place in at)
+            yield taken, weight, bias
 
 
 def _empty(numbers: np.ndarray, scales: np.ndarray, table) -> np.ndarray:
@@ -92,12 +93,12 @@ def _empty(numbers: np.ndarray, scales: np.ndarray, table) -> np.ndarray:
     others = tuple(
         axis for axis in range(numbers.ndim) if axis != int(table.quantizedDimension or 0)
     )
-    return ~numbers.any(axis=others)
+    return np.logical_not(numbers.any(axis=others))
 
 
 def _store(graph: Graph, at: tuple[int, int], wanted: np.ndarray, scales: np.ndarray) -> None:
     """Write the numbers of a bias that are not NaN, and its scales."""
-    tensor, before = graph.tensor(*at), graph.numbers(*at)
+    tensor, before = graph.tensor(*at), graph.constant(*at)
     numbers = np.where(np.isnan(wanted), before, np.nan_to_num(wanted)).astype(before.dtype)
     tensor.buffer = graph.new_buffer(numbers.tobytes())
     tensor.quantization.scale = scales.astype(np.float32)

@@ -35,7 +35,9 @@ def widened(content: bytes) -> bytes:
     rules = _rules()
     graph = read(content)
     if not any(
-        rules[code](graph, number, operator) for code, number, operator in _operators(graph, rules)
+        rules[graph.code(operator)](graph, number, operator)
+        for number, operator in graph.all_operators()
+        if graph.code(operator) in rules
     ):
         return content
     graph = Graph(content)
@@ -47,13 +49,6 @@ def widened(content: bytes) -> bytes:
             ordered += _widened(graph, number, operator, found) if found else [operator]
         subgraph.operators = ordered
     return graph.content()
-
-
-def _operators(graph: Graph, codes):
-    for number in range(len(graph.model.subgraphs)):
-        for operator in graph.operators(number):
-            if graph.code(operator) in codes:
-                yield graph.code(operator), number, operator
 
 
 def _rules() -> dict:
@@ -144,11 +139,8 @@ def _widened(graph: Graph, number: int, operator, found: tuple[int, float]) -> l
         grid.scale, grid.zeroPoint = [scale], list(tensor.quantization.zeroPoint)
     coarse = graph.new_tensor(number, tensor.shape, tensor.type, quantization=grid)
     graph.tensor(number, coarse).name = graph.tensor(number, int(operator.outputs[0])).name
-    between = schema().OperatorT()
-    between.opcodeIndex = graph.operator_code(schema().BuiltinOperator.QUANTIZE, 2)
     if place != 0:
-        operator.outputs, between.inputs, between.outputs = [coarse], [coarse], [index]
-        return [operator, between]
-    between.inputs, between.outputs = [index], [coarse]
+        operator.outputs = [coarse]
+        return [operator, graph.new_operator("QUANTIZE", [coarse], [index], version=2)]
     operator.inputs = [coarse if int(i) == index else int(i) for i in operator.inputs]
-    return [between, operator]
+    return [graph.new_operator("QUANTIZE", [index], [coarse], version=2), operator]

@@ -84,8 +84,8 @@ class _Loop:
                 content=np.array(point, _dtype(kinds[0])).tobytes(),
             )
             operators.append(
-                self._operator(
-                    "FILL", [_integers(graph, 0, list(result.shape)), value], before[-1:], 3
+                self.graph.new_operator(
+                    "FILL", [_integers(graph, 0, list(result.shape)), value], before[-1:], version=3
                 )
             )
         after = [self._tensor(0, variable) for variable in self.variables]
@@ -94,7 +94,7 @@ class _Loop:
         options = schema().WhileOptionsT()
         options.condSubgraphIndex = self._condition(int(sequence.shape[1]))
         options.bodySubgraphIndex = self._body(every)
-        loop = self._operator("WHILE", before, after)
+        loop = self.graph.new_operator("WHILE", before, after)
         loop.builtinOptionsType, loop.builtinOptions = (
             schema().BuiltinOptions.WhileOptions,
             options,
@@ -117,14 +117,16 @@ class _Loop:
         stored = graph.new_tensor(
             0, graph.tensor(0, taken).shape, x.type, quantization=x.quantization
         )
-        graph.model.subgraphs[0].operators.append(self._operator("QUANTIZE", [taken], [stored]))
+        graph.model.subgraphs[0].operators.append(
+            self.graph.new_operator("QUANTIZE", [taken], [stored])
+        )
         return stored
 
     def _given(self, made: int, given: int) -> None:
         graph, tensor = self.graph, self.graph.tensor(0, given)
         if _is_integer(tensor) and len(graph.scales(0, given)):
             graph.model.subgraphs[0].operators.append(
-                self._operator("QUANTIZE", [made], [given], 2)
+                self.graph.new_operator("QUANTIZE", [made], [given], version=2)
             )
             return
         readers = graph.readers(given)
@@ -136,7 +138,7 @@ class _Loop:
                 whole = True
         if whole:
             graph.model.subgraphs[0].operators.append(
-                self._operator("DEQUANTIZE", [made], [given], 2)
+                self.graph.new_operator("DEQUANTIZE", [made], [given], version=2)
             )
 
     def _condition(self, count: int) -> int:
@@ -144,7 +146,7 @@ class _Loop:
         answer = self.graph.new_tensor(number, [1], schema().TensorType.BOOL)
         subgraph = self.graph.model.subgraphs[number]
         subgraph.operators.append(
-            self._operator("LESS", [0, _integers(self.graph, number, [count])], [answer])
+            self.graph.new_operator("LESS", [0, _integers(self.graph, number, [count])], [answer])
         )
         subgraph.outputs = [answer]
         return number
@@ -159,7 +161,7 @@ class _Loop:
         read = graph.new_tensor(number, [1, 1, shape[2]], kind, quantization=grid)
         options = fb.GatherOptionsT()
         options.axis = 1
-        gather = self._operator("GATHER", [1, 0], [read], 3)
+        gather = self.graph.new_operator("GATHER", [1, 0], [read], version=3)
         gather.builtinOptionsType, gather.builtinOptions = fb.BuiltinOptions.GatherOptions, options
         add(gather)
         row = graph.new_tensor(number, [1, shape[2]], kind, quantization=grid)
@@ -185,7 +187,7 @@ class _Loop:
             add(self._with_options("CONCATENATION", [edge, 0, edge], [place], "Concatenation"))
             outputs.append(self._tensor(number, self.variables[-1]))
             add(
-                self._operator(
+                self.graph.new_operator(
                     "DYNAMIC_UPDATE_SLICE", [2 + len(self.states), one, place], outputs[-1:]
                 )
             )
@@ -210,7 +212,7 @@ class _Loop:
             content = step.bytes_of(0, index)
             places[index] = graph.new_tensor(
                 number,
-                [] if tensor.shape is None else tensor.shape,
+                step.shape(0, index),
                 tensor.type,
                 quantization=tensor.quantization,
                 content=content or None,
@@ -235,7 +237,7 @@ class _Loop:
             number, graph.tensor(number, index).shape, like.type, quantization=like.quantization
         )
         graph.model.subgraphs[number].operators.append(
-            self._operator("QUANTIZE", [index], [made], 2)
+            self.graph.new_operator("QUANTIZE", [index], [made], version=2)
         )
         return made
 
@@ -251,20 +253,12 @@ class _Loop:
 
     def _reshape(self, number: int, taken: int, given: int):
         shape = _integers(self.graph, number, list(self.graph.tensor(number, given).shape))
-        return self._operator("RESHAPE", [taken, shape], [given])
+        return self.graph.new_operator("RESHAPE", [taken, shape], [given])
 
     def _with_options(self, name: str, inputs, outputs, kind: str):
-        made = self._operator(name, inputs, outputs)
+        made = self.graph.new_operator(name, inputs, outputs)
         made.builtinOptionsType = getattr(schema().BuiltinOptions, f"{kind}Options")
         made.builtinOptions = getattr(schema(), f"{kind}OptionsT")()
-        return made
-
-    def _operator(self, name: str, inputs, outputs, version: int = 1):
-        made = schema().OperatorT()
-        made.opcodeIndex = self.graph.operator_code(
-            getattr(schema().BuiltinOperator, name), version
-        )
-        made.inputs, made.outputs = [int(i) for i in inputs], [int(i) for i in outputs]
         return made
 
 

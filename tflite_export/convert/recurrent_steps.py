@@ -84,7 +84,8 @@ def cut_out(model, call: Callable[[dict], dict], specs: dict, cuts: list[Cut]):
     they would read, "taken_0", ..., outputs. A concrete function."""
     import tensorflow as tf
 
-    taken, results = {}, []
+    taken: dict[str, Any] = {}
+    results: list[Any] = []
 
     def called(layer, sequences):
         taken[f"taken_{len(taken)}"] = tf.identity(_in_order(layer, sequences))

@@ -34,7 +34,7 @@ class Signature:
 
 
 def family(model: object) -> str:
-    """Which Keras a model belongs to, read from its classes, not from the environment.
+    """The Keras that a model belongs to, read from its classes, not from the environment.
 
     Args:
         model: a Keras model.
@@ -87,7 +87,7 @@ def keys_of(positions) -> list[str] | None:
     """The names that a dict of tensors gives them, by position; None for other structures."""
     if not isinstance(positions, dict) or not all(isinstance(n, int) for n in positions.values()):
         return None
-    return [str(key) for key in sorted(positions, key=positions.get)]
+    return [str(key) for key in sorted(positions, key=positions.__getitem__)]
 
 
 def is_own(layer) -> bool:

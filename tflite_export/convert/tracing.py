@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Temporary changes to a Keras model while it is traced, undone afterwards."""
+"""Temporary changes to a Keras model while it is traced, undone afterward."""
 
 from __future__ import annotations
 

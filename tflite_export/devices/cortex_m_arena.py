@@ -38,11 +38,7 @@ def arena_bytes(content: bytes) -> int:
         RuntimeError: TFLite Micro cannot load the file; its message is in the error.
     """
     graph, found = read(content), allocations(content)
-    operators = [
-        (number, operator)
-        for number in range(len(graph.model.subgraphs))
-        for operator in graph.operators(number)
-    ]
+    operators = list(graph.all_operators())
     names = [graph.operator_name(operator) for _, operator in operators]
     saved = _SAVED_ONCE + _SAVED_IN_STATES * sum(name in _WEIGHTED for name in names)
     saved += sum(_SAVED[kind] * count for kind, count in found.counts.items() if kind in _SAVED)

@@ -157,7 +157,7 @@ def measure(accelerator: str, content: bytes, options: vela.Memory | None = None
 
 
 def judge(accelerator: str, found: FileSummary) -> Compatibility:
-    """What Vela stumbles over; of a compiled file, whether it is for this accelerator."""
+    """Faults of Vela with a file; of a compiled file, whether it is for this accelerator."""
     known = compiled_for(found.graph)
     if known:
         texts = {name: f"Vela compiled it for {name}" for name in known if name != accelerator}
@@ -173,10 +173,11 @@ def judge(accelerator: str, found: FileSummary) -> Compatibility:
 
 
 def _two_of_four(dense: bytes, case: ExportContext) -> list[str]:
-    """Which weights let the U85 skip half of the multiplications, and how to get there."""
+    """Remarks on the weights that let the U85 skip half of the multiplications."""
     graph = read(dense)
     ops = schema().BuiltinOperator
-    fitting, others = [], []
+    fitting: list[str] = []
+    others: list[str] = []
     for at, array in sorted(graph.constants().items()):
         readers = graph.readers(at[1], at[0])
         codes = {graph.code(operator) for operator, position in readers if position == 1}

@@ -15,7 +15,7 @@ _POSSIBLE = {"int8": _EIGHT, "int4": _EIGHT, "int16x8": ("float32", "int16")}
 
 @dataclass(frozen=True)
 class IOTypes:
-    """What the inputs and outputs of a file are, where the Keras model has real numbers.
+    """The types of a file's inputs and outputs where the Keras model has real numbers.
 
     Fields: `input_type`, `output_type` = "float32", "int8", "uint8" (what cameras give) or "int16",
     or None for what the target takes by default: float32 on phones, the integers of the number

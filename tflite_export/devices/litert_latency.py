@@ -105,7 +105,7 @@ def _check_axes(content: bytes) -> None:
 
 
 def told(options: Timing | None) -> tuple[str, ...]:
-    """What the report has to say of the numbers, if there are any."""
+    """Remarks for the report on the numbers, if there are any."""
     if options is None or not options.latency:
         return ()
     return (

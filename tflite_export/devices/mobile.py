@@ -57,11 +57,7 @@ _SLOW_INT4 = (
 
 def _unknown(graph: Graph) -> tuple[str, ...]:
     """Names of the operators of a file that LiteRT's package does not have."""
-    custom = {
-        graph.custom_name(operator)
-        for number in range(len(graph.model.subgraphs))
-        for operator in graph.operators(number)
-    }
+    custom = {graph.custom_name(operator) for _, operator in graph.all_operators()}
     return tuple(
         name
         for name in used(graph)
@@ -98,7 +94,7 @@ def pack(dense: bytes, case: ExportContext) -> Packed:
 
 
 def judge(found: FileSummary) -> Compatibility:
-    """What LiteRT does wrong with encoded weights, as far as it is known."""
+    """Known faults of LiteRT with the encoded weights of a file."""
     objections = [*_missing(found.graph), *_refused_scales(found.graph)]
     custom = sorted(set(found.encoded.values()) & {"bitmap"})
     if custom:
@@ -111,9 +107,9 @@ def judge(found: FileSummary) -> Compatibility:
     judged = verdict(found.graph) if "csr" in sparse.values() else None
     if judged and judged.state == "unsafe":
         objections.append(judged.fault)
-    runs = judged is not None and judged.state == "engages"
-    notes = (RUNS_SPARSE, *filter(None, [judged.caution])) if runs else ()
-    return Compatibility(tuple(objections), notes)
+    if judged and judged.state == "engages":
+        return Compatibility(tuple(objections), (RUNS_SPARSE, *filter(None, [judged.caution])))
+    return Compatibility(tuple(objections))
 
 
 def _missing(graph: Graph) -> list[str]:
@@ -135,14 +131,14 @@ def _refused_scales(graph: Graph) -> list[str]:
             scales, table = len(graph.scales(number, index)), tensor.quantization
             if not scales:
                 continue
-            shape = [] if tensor.shape is None else [int(size) for size in tensor.shape]
+            shape = graph.shape(number, index)
             axis = int(table.quantizedDimension or 0)
             zeros = 0 if table.zeroPoint is None else len(table.zeroPoint)
             fits = not shape or (0 <= axis < len(shape) and scales in (1, shape[axis]))
             if not fits or zeros != scales:
                 return [
                     f"LiteRT refuses {graph.name(number, index)!r}: {scales} scales and "
-                    f"{zeros} zero points along axis {axis} of {shape}"
+                    f"{zeros} zero points along axis {axis} of {list(shape)}"
                 ]
     return []
 

@@ -64,7 +64,7 @@ def _encoded(dense: bytes, case: ExportContext) -> Packed:
 
 
 def what_runs() -> tuple[str, ...]:
-    """What is said of a file in which sparse inference runs, and was it verified here?"""
+    """Remarks on a file in which sparse inference runs, and on whether it was verified here."""
     return (RUNS_SPARSE,) if runs_here() else (RUNS_SPARSE, _NOT_VERIFIED)
 
 

@@ -23,7 +23,7 @@ QUANTIZE = ("none", "float16", "dynamic", "int8", "int16x8", "int4")
 
 @dataclass(frozen=True)
 class ExportContext:
-    """What is known of an export beside the dense file.
+    """The settings and inputs of an export, beside the dense file.
 
     Fields: `quantize` = its number format; `names` = {(subgraph, tensor): name of the Keras
     weight}; `inputs` = {input name: array [examples, ...]}; `sparse` = whether weights may be
@@ -41,7 +41,7 @@ class ExportContext:
 
 @dataclass(frozen=True)
 class FileSummary:
-    """What a finished file is: its `graph` with every weight dense again, the number format
+    """A finished file: its `graph` with every weight dense again, the number format
     `quantize`, and `encoded` = {(subgraph, tensor): label} of the weights that are not dense."""
 
     graph: Graph
@@ -101,7 +101,7 @@ class Target:
 
     @property
     def compiled(self) -> str | os.PathLike | None:
-        """Where the file of the device's own compiler goes: an option of targets that have one."""
+        """The path for the file of the device's own compiler, where the target has one."""
         return getattr(self.options, "compiled", None)
 
 

@@ -4,6 +4,8 @@ known sizes, and writes beyond it where a SLICE gives more."""
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 
 from tflite_export.flatbuffer.graph import Graph, schema
@@ -39,15 +41,14 @@ def items_written(graph: Graph, number: int) -> bool:
 
 def unsized(graph: Graph):
     """The SLICEs with results of no known size: (subgraph, operator) of each."""
-    for number in range(len(graph.model.subgraphs)):
-        for operator in graph.operators(number):
-            if graph.operator_name(operator) != "SLICE":
-                continue
-            begin, size = (graph.numbers(number, int(i)) for i in operator.inputs[1:])
-            signature = graph.tensor(number, int(operator.outputs[0])).shapeSignature
-            fixed = size is not None and (begin is not None or -1 not in size)
-            if not fixed and signature is not None and -1 in signature:
-                yield number, operator
+    for number, operator in graph.all_operators():
+        if graph.operator_name(operator) != "SLICE":
+            continue
+        begin, size = (graph.numbers(number, int(i)) for i in operator.inputs[1:])
+        signature = graph.tensor(number, int(operator.outputs[0])).shapeSignature
+        fixed = size is not None and (begin is not None or -1 not in size)
+        if not fixed and signature is not None and -1 in signature:
+            yield number, operator
 
 
 def _item(graph: Graph, number: int, operator, makers: dict) -> list | None:
@@ -78,10 +79,9 @@ def _item(graph: Graph, number: int, operator, makers: dict) -> list | None:
         return None
     place = graph.new_tensor(number, [len(shape)], schema().TensorType.INT32)
     # `start` is where the part after the item begins, `length` where the item does.
-    joined = _like(start, [length.inputs[0], start.inputs[1]], place)
-    write = schema().OperatorT()
-    write.opcodeIndex = graph.operator_code(schema().BuiltinOperator.DYNAMIC_UPDATE_SLICE, 1)
-    write.inputs, write.outputs = [whole, item, place], list(operator.outputs)
+    joined = copy.copy(start)
+    joined.inputs, joined.outputs = [length.inputs[0], start.inputs[1]], [place]
+    write = graph.new_operator("DYNAMIC_UPDATE_SLICE", [whole, item, place], operator.outputs)
     graph.tensor(number, place).name = graph.tensor(number, int(operator.outputs[0])).name
     return [joined, write]
 
@@ -95,16 +95,6 @@ def _follows(graph: Graph, number: int, makers: dict, one, other) -> bool:
         and added.inputs[0] == before.inputs[0]
         and _all(graph, number, added.inputs[1], 1)
     )
-
-
-def _like(operator, inputs: list, output: int):
-    made = schema().OperatorT()
-    made.opcodeIndex, made.inputs, made.outputs = operator.opcodeIndex, inputs, [output]
-    made.builtinOptionsType, made.builtinOptions = (
-        operator.builtinOptionsType,
-        operator.builtinOptions,
-    )
-    return made
 
 
 def _makers(graph: Graph, number: int) -> dict:

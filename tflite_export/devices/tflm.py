@@ -13,7 +13,8 @@ from tflite_export.devices.tflm_faults import explained
 from tflite_export.devices.tflm_operators import instead, unknown
 from tflite_export.devices.tflm_rewrites import rewritten
 from tflite_export.devices.vela import compiled_for
-from tflite_export.flatbuffer.graph import Graph, aligned, read, schema
+from tflite_export.flatbuffer.aligned_buffers import aligned
+from tflite_export.flatbuffer.graph import Graph, read, schema
 from tflite_export.flatbuffer.layer_origins import failed, with_layers
 from tflite_export.flatbuffer.signature_io import ports
 from tflite_export.report.measurements import Compatibility, Measured, Measurement, Packed
@@ -37,7 +38,7 @@ _DENSE = "no weight was encoded: dense zeros take a byte and a multiplication li
 
 @dataclass(frozen=True)
 class Micro:
-    """What is asked of a microcontroller's file.
+    """The options of a microcontroller's file.
 
     Fields: `ram_bytes` = the largest tensor arena, as it is measured on this computer of 64 bits,
     or None where flash alone counts; `dense_per_channel` = whether integer weights of dense layers
@@ -133,7 +134,7 @@ def _remarks(case: ExportContext, graph: Graph, chosen: set, kept_out) -> tuple[
 def _smaller_as_int8(graph: Graph, places: set) -> list[str]:
     """With many zeros a bitmap of 8-bit values beats 4 bits for each weight."""
     stored = sum(len(graph.bytes_of(*at)) for at in places)
-    bitmaps = sum(bitmap(graph.numbers(*at)).nbytes for at in places)
+    bitmaps = sum(bitmap(graph.constant(*at)).nbytes for at in places)
     if bitmaps >= stored:
         return []
     return [

@@ -8,7 +8,8 @@ from collections.abc import Callable, Collection
 
 import numpy as np
 
-from tflite_export.flatbuffer.graph import Graph, aligned, read, schema
+from tflite_export.flatbuffer.aligned_buffers import aligned
+from tflite_export.flatbuffer.graph import Graph, read, schema
 from tflite_export.runtime import tflm_interpreter
 from tflite_export.sparsity.tflm_decode import Candidate
 
@@ -31,8 +32,7 @@ def scaled_by_channel(graph: Graph) -> list[tuple[int, int]]:
     dense = schema().BuiltinOperator.FULLY_CONNECTED
     weights = [
         (number, int(operator.inputs[1]))
-        for number in range(len(graph.model.subgraphs))
-        for operator in graph.operators(number)
+        for number, operator in graph.all_operators()
         if graph.code(operator) == dense
     ]
     return [at for at in weights if len(graph.scales(*at)) > 1]
@@ -109,7 +109,7 @@ def _saved(candidates: dict[Place, Candidate], chosen: list[Place]) -> int:
 
 
 def arena_remarks(content: bytes, dense: bytes, *, bounded: bool) -> tuple[str, ...]:
-    """What the sizes of the arena in a report are, and what makes them larger.
+    """Sentences on the sizes of the arena in a report, and on what makes them larger.
 
     Args:
         content: the file, which TFLite Micro executes.

@@ -117,7 +117,7 @@ _DENSE = ("FULLY_CONNECTED", (2024, 9, "a scale for each channel"))
 
 
 def instead(operators: Iterable[str], otherwise: str = "replace the layers that need it") -> str:
-    """What to do about layers that need operators which TFLite Micro does not have, or refuses.
+    """Advice on layers that need operators which TFLite Micro does not have, or refuses.
 
     Example:
         >>> instead(["GELU"])
@@ -154,8 +154,8 @@ def installed_month() -> str:
 
 
 def needed(graph: Graph) -> tuple[str, ...]:
-    """What came lately of that which a file needs, the latest first, with the month since when
-    TFLite Micro has it: "TFLM_DECODE (bitmaps): November 2025"."""
+    """Recent additions to TFLite Micro that a file needs, the latest first, each with the month
+    since when it is there: "TFLM_DECODE (bitmaps): November 2025"."""
     found = [(name, _SINCE[name]) for name in used(graph) if name in _SINCE]
     if scaled_by_channel(graph):
         found.append(_DENSE)

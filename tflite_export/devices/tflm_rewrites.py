@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 
 import numpy as np
@@ -33,22 +34,23 @@ def rewritten(content: bytes) -> bytes:
     return graph.content() if changed else content
 
 
-def _select(graph: Graph, number: int, operator) -> list:
+def _select(graph: Graph, number: int, operator) -> list | None:
     """SELECT_V2 does the same and broadcasts beside; SELECT's condition may be one for each row."""
-    shapes = [_shape(graph, number, index) for index in operator.inputs]
+    shapes = [graph.shape(number, index) for index in operator.inputs]
     if shapes[0] not in ((), shapes[1]):
         return None
-    return [_operator(graph, "SELECT_V2", operator.inputs, operator.outputs)]
+    return [graph.new_operator("SELECT_V2", operator.inputs, operator.outputs)]
 
 
 def _tile(graph: Graph, number: int, operator) -> list | None:
     """BROADCAST_TO along an axis of 1 put before each that is repeated."""
     taken, given = int(operator.inputs[0]), int(operator.outputs[0])
     times = graph.numbers(number, int(operator.inputs[1]))
-    if times is None or any(size < 1 for size in _shape(graph, number, taken)):
+    if times is None or any(size < 1 for size in graph.shape(number, taken)):
         return None
-    before, after = [], []
-    for size, count in zip(_shape(graph, number, taken), times.reshape(-1), strict=True):
+    before: list[int] = []
+    after: list[int] = []
+    for size, count in zip(graph.shape(number, taken), times.reshape(-1), strict=True):
         if count > 1:
             before, after = [*before, 1], [*after, int(count)]
         if count == 1 and before and before[-1] == after[-1]:
@@ -68,12 +70,8 @@ def _tile(graph: Graph, number: int, operator) -> list | None:
     _name(graph, number, tensors, like=given)
     return [
         _reshape(graph, number, taken, tensors[0]),
-        _operator(
-            graph,
-            "BROADCAST_TO",
-            [tensors[0], _constant(graph, number, after)],
-            [tensors[1]],
-            version=2,
+        graph.new_operator(
+            "BROADCAST_TO", [tensors[0], _constant(graph, number, after)], [tensors[1]], version=2
         ),
         _reshape(graph, number, tensors[1], given),
     ]
@@ -84,19 +82,17 @@ def _any(graph: Graph, number: int, operator) -> list:
     fb = schema()
     taken, given = int(operator.inputs[0]), int(operator.outputs[0])
     sides = [
-        graph.new_tensor(number, _shape(graph, number, index), fb.TensorType.BOOL)
+        graph.new_tensor(number, graph.shape(number, index), fb.TensorType.BOOL)
         for index in (taken, given)
     ]
     _name(graph, number, sides, like=given)
-    every = _operator(graph, "REDUCE_ALL", [sides[0], operator.inputs[1]], [sides[1]])
-    every.builtinOptionsType, every.builtinOptions = (
-        operator.builtinOptionsType,
-        operator.builtinOptions,
+    every = graph.new_operator(
+        "REDUCE_ALL", [sides[0], operator.inputs[1]], [sides[1]], like=operator
     )
     return [
-        _operator(graph, "LOGICAL_NOT", [taken], [sides[0]]),
+        graph.new_operator("LOGICAL_NOT", [taken], [sides[0]]),
         every,
-        _operator(graph, "LOGICAL_NOT", [sides[1]], [given]),
+        graph.new_operator("LOGICAL_NOT", [sides[1]], [given]),
     ]
 
 
@@ -114,8 +110,8 @@ def _joined(graph: Graph, number: int, operator) -> list | None:
             if len(part) == 1:
                 indices += part
                 continue
-            shape = list(_shape(graph, number, part[0]))
-            shape[axis] = sum(_shape(graph, number, index)[axis] for index in part)
+            shape = list(graph.shape(number, part[0]))
+            shape[axis] = sum(graph.shape(number, index)[axis] for index in part)
             tensor = graph.tensor(number, given)
             indices.append(
                 graph.new_tensor(number, shape, tensor.type, quantization=tensor.quantization)
@@ -124,10 +120,8 @@ def _joined(graph: Graph, number: int, operator) -> list | None:
             steps.append((part, indices[-1]))
     made = []
     for part, result in (*steps, (indices, given)):
-        made.append(_operator(graph, "CONCATENATION", part, [result]))
-        made[-1].builtinOptionsType = operator.builtinOptionsType
-        made[-1].builtinOptions = operator.builtinOptions
-        made[-1].opcodeIndex = operator.opcodeIndex
+        made.append(copy.copy(operator))
+        made[-1].inputs, made[-1].outputs = list(part), [result]
     return made
 
 
@@ -136,11 +130,11 @@ def _split(graph: Graph, number: int, operator) -> list | None:
     given = [
         int(index)
         for index in operator.outputs
-        if 0 not in _shape(graph, number, index) or graph.readers(index, number)
+        if 0 not in graph.shape(number, index) or graph.readers(index, number)
     ]
-    if len(given) == len(operator.outputs) or len({_shape(graph, number, i) for i in given}) != 1:
+    if len(given) == len(operator.outputs) or len({graph.shape(number, i) for i in given}) != 1:
         return None
-    made = _operator(graph, "SPLIT", [operator.inputs[2], operator.inputs[0]], given)
+    made = graph.new_operator("SPLIT", [operator.inputs[2], operator.inputs[0]], given)
     made.builtinOptionsType = schema().BuiltinOptions.SplitOptions
     made.builtinOptions = schema().SplitOptionsT()
     made.builtinOptions.numSplits = len(given)
@@ -160,16 +154,9 @@ def _code(name: str) -> int:
     return getattr(schema().BuiltinOperator, name)
 
 
-def _operator(graph: Graph, name: str, inputs, outputs, *, version: int = 1):
-    made = schema().OperatorT()
-    made.opcodeIndex = graph.operator_code(_code(name), version)
-    made.inputs, made.outputs = [int(i) for i in inputs], [int(i) for i in outputs]
-    return made
-
-
 def _reshape(graph: Graph, number: int, taken: int, given: int):
-    shape = _constant(graph, number, _shape(graph, number, given))
-    return _operator(graph, "RESHAPE", [taken, shape], [given])
+    shape = _constant(graph, number, graph.shape(number, given))
+    return graph.new_operator("RESHAPE", [taken, shape], [given])
 
 
 def _constant(graph: Graph, number: int, numbers) -> int:
@@ -177,11 +164,6 @@ def _constant(graph: Graph, number: int, numbers) -> int:
     return graph.new_tensor(
         number, stored.shape, schema().TensorType.INT32, content=stored.tobytes()
     )
-
-
-def _shape(graph: Graph, number: int, index: int) -> tuple[int, ...]:
-    shape = graph.tensor(number, int(index)).shape
-    return () if shape is None else tuple(int(size) for size in shape)
 
 
 def _name(graph: Graph, number: int, indices: list[int], *, like: int) -> None:

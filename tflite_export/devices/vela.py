@@ -56,8 +56,7 @@ def compiled_for(graph: Graph) -> tuple[str, ...]:
         sorted(
             {
                 _accelerator(graph.bytes_of(number, int(operator.inputs[0])))
-                for number in range(len(graph.model.subgraphs))
-                for operator in graph.operators(number)
+                for number, operator in graph.all_operators()
                 if graph.custom_name(operator) == ETHOS_U
             }
         )
@@ -125,7 +124,7 @@ class Memory:
 
 @dataclass(frozen=True)
 class Compiled:
-    """What Vela said.
+    """The answer of Vela.
 
     Fields: `values` = flash, SRAM, cycles and so on, its estimates; `on_cpu` = {operator: (reason,
     names of the tensors that it gives)} of what the accelerator does not execute; `on_npu` = how
@@ -164,7 +163,7 @@ def compiled(content: bytes, accelerator: str, memory: Memory = Memory()) -> Com
 
 @functools.lru_cache(maxsize=8)
 def _tried(content: bytes, accelerator: str, memory: Memory) -> Compiled | str:
-    """What Vela makes of a file, or why it failed: that takes as long each time."""
+    """Vela's file, or its error: that takes as long each time."""
     system, mode = memory.chosen(accelerator)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.tflite"

@@ -6,18 +6,21 @@ from __future__ import annotations
 import functools
 import math
 import struct
+from collections.abc import Iterator
 from types import ModuleType
+from typing import TYPE_CHECKING
 
-import flatbuffers
 import numpy as np
 
+if TYPE_CHECKING:
+    from ai_edge_litert.schema_py_generated import OperatorT, TensorT
+
 __all__ = [
-    "ALIGNMENT",
     "ETHOS_U",
     "Graph",
     "TFLM_DECODE",
-    "aligned",
     "number_type",
+    "operands",
     "read",
     "schema",
     "text",
@@ -25,11 +28,8 @@ __all__ = [
     "used",
 ]
 
-ETHOS_U = "ethos-u"
-
-TFLM_DECODE = "TFLM_DECODE"
-
-ALIGNMENT = 16
+# Custom operators: what Vela compiles, and what TFLite Micro decodes pruned weights by.
+ETHOS_U, TFLM_DECODE = "ethos-u", "TFLM_DECODE"
 
 
 @functools.cache
@@ -97,13 +97,18 @@ class Graph:
 
         return bytes(flatbuffer_utils.convert_object_to_bytearray(self.model))
 
-    def tensor(self, subgraph: int, index: int):
+    def tensor(self, subgraph: int, index: int) -> TensorT:
         """The flatbuffer object of a tensor."""
         return self.model.subgraphs[subgraph].tensors[index]
 
     def name(self, subgraph: int, index: int) -> str:
         """The tensor's name, as text."""
         return text(self.tensor(subgraph, index).name)
+
+    def shape(self, subgraph: int, index: int) -> tuple[int, ...]:
+        """The tensor's shape, an open batch as 1; () where the file gives none."""
+        shape = self.tensor(subgraph, int(index)).shape
+        return () if shape is None else tuple(int(size) for size in shape)
 
     def constants(self) -> dict[tuple[int, int], np.ndarray]:
         """`numbers` of every tensor that has some."""
@@ -123,9 +128,22 @@ class Graph:
         dtype = np.dtype("i1") if tensor.type == four else _dtypes().get(tensor.type)
         if dtype is None or data is None or not len(data) or tensor.sparsity is not None:
             return None
-        shape = () if tensor.shape is None else tuple(int(n) for n in tensor.shape)
-        array = np.frombuffer(bytes(data), dtype)
+        shape, array = self.shape(subgraph, index), np.frombuffer(bytes(data), dtype)
         return (_halves(array)[: math.prod(shape)] if tensor.type == four else array).reshape(shape)
+
+    def constant(self, subgraph: int, index: int) -> np.ndarray:
+        """`numbers` of a tensor that has some.
+
+        Raises:
+            ValueError: it has none.
+        """
+        array = self.numbers(subgraph, index)
+        if array is None:
+            raise ValueError(
+                f"tensor {index} of graph {subgraph}, {self.name(subgraph, index)!r}, has no "
+                "stored dense numbers"
+            )
+        return array
 
     def dequantized(self, subgraph: int, index: int, stored: np.ndarray) -> np.ndarray:
         """Real values of a stored constant: (stored - zero point) * scale, as float32."""
@@ -152,21 +170,26 @@ class Graph:
         points = _along_channels(np.asarray(table.zeroPoint), table, rank)
         return int(points[0]) if len(table.zeroPoint) == 1 else points
 
-    def operators(self, subgraph: int = 0) -> list:
+    def operators(self, subgraph: int = 0) -> list[OperatorT]:
         """The operators of a subgraph, in order of execution."""
         return self.model.subgraphs[subgraph].operators or []
+
+    def all_operators(self) -> Iterator[tuple[int, OperatorT]]:
+        """(subgraph, operator) of every operator of the file."""
+        for number in range(len(self.model.subgraphs)):
+            yield from ((number, operator) for operator in self.operators(number))
 
     def code(self, operator) -> int:
         """The builtin code of an operator (old files keep it in a second, narrower field)."""
         entry = self.model.operatorCodes[operator.opcodeIndex]
         return max(entry.builtinCode, entry.deprecatedBuiltinCode)
 
-    def readers(self, index: int, subgraph: int = 0) -> list[tuple[object, int]]:
+    def readers(self, index: int, subgraph: int = 0) -> list[tuple[OperatorT, int]]:
         """(operator, input position) of every use of a tensor inside its subgraph."""
         return [
             (operator, position)
             for operator in self.operators(subgraph)
-            for position, used in enumerate([] if operator.inputs is None else operator.inputs)
+            for position, used in enumerate(operands(operator))
             if used == index
         ]
 
@@ -174,12 +197,11 @@ class Graph:
         """Names of the operators that read a stored tensor of a type."""
         return {
             self.operator_name(operator)
-            for number, subgraph in enumerate(self.model.subgraphs)
-            for operator in self.operators(number)
-            for index in ([] if operator.inputs is None else operator.inputs)
+            for number, operator in self.all_operators()
+            for index in operands(operator)
             if index >= 0
-            and subgraph.tensors[index].type == kind
-            and self.bytes_of(number, int(index))
+            and self.tensor(number, index).type == kind
+            and self.bytes_of(number, index)
         }
 
     def shared(self, at: tuple[int, int]) -> bool:
@@ -189,7 +211,7 @@ class Graph:
         return sum(tensor.buffer == buffer for tensor in tensors) > 1
 
     def bytes_of(self, subgraph: int, index: int) -> bytes:
-        """What is stored for a tensor; empty if it has no constant value."""
+        """The stored bytes of a tensor; empty if it has no constant value."""
         data = self.model.buffers[self.tensor(subgraph, index).buffer].data
         return b"" if data is None else bytes(data)
 
@@ -216,6 +238,27 @@ class Graph:
         tensors = self.model.subgraphs[subgraph].tensors
         tensors.append(tensor)
         return len(tensors) - 1
+
+    def new_operator(
+        self, name: str, inputs, outputs, *, version: int = 1, like: OperatorT | None = None
+    ) -> OperatorT:
+        """An operator that is in no subgraph yet.
+
+        Args:
+            name: of a builtin operator, e.g. "QUANTIZE".
+            inputs, outputs: indices of tensors.
+            version: of the operator.
+            like: has the options, else it gets none.
+        """
+        made = schema().OperatorT()
+        made.opcodeIndex = self.operator_code(getattr(schema().BuiltinOperator, name), version)
+        made.inputs, made.outputs = [int(i) for i in inputs], [int(i) for i in outputs]
+        if like is not None:
+            made.builtinOptionsType, made.builtinOptions = (
+                like.builtinOptionsType,
+                like.builtinOptions,
+            )
+        return made
 
     def custom_name(self, operator) -> str:
         """The name of a custom operator, "" for a builtin one."""
@@ -265,15 +308,12 @@ def read(content: bytes) -> Graph:
 
 def used(graph: Graph) -> tuple[str, ...]:
     """Names of the operators of a file, each once, in alphabetical order."""
-    return tuple(
-        sorted(
-            {
-                graph.operator_name(operator)
-                for number in range(len(graph.model.subgraphs))
-                for operator in graph.operators(number)
-            }
-        )
-    )
+    return tuple(sorted({graph.operator_name(operator) for _, operator in graph.all_operators()}))
+
+
+def operands(operator: OperatorT) -> list[int]:
+    """Indices of the tensors that an operator reads; -1 stands for one that is not given."""
+    return [] if operator.inputs is None else [int(index) for index in operator.inputs]
 
 
 def _along_channels(numbers: np.ndarray, table, rank: int) -> np.ndarray:
@@ -315,17 +355,3 @@ def _check_references(model) -> None:
 def text(name: bytes | str | None) -> str:
     """A string of a file, which may be missing or hold bytes that are no text."""
     return name.decode("utf-8", "replace") if isinstance(name, bytes) else str(name or "")
-
-
-class _AlignedBuilder(flatbuffers.Builder):
-    # The schema demands 16 bytes for the data of every buffer; the code that is generated from it
-    # for Python leaves arrays of bytes at multiples of 4.
-    def StartVector(self, elemSize, numElems, alignment):
-        return super().StartVector(elemSize, numElems, ALIGNMENT if elemSize == 1 else alignment)
-
-
-def aligned(graph: Graph) -> bytes:
-    """The file, the data of every buffer at a multiple of 16 bytes from its beginning."""
-    builder = _AlignedBuilder(1 << 16)
-    builder.Finish(graph.model.Pack(builder), file_identifier=b"TFL3")
-    return bytes(builder.Output())

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from tflite_export.flatbuffer.graph import Graph, text
+from tflite_export.flatbuffer.graph import Graph, operands, text
 
 __all__ = ["Origins", "failed", "origins", "with_layers"]
 
@@ -58,7 +58,7 @@ class Origins:
             for reader, _ in graph.readers(index, number)
             if graph.operator_name(reader) in ("DEQUANTIZE", "QUANTIZE")
         ]
-        taken = [] if operator.inputs is None else [int(i) for i in operator.inputs if i >= 0]
+        taken = [index for index in operands(operator) if index >= 0]
         stored = [index for index in taken if graph.bytes_of(number, index)]
         ends = [self.ends[name] for name in _output_names(graph, given) if name in self.ends]
         names = [*ends, *(graph.name(number, index) for index in (*given, *stored, *taken))]
@@ -76,8 +76,7 @@ class Origins:
                 name,
                 (
                     self.of(graph, operator, number)
-                    for number in range(len(graph.model.subgraphs))
-                    for operator in graph.operators(number)
+                    for number, operator in graph.all_operators()
                     if graph.operator_name(operator) == name
                 ),
             )
@@ -85,7 +84,7 @@ class Origins:
         )
 
     def explained(self, message: str, graph: Graph) -> str:
-        """What an interpreter says, with the layer of the operator that it names."""
+        """An interpreter's message, with the layer of the operator that it names."""
         if (found := failed(message)) is None:
             return message
         name, position = found

@@ -58,13 +58,14 @@ _LARGEST = 2**31
 class Field:
     """One field: its place in the vtable; `kind` = "scalar", "string", "table", "union" or a
     vector of the first three ("scalars", "strings", "tables"); `size` of a scalar in bytes;
-    `table` = name of the table, or {type number: name} of a union, whose type is the field
-    before."""
+    `table` = name of the table; `members` = {type number: name of the table} of a union, whose
+    type is the field before."""
 
     slot: int
     kind: str
     size: int = 0
-    table: str | dict[int, str] = ""
+    table: str = ""
+    members: dict[int, str] | None = None
 
 
 @functools.cache
@@ -81,7 +82,7 @@ def tables() -> dict[str, tuple[Field, ...]]:
     classes = re.findall(r"^class (\w+)\(object\):\n(.*?)(?=^class |\Z)", source, re.M | re.S)
     for name, body in classes:
         methods = re.findall(r"    def (\w+)\(self.*?\n(.*?)(?=\n    def |\Z)", body, re.S)
-        fields = {}
+        fields: dict[int, Field] = {}
         for method, code in methods:
             slot = re.search(r"_tab\.Offset\((\d+)\)", code)
             field = _field(int(slot[1]), method, code, unions) if slot else None
@@ -101,7 +102,7 @@ def _field(slot: int, method: str, code: str, unions: dict) -> Field | None:
     number = re.search(r"_tab\.Get\(flatbuffers\.number_types\.(\w+)Flags, (\w)", code)
     vector, target = "_tab.Vector(" in code, re.search(r"obj = (\w+)\(\)", code)
     if "_tab.Union(" in code:
-        return Field(slot, "union", table=unions.get(method, {}))
+        return Field(slot, "union", members=unions.get(method, {}))
     if "_tab.String(" in code:
         return Field(slot, "strings" if vector else "string")
     if number:
@@ -230,7 +231,7 @@ class _Walk:
         elif field.kind == "table":
             self.table(self.offset(place), field.table, depth + 1)
         elif field.kind == "union":
-            chosen = field.table.get(self.number("<B", before) if before else 0, "")
+            chosen = (field.members or {}).get(self.number("<B", before) if before else 0, "")
             self.table(self.offset(place), chosen, depth + 1)
         else:
             start, count = self.vector(place, 4)
@@ -249,7 +250,7 @@ def _check(graph: Graph) -> None:
     compressed = any(b"COMPRESSION" in bytes(m.name or b"") for m in model.metadata or [])
     for number, subgraph in enumerate(model.subgraphs):
         tensors = subgraph.tensors if subgraph.tensors is not None else []
-        for index, tensor in enumerate(tensors):
+        for index in range(len(tensors)):
             _check_tensor(graph, (number, index), compressed)
         for used in (subgraph.inputs, subgraph.outputs):
             _indices(used, len(tensors), 0, f"graph {number}")

@@ -87,7 +87,7 @@ class ExportReport:
         return sum(tensor.zeros for tensor in self.tensors)
 
     def parts(self) -> Iterable[str | tuple[str, ...] | Table]:
-        """What is printed: the summary, ends, measured values, weights and remarks.
+        """The printed parts: the summary, ends, measured values, weights and remarks.
 
         Example:
             >>> report = ExportReport(path="a.tflite", bytes=10, gzip_bytes=9, dense_bytes=10,

@@ -35,7 +35,7 @@ class Stored:
 
 @dataclass(frozen=True, kw_only=True)
 class Inspection:
-    """What is in a .tflite file.
+    """The content of a .tflite file.
 
     Fields: `path`, `bytes`, `gzip_bytes`; `quantize` = number format; `tensors` = stored tensors
     that an operator reads; `operators` = {name: how many}; `inputs` and `outputs`, a `Port` each;
@@ -82,7 +82,7 @@ class Inspection:
         return rows
 
     def parts(self) -> Iterable[str | tuple[str, ...] | Table]:
-        """What is printed: the summary, ends, operators, tensors, opinions and notes."""
+        """The printed parts: the summary, ends, operators, tensors, opinions and notes."""
         yield self.summary()
         yield Table(PORT_HEAD, tuple(port.cells() for port in (*self.inputs, *self.outputs)))
         yield Table(("operator", "count"), tuple((n, f"{c:,}") for n, c in self.operators.items()))

@@ -54,7 +54,7 @@ class Measured:
 
 @dataclass(frozen=True)
 class Compatibility:
-    """What a device makes of a finished file: `objections` to running it as it is, and `notes`."""
+    """Whether a device runs a finished file: `objections` to running it as it is, and `notes`."""
 
     objections: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()

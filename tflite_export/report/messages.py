@@ -63,17 +63,19 @@ def of_the_file(
 
 def _in_float32(graph: Graph) -> list[str]:
     """Names of the operators with a float32 result, but for those that only convert numbers."""
-    kind, found = schema().TensorType.FLOAT32, set()
-    for number, subgraph in enumerate(graph.model.subgraphs):
-        for operator in graph.operators(number):
-            if any(subgraph.tensors[index].type == kind for index in operator.outputs):
-                found.add(graph.operator_name(operator))
+    kind = schema().TensorType.FLOAT32
+    found = {
+        graph.operator_name(operator)
+        for number, operator in graph.all_operators()
+        if any(graph.tensor(number, index).type == kind for index in operator.outputs)
+    }
     return sorted(found - {"QUANTIZE", "DEQUANTIZE"})
 
 
 def _four_bits(graph: Graph, names: dict[tuple[int, int], str]) -> list[str]:
-    """Which weights take 4 bits, and which do not where others do."""
-    kinds, found = schema().TensorType, {}
+    """The weights that take 4 bits, and those that do not where others do."""
+    kinds = schema().TensorType
+    found: dict[int, list[tuple[int, int]]] = {}
     for at in sorted(names):
         found.setdefault(graph.tensor(*at).type, []).append(at)
     if kinds.INT4 not in found:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from tflite_export.flatbuffer.graph import TFLM_DECODE, Graph, read, schema, type_name
+from tflite_export.flatbuffer.graph import TFLM_DECODE, Graph, operands, read, schema, type_name
 from tflite_export.report.export_report import TensorReport
 from tflite_export.report.inspection_report import Stored
 
@@ -28,13 +28,12 @@ def number_format(graph: Graph) -> str:
             n
             for n in stored
             if subgraph.tensors[n].type not in (kinds.INT32, kinds.INT64)
-            and subgraph.tensors[n].shape is not None
-            and len(subgraph.tensors[n].shape) > 1
+            and len(graph.shape(number, n)) > 1
         }
         weights |= {subgraph.tensors[n].type for n in wide}
         ends |= {subgraph.tensors[int(n)].type for n in (*subgraph.inputs, *subgraph.outputs)}
         for operator in graph.operators(number):
-            used = [] if operator.inputs is None else [int(n) for n in operator.inputs if n >= 0]
+            used = [n for n in operands(operator) if n >= 0]
             read = [subgraph.tensors[n].type for n in used if n not in stored]
             if wide.intersection(used):
                 met |= {*read[:1]} - {kinds.INT32, kinds.INT64}
@@ -72,28 +71,23 @@ def stored_tensors(graph: Graph, dense: Graph, encoded: dict) -> tuple[Stored, .
 
 def _constants(dense: Graph) -> Iterator[tuple[tuple[int, int], tuple[int, ...]]]:
     """(subgraph, tensor) and shape of each constant that an operator reads."""
-    for number, subgraph in enumerate(dense.model.subgraphs):
-        read = {
-            int(index)
-            for operator in dense.operators(number)
-            for index in ([] if operator.inputs is None else operator.inputs)
-        }
-        for index in sorted(read - {-1}):
-            if len(dense.bytes_of(number, index)):
-                shape = subgraph.tensors[index].shape
-                yield (number, index), () if shape is None else tuple(int(n) for n in shape)
+    taken = {(number, n) for number, operator in dense.all_operators() for n in operands(operator)}
+    for at in sorted(taken):
+        if at[1] >= 0 and len(dense.bytes_of(*at)):
+            yield at, dense.shape(*at)
 
 
 def real_numbers(dense: Graph) -> tuple[int, int | None]:
-    """How many real numbers a file stores for its operators, and how many of them are not zero;
-    sizes and indices are no real numbers.
+    """(real numbers that a file stores for its operators, those of them that are not zero); sizes
+    and indices are not counted.
 
     Args:
         dense: without encoded weights.
     """
     kinds = schema().TensorType
     whole = (kinds.INT8, kinds.UINT8, kinds.INT16, kinds.INT32, kinds.INT64, kinds.BOOL)
-    size, nonzeros = 0, 0
+    size = 0
+    nonzeros: int | None = 0
     for at, shape in _constants(dense):
         if dense.tensor(*at).type in whole and not len(dense.scales(*at)):
             continue
@@ -103,7 +97,9 @@ def real_numbers(dense: Graph) -> tuple[int, int | None]:
     return size, nonzeros
 
 
-def weights(dense: bytes, encodings: dict, names: dict) -> tuple[TensorReport, ...]:
+def weights(
+    dense: bytes, encodings: dict[tuple[int, int], str], names: dict[tuple[int, int], str]
+) -> tuple[TensorReport, ...]:
     """The named weights of a dense file, in the order of the names.
 
     Args:
@@ -113,7 +109,7 @@ def weights(dense: bytes, encodings: dict, names: dict) -> tuple[TensorReport, .
     """
     graph, found = read(dense), []
     for at, name in names.items():
-        array = graph.numbers(*at)
+        array = graph.constant(*at)
         found.append(
             TensorReport(
                 name,

@@ -71,12 +71,12 @@ def _macs(graph: Graph, operator, name: str) -> tuple[int, int] | None:
     stored = _stored(graph, int(operator.inputs[1]))
     if stored is None:
         return None
-    weights = graph.dequantized(0, stored, graph.numbers(0, stored))
+    weights = graph.dequantized(0, stored, graph.constant(0, stored))
     if name == _TRANSPOSED:
-        places = math.prod(_shape(graph, operator.inputs[2])[1:-1])
+        places = math.prod(graph.shape(0, operator.inputs[2])[1:-1])
     else:
         channels = weights.shape[_CHANNELS[name]]
-        places = math.prod(_shape(graph, operator.outputs[0])) // channels
+        places = math.prod(graph.shape(0, operator.outputs[0])) // channels
     return weights.size * places, int(np.count_nonzero(weights)) * places
 
 
@@ -88,11 +88,6 @@ def _stored(graph: Graph, index: int) -> int | None:
         if index in operator.outputs and graph.operator_name(operator) == "DEQUANTIZE":
             return _stored(graph, int(operator.inputs[0]))
     return None
-
-
-def _shape(graph: Graph, index) -> tuple[int, ...]:
-    shape = graph.tensor(0, int(index)).shape
-    return () if shape is None else tuple(int(size) for size in shape)
 
 
 def _peak(graph: Graph) -> int | None:
@@ -111,7 +106,7 @@ def _peak(graph: Graph) -> int | None:
             width = number_type(graph.tensor(0, index).type).itemsize
         except ValueError:
             width = 1  # UINT8 and BOOL
-        size = width * math.prod(_shape(graph, index))
+        size = width * math.prod(graph.shape(0, index))
         changes[first] += size
         changes[last + 1] -= size
     return int(np.cumsum(changes).max(initial=0))

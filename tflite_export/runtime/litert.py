@@ -45,9 +45,10 @@ def predict(
     taken, given = ports(content)
     inputs = by_name(inputs, taken)
     # Pixels that become floats do so in the other process: they are a quarter of the bytes.
+    arrays = [np.asarray(inputs[port.name]) for port in taken]
     ready = [
         one if port.dtype == "float32" and one.dtype == np.uint8 else quantized(one, port)
-        for one, port in zip((np.asarray(inputs[port.name]) for port in taken), taken)
+        for one, port in zip(arrays, taken, strict=True)
     ]
     request = {"content": content, "inputs": ready, "batch": batch, "threads": 1}
     outputs = (child or _CHILD).result(request)

@@ -87,7 +87,7 @@ def execute(content: bytes, inputs: list[np.ndarray]) -> list[np.ndarray]:
 
 @dataclass(frozen=True)
 class Allocations:
-    """What the interpreter says of its arena once a file is loaded.
+    """The interpreter's own break-down of its arena once a file is loaded.
 
     Fields: `head` = bytes of the plan in which activations share memory; `tail` = bytes of what
     stays: tables, states of operators; `counts` = {kind of table: how many}. What loading takes in
@@ -100,7 +100,7 @@ class Allocations:
 
 
 def allocations(content: bytes) -> Allocations:
-    """What a file takes of an arena that is large enough.
+    """The parts of an arena that a file takes where it is large enough.
 
     Raises:
         RuntimeError: TFLite Micro cannot load the file; its message is in the error.
@@ -119,7 +119,7 @@ def arena_bytes(content: bytes) -> int:
     """The least arena in which TFLite Micro loads and runs a model on this computer, in bytes.
 
     Found by trying, to 16 bytes: loading takes memory that it gives back, so what is used
-    afterwards may not be enough. Pointers have 64 bits here; on a microcontroller they have 32 and
+    afterward may not be enough. Pointers have 64 bits here; on a microcontroller they have 32 and
     less is needed, see `cortex_m_arena.arena_bytes`.
 
     Args:
@@ -224,9 +224,8 @@ def _enough(graph: Graph) -> int:
                 )
             total += 1024
             if not graph.bytes_of(number, index):
-                shape = () if tensor.shape is None else tuple(int(n) for n in tensor.shape)
                 # No type is wider than 8 bytes, 16 for complex numbers, which it does not know.
-                total += 8 * math.prod(shape)
+                total += 8 * math.prod(graph.shape(number, index))
     if not 0 < total < _MOST:
         raise RuntimeError(f"its tensors take {total:,} bytes, more than any microcontroller has")
     return total + (1 << 20)

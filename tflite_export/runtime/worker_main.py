@@ -7,17 +7,13 @@ It is started by its path and imports nothing of this package, so that it is the
 and answers are pickles, each behind its length in 8 bytes.
 """
 
+import contextlib
 import os
 import pickle
 import struct
 import sys
 import tempfile
 import time
-
-try:
-    import resource
-except ImportError:  # Windows writes no core files
-    resource = None
 
 import numpy as np
 
@@ -31,7 +27,9 @@ def main(kind: str) -> None:
         kind: "litert" or "micro".
     """
     answering, reason = {"litert": (_litert, _said), "micro": (_micro, _printed)}[kind]
-    if resource is not None:
+    with contextlib.suppress(ImportError):  # Windows writes no core files
+        import resource
+
         # Arenas that are tried may be too small, and end the process: nobody wants its memory.
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     requests, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")

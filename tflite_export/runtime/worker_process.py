@@ -67,7 +67,7 @@ class WorkerProcess:
                 late.cancel()
 
     def result(self, request: dict, *, refusal: str = "", seconds: float = _SECONDS) -> Any:
-        """What an interpreter gives for a request, within half an hour if nothing is said.
+        """An interpreter's answer to a request, within half an hour by default.
 
         Args:
             request: as `worker_main` understands it.
@@ -118,7 +118,8 @@ def _received(stream) -> Any:
 
 def _close(process: subprocess.Popen) -> None:
     """Let a process end: it stops at the end of its input."""
-    with contextlib.suppress(OSError):
-        process.stdin.close()
+    if process.stdin is not None:
+        with contextlib.suppress(OSError):
+            process.stdin.close()
     with contextlib.suppress(OSError, subprocess.TimeoutExpired):
         process.wait(timeout=5)

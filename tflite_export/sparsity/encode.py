@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from tflite_export.flatbuffer.graph import Graph, read, schema
@@ -11,6 +13,9 @@ from tflite_export.report.messages import listed
 from tflite_export.sparsity import sparse_formats
 from tflite_export.sparsity.sparse_formats import Sparse
 from tflite_export.sparsity.xnnpack.verdict import Verdict, verdict
+
+if TYPE_CHECKING:
+    from ai_edge_litert.schema_py_generated import OperatorT
 
 __all__ = ["attach_sparsity", "encode"]
 
@@ -136,7 +141,8 @@ def encode(
         return Packed(content, {}, (_REFUSED[quantize],))
     judged = judged or verdict(graph)
     unsafe = f"dense, since with zeros encoded {judged.fault}"
-    chosen, dense = {}, {}
+    chosen: dict[tuple[int, int], Sparse] = {}
+    dense: dict[str, list[str]] = {}
     for at, array in weights.items():
         sparse, why_not = _choose(graph, at, array, "" if judged.state != "unsafe" else unsafe)
         if sparse is not None:
@@ -166,7 +172,9 @@ def _prunable(graph: Graph, at: tuple[int, int], array: np.ndarray) -> bool:
     return array.ndim >= 2 and graph.tensor(*at).type in known
 
 
-def _choose(graph, at, array, unsafe: str) -> tuple[sparse_formats.Sparse | None, str]:
+def _choose(
+    graph: Graph, at: tuple[int, int], array: np.ndarray, unsafe: str
+) -> tuple[Sparse | None, str]:
     """The smallest correct encoding of one tensor, or the reason to leave it dense; `unsafe` says
     why nothing may be put behind a DENSIFY, or is empty."""
     ops, kinds = schema().BuiltinOperator, schema().TensorType
@@ -198,7 +206,7 @@ def _choose(graph, at, array, unsafe: str) -> tuple[sparse_formats.Sparse | None
     return sparse, ""
 
 
-def _uses(graph: Graph, at: tuple[int, int]) -> list[tuple[object, int]]:
+def _uses(graph: Graph, at: tuple[int, int]) -> list[tuple[OperatorT, int]]:
     """The operators that compute with a weight, seen through the DEQUANTIZE of float16 files."""
     found = []
     for operator, position in graph.readers(at[1], at[0]):

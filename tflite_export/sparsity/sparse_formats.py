@@ -126,9 +126,10 @@ def decode(sparse: Sparse) -> np.ndarray:
     """
     axes = sparse.order[: len(sparse.shape)]
     permuted = tuple(sparse.shape[a] for a in axes)
-    rows = np.repeat(np.arange(len(sparse.segments) - 1), np.diff(sparse.segments.astype(np.int64)))
+    starts = sparse.segments.astype(np.int64)
+    rows = np.repeat(np.arange(len(starts) - 1), starts[1:] - starts[:-1])
     result = np.zeros(
-        (len(sparse.segments) - 1, permuted[-1] // sparse.width, sparse.width), sparse.values.dtype
+        (len(starts) - 1, permuted[-1] // sparse.width, sparse.width), sparse.values.dtype
     )
     result[rows, sparse.indices.astype(np.int64)] = sparse.values.reshape(-1, sparse.width)
     return result.reshape(permuted).transpose(np.argsort(axes))

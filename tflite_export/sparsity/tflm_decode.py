@@ -91,19 +91,19 @@ def attach(graph: Graph, chosen: dict[tuple[int, int], Bitmap]) -> None:
                 )
         ordered = []
         for operator in graph.operators(number):
-            packed = [int(i) for i in operator.inputs if int(i) in headers]
-            if packed:
+            decoded = [int(i) for i in operator.inputs if int(i) in headers]
+            if decoded:
                 decode = fb.OperatorT()
                 decode.opcodeIndex = graph.custom_code(TFLM_DECODE)
-                decode.inputs = [i for index in packed for i in (index, headers[index])]
-                weights = [subgraph.tensors[index] for index in packed]
+                decode.inputs = [i for index in decoded for i in (index, headers[index])]
+                weights = [subgraph.tensors[index] for index in decoded]
                 decode.outputs = [
                     graph.new_tensor(
                         number, weight.shape, weight.type, quantization=weight.quantization
                     )
                     for weight in weights
                 ]
-                renamed = dict(zip(packed, decode.outputs, strict=True))
+                renamed = dict(zip(decoded, decode.outputs, strict=True))
                 operator.inputs = [renamed.get(int(i), int(i)) for i in operator.inputs]
                 ordered.append(decode)
             ordered.append(operator)
@@ -140,11 +140,7 @@ def expanded(content: bytes) -> bytes:
 
 
 def _decodes(graph: Graph) -> bool:
-    return any(
-        graph.custom_name(operator) == TFLM_DECODE
-        for number in range(len(graph.model.subgraphs))
-        for operator in graph.operators(number)
-    )
+    return any(graph.custom_name(operator) == TFLM_DECODE for _, operator in graph.all_operators())
 
 
 def _expand(graph: Graph, subgraph: int, *, encoded: int, header: int, output: int) -> None:

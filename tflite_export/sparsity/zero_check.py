@@ -21,7 +21,7 @@ _SAME, _CERTAIN = 0.6, 0.995
 
 @dataclass(frozen=True)
 class Match:
-    """Where a Keras weight (or a gate's part of it) is in the file.
+    """The place of a Keras weight (or of a gate's part of it) in the file.
 
     `at` is None if the converter split or merged the weight beyond recognition; `zeros` counts
     the zeros of the Keras weight, `broken` those that are not zero in the file.
@@ -74,7 +74,8 @@ def weights_of(model) -> dict[str, np.ndarray]:
     Of several with one name (tf_keras does not tell those of loaded layers apart) the second is
     "name (2)", and so on.
     """
-    found, seen = {}, collections.Counter()
+    found: dict[str, np.ndarray] = {}
+    seen: collections.Counter[str] = collections.Counter()
     for variable in model.weights:
         name = (getattr(variable, "path", None) or variable.name).partition(":")[0]
         if len(variable.shape) >= 2 and "bias" not in name.rpartition("/")[2]:
@@ -142,9 +143,13 @@ def _best(name: str, weight: np.ndarray, stored: dict) -> Match:
 
 def _arrangements(weight: np.ndarray, shape: tuple[int, ...]) -> Iterator[np.ndarray]:
     """Every permutation of the axes that can be reshaped to `shape` by joining or splitting."""
-    usual = {2: [(1, 0)], 3: [(2, 0, 1)], 4: [(3, 0, 1, 2), (2, 0, 1, 3)]}
+    usual: dict[int, list[tuple[int, ...]]] = {
+        2: [(1, 0)],
+        3: [(2, 0, 1)],
+        4: [(3, 0, 1, 2), (2, 0, 1, 3)],
+    }
     seen = set()
-    for order in usual.get(weight.ndim, []) + list(itertools.permutations(range(weight.ndim))):
+    for order in (*usual.get(weight.ndim, []), *itertools.permutations(range(weight.ndim))):
         # Axes of length 1 can stand anywhere: only the order of the others counts.
         key = tuple(axis for axis in order if weight.shape[axis] != 1)
         permuted = tuple(weight.shape[axis] for axis in order)
@@ -154,7 +159,7 @@ def _arrangements(weight: np.ndarray, shape: tuple[int, ...]) -> Iterator[np.nda
 
 
 def _joins(a: tuple[int, ...], b: tuple[int, ...]) -> bool:
-    """Can one shape be made from the other by joining neighbouring axes?"""
+    """Can one shape be made from the other by joining neighboring axes?"""
 
     def edges(shape: tuple[int, ...]) -> set[int]:
         return set(itertools.accumulate((n for n in shape if n != 1), lambda x, y: x * y))

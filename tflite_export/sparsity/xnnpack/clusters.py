@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """XNNPACK's search for clusters of operators that it can run by sparse inference.
 
-It joins neighbours, drops a cluster that reads or is read from outside, and weighs its 1x1
+It joins neighbors, drops a cluster that reads or is read from outside, and weighs its 1x1
 convolutions. Nobody looks at what reads the last values of a cluster.
 """
 
@@ -20,7 +20,7 @@ __all__ = ["Clusters", "find"]
 
 @dataclass
 class Clusters:
-    """What was found, operators by their position in `view.operators`.
+    """The clusters found, operators by their position in `view.operators`.
 
     `closed` = something closes a cluster, without which nothing happens; `active` = operators
     that run by sparse inference; `sparse` = tensors that are kept channel by channel; `causes` =
@@ -76,7 +76,7 @@ class _Search:
         return any([self._join(n) for n in range(len(self.flags)) if self.flags[n] & CLOSES])
 
     def join(self) -> None:
-        """Join neighbours until nothing changes."""
+        """Join neighbors until nothing changes."""
         inside = [n for n, flags in enumerate(self.flags) if flags & (KEEPS | CLOSES)]
         while any([self._join(n) for n in inside if not self.broken[n]]):
             pass
@@ -103,8 +103,8 @@ class _Search:
                 self.broken[n] = True
                 outside.append(source)
         if outside and len(outside) < len(self.reads[n]):
-            source = self.view.label(self.view.operators[outside[0]])
-            self._blame(n, f"also reads {source}, which is outside")
+            label = self.view.label(self.view.operators[outside[0]])
+            self._blame(n, f"also reads {label}, which is outside")
         return changed
 
     def drop_read_from_outside(self) -> None:

@@ -91,7 +91,8 @@ def _convolution(view: Subgraph, operator) -> Role:
     if kernel[1:3] == (1, 1):
         if stride != (1, 1):
             return Role(why=f"it is a 1x1 convolution of stride {stride[0]}, expected 1")
-        return Role(KEEPS) if not any(padding) else Role(why="it is a padded 1x1 convolution")
+        padded = padding is None or any(padding)
+        return Role(why="it is a padded 1x1 convolution") if padded else Role(KEEPS)
     found = []
     if kernel[1:3] != (3, 3):
         found.append(f"a kernel of {kernel[1]}x{kernel[2]}")
@@ -141,8 +142,9 @@ def _padding(view: Subgraph, operator) -> tuple[int, ...] | None:
             return None
         sides = [side for n in kernel for side in ((n - 1) // 2, n - 1 - (n - 1) // 2)]
     pad = view.padding_before(operator)
-    if pad is not None:
-        sides = np.add(sides, view.constant(pad.inputs[1])[1:3].reshape(-1)).tolist()
+    merged = None if pad is None else view.constant(pad.inputs[1])
+    if merged is not None:
+        sides = np.add(sides, merged[1:3].reshape(-1)).tolist()
     return tuple(int(side) for side in sides)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tflite_export.flatbuffer.graph import Graph, schema
+from tflite_export.flatbuffer.graph import Graph, operands, schema
 
 __all__ = ["Subgraph"]
 
@@ -100,8 +100,7 @@ class Subgraph:
 
     def shape(self, index: int) -> tuple[int, ...]:
         """Shape of a tensor, 1 for an open batch."""
-        shape = self._tensors[index].shape
-        return () if shape is None else tuple(int(size) for size in shape)
+        return self.graph.shape(self.subgraph, index)
 
     def constant(self, index: int) -> np.ndarray | None:
         """The stored values of a tensor, or None if it is computed."""
@@ -121,8 +120,7 @@ class Subgraph:
 
     def inputs(self, operator) -> list[int]:
         """Tensors that an operator reads, absent ones left out."""
-        used = [] if operator.inputs is None else operator.inputs
-        return [int(index) for index in used if index >= 0]
+        return [index for index in operands(operator) if index >= 0]
 
     def padding_before(self, operator):
         """The zero PAD that is merged into a convolution without padding of its own, or None."""

@@ -63,13 +63,13 @@ class Verdict:
 
     @property
     def fault(self) -> str:
-        """What is wrong with an "unsafe" file."""
+        """The fault of an "unsafe" file."""
         does = "would return wrong" if self.known else "is not known to return right"
         return f"XNNPACK's sparse inference {does} values on Arm ({self})"
 
     @property
     def caution(self) -> str:
-        """What is to be said of a file that is right in later releases only."""
+        """A note on a file that is right in later releases only, or an empty text."""
         if self.earlier is None:
             return ""
         if self.earlier.state == "unsafe":
