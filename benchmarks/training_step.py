@@ -157,9 +157,7 @@ def pruned(network, name: str, frequency: int):
     import tfprune
 
     if name in tfprune.methods():
-        from tfprune.methods.gates.model_gate import Standing
-
-        if isinstance(tfprune.get(name).gate, Standing):
+        if tfprune.get(name).gate.asks:
             return tfprune.prune(network, name), lambda: [tfprune.PruningCallback()]
         method = _timed(tfprune.get(name), frequency)
         return network, lambda: [tfprune.PruningCallback(method)]

@@ -16,7 +16,7 @@ TFPRUNE = (
     "surgery,quantization,reconstruction api,data evaluation tfprune"
 )
 TFLITE_EXPORT = "flatbuffer runtime report sparsity devices convert api tflite_export,__main__"
-AGAINST, INSIDE, CIRCLES = 7, 13, 11  # what is left to do: these only go down, to 0
+AGAINST, INSIDE, CIRCLES = 0, 6, 2  # what is left to do: these only go down, to 0
 LAZY_DOORS = {"tfprune", "tfprune.methods", "tfprune.backend"}
 """Where a name is looked up when it is first used."""
 

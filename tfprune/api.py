@@ -9,22 +9,20 @@ from typing import Any
 import numpy as np
 
 from tfprune.backend import adapter_of, adapter_of_model
-from tfprune.backend.find_sites import find, wrappers
-from tfprune.backend.registration import wrapper_class
+from tfprune.backend.find_sites import find
 from tfprune.backend.saved_model import keras_of_file
 from tfprune.masks.pattern_library import Library, mine
 from tfprune.masks.schedules import OneShot
 from tfprune.masks.structures import Pattern, Structure
 from tfprune.methods import Method, get
-from tfprune.methods.gates.model_gate import Standing
 from tfprune.output.argument_checks import check_kind, check_path
-from tfprune.quantization.report import refuse as refuse_quantized
 from tfprune.training.callback import PruningCallback, settings
+from tfprune.training.model_hooks import hooks_of, refuse_pruning
 from tfprune.training.report import Report, of_model
 from tfprune.training.strip import strip
 from tfprune.training.tfmot import prune_like_tfmot
 from tfprune.training.tfmot_saved import load
-from tfprune.training.wrap import exchange_layers, refuse_lost_training
+from tfprune.training.wrap import refuse_wrapped
 
 
 def prune(
@@ -74,24 +72,10 @@ def prune(
     given = to_prune if isinstance(to_prune, (list, tuple)) else [to_prune]
     for one in given:
         adapter_of_model(one, layers=True)
-        if not home.is_model(one) or isinstance(method.gate, Standing):
-            _refuse_wrapped(one, home)
-    refuse_quantized(to_prune, home)
-    if isinstance(method.gate, Standing):
-        wrapped = method.gate.insert(to_prune, home, method)
-        refuse_lost_training(to_prune, wrapped)
-        return wrapped
-    made: list[Any] = []
-    wrapper = wrapper_class(home.NAME, "PrunedLayer")
-
-    def wrap(layer: Any) -> Any:
-        made.append(wrapper(layer, method=method))
-        return made[-1]
-
-    wrapped = exchange_layers(to_prune, home, wrap)
-    for one in given if not made else ():  # some layers of a model may be, with other settings
-        _refuse_wrapped(one, home)
-    return wrapped
+        if not home.is_model(one):
+            refuse_wrapped(one, home)
+    refuse_pruning(to_prune, home)
+    return hooks_of(method.gate).insert(to_prune, home, method)
 
 
 def sparsify(
@@ -283,11 +267,3 @@ def mine_patterns(model: Any, count: int = 8, keep: int = 4) -> Library:
         if taken.supports(item.site.shape, item.site.layout) is None
     ]
     return mine(kernels, count, keep)
-
-
-def _refuse_wrapped(to_prune: Any, home: Any) -> None:
-    for wrapper in wrappers(to_prune, home):
-        raise ValueError(
-            f"The layer {wrapper.layer.name!r} is wrapped for pruning already, with settings of "
-            "its own: take tfprune.strip_pruning(model) first, or train it as it is."
-        )

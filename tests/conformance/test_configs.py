@@ -18,11 +18,10 @@ from tfprune.masks import (
 )
 from tfprune.masks.serialization import from_config, to_config
 from tfprune.methods import REGISTRY, Chances, Draw, Method, Rank, Regrowth, Threshold, gates, get
-from tfprune.methods.admm import Solve
 from tfprune.methods.rules.learned_mask import Told
 from tfprune.methods.rules.topk_logits import Logits
-from tfprune.quantization import djpq as joint
-from tfprune.quantization.settings import FakeQuantization
+from tfprune.quantization.settings import FakeQuantization, Joint, Part
+from tfprune.reconstruction.admm import Solve
 
 # For each class one or more objects in which, together, no field has its default.
 EXAMPLES = {
@@ -88,8 +87,8 @@ EXAMPLES = {
     gates.Growing: [gates.Growing(gradient=False)],
     gates.Moving: [gates.Moving(0.5, "sgd", 3.0)],
     FakeQuantization: [FakeQuantization(weights=4, activations=6, momentum=0.5)],
-    joint.Joint: [
-        joint.Joint(
+    Joint: [
+        Joint(
             kl=0.5,
             bops=0.5,
             form="log",
@@ -104,7 +103,7 @@ EXAMPLES = {
             ramp=7,
         )
     ],
-    joint.Part: [joint.Part(True, "signed", 4)],
+    Part: [Part(True, "signed", 4)],
     Method: [
         Method(
             "m",

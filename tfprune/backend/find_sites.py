@@ -60,13 +60,19 @@ def is_wrapped(layer: Any, adapter: ModuleType) -> bool:
     return adapter.is_wrapper(layer) or adapter.is_quantized(layer)
 
 
-def wrappers(root: Any, adapter: ModuleType) -> Iterator[Any]:
-    """All wrappers under a model or a layer, built or not; a shared one as often as it is held."""
-    if adapter.is_wrapper(root):
+def all_wrappers(root: Any, adapter: ModuleType) -> Iterator[Any]:
+    """The wrappers of every kind under a model or a layer, built or not; a shared one as often as
+    it is held."""
+    if is_wrapped(root, adapter):
         yield root
         return
     for layer in adapter.sublayers(root):
-        yield from wrappers(layer, adapter)
+        yield from all_wrappers(layer, adapter)
+
+
+def wrappers(root: Any, adapter: ModuleType) -> Iterator[Any]:
+    """The wrappers that prune under a model or a layer, each as often as it is held."""
+    return (one for one in all_wrappers(root, adapter) if adapter.is_wrapper(one))
 
 
 def _visit(layer: Any, place: _Place, adapter: ModuleType, seen: set[int]) -> Iterator[Any]:

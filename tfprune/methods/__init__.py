@@ -11,17 +11,16 @@ from __future__ import annotations
 import dataclasses
 import sys
 import types
+from collections import UserDict
 from typing import Any
 
 from tfprune.masks.allocations import Allocation
 from tfprune.masks.structures import Structure
-from tfprune.methods.admm import admm
 from tfprune.methods.base import Method, Rank, Score
 from tfprune.methods.coreset import coreset
 from tfprune.methods.coreset_caratheodory import coreset_caratheodory
 from tfprune.methods.coreset_draws import coreset_draws
 from tfprune.methods.coreset_mussay import coreset_mussay
-from tfprune.methods.djpq import djpq
 from tfprune.methods.dpf import dpf
 from tfprune.methods.dpp import dpp
 from tfprune.methods.filter_threshold import filter_threshold, filter_threshold_l2
@@ -46,8 +45,9 @@ from tfprune.methods.st3 import st3
 from tfprune.methods.synflow import synflow
 from tfprune.methods.taylor import taylor, taylor_second_order
 from tfprune.output.argument_checks import check_kind
+from tfprune.output.named_object import named
 
-REGISTRY: dict[str, Method] = {
+_ROWS: dict[str, Method | str] = {
     "magnitude": magnitude,
     "random": random,
     "snip": snip,
@@ -64,8 +64,8 @@ REGISTRY: dict[str, Method] = {
     "fisher": fisher,
     "taylor": taylor,
     "taylor_second_order": taylor_second_order,
-    "admm": admm,
-    "djpq": djpq,
+    "admm": "tfprune.reconstruction.admm:admm",
+    "djpq": "tfprune.quantization.djpq:djpq",
     "dpf": dpf,
     "srste": srste,
     "st3": st3,
@@ -76,6 +76,17 @@ REGISTRY: dict[str, Method] = {
     "rigl": rigl,
     "set": sparse_evolution,
 }
+
+
+class _Registry(UserDict):
+    """Methods by name; one that is given as "module:object" is imported when it is asked for."""
+
+    def __getitem__(self, name: str) -> Method:
+        method = self.data[name]
+        return named(method) if isinstance(method, str) else method
+
+
+REGISTRY = _Registry(_ROWS)
 
 
 class _Names(types.ModuleType):
@@ -133,9 +144,11 @@ def get(method: str | Method, **changes: Any) -> Method:
 
 def score(name: str) -> Score:
     """The score of that name, for settings read from a file."""
-    for method in REGISTRY.values():
-        if method.rule.score.name == name:
-            return method.rule.score
+    scores = {
+        method.rule.score.name: method.rule.score for method in reversed([*REGISTRY.values()])
+    }
+    if name in scores:
+        return scores[name]
     raise ValueError(
         f"No score {name!r}; add its method to tfprune.methods.REGISTRY before loading."
     )

@@ -351,8 +351,9 @@ class Method:
         """The method that `get_config` wrote."""
         from tfprune.methods import score
 
+        found = score(config["rule"]["score"])  # first: it imports what any method's parts need
         rule = {key: from_config(value) for key, value in config["rule"].items()}
-        rule["score"] = score(rule["score"]).with_settings(rule.pop("settings", {}))
+        rule["score"] = found.with_settings(rule.pop("settings", {}))
         kind = class_named(rule.pop("class_name", "Rank"))
         fields = {key: from_config(value) for key, value in config.items() if key != "rule"}
         return cls(rule=kind(**rule), **fields)

@@ -6,9 +6,8 @@ from __future__ import annotations
 from types import ModuleType
 from typing import Any, Iterator
 
-from tfprune.backend.registration import wrapper_class
 from tfprune.layers import graph as graphs
-from tfprune.quantization.djpq_layer import Quantizer
+from tfprune.quantization.djpq_layer import Quantizer, is_joint
 
 
 def rounding(model: Any, home: ModuleType) -> Any:
@@ -35,7 +34,6 @@ class _Rounding:
     def __init__(self, home: ModuleType):
         self.home = home
         self.graphs = graphs.module_of(home)
-        self.wrapper = wrapper_class(home.NAME, "JointLayer")
         self.models: dict[int, Any] = {}
 
     def of(self, model: Any) -> Any:
@@ -54,7 +52,7 @@ class _Rounding:
 
     def _called(self, call: graphs.Call, known: dict[int, Any]) -> Iterator[Any]:
         operation, core = call.operation, None
-        if isinstance(operation, self.wrapper):
+        if is_joint(operation):
             operation, core = operation.layer, operation.core
         elif self.home.is_model(operation):
             operation = self.of(operation)

@@ -19,8 +19,8 @@ from tfprune.quantization.bottleneck import (
     kept_ratio,
     mean_factors,
 )
-from tfprune.quantization.djpq import Joint, Part
 from tfprune.quantization.quantizers import bits, bounded, quantize, restricted, step_for
+from tfprune.quantization.settings import Joint, Part
 
 FIRST_LOG_VARIANCE = -9.0
 _LOWEST, _HIGHEST = 2.0, 32.0  # bits
@@ -268,6 +268,11 @@ class Core:
         # Hardened weights are quantized already, and with t != 1 doing it twice is not the same.
         shown = tf.where(tf.convert_to_tensor(self.hard) > 0, tf.cast(value, tf.float32), shown)
         return [shown_as(self.layer, kernel, shown)]
+
+
+def is_joint(layer: Any) -> bool:
+    """Whether it is a wrapper of joint pruning and quantization."""
+    return isinstance(getattr(layer, "core", None), Core)
 
 
 @tf.custom_gradient

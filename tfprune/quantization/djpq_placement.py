@@ -20,8 +20,8 @@ from tfprune.channels.groups import ChannelGroup, Member
 from tfprune.layers.channel_graph import Role
 from tfprune.masks.costs import macs
 from tfprune.masks.sites import Site, Skip
-from tfprune.quantization.djpq import Part
 from tfprune.quantization.djpq_graph import HOMOGENEOUS, ZERO_AT_ZERO, Node, nodes
+from tfprune.quantization.settings import Part
 
 _QUANTIZED = (
     "Dense",

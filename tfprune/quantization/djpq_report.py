@@ -14,7 +14,7 @@ from tfprune.quantization.djpq_training import price_of
 _EXPONENT = 0.995  # a power nearer to 1 than this is 1, up to rounding
 
 
-def notes(model: Any, home: ModuleType) -> dict[str, tuple[str, ...]]:
+def report_lines(model: Any, home: ModuleType) -> dict[str, tuple[str, ...]]:
     """Texts by the name of the site; under "" what is said of the whole model."""
     price = price_of(model, home)
     held = {}

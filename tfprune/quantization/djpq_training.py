@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 
 from tfprune.backend.common import spare_decay
-from tfprune.backend.find_sites import wrappers
-from tfprune.backend.registration import wrapper_class
+from tfprune.backend.find_sites import all_wrappers
 from tfprune.channels.groups import Member
 from tfprune.quantization import djpq_state
 from tfprune.quantization.bop_loss import Price
 from tfprune.quantization.djpq_graph import nodes
+from tfprune.quantization.djpq_layer import is_joint
 from tfprune.quantization.djpq_placement import Maker, Places, places
 
 _DEAD = 20.0  # ln sigma^2 of a dropped channel: the last that is chosen to keep a layer alive
@@ -23,8 +23,7 @@ _DEAD = 20.0  # ln sigma^2 of a dropped channel: the last that is chosen to keep
 
 def joint_wrappers(model: Any, home: ModuleType) -> list[Any]:
     """The wrappers of joint pruning and quantization in a model, each once."""
-    kind = wrapper_class(home.NAME, "JointLayer")
-    return list({id(one): one for one in wrappers(model, home) if isinstance(one, kind)}.values())
+    return list(dict.fromkeys(one for one in all_wrappers(model, home) if is_joint(one)))
 
 
 def price_of(model: Any, home: ModuleType) -> Price:

@@ -13,8 +13,8 @@ import numpy as np
 from tfprune.backend import keras3 as adapter
 from tfprune.backend.registration import register_real
 from tfprune.masks.serialization import from_config, to_config
-from tfprune.quantization.djpq import Part
 from tfprune.quantization.djpq_layer import Core, at_least
+from tfprune.quantization.settings import Part
 from tfprune.training.keras3_layer import NOT_DRIVEN, PrunedLayer
 
 
@@ -24,7 +24,7 @@ class JointLayer(PrunedLayer):
 
     Args:
         layer: the layer.
-        method: with a `tfprune.quantization.djpq.Joint` gate.
+        method: with a `tfprune.Joint` gate.
         part: what stands around this layer.
 
     Attributes:

@@ -12,6 +12,7 @@ from tfprune.backend import keras3 as adapter
 from tfprune.backend.registration import register_real
 from tfprune.masks.serialization import to_config
 from tfprune.quantization.quantized_layer import Core
+from tfprune.quantization.report import HOOKS
 from tfprune.quantization.settings import FakeQuantization
 
 
@@ -28,6 +29,7 @@ class QuantizedLayer(keras.layers.Wrapper):
     """
 
     wrapper_kind = "quantized"
+    hooks = HOOKS
 
     def __init__(
         self, layer, settings: FakeQuantization | dict, *, name: str | None = None, **kwargs: Any

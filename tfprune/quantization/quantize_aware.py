@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from types import ModuleType
-from typing import Any, Callable
+from typing import Any
 
 from tfprune.backend import adapter_of
 from tfprune.backend.registration import wrapper_class
@@ -13,6 +13,7 @@ from tfprune.quantization.settings import FakeQuantization
 from tfprune.quantization.supported_layers import kernels, kind, left_out, refusal
 from tfprune.training.custom_training import refuse_lost_training
 from tfprune.training.strip import strip
+from tfprune.training.wrap import exchanged
 
 
 def quantize_aware(model: Any, settings: FakeQuantization | None = None) -> Any:
@@ -75,8 +76,14 @@ def quantize_aware(model: Any, settings: FakeQuantization | None = None) -> Any:
     home = adapter_of(model)
     _refuse(model, home)
     plain = strip(model, home)
+    wrapper = wrapper_class(home.NAME, "QuantizedLayer")
+
+    def wrap(layer: Any) -> Any:
+        left = kind(layer) is None or refusal(layer, home) is not None
+        return layer if left else wrapper(layer, settings)
+
     with home.strategy(plain).scope():
-        aware = home.clone(plain, _exchange(home, settings))
+        aware = exchanged(plain, home, wrap)
     if not any(kernels(one.layer, home) for one in wrappers(aware, home)):
         reasons = "; ".join(f"{skip.name} ({skip.reason})" for skip in left_out(plain, home))
         raise ValueError(
@@ -121,18 +128,3 @@ def _refuse(model: Any, home: ModuleType) -> None:
             f"The model {model.name!r} is quantization-aware already: train it on as "
             "it is, or tfprune.strip_pruning(model) first to choose other settings."
         )
-
-
-def _exchange(home: ModuleType, settings: FakeQuantization) -> Callable[[Any], Any]:
-    wrapper = wrapper_class(home.NAME, "QuantizedLayer")
-
-    def exchange(layer: Any) -> Any:
-        if not isinstance(layer, home.Layer) or home.is_input(layer):
-            return layer  # a Keras 3 graph also holds operations that are no layers
-        if home.is_model(layer):
-            return home.clone(layer, exchange) if home.has_graph(layer) else layer
-        if kind(layer) is None or refusal(layer, home) is not None:
-            return layer
-        return wrapper(layer, settings)
-
-    return exchange

@@ -1,34 +1,40 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the report of a quantization-aware model says of its grids."""
+"""Quantization-aware models when they are pruned, stripped or reported."""
 
 from __future__ import annotations
 
 from types import ModuleType
-from typing import Any, Iterator
+from typing import Any
 
 import numpy as np
 
+from tfprune.backend.find_sites import all_wrappers
 from tfprune.quantization.supported_layers import kernels, left_out
+from tfprune.training.model_hooks import ModelHooks
+from tfprune.training.strip import strip
 
 
-def wrappers(layer: Any, home: ModuleType) -> Iterator[Any]:
+def wrappers(layer: Any, home: ModuleType) -> list[Any]:
     """The wrappers of quantization-aware fine-tuning below a layer or a model, each once."""
-    found = {}
-    pending = [layer]
-    while pending:
-        one = pending.pop(0)
-        if home.is_quantized(one):
-            found[id(one)] = one
-        else:
-            pending += home.sublayers(one)
-    yield from found.values()
+    found = all_wrappers(layer, home)
+    return list(dict.fromkeys(one for one in found if home.is_quantized(one)))
 
 
-def remarks(model: Any, home: ModuleType) -> tuple[str, ...]:
-    """The grids in words, and what stays in float; empty for other models."""
-    found = list(wrappers(model, home))
-    if not found:
-        return ()
+def _refuse_pruning(wrapper: Any) -> None:
+    raise ValueError(
+        f"The layer {wrapper.layer.name!r} is wrapped by tfprune.quantize_aware, which keeps the "
+        "zeros that it found: prune first, and make the pruned model quantization-aware then; or "
+        "tfprune.strip_pruning(model) first."
+    )
+
+
+def _apply_masks(model: Any, home: ModuleType) -> None:
+    for wrapper in wrappers(model, home):
+        wrapper.core.apply_masks()
+
+
+def _report_lines(model: Any, home: ModuleType) -> dict[str, tuple[str, ...]]:
+    found = wrappers(model, home)
     settings = found[0].core.settings
     count = sum(len(kernels(one.layer, home)) for one in found)
     text = f"quantization-aware: {count} kernels see {settings.weights} bits per output channel"
@@ -41,16 +47,12 @@ def remarks(model: Any, home: ModuleType) -> tuple[str, ...]:
             f"{settings.activations} bits ({sum(known)} ranges are known)"
         )
     floats = (f"in float: {skip.name} ({skip.reason})" for skip in left_out(model, home))
-    return (text, *floats)
+    return {"": (text, *floats)}
 
 
-def refuse(to_prune: Any, home: ModuleType) -> None:
-    """Raise if a model, a layer or one of several that are to be pruned is quantization-aware."""
-    given = to_prune if isinstance(to_prune, (list, tuple)) else [to_prune]
-    for layer in (one for one in given if isinstance(one, home.Layer)):
-        for wrapper in wrappers(layer, home):
-            raise ValueError(
-                f"The layer {wrapper.layer.name!r} is wrapped by tfprune.quantize_aware, which "
-                "keeps the zeros that it found: prune first, and make the pruned model "
-                "quantization-aware then; or tfprune.strip_pruning(model) first."
-            )
+HOOKS = ModelHooks(
+    refuse_pruning=_refuse_pruning,
+    strip=_apply_masks,
+    report_lines=_report_lines,
+    traced=strip,  # a probe of the paths is out of the range of activations
+)

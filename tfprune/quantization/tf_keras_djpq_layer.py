@@ -13,8 +13,8 @@ import tf_keras
 from tfprune.backend import tf_keras as adapter
 from tfprune.backend.registration import register_real
 from tfprune.masks.serialization import from_config, to_config
-from tfprune.quantization.djpq import Part
 from tfprune.quantization.djpq_layer import Core, at_least
+from tfprune.quantization.settings import Part
 from tfprune.training.tf_keras_in_call import NOT_DRIVEN
 from tfprune.training.tf_keras_layer import PrunedLayer
 
@@ -25,7 +25,7 @@ class JointLayer(PrunedLayer):
 
     Args:
         layer: the layer.
-        method: with a `tfprune.quantization.djpq.Joint` gate.
+        method: with a `tfprune.Joint` gate.
         part: what stands around this layer.
 
     Attributes:

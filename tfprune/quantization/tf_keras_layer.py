@@ -13,6 +13,7 @@ from tfprune.backend import tf_keras as adapter
 from tfprune.backend.registration import register_real
 from tfprune.masks.serialization import to_config
 from tfprune.quantization.quantized_layer import Core
+from tfprune.quantization.report import HOOKS
 from tfprune.quantization.settings import FakeQuantization
 
 
@@ -29,6 +30,7 @@ class QuantizedLayer(tf_keras.layers.Wrapper):
     """
 
     wrapper_kind = "quantized"
+    hooks = HOOKS
 
     def __init__(self, layer, settings: FakeQuantization | dict, **kwargs: Any):
         kwargs.setdefault("dtype", layer._dtype_policy)

@@ -15,7 +15,6 @@ import tensorflow as tf
 from tfprune.masks.schedules import Constant, Polynomial, accepts
 from tfprune.masks.structures import Structure
 from tfprune.methods import Method, get
-from tfprune.methods.gates.model_gate import Standing
 from tfprune.output.argument_checks import check_kind
 from tfprune.output.caller_warning import warn
 from tfprune.output.plain_numbers import is_real, plain
@@ -332,7 +331,7 @@ def settings(
         method = "magnitude"
     method = get(method, **changes)
     asked = changes or sparsity is not None or schedule is not None
-    if asked and isinstance(method.gate, Standing):
+    if asked and method.gate.asks:
         raise ValueError(
             f"{method.name!r} finds out by itself what to prune, and how much: leave sparsity, "
             f"schedule, structure and allocation out. {method.gate.asks}."

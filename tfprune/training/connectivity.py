@@ -11,7 +11,6 @@ import numpy as np
 import tensorflow as tf
 
 from tfprune.backend.substitute import replaced
-from tfprune.methods.gates.model_gate import standing
 from tfprune.statistics.linearized_layers import changes, refusal
 from tfprune.statistics.measured_model import Subject
 from tfprune.statistics.synaptic_flow import absolute, input_specs, ones
@@ -53,8 +52,6 @@ def paths(subject: Subject) -> Paths | str:
         >>> paths(Subject.of(model, adapter_of(model))).stranded
         {'a/kernel': 1, 'b/kernel': 0}
     """
-    if standing(subject.model, subject.adapter):
-        return "gates stand between the layers of the wrapped model: ask after strip_pruning"
     for item in subject.found:
         reason = refusal(item.owner)
         if reason is not None:

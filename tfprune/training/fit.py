@@ -9,7 +9,7 @@ from weakref import WeakValueDictionary
 import tensorflow as tf
 
 from tfprune.masks.sites import Site
-from tfprune.methods.gates import model_gate
+from tfprune.training import model_hooks
 from tfprune.training.divergence import Guard
 from tfprune.training.mask_updater import Settle, Target
 from tfprune.training.optimizer_hook import OptimizerHook
@@ -130,9 +130,7 @@ class Fit:
             What to say of a run that diverged, and is to be stopped; None: all is well.
         """
         gates = [one.gate for driver in self.drivers for one in driver.methods()]
-        if not self.found or not any(
-            one.acts or one.hides or isinstance(one, model_gate.Standing) for one in gates
-        ):
+        if not self.found or not any(one.acts or one.hides or one.hooks for one in gates):
             return None
         if self._guard is None:
             kept = [
@@ -160,7 +158,7 @@ class Fit:
         """Apply the masks once more: averaged or restored weights come back dense."""
         self._refuse_lost()
         if self.found:
-            model_gate.finish(self.model, self.adapter)
+            model_hooks.finish(self.model, self.adapter)
         for driver in self.drivers:
             driver.finish()
         for target in self._pruned():
@@ -176,8 +174,8 @@ class Fit:
             for driver in self.drivers:
                 driver.find_sites(beside_wrapped=wrapped and len(self.drivers) > 1)
             self._share_out()
-            for driver in self.drivers:
-                model_gate.begin(self.model, self.adapter, driver.method)
+            own = [driver.method for driver in self.drivers if driver.method is not None]
+            model_hooks.begin(self.model, self.adapter, own)
             for driver in self.drivers:
                 driver.begin_sites()
             _OWNERS.update({id(target.kernel): self for target in self._pruned()})

@@ -15,6 +15,7 @@ from tfprune.backend.common import OWN_LOOP
 from tfprune.backend.find_sites import find
 from tfprune.backend.registration import register_real
 from tfprune.methods.base import Method
+from tfprune.training.model_hooks import ModelHooks, hooks_of
 from tfprune.training.wrapper_memory import remembered, with_memory
 
 NOT_DRIVEN = (
@@ -96,6 +97,11 @@ class PrunedLayer(keras.layers.Wrapper):
     def state_vars(self) -> tuple:
         """What the method keeps beside the weights, one dictionary of variables per kernel."""
         return self._held.state
+
+    @property
+    def hooks(self) -> ModelHooks:
+        """What is done with the whole model for its gate."""
+        return hooks_of(self.method.gate)
 
     def drive(self, driven: bool) -> None:
         """Told by the callback that it prunes this layer from now on, or no longer."""

@@ -11,14 +11,12 @@ import numpy as np
 from tfprune.backend.find_sites import find
 from tfprune.masks.costs import macs, parameters
 from tfprune.masks.sites import Site, Skip
-from tfprune.methods.gates import model_gate
 from tfprune.output.report_forms import Table, as_dict, markdown, plain_text, rich_parts
-from tfprune.quantization.report import remarks
 from tfprune.statistics.measured_model import Subject
 from tfprune.training import run_checks
 from tfprune.training.connectivity import Paths, paths
+from tfprune.training.model_hooks import hooks_in, report_lines
 from tfprune.training.plan import unserved
-from tfprune.training.strip import strip
 from tfprune.training.wrapped import method_of, target_of
 
 
@@ -193,7 +191,7 @@ def of_run(drivers: Sequence[Any]) -> Report:
         for updates in driver.updates
         for name, texts in updates.notes.items()
     }
-    notes.update(model_gate.notes(drivers[0].model, drivers[0].adapter))
+    notes.update(report_lines(drivers[0].model, drivers[0].adapter))
     pruned = set()
     for settle in settles:
         for target in settle.targets:
@@ -221,15 +219,14 @@ def of_model(model: Any, adapter: Any) -> Report:
             asked = 1 - float(np.mean(_array(held.mask, np.float64)))
             notes[item.site.name] = _kept_notes(method, held)
         rows.append((item.site, _array(adapter.raw(item.variable)), structure, asked))
-    notes.update(model_gate.notes(model, adapter))
-    grids = remarks(model, adapter)
-    if grids:
-        notes[""] = (*notes.get("", ()), *grids)
+    notes.update(report_lines(model, adapter))
     report = of_sites(rows, skipped, notes=notes)
     if not (rows and adapter.is_model(model) and adapter.is_built(model)):
         return report
-    if grids:  # a probe of the paths is out of the range of activations
-        model = strip(model, adapter)
+    for hooks in hooks_in(model, adapter):
+        model = hooks.traced(model, adapter)
+        if isinstance(model, str):
+            return _with_paths(report, model)
     return _with_paths(report, paths(Subject(model, adapter, tuple(found))))
 
 

@@ -13,12 +13,12 @@ from tfprune.backend import adapter_of_model
 from tfprune.backend.find_sites import Found, find, wrappers
 from tfprune.masks.sites import Skip
 from tfprune.methods.base import Method
-from tfprune.quantization.report import refuse as refuse_quantized
 from tfprune.statistics.calibration_data import Feed
 from tfprune.statistics.measured_model import Subject
 from tfprune.training import run_checks as cautions
 from tfprune.training.mask_updater import Settle, Target, adopt, note_thresholds
 from tfprune.training.measured_update import Updates
+from tfprune.training.model_hooks import refuse_pruning
 from tfprune.training.plan import plan
 from tfprune.training.run_length import Run, resolve
 from tfprune.training.wrapped import drive, method_of
@@ -143,7 +143,7 @@ class Driver:
             ValueError: the model has no prunable weight, or is quantization-aware; a key of an
                 allocation matches nothing.
         """
-        refuse_quantized(self.model, self.adapter)
+        refuse_pruning(self.model, self.adapter)
         found, skipped = find(self.model, self.adapter)
         self._found = self._chosen(found, beside_wrapped)
         self.skipped = tuple(skipped)

@@ -7,20 +7,19 @@ from types import ModuleType
 from typing import Any
 
 from tfprune.backend.find_sites import find, is_wrapped
-from tfprune.methods.gates.model_gate import standing
-from tfprune.quantization.report import wrappers
 from tfprune.training.mask_updater import Settle
+from tfprune.training.model_hooks import hooks_in
 from tfprune.training.wrapped import method_of, target_of
 
 
 def strip(model: Any, home: ModuleType, activations: bool = False) -> Any:
     """The plain layer or model; see `tfprune.strip_pruning`."""
-    gates = standing(model, home)
-    for gate in gates:
-        gate.strip(model, home)
+    hooks = hooks_in(model, home)
+    for one in hooks:
+        one.strip(model, home)
     _apply_masks(model, home)
-    for gate in gates if activations else ():
-        model = gate.keep_rounding(model, home)
+    for one in hooks if activations else ():
+        model = one.keep_rounding(model, home)
     if is_wrapped(model, home):
         return model.layer
     if not _holds_wrapper(model, home):
@@ -48,8 +47,6 @@ def _apply_masks(model: Any, home: ModuleType) -> None:
     wrapped = [item for item in find(model, home)[0] if item.wrapper is not None]
     for item in wrapped:
         Settle([target_of(item)], method_of(item.wrapper), timetable=None, final=0.0).apply()
-    for wrapper in wrappers(model, home):
-        wrapper.core.apply_masks()
 
 
 def _strip_in_place(owner: Any, home: ModuleType) -> None:

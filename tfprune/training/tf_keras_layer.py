@@ -15,6 +15,7 @@ from tfprune.backend.find_sites import find
 from tfprune.backend.registration import register_real
 from tfprune.masks.serialization import to_config
 from tfprune.methods.base import Method
+from tfprune.training.model_hooks import ModelHooks, hooks_of
 from tfprune.training.tf_keras_in_call import InCallClock, InCallPruning
 from tfprune.training.tfmot_package import import_tfmot
 from tfprune.training.tfmot_schedules import saved_schedule
@@ -96,6 +97,11 @@ class PrunedLayer(pruning_wrapper.PruneLowMagnitude):
         self._clock = InCallClock(self)
         if not hasattr(self, "_batch_input_shape") and hasattr(layer, "_batch_input_shape"):
             self._batch_input_shape = layer._batch_input_shape  # builds a Sequential model
+
+    @property
+    def hooks(self) -> ModelHooks:
+        """What is done with the whole model for its gate."""
+        return hooks_of(getattr(self.method, "gate", None))
 
     def drive(self, driven: bool) -> None:
         """Told by the callback that it settles this layer, so that no clock runs in `call`."""

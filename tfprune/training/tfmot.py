@@ -9,7 +9,7 @@ from tfprune.backend import KERAS3, adapter_of, adapter_of_model
 from tfprune.backend.registration import wrapper_class
 from tfprune.layers.prunable_weights import matrix_layout, may_hold_kernels
 from tfprune.masks.schedules import Constant, accepts
-from tfprune.quantization.report import refuse as refuse_quantized
+from tfprune.training.model_hooks import refuse_pruning
 from tfprune.training.tfmot_latency_policy import policy_for
 from tfprune.training.tfmot_words import method_of_tfmot
 from tfprune.training.wrap import exchange_layers
@@ -27,7 +27,7 @@ def prune_like_tfmot(
             adapter_of_model(to_prune, layers=True)
     except (TypeError, ValueError):
         raise refusal(to_prune, "Pass a tf_keras or a keras model, a layer or layers.") from None
-    refuse_quantized(to_prune, home)
+    refuse_pruning(to_prune, home)
     if home.NAME != KERAS3:
         return _prune_tf_keras(to_prune, policy, home=home, options=options, kwargs=kwargs)
     return _prune_keras3(to_prune, home, policy, options)

@@ -3,13 +3,40 @@
 
 from __future__ import annotations
 
+from types import ModuleType
 from typing import Any, Callable
 
+from tfprune.backend.find_sites import wrappers
 from tfprune.layers.prunable_weights import may_hold_kernels
 from tfprune.training.custom_training import refuse_lost_training as refuse_lost
 
 
-def exchange_layers(to_prune: Any, home: Any, wrap: Callable[[Any], Any]) -> Any:
+def exchanged(
+    layer: Any,
+    home: ModuleType,
+    make: Callable[[Any], Any],
+    *,
+    only: Callable[[Any], bool] = lambda layer: True,
+) -> Any:
+    """The layer or model with `make(layer)` in place of each layer, those of nested models, too.
+
+    Args:
+        layer: as `home.clone` hands it on: a Keras 3 graph also holds operations that are no
+            layers. They, inputs and models without a graph stay.
+        home: the adapter of its Keras.
+        make: takes a layer that is no model.
+        only: whether a layer or a nested model is looked at.
+    """
+    if not isinstance(layer, home.Layer) or home.is_input(layer) or not only(layer):
+        return layer
+    if not home.is_model(layer):
+        return make(layer)
+    if not home.has_graph(layer):
+        return layer
+    return home.clone(layer, lambda inner: exchanged(inner, home, make, only=only))
+
+
+def exchange_layers(to_prune: Any, home: ModuleType, wrap: Callable[[Any], Any]) -> Any:
     """What is passed, with `wrap(layer)` in place of each layer that can be pruned.
 
     Args:
@@ -19,16 +46,23 @@ def exchange_layers(to_prune: Any, home: Any, wrap: Callable[[Any], Any]) -> Any
     Raises:
         ValueError: as `tfprune.prune` says.
     """
+
+    def exchange(layer: Any) -> Any:
+        return exchanged(layer, home, wrap, only=is_free)
+
+    def is_free(layer: Any) -> bool:
+        return not home.is_wrapper(layer) and may_hold_kernels(layer, home)
+
     if isinstance(to_prune, (list, tuple)):
         _refuse_twice(to_prune)
-        return [_exchange(layer, home, wrap) for layer in to_prune]
+        return [exchange(layer) for layer in to_prune]
     if not home.is_model(to_prune):
         if not may_hold_kernels(to_prune, home):
             raise ValueError(
                 f"The layer {to_prune.name!r} ({type(to_prune).__name__}) has no prunable weight; "
                 "give it a method get_prunable_weights() that returns the variables to prune."
             )
-        return _exchange(to_prune, home, wrap)
+        return exchange(to_prune)
     if not home.has_graph(to_prune):
         raise ValueError(
             f"{type(to_prune).__name__} is a subclassed model, whose layers cannot be exchanged: "
@@ -37,7 +71,7 @@ def exchange_layers(to_prune: Any, home: Any, wrap: Callable[[Any], Any]) -> Any
         )
     if not may_hold_kernels(to_prune, home):
         raise ValueError(f"The model {to_prune.name!r} has no weight that can be pruned.")
-    wrapped = home.clone(to_prune, lambda layer: _exchange(layer, home, wrap))
+    wrapped = exchange(to_prune)
     refuse_lost_training(to_prune, wrapped)
     return wrapped
 
@@ -52,16 +86,13 @@ def refuse_lost_training(model: Any, wrapped: Any) -> None:
     )
 
 
-def _exchange(layer: Any, home: Any, wrap: Any) -> Any:
-    if not isinstance(layer, home.Layer) or home.is_wrapper(layer) or home.is_input(layer):
-        return layer  # a Keras 3 graph also holds operations that are no layers
-    if not may_hold_kernels(layer, home):
-        return layer
-    if home.is_model(layer):
-        if not home.has_graph(layer):
-            return layer
-        return home.clone(layer, lambda inner: _exchange(inner, home, wrap))
-    return wrap(layer)
+def refuse_wrapped(to_prune: Any, home: ModuleType) -> None:
+    """Raise ValueError if a layer of what is passed is wrapped for pruning."""
+    for wrapper in wrappers(to_prune, home):
+        raise ValueError(
+            f"The layer {wrapper.layer.name!r} is wrapped for pruning already, with settings of "
+            "its own: take tfprune.strip_pruning(model) first, or train it as it is."
+        )
 
 
 def _refuse_twice(layers: Any) -> None:

@@ -91,6 +91,13 @@ class Gate(abc.ABC):
     """Whether the momenta of what `moves` holds back stay as they are, too. Else they see the
     gradient that `learn` gives."""
 
+    hooks: ClassVar[str] = ""
+    """Where it has a place in the forward pass of a whole model: the name, "module:object", of its
+    `ModelHooks`."""
+
+    asks: ClassVar[str] = ""
+    """Where it finds by itself how much is pruned: how to say how much is wanted, for errors."""
+
     @property
     @abc.abstractmethod
     def hides(self) -> bool:

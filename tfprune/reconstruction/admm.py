@@ -9,6 +9,7 @@ from tfprune.masks.schedules import OneShot
 from tfprune.masks.serialization import register
 from tfprune.methods.base import Method, Rank, Score
 from tfprune.reconstruction.settings import ADMM
+from tfprune.reconstruction.solver import solve
 
 
 def _square(statistics):
@@ -53,8 +54,6 @@ class Solve(Rank):
             )
 
     def solve(self, subject, sparsity, *, final):
-        from tfprune.reconstruction.solver import solve
-
         return solve(self, self.solver, subject, sparsity, final=final)
 
 

@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Hooks of methods that put something of their own into a model, at the moments of its life."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any, Callable
+
+from tfprune.backend.find_sites import all_wrappers
+from tfprune.backend.registration import wrapper_class
+from tfprune.methods.base import Method
+from tfprune.methods.gates import Gate
+from tfprune.output.named_object import named
+from tfprune.training.wrap import exchange_layers, refuse_wrapped
+
+
+def _insert(to_prune: Any, home: ModuleType, method: Method) -> Any:
+    made: list[Any] = []
+    wrapper = wrapper_class(home.NAME, "PrunedLayer")
+
+    def wrap(layer: Any) -> Any:
+        made.append(wrapper(layer, method=method))
+        return made[-1]
+
+    wrapped = exchange_layers(to_prune, home, wrap)
+    if not made:  # some layers of a model may be wrapped, with other settings
+        for one in to_prune if isinstance(to_prune, (list, tuple)) else [to_prune]:
+            refuse_wrapped(one, home)
+    return wrapped
+
+
+def _nothing(*args: Any) -> None:
+    pass
+
+
+def _same(model: Any, home: ModuleType) -> Any:
+    return model
+
+
+@dataclass(frozen=True)
+class ModelHooks:
+    """What is done with a whole model around its training; by default what plain gates need.
+
+    A gate names its hooks by the text in `Gate.hooks`; a wrapper holds those of its model as the
+    attribute `hooks`. All take (model, home), the adapter of its Keras, but for the first two.
+
+    Attributes:
+        insert: (what to prune, home, method) -> the wrapped model, layer or list, which computes
+            what the plain one does before it is trained. ValueError: it cannot be wrapped.
+        refuse_pruning: (wrapper); ValueError: what is in it cannot be pruned.
+        begin: before the first step of a run. ValueError: the model is not wrapped for it.
+        finish: at the end of a run what was soft becomes hard. Once more changes nothing.
+        strip: before the wrappers are taken off. ValueError: a run is on.
+        keep_rounding: the model, after `strip`, with plain operations for what is done to
+            activations.
+        report_lines: texts for the report by the name of the site; under "" of the whole model.
+        traced: the model through which paths are followed, or a text that says why they cannot be.
+    """
+
+    insert: Callable[[Any, ModuleType, Method], Any] = _insert
+    refuse_pruning: Callable[[Any], None] = _nothing
+    begin: Callable[[Any, ModuleType], None] = _nothing
+    finish: Callable[[Any, ModuleType], None] = _nothing
+    strip: Callable[[Any, ModuleType], None] = _nothing
+    keep_rounding: Callable[[Any, ModuleType], Any] = _same
+    report_lines: Callable[[Any, ModuleType], dict[str, tuple[str, ...]]] = lambda model, home: {}
+    traced: Callable[[Any, ModuleType], Any] = _same
+
+
+_PLAIN = ModelHooks()
+
+
+def hooks_of(gate: Gate | None) -> ModelHooks:
+    """The hooks that a gate names."""
+    return named(gate.hooks) if gate is not None and gate.hooks else _PLAIN
+
+
+def hooks_in(model: Any, home: ModuleType) -> list[ModelHooks]:
+    """The hooks of the wrappers under a model or a layer, each once."""
+    held = (getattr(wrapper, "hooks", _PLAIN) for wrapper in all_wrappers(model, home))
+    return list(dict.fromkeys(held))  # TF-MOT's wrappers have none
+
+
+def refuse_pruning(to_prune: Any, home: ModuleType) -> None:
+    """Raise ValueError if a model, a layer or one of several is wrapped for what is pruned no
+    more."""
+    given = to_prune if isinstance(to_prune, (list, tuple)) else [to_prune]
+    for layer in (one for one in given if isinstance(one, home.Layer)):
+        for wrapper in all_wrappers(layer, home):
+            getattr(wrapper, "hooks", _PLAIN).refuse_pruning(wrapper)
+
+
+def begin(model: Any, home: ModuleType, methods: list[Method]) -> None:
+    """Before the first step of a run.
+
+    Raises:
+        ValueError: a method has a place in the forward pass, and the model is not wrapped for it.
+    """
+    named_by = [hooks_of(method.gate) for method in methods]
+    for one in dict.fromkeys([*named_by, *hooks_in(model, home)]):
+        one.begin(model, home)
+
+
+def finish(model: Any, home: ModuleType) -> None:
+    """At the end of a run."""
+    for one in hooks_in(model, home):
+        one.finish(model, home)
+
+
+def report_lines(model: Any, home: ModuleType) -> dict[str, tuple[str, ...]]:
+    """Texts for the report, by the name of the site; under "" of the whole model."""
+    said: dict[str, tuple[str, ...]] = {}
+    for one in hooks_in(model, home):
+        said.update(one.report_lines(model, home))
+    return said
