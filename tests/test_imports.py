@@ -1,87 +1,48 @@
 # SPDX-License-Identifier: Apache-2.0
 """A file imports from its own room or one before it, and importing tfprune has no side effects."""
 
-import ast
 import importlib
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+from rooms import ROOT, files_of, floors_of, imports_of, name_of, room_of
 
-ROOT = Path(__file__).parents[1]
-TFPRUNE = (
-    "output masks layers backend channels methods statistics training "
-    "surgery,quantization,reconstruction api,data evaluation tfprune"
-)
-TFLITE_EXPORT = "flatbuffer runtime report sparsity devices convert api tflite_export,__main__"
 AGAINST, INSIDE, CIRCLES = 0, 6, 2  # what is left to do: these only go down, to 0
 LAZY_DOORS = {"tfprune", "tfprune.methods", "tfprune.backend"}
 """Where a name is looked up when it is first used."""
 
 
-def _name(path: Path) -> str:
-    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
-
-
-def _files(package: str) -> dict[str, Path]:
-    return {_name(path): path for path in sorted((ROOT / package).rglob("*.py"))}
-
-
-def _room(name: str) -> str:
-    package, _, inner = name.partition(".")
-    return inner.partition(".")[0] or package
-
-
-def _imports(name: str, files: dict[str, Path]):
-    """(file or package that is imported, whether inside a function), over the whole file."""
-    tree = ast.parse(files[name].read_text())
-    inside = {
-        id(node)
-        for outer in ast.walk(tree)
-        if isinstance(outer, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda))
-        for node in ast.walk(outer)
-    }
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            yield from ((alias.name, id(node) in inside) for alias in node.names)
-        if isinstance(node, ast.ImportFrom):
-            for alias in node.names:
-                full = f"{node.module}.{alias.name}"
-                yield full if full in files else node.module, id(node) in inside
-
-
-def _against(package: str, order: str) -> list[str]:
+def _against(package: str) -> list[str]:
     """The imports that run against the order of the rooms."""
-    place = {room: floor for floor, rooms in enumerate(order.split()) for room in rooms.split(",")}
-    files = _files(package)
+    place, files = floors_of(package), files_of(package)
     return [
         f"{name} imports {imported}"
         for name in files
-        for imported, _ in _imports(name, files)
+        for imported, _ in imports_of(name, files)
         if imported in files
-        and _room(imported) != _room(name)
-        and place[_room(imported)] >= place[_room(name)]
+        and room_of(imported) != room_of(name)
+        and place[room_of(imported)] >= place[room_of(name)]
     ]
 
 
 def _inside(package: str, doors: set[str]) -> list[str]:
     """The imports of the package's own files inside of functions."""
-    files = _files(package)
+    files = files_of(package)
     return [
         f"{name} imports {imported}"
         for name in files
-        for imported, is_inside in _imports(name, files)
+        for imported, is_inside in imports_of(name, files)
         if is_inside and imported in files and name not in doors
     ]
 
 
 def _circles(package: str) -> list[list[str]]:
     """The files that import one another, by all imports."""
-    files = _files(package)
+    files = files_of(package)
     edges = {
-        name: {one for one, _ in _imports(name, files) if one in files and one != package}
+        name: {one for one, _ in imports_of(name, files) if one in files and one != package}
         for name in files
     }
     reach: dict[str, set[str]] = {}
@@ -102,7 +63,7 @@ def _circles(package: str) -> list[list[str]]:
 
 
 def test_a_file_imports_from_its_own_room_or_one_before_it():
-    against = _against("tfprune", TFPRUNE)
+    against = _against("tfprune")
     assert len(against) <= AGAINST, against
 
 
@@ -117,27 +78,31 @@ def test_no_files_import_one_another():
 
 
 def test_the_rooms_of_tflite_export_have_one_order_and_no_circle():
-    assert _against("tflite_export", TFLITE_EXPORT) == []
+    assert _against("tflite_export") == []
     assert _inside("tflite_export", set()) == []
     assert _circles("tflite_export") == []
 
 
 def test_tflite_export_imports_public_names_of_tfprune_only():
-    files = _files("tflite_export")
-    known = {one for name in files for one, _ in _imports(name, files) if one.startswith("tfprune")}
+    files = files_of("tflite_export")
+    known = {
+        one for name in files for one, _ in imports_of(name, files) if one.startswith("tfprune")
+    }
     assert known == {"tfprune", "tfprune.output"}
 
 
 def test_only_files_of_one_keras_import_it_when_they_are_loaded():
-    files = _files("tfprune")
+    files = files_of("tfprune")
     for name, path in files.items():
-        packages = {one.split(".")[0] for one, is_inside in _imports(name, files) if not is_inside}
+        packages = {
+            one.split(".")[0] for one, is_inside in imports_of(name, files) if not is_inside
+        }
         if not path.name.startswith(("keras3", "tf_keras", "tfmot")):
             assert not packages & {"keras", "tf_keras", "tensorflow_model_optimization"}, name
 
 
 @pytest.mark.parametrize(
-    "path", [*_files("tfprune").values(), *_files("tflite_export").values()], ids=_name
+    "path", [*files_of("tfprune").values(), *files_of("tflite_export").values()], ids=name_of
 )
 def test_no_file_is_longer_than_400_lines(path):
     assert len(path.read_text().splitlines()) <= 400
