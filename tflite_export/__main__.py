@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+import tfprune
 from tflite_export.api.export import export
 from tflite_export.api.inspect import inspect
 from tflite_export.devices.io_types import IO_TYPES
@@ -110,14 +111,12 @@ def _print(report, form: str) -> None:
 
 
 def _export(options):
-    import tfprune
-
     settings = [*options.option, *(["latency=True"] if options.latency else [])]
     for name in ("input_type", "output_type"):
         settings += [f"{name}={kind}"] if (kind := getattr(options, name)) else []
     chosen = target(options.target, **dict(map(_setting, settings)))
     data = None if options.data is None else _arrays(options.data)
-    sparse = {"auto": "auto", "yes": True, "no": False}[options.sparse]
+    sparse: str | bool = "auto" if options.sparse == "auto" else options.sparse == "yes"
     path = options.path or Path(options.model).with_suffix(".tflite")
     return export(
         tfprune.load_model(options.model),

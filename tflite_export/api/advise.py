@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+import tfprune
 from tflite_export.convert.converter import convert
 from tflite_export.convert.representative_data import examples, random_examples
 from tflite_export.convert.signature import family, layers_of, signature
@@ -157,8 +158,6 @@ def advise(model, data=None) -> Advice:
         >>> [change.layer for change in advise(model).changes] == [model.layers[0].name]
         True
     """
-    import tfprune
-
     family(model)
     plain = tfprune.strip_pruning(model)
     known = signature(plain, data)

@@ -87,8 +87,8 @@ class CPackage:
 
 
 def c_package(
-    source: ExportReport | str | os.PathLike,
-    folder: str | os.PathLike,
+    source: ExportReport | str | os.PathLike[str],
+    folder: str | os.PathLike[str],
     *,
     inputs: dict[str, np.ndarray] | list[np.ndarray] | np.ndarray | None = None,
     name: str = "model",
@@ -211,7 +211,7 @@ def c_package(
     )
 
 
-def _path(source: ExportReport | str | os.PathLike) -> str | os.PathLike:
+def _path(source: ExportReport | str | os.PathLike[str]) -> str | os.PathLike[str]:
     if not isinstance(source, ExportReport):
         return source
     if not source.compiled and hasattr(TARGETS[source.target].options, "compiled"):

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
+import tfprune
 from tflite_export.api.verify import (
     Comparison,
     check_finite,
@@ -42,7 +43,7 @@ _EXAMPLES, _RANDOM_EXAMPLES = 1000, 64
 
 def export(
     model,
-    path: str | os.PathLike,
+    path: str | os.PathLike[str],
     *,
     target: str | Target = "mobile",
     quantize: str = "none",
@@ -100,8 +101,6 @@ def export(
     sparse = sparse if sparse == "auto" else bool(sparse)
     paths = [path] if device.compiled is None else [path, device.compiled]
     with reserved(*paths) as place:
-        import tfprune
-
         plain = tfprune.strip_pruning(model)
         with in_float32(plain) as was_mixed:
             packed, report = _verified(plain, device, quantize=quantize, sparse=sparse, data=data)

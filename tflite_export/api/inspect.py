@@ -30,7 +30,7 @@ __all__ = ["Opened", "inspect", "opened"]
 _LARGEST_EXPANSION = 1024
 
 
-def inspect(path: str | os.PathLike) -> Inspection:
+def inspect(path: str | os.PathLike[str]) -> Inspection:
     """Read a .tflite file, whoever wrote it: tensors, encodings, zeros, bytes, operators.
 
     The file is checked from end to end first and never executed, so a damaged or foreign one does

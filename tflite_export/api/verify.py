@@ -160,7 +160,12 @@ def _check_exchanged(expected: list[np.ndarray], got: list[np.ndarray]) -> None:
 
 
 def check_float(
-    content: bytes, inputs: dict, *, expected: dict, batch: str, run: Run = predict
+    content: bytes,
+    inputs: dict[str, np.ndarray],
+    *,
+    expected: dict[str, np.ndarray],
+    batch: str,
+    run: Run = predict,
 ) -> Comparison:
     """Compare a float32 file with Keras.
 
@@ -187,7 +192,11 @@ def check_float(
 
 
 def check_quantized(
-    content: bytes, inputs: dict, *, expected: dict, run: Run = predict
+    content: bytes,
+    inputs: dict[str, np.ndarray],
+    *,
+    expected: dict[str, np.ndarray],
+    run: Run = predict,
 ) -> Comparison:
     """Compare a quantized file with Keras; warns below 0.9 agreement, since that is a judgment."""
     result = compare(expected, run(content, inputs))
@@ -200,7 +209,9 @@ def check_quantized(
     return result
 
 
-def same(dense: bytes, packed: bytes, inputs: dict, *, run: Run = predict) -> str | None:
+def same(
+    dense: bytes, packed: bytes, inputs: dict[str, np.ndarray], *, run: Run = predict
+) -> str | None:
     """Why the encoded file may not stand for the dense one, or None.
 
     Both run in the same interpreter. Weights that are expanded first must give equal bits; a

@@ -116,7 +116,9 @@ def _made(
     return _four_bits(model, signature, replace(target, dynamic_batch=False), inputs)
 
 
-def _four_bits(model, signature: Signature, target: Target, inputs: dict) -> Converted:
+def _four_bits(
+    model, signature: Signature, target: Target, inputs: dict[str, np.ndarray]
+) -> Converted:
     made = _converted(model, signature, target=target, quantize="int4", inputs=inputs)
     io_types = target.io_types.resolved("int4", integer=target.integer_io)
     return replace(
@@ -248,7 +250,9 @@ def _looped(
     return replace(made, content=integers_outside(content, io_types), outputs=names)
 
 
-def _trace(call: Callable[[dict], dict], signature: Signature, inputs: dict | None):
+def _trace(
+    call: Callable[[dict], dict], signature: Signature, inputs: dict[str, np.ndarray] | None
+):
     """A concrete function: open batch without `inputs`, else batch 1 and the inputs' shape."""
     import tensorflow as tf
 
@@ -256,7 +260,7 @@ def _trace(call: Callable[[dict], dict], signature: Signature, inputs: dict | No
     return tf.function(lambda **tensors: call(tensors)).get_concrete_function(**specs)
 
 
-def _specs(signature: Signature, inputs: dict | None) -> dict:
+def _specs(signature: Signature, inputs: dict[str, np.ndarray] | None) -> dict:
     import tensorflow as tf
 
     specs = {}
@@ -299,7 +303,7 @@ def _run(traced, target: Target, quantize: str, inputs: dict[str, np.ndarray]) -
     return Converted(content, "dynamic", tuple(traced.structured_outputs))
 
 
-def _configure(converter, target: Target, quantize: str, inputs: dict) -> None:
+def _configure(converter, target: Target, quantize: str, inputs: dict[str, np.ndarray]) -> None:
     import tensorflow as tf
 
     sets = tf.lite.OpsSet

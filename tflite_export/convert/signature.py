@@ -9,6 +9,8 @@ import sys
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from tflite_export.flatbuffer.signature_io import identifier
 
 __all__ = ["Signature", "family", "flattened", "is_own", "keys_of", "layers_of", "signature"]
@@ -185,7 +187,6 @@ def _specs(shape, dtype):
 
 
 def _from_data(model, data) -> Signature | None:
-    import numpy as np
     import tensorflow as tf
 
     if data is None or hasattr(data, "as_numpy_iterator"):

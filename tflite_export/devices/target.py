@@ -100,7 +100,7 @@ class Target:
         return getattr(self.options, "dense_per_channel", True)
 
     @property
-    def compiled(self) -> str | os.PathLike | None:
+    def compiled(self) -> str | os.PathLike[str] | None:
         """The path for the file of the device's own compiler, where the target has one."""
         return getattr(self.options, "compiled", None)
 

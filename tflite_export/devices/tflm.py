@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from tflite_export.devices import cortex_m_arena
 from tflite_export.devices.target import ExportContext, FileSummary, Target, is_count
 from tflite_export.devices.tensor_lists import unsized
@@ -111,7 +113,9 @@ def pack(dense: bytes, case: ExportContext) -> Packed:
     return Packed(content, dict.fromkeys(chosen, LABEL), remarks, prepared)
 
 
-def _remarks(case: ExportContext, graph: Graph, chosen: set, kept_out) -> tuple[str, ...]:
+def _remarks(
+    case: ExportContext, graph: Graph, chosen: set[tuple[int, int]], kept_out
+) -> tuple[str, ...]:
     """Why weights are dense; `kept_out` would be smaller as bitmaps, but for the budget."""
     if not case.sparse:
         return ("sparse encoding not used: sparse=False", _DENSE)
@@ -131,7 +135,7 @@ def _remarks(case: ExportContext, graph: Graph, chosen: set, kept_out) -> tuple[
     return (*remarks, *_smaller_as_int8(graph, four))
 
 
-def _smaller_as_int8(graph: Graph, places: set) -> list[str]:
+def _smaller_as_int8(graph: Graph, places: set[tuple[int, int]]) -> list[str]:
     """With many zeros a bitmap of 8-bit values beats 4 bits for each weight."""
     stored = sum(len(graph.bytes_of(*at)) for at in places)
     bitmaps = sum(bitmap(graph.constant(*at)).nbytes for at in places)
@@ -143,7 +147,7 @@ def _smaller_as_int8(graph: Graph, places: set) -> list[str]:
     ]
 
 
-def run(content: bytes, inputs: dict, batch: int = 1) -> dict:
+def run(content: bytes, inputs: dict[str, np.ndarray], batch: int = 1) -> dict[str, np.ndarray]:
     """Outputs of TFLite Micro's interpreter; of LiteRT, on decoded weights, if it is not there."""
     if tflm_interpreter.installed():
         return tflm_interpreter.predict(content, inputs, batch=batch)

@@ -91,7 +91,7 @@ class Memory:
     memory: str | None = None
     config: str = "Arm/vela.ini"
     seconds: float = 600
-    compiled: str | os.PathLike | None = None
+    compiled: str | os.PathLike[str] | None = None
 
     def __post_init__(self):
         if (

@@ -51,7 +51,9 @@ def number_format(graph: Graph) -> str:
     return "float16" if kinds.FLOAT16 in weights else "none"
 
 
-def stored_tensors(graph: Graph, dense: Graph, encoded: dict) -> tuple[Stored, ...]:
+def stored_tensors(
+    graph: Graph, dense: Graph, encoded: dict[tuple[int, int], str]
+) -> tuple[Stored, ...]:
     """Constants that an operator reads, in the file's order."""
     found = []
     for at, shape in _constants(dense):

@@ -19,7 +19,7 @@ _CHILD = WorkerProcess("litert", name="LiteRT")
 
 
 def predict(
-    model: str | os.PathLike | bytes,
+    model: str | os.PathLike[str] | bytes,
     inputs: dict[str, np.ndarray] | np.ndarray,
     *,
     batch: int = 1,
@@ -55,7 +55,7 @@ def predict(
     return {port.name: dequantized(array, port) for port, array in zip(given, outputs, strict=True)}
 
 
-def latency_ms(model: str | os.PathLike | bytes, runs: int = 50, *, threads: int = 1) -> float:
+def latency_ms(model: str | os.PathLike[str] | bytes, runs: int = 50, *, threads: int = 1) -> float:
     """Milliseconds per inference: the median of `runs` calls after warming up, batch 1.
 
     The time belongs to the computer this runs on, and says little about a phone.
@@ -71,7 +71,9 @@ def latency_ms(model: str | os.PathLike | bytes, runs: int = 50, *, threads: int
     return float(np.median(times_ms(model, runs, threads=threads)))
 
 
-def times_ms(model: str | os.PathLike | bytes, runs: int = 50, *, threads: int = 1) -> np.ndarray:
+def times_ms(
+    model: str | os.PathLike[str] | bytes, runs: int = 50, *, threads: int = 1
+) -> np.ndarray:
     """Milliseconds of each of `runs` inferences after warming up, batch 1, as in `latency_ms`."""
     if runs < 1 or threads < 1:
         raise ValueError(f"got runs={runs}, threads={threads}, expected at least 1")
@@ -81,7 +83,7 @@ def times_ms(model: str | os.PathLike | bytes, runs: int = 50, *, threads: int =
     return np.asarray(times) * 1e3
 
 
-def _content(model: str | os.PathLike | bytes) -> bytes:
+def _content(model: str | os.PathLike[str] | bytes) -> bytes:
     if isinstance(model, (bytes, bytearray)):
         return bytes(model)
     with open(model, "rb") as file:

@@ -31,7 +31,7 @@ class WorkerProcess:
 
     def __init__(self, kind: str, program: str = _PROGRAM, *, name: str = ""):
         self._command, self._name = (program, kind), name or kind
-        self._process: subprocess.Popen | None = None
+        self._process: subprocess.Popen[bytes] | None = None
         self._lock = threading.Lock()
 
     def ask(self, request: Any, seconds: float) -> Any:
@@ -90,7 +90,7 @@ class WorkerProcess:
             if self._process is not None:
                 _close(self._process)
 
-    def _running(self) -> subprocess.Popen:
+    def _running(self) -> subprocess.Popen[bytes]:
         if self._process is None or self._process.poll() is not None:
             # -P: the folder of the program is no place to import from.
             self._process = subprocess.Popen(
@@ -116,7 +116,7 @@ def _received(stream) -> Any:
     return pickle.loads(stream.read(struct.unpack("<Q", head)[0]))
 
 
-def _close(process: subprocess.Popen) -> None:
+def _close(process: subprocess.Popen[bytes]) -> None:
     """Let a process end: it stops at the end of its input."""
     if process.stdin is not None:
         with contextlib.suppress(OSError):

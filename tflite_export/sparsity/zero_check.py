@@ -111,7 +111,7 @@ def match(weights: dict[str, np.ndarray], stored: dict[tuple[int, int], np.ndarr
     return found
 
 
-def _gates(name: str, weight: np.ndarray, stored: dict) -> list[Match]:
+def _gates(name: str, weight: np.ndarray, stored: dict[tuple[int, int], np.ndarray]) -> list[Match]:
     """Matches of the 4 (LSTM) or 3 (GRU) kernels side by side in one; empty if not all are."""
     for count in (4, 3):
         if weight.shape[-1] % count:
@@ -125,7 +125,7 @@ def _gates(name: str, weight: np.ndarray, stored: dict) -> list[Match]:
     return []
 
 
-def _best(name: str, weight: np.ndarray, stored: dict) -> Match:
+def _best(name: str, weight: np.ndarray, stored: dict[tuple[int, int], np.ndarray]) -> Match:
     zeros = int(np.count_nonzero(weight == 0))
     best, result = _SAME, Match(name, None, zeros, 0)
     for at, constant in stored.items():
