@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the README and the docstrings show runs as they show it."""
 
+import copy
 import doctest
 import importlib
 import pkgutil
@@ -12,7 +13,7 @@ import pytest
 import tflite_export
 import tfprune
 
-README = Path(__file__).parents[1] / "README.md"
+ROOT = Path(__file__).parents[1]
 
 
 def _modules():
@@ -23,19 +24,24 @@ def _modules():
                 yield info.name
 
 
+# What the blocks of each page write.
+PAGES = {
+    "README.md": {"pruned.keras", "pruned.tflite", "pruned_int8.tflite"},
+    "docs/extending.md": {"kiosk.tflite"},
+}
+
+
 @pytest.mark.filterwarnings("ignore")
-def test_readme_blocks_run_in_order(tmp_path, monkeypatch):
+@pytest.mark.parametrize("page", PAGES)
+def test_blocks_of_a_page_run_in_order(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    blocks = re.findall(r"```python\n(.*?)```", README.read_text(), re.S)
-    assert len(blocks) >= 5
-    space = {"__name__": "readme"}
+    monkeypatch.setattr(tfprune.methods, "REGISTRY", copy.copy(tfprune.methods.REGISTRY))
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(), re.S)
+    assert len(blocks) >= 4
+    space = {"__name__": "page"}
     for number, block in enumerate(blocks, 1):
-        exec(compile(block, f"README block {number}", "exec"), space)
-    assert {path.name for path in tmp_path.iterdir()} >= {
-        "pruned.keras",
-        "pruned.tflite",
-        "pruned_int8.tflite",
-    }
+        exec(compile(block, f"{page} block {number}", "exec"), space)
+    assert {path.name for path in tmp_path.iterdir()} >= PAGES[page]
 
 
 @pytest.mark.parametrize("name", list(_modules()))
