@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Calibration: whether a network is right as often as it is confident."""
+"""Calibration: accuracy of a network by its confidence."""
 
 from __future__ import annotations
 

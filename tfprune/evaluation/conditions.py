@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is done to the inputs before networks are compared: nothing, a corruption, noise, or other
-inputs altogether."""
+"""Conditions under which networks are compared: inputs as they are, corrupted, with noise, or other
+ones."""
 
 from __future__ import annotations
 

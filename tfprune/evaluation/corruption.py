@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a corruption is: a function of images, and its parameters by severity and size."""
+"""The record of a corruption: a function of images, and its parameters by severity and size."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Blurs: of a lens, of frosted glass, of a moving camera."""
+"""Corruptions by blur: of a lens, of frosted glass, of a moving camera."""
 
 from __future__ import annotations
 

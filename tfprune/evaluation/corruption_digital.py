@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What processing does to images: light and color, distortion, coarse pixels, JPEG."""
+"""Corruptions by processing: light and color, distortion, coarse pixels, JPEG."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Noises of a camera's sensor: each value of an image is drawn anew."""
+"""Corruptions by noise of a camera's sensor: each value of an image is drawn anew."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Weather before the camera: snow, frost, fog, and drops or mud on its lens."""
+"""Corruptions by weather: snow, frost, fog, and drops or mud on the lens."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a network costs: parameters, multiplications, bytes, memory, milliseconds."""
+"""Costs of a network: parameters, multiplications, bytes, memory, milliseconds."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Excess error: what a shift of the data costs, and whether it grows with the prune ratio."""
+"""Excess error: the loss that a shift of the data adds, and its slope over the prune ratio."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What pruned networks forget: images and classes on which they differ from dense ones."""
+"""Images and classes on which pruned networks differ from dense ones."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which pixels inform the networks of a comparison, and what the others make of them."""
+"""The matrix of informative features: confidence of each network on the pixels of the others."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What all figures share: colors, marks, fonts and their canvas."""
+"""The style of all figures: colors, marks, fonts and their canvas."""
 
 from __future__ import annotations
 

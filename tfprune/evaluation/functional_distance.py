@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Functional distance: how differently two networks answer the same inputs."""
+"""Functional distance: equal predictions and the l2 distance of two networks on the same inputs."""
 
 from __future__ import annotations
 

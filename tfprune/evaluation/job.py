@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One training of a curve: what its process does, wherever it is, and what it sends back."""
+"""One training of a curve, in a process of its own, from the seed to the bytes of its file."""
 
 from __future__ import annotations
 

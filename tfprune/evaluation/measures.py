@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From a network's outputs to probabilities, classes, errors and recalls."""
+"""Probabilities, classes, errors and recalls from a network's outputs."""
 
 from __future__ import annotations
 

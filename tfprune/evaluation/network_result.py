@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is known of one network beside the reference."""
+"""The record of one network beside the reference."""
 
 from __future__ import annotations
 

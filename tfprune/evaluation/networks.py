@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is compared: a Keras model of either Keras, a saved one, a .tflite file, or a function."""
+"""Networks to compare: models of either Keras, saved ones, .tflite files, functions."""
 
 from __future__ import annotations
 

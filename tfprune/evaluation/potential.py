@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`potential`: how far the networks of a curve can be pruned, on clean and on shifted data."""
+"""`potential`: prune potentials of the networks of a curve, on clean and on shifted data."""
 
 from __future__ import annotations
 

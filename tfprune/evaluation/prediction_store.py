@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What networks gave, kept in a folder: one file each, whole or not there.
+"""The folder that keeps predictions: one file each, whole or not there.
 
 A file is a .npy (or other content) and the SHA-256 of it behind. Its name is a hash of what it
 belongs to, so that a file that is there and undamaged is the only record that there is.

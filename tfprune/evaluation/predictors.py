@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How each kind of network predicts: outputs as float32, block by block, in order."""
+"""Predictors of functions and Keras models: outputs as float32, block by block, in order."""
 
 from __future__ import annotations
 

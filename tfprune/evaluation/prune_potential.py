@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Prune potential: how far a family of networks can be pruned before it is worse."""
+"""Prune potential: the largest ratio at which a family of networks is not worse."""
 
 from __future__ import annotations
 

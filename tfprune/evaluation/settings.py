@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How networks are evaluated: on how much data, by which metric, with which seed."""
+"""Settings of an evaluation: how much data, which metric, which seed."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a shift of the data adds to a network's loss, and how that compares with another one's."""
+"""Losses that a shift of the data adds, of one network beside another one's."""
 
 from __future__ import annotations
 

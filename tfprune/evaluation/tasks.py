@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What outputs are judged by: classes, a metric of the user's own, or distances alone."""
+"""The loss that outputs are judged by: of classes, a metric of the user's own, or none."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The text and the files that the package writes: reports, warnings, errors, progress."""
+"""Text and files that the package writes: reports, warnings, errors, progress."""
 
 from tfprune.output.argument_checks import check_kind, check_path
 from tfprune.output.atomic_write import reserved

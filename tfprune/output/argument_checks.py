@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What an argument has to be: errors that name it, what was passed and what was expected."""
+"""Checks of arguments, whose errors name what was passed and what was expected."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The one place that writes files: whole ones, so that the old ones survive every failure."""
+"""Writing of files: whole ones, so that the old ones survive every failure."""
 
 from __future__ import annotations
 
