@@ -7,18 +7,19 @@ which of the two was imported first.
 
 from __future__ import annotations
 
-import functools
 import importlib
-from types import ModuleType
-from typing import Any, Iterable
+from typing import TYPE_CHECKING, Any, Iterable
+
+if TYPE_CHECKING:
+    from tfprune.backend.base import Backend
 
 KERAS3 = "keras"
 TF_KERAS = "tf_keras"
 _MODULES = {KERAS3: "tfprune.backend.keras3", TF_KERAS: "tfprune.backend.tf_keras"}
 
 
-def adapter_of(value: Any) -> ModuleType:
-    """The adapter module for a layer, a model, an optimizer, or a list of layers.
+def adapter_of(value: Any) -> Backend:
+    """The backend of a layer, a model, an optimizer, or a list of layers.
 
     Raises:
         TypeError: not a Keras object; objects of both Kerases in one list.
@@ -29,15 +30,15 @@ def adapter_of(value: Any) -> ModuleType:
     for cls in type(value).__mro__:
         package = cls.__module__.split(".")[0]
         if package in _MODULES:
-            return adapter(package)
+            return get(package)
     raise TypeError(
         "Expected a Keras model, a Keras layer or a list of layers (keras or tf_keras), got "
         f"{type(value).__module__}.{type(value).__name__}: {value!r}."
     )
 
 
-def adapter_of_model(value: Any, *, layers: bool = False) -> ModuleType:
-    """The adapter module for one model.
+def adapter_of_model(value: Any, *, layers: bool = False) -> Backend:
+    """The backend of one model.
 
     Args:
         value: what was passed as the model.
@@ -62,7 +63,7 @@ def adapter_of_model(value: Any, *, layers: bool = False) -> ModuleType:
     return home
 
 
-def _adapter_of_list(values: Iterable[Any]) -> ModuleType:
+def _adapter_of_list(values: Iterable[Any]) -> Backend:
     found = {adapter_of(value) for value in values}
     if not found:
         raise ValueError("Expected at least one layer, got an empty list.")
@@ -74,11 +75,10 @@ def _adapter_of_list(values: Iterable[Any]) -> ModuleType:
     return found.pop()
 
 
-@functools.cache
-def adapter(package: str) -> ModuleType:
-    """The adapter module of `"keras"` or `"tf_keras"`.
+def get(package: str) -> Backend:
+    """The backend of `"keras"` or `"tf_keras"`, which is imported now.
 
     Raises:
         RuntimeError: Keras 3 on another backend than TensorFlow.
     """
-    return importlib.import_module(_MODULES[package])
+    return importlib.import_module(_MODULES[package]).BACKEND

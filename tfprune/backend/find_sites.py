@@ -7,9 +7,9 @@ Written once for both Kerases; what differs between them is asked from the adapt
 from __future__ import annotations
 
 from dataclasses import dataclass
-from types import ModuleType
 from typing import Any, Iterator
 
+from tfprune.backend.base import Backend
 from tfprune.layers.prunable_weights import Uses, positions, reason_dense, rows
 from tfprune.masks.kernel_layout import Layout, of_shape
 from tfprune.masks.sites import Site, Skip
@@ -44,7 +44,7 @@ class _Place:
         return _Place(self.path + (layer.name,), self.layer or own, self.wrapper, calls)
 
 
-def find(root: Any, adapter: ModuleType) -> tuple[list[Found], list[Skip]]:
+def find(root: Any, adapter: Backend) -> tuple[list[Found], list[Skip]]:
     """All sites under a model or a layer, each variable once, and what stays dense."""
     seen: set[int] = set()
     found: list[Found] = []
@@ -55,12 +55,12 @@ def find(root: Any, adapter: ModuleType) -> tuple[list[Found], list[Skip]]:
     return found, skipped
 
 
-def is_wrapped(layer: Any, adapter: ModuleType) -> bool:
+def is_wrapped(layer: Any, adapter: Backend) -> bool:
     """Whether it is one of our wrappers, for pruning or for fine-tuning on integer grids."""
     return adapter.is_wrapper(layer) or adapter.is_quantized(layer)
 
 
-def all_wrappers(root: Any, adapter: ModuleType) -> Iterator[Any]:
+def all_wrappers(root: Any, adapter: Backend) -> Iterator[Any]:
     """The wrappers of every kind under a model or a layer, built or not; a shared one as often as
     it is held."""
     if is_wrapped(root, adapter):
@@ -70,12 +70,12 @@ def all_wrappers(root: Any, adapter: ModuleType) -> Iterator[Any]:
         yield from all_wrappers(layer, adapter)
 
 
-def wrappers(root: Any, adapter: ModuleType) -> Iterator[Any]:
+def wrappers(root: Any, adapter: Backend) -> Iterator[Any]:
     """The wrappers that prune under a model or a layer, each as often as it is held."""
     return (one for one in all_wrappers(root, adapter) if adapter.is_wrapper(one))
 
 
-def _visit(layer: Any, place: _Place, adapter: ModuleType, seen: set[int]) -> Iterator[Any]:
+def _visit(layer: Any, place: _Place, adapter: Backend, seen: set[int]) -> Iterator[Any]:
     if id(layer) in seen:
         return
     seen.add(id(layer))
@@ -98,7 +98,7 @@ def _visit(layer: Any, place: _Place, adapter: ModuleType, seen: set[int]) -> It
         yield from _visit(sub, place.into(sub, adapter.is_model(sub), tuple(calls)), adapter, seen)
 
 
-def _wrapped(wrapper: Any, place: _Place, adapter: ModuleType, seen: set[int]) -> Iterator[Any]:
+def _wrapped(wrapper: Any, place: _Place, adapter: Backend, seen: set[int]) -> Iterator[Any]:
     """What a wrapper prunes; an object may carry its own get_prunable_weights, as TF-MOT allows."""
     chosen = {id(adapter.raw(entry[0])): entry[0] for entry in wrapper.pruning_vars}
     inside = list(_visit(wrapper.layer, place, adapter, seen))
@@ -113,7 +113,7 @@ def _wrapped(wrapper: Any, place: _Place, adapter: ModuleType, seen: set[int]) -
         yield from _site(name, (wrapper.layer, variable), layout, None, place, adapter, seen)
 
 
-def _own(layer: Any, place: _Place, adapter: ModuleType, seen: set[int]) -> Iterator[Any]:
+def _own(layer: Any, place: _Place, adapter: Backend, seen: set[int]) -> Iterator[Any]:
     """The kernels that this layer itself holds, or why its weights stay dense."""
     name = "/".join(place.path)
     known = rows(layer)
@@ -153,7 +153,7 @@ def _site(
     layout: Layout,
     uses: Uses | None,
     place: _Place,
-    adapter: ModuleType,
+    adapter: Backend,
     seen: set[int],
 ) -> Iterator[Found]:
     owner, variable = held

@@ -1,98 +1,202 @@
 # SPDX-License-Identifier: Apache-2.0
-"""tf_keras: everything that differs from Keras 3, private calls included."""
+"""tf_keras: what differs from Keras 3."""
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any, Callable
 
 import tensorflow as tf
 import tf_keras
+from tf_keras.src import backend as keras_backend
+from tf_keras.src.engine import functional, keras_tensor
 
-from tfprune.backend import common, registration
-from tfprune.backend.common import (  # noqa: F401
-    attribute_of,
-    has_prunable_weights,
-    innermost_optimizer,
-    is_quantized,
-)
+from tfprune.backend import registration
+from tfprune.backend.base import Backend
+from tfprune.layers.graph import Ref, mapped
 
-keras = tf_keras
-NAME = "tf_keras"
-registration.register(NAME)
-Layer = tf_keras.layers.Layer
-Model = tf_keras.Model
-
-
-def is_model(value: Any) -> bool:
-    return isinstance(value, tf_keras.Model)
+registration.register("tf_keras")
+_PLACES = {
+    "key": ("slice_spec", 1),
+    "shape": ("shape", 1),
+    "num_or_size_splits": ("num_or_size_splits", 1),
+}
 
 
-def is_built(model: Any) -> bool:
-    return bool(model.built) and bool(model.weights)
+class TfKeras(Backend):
+    """tf_keras, whose models create their variables, values included, while a step is traced."""
 
+    NAME = "tf_keras"
+    keras = tf_keras
+    VARIABLES = (tf.Variable,)
+    OPERATIONS = tf
 
-def is_wrapper(layer: Any) -> bool:
-    """Whether TF-MOT or this library wrapped it."""
-    return common.wrapper_kind(layer) == "pruned" or any(
-        cls.__name__ == "PruneLowMagnitude"
-        and cls.__module__.startswith("tensorflow_model_optimization.")
-        for cls in type(layer).__mro__
-    )
+    def has_graph(self, model):
+        return isinstance(model, tf_keras.Sequential) or bool(model._is_graph_network)
 
+    def operations(self, model):
+        # Operations of a graph are layers here, too.
+        layers = model._flatten_layers(include_self=False)
+        return list({id(layer): layer for layer in layers}.values())
 
-def has_graph(model: Any) -> bool:
-    """Whether layers can be exchanged: functional and Sequential models."""
-    return isinstance(model, tf_keras.Sequential) or bool(model._is_graph_network)
+    def unwrap(self, wrapper):
+        """The wrapped layer; the first of a Sequential model keeps the shape that builds it."""
+        layer = wrapper.layer
+        if hasattr(wrapper, "_batch_input_shape") and not hasattr(layer, "_batch_input_shape"):
+            layer._batch_input_shape = wrapper._batch_input_shape
+        return layer
 
+    def replace_attribute(self, owner, name, value):
+        delattr(owner, name)
+        setattr(owner, name, value)
 
-def is_input(layer: Any) -> bool:
-    return isinstance(layer, tf_keras.layers.InputLayer)
+    def put_layers(self, owner, layers):
+        for name, layer in layers.items():
+            self.replace_attribute(owner, name, layer)
 
+    def _float32(self):
+        policy = tf_keras.mixed_precision.Policy("float32")
+        return {"_dtype_policy": policy, "_compute_dtype_object": tf.float32}
 
-def sublayers(layer: Any) -> list[Any]:
-    return list(layer._flatten_layers(include_self=False, recursive=False))
+    def raw(self, variable):
+        # Without the wrapper that casts it under mixed precision.
+        is_cast = hasattr(variable, "true_dtype")
+        return getattr(variable, "_variable", variable) if is_cast else variable
 
+    def value(self, variable):
+        return tf.convert_to_tensor(self.raw(variable))
 
-def own_trainable(layer: Any) -> list[Any]:
-    return list(layer._trainable_weights)
+    def dtype(self, variable):
+        return self.raw(variable).dtype.name
 
+    def own_trainable(self, layer):
+        return list(layer._trainable_weights)
 
-def raw(variable: Any) -> Any:
-    """The variable in its own dtype, without the wrapper that casts it under mixed precision."""
-    return getattr(variable, "_variable", variable) if hasattr(variable, "true_dtype") else variable
+    def variables(self, layer):
+        return list(layer.weights)
 
+    def _is_variable(self, value):
+        return tf.is_tensor(value)
 
-def value(variable: Any) -> tf.Tensor:
-    """What a variable holds, in its own dtype whatever the autocast scope."""
-    return tf.convert_to_tensor(raw(variable))
+    @contextlib.contextmanager
+    def seeds_of_python(self):
+        holder = keras_backend._SEED_GENERATOR
+        own = getattr(holder, "generator", None)
+        try:
+            if own is not None:
+                del holder.generator
+            yield
+        finally:
+            if own is not None:
+                holder.generator = own
 
+    def calls(self, model):
+        shapes: dict[int, list] = {}
+        for nodes in (getattr(model, "_nodes_by_depth", None) or {}).values():
+            for node in nodes:
+                if not node.is_input:
+                    shapes.setdefault(id(node.layer), []).append(
+                        (_first(node.input_shapes), _first(node.output_shapes))
+                    )
+        return shapes
 
-def attribute(layer: Any, name: str) -> Any:
-    return common.attribute(layer, name, is_variable=tf.is_tensor)
+    def _is_functional(self, inside):
+        return getattr(inside, "_is_graph_network", False)
 
+    def _ref(self, tensor):
+        shape = () if tensor.shape.rank is None else tuple(tensor.shape)
+        return Ref(id(tensor), shape, tensor.dtype.name)
 
-def dtype(variable: Any) -> str:
-    return raw(variable).dtype.name
+    def _call(self, node):
+        given = (node.call_args, node.call_kwargs)
+        return node.layer, *mapped(given, keras_tensor.KerasTensor, self._ref)
 
+    def operation_name(self, operation):
+        if type(operation).__name__ not in ("TFOpLambda", "SlicingOpLambda"):
+            return None
+        return (operation.symbol or "").split(".")[-1].lower()
 
-def is_float(variable: Any) -> bool:
-    return raw(variable).dtype.is_floating
+    def new_input(self, layer, shape):
+        config = layer.get_config()
+        config["batch_input_shape"] = tuple(shape)
+        return tf_keras.layers.InputLayer.from_config(config).output
 
+    def assembled(self, model, inputs, outputs):
+        inputs = tf.nest.pack_sequence_as(model._nested_inputs, inputs)
+        outputs = tf.nest.pack_sequence_as(model._nested_outputs, outputs)
+        usual = functional.has_functional_like_constructor(type(model))
+        return (type(model) if usual else tf_keras.Model)(inputs, outputs, name=model.name)
 
-def strategy(model: Any) -> Any:
-    return model.distribute_strategy if is_model(model) else tf.distribute.get_strategy()
+    def set_sizes(self, config, args, kwargs, sizes):
+        # In the call.
+        for size, (name, place) in _PLACES.items():
+            if size not in sizes:
+                continue
+            given, new = kwargs.get(name, args[place] if place < len(args) else None), sizes[size]
+            if size == "shape":  # entries that are tensors stay those of the call
+                new = [entry if isinstance(entry, int) else old for old, entry in zip(given, new)]
+            if name in kwargs:
+                kwargs[name] = new
+            else:
+                args[place] = new
 
+    def loses_mask(self, tensor):
+        return getattr(tensor, "_keras_mask", None) is not None
 
-def calls(model: Any) -> dict[int, list]:
-    """Input and output shapes of every call of every layer in a model's graph."""
-    shapes: dict[int, list] = {}
-    for nodes in (getattr(model, "_nodes_by_depth", None) or {}).values():
-        for node in nodes:
-            if not node.is_input:
-                shapes.setdefault(id(node.layer), []).append(
-                    (_first(node.input_shapes), _first(node.output_shapes))
-                )
-    return shapes
+    def lost(self, model):
+        beside = min(getattr(model, "_nodes_by_depth", None) or {0: ()}) < 0
+        return "losses and metrics of add_loss and add_metric" if beside else None
+
+    def input_specs(self, model):
+        inputs = getattr(model, "_nested_inputs", None)
+        if inputs is not None:
+            return tf.nest.map_structure(lambda t: tf.TensorSpec(t.shape, t.dtype), inputs)
+        return model._saved_model_inputs_spec
+
+    def _outputs(self, inside):
+        return getattr(inside, "_nested_outputs", None)
+
+    def is_compiled(self, model):
+        return bool(getattr(model, "_is_compiled", False))
+
+    def loss_weights(self, model):
+        return getattr(getattr(model, "compiled_loss", None), "_user_loss_weights", None)
+
+    def build_slots(self, optimizer, variables):
+        optimizer.build(variables)
+
+    def _place(self, optimizer, variable):
+        return optimizer._index_dict[optimizer._var_key(variable)], len(optimizer._index_dict)
+
+    def counters(self, optimizer):
+        scale = vars(optimizer).get("_loss_scale")
+        found = super().counters(optimizer)
+        return found if scale is None else {**found, **super().counters(scale)}
+
+    def around_updates(self, optimizer: Any, function: Callable) -> None:
+        """As in Keras 3.
+
+        Raises:
+            TypeError: a legacy optimizer, which updates no single variable.
+        """
+        if not hasattr(optimizer, "update_step"):
+            name = type(optimizer).__name__
+            raise TypeError(
+                f"{name} is a legacy optimizer, on whose updates a method cannot act: use "
+                f"tf_keras.optimizers.{name}."
+            )
+        self.release_updates(optimizer)
+        own = optimizer.update_step
+
+        def update_step(gradient, variable):
+            return function(lambda changed: own(changed, variable), gradient, variable)
+
+        def traced(gradient, variable, key):
+            # The compiled form may have been traced before, without what stands around it.
+            return optimizer._update_step(gradient, variable)
+
+        self._put(optimizer, "update_step", update_step)
+        self._put(optimizer, "_update_step_xla", traced)
 
 
 def _first(shapes: Any) -> tuple:
@@ -105,134 +209,4 @@ def _first(shapes: Any) -> tuple:
     return tuple(shapes) if hasattr(shapes, "__iter__") else ()
 
 
-def build(model: Any, data: Any) -> None:
-    """tf_keras' models create their variables, values included, while a step is traced."""
-
-
-def build_optimizer(model: Any) -> None:
-    """tf_keras' optimizers create their variables at any time."""
-
-
-def clone(model: Any, exchange: Callable[[Any], Any]) -> Any:
-    """The same graph with `exchange(layer)` in place of each layer; weights are shared."""
-    return tf_keras.models.clone_model(model, clone_function=exchange)
-
-
-def unwrap(wrapper: Any) -> Any:
-    """The wrapped layer; the first of a Sequential model keeps the shape that builds it."""
-    if hasattr(wrapper, "_batch_input_shape") and not hasattr(wrapper.layer, "_batch_input_shape"):
-        wrapper.layer._batch_input_shape = wrapper._batch_input_shape
-    return wrapper.layer
-
-
-def replace_attribute(owner: Any, name: str, value: Any) -> None:
-    """Exchange a layer of a subclassed model."""
-    delattr(owner, name)
-    setattr(owner, name, value)
-
-
-def around_updates(optimizer: Any, function: Callable) -> None:
-    """Send each variable's update through `function(update, gradient, variable)`, until released.
-
-    `update(gradient)` is the optimizer's own.
-
-    Raises:
-        TypeError: a legacy optimizer, which updates no single variable.
-    """
-    if not hasattr(optimizer, "update_step"):
-        raise TypeError(
-            f"{type(optimizer).__name__} is a legacy optimizer, on whose updates a method cannot "
-            f"act: use tf_keras.optimizers.{type(optimizer).__name__}."
-        )
-    release_updates(optimizer)
-    own = optimizer.update_step
-
-    def update_step(gradient, variable):
-        return function(lambda changed: own(changed, variable), gradient, variable)
-
-    def traced(gradient, variable, key):
-        # The compiled form may have been traced before, without what stands around it.
-        return optimizer._update_step(gradient, variable)
-
-    common.put(optimizer, "update_step", update_step)
-    common.put(optimizer, "_update_step_xla", traced)
-
-
-def release_updates(optimizer: Any) -> None:
-    common.release(optimizer, "update_step", "_update_step_xla")
-
-
-def momenta(optimizer: Any, variable: Any) -> list[tf.Variable]:
-    """What the optimizer keeps for each entry of a variable."""
-    return common.momenta(optimizer, *_place(optimizer, variable), variable.shape)
-
-
-def slots(optimizer: Any, variable: Any) -> dict[str, tf.Variable]:
-    """All that the optimizer keeps for a variable, by name."""
-    return common.slots(optimizer, *_place(optimizer, variable))
-
-
-def counters(optimizer: Any) -> dict[str, tf.Variable]:
-    """The single numbers that an optimizer keeps, by name."""
-    scale = vars(optimizer).get("_loss_scale")
-    found = common.counters(optimizer)
-    return found if scale is None else {**found, **common.counters(scale)}
-
-
-def _place(optimizer: Any, variable: Any) -> tuple[int, int]:
-    return optimizer._index_dict[optimizer._var_key(variable)], len(optimizer._index_dict)
-
-
-def build_slots(optimizer: Any, variables: Any) -> None:
-    """Create what an optimizer keeps for variables."""
-    optimizer.build(variables)
-
-
-def operations(model: Any) -> list[Any]:
-    """Every layer under a model; operations of a graph are layers here, too."""
-    return list({id(layer): layer for layer in model._flatten_layers(include_self=False)}.values())
-
-
-def single_precision(model: Any) -> list[tuple[Any, str, Any]]:
-    """The changes of attributes that make a model compute in float32 instead of half precision."""
-    policy = tf_keras.mixed_precision.Policy("float32")
-    changes = []
-    for layer in model._flatten_layers():
-        if layer.compute_dtype in ("float16", "bfloat16"):
-            changes += [
-                (layer, "_dtype_policy", policy),
-                (layer, "_compute_dtype_object", tf.float32),
-            ]
-    return changes
-
-
-def input_specs(model: Any) -> Any:
-    """What a model is called with: `tf.TensorSpec`s in the structure of its inputs; None: unknown.
-
-    Sizes that the model leaves open are None.
-    """
-    inputs = getattr(model, "_nested_inputs", None)
-    if inputs is not None:
-        return tf.nest.map_structure(lambda t: tf.TensorSpec(t.shape, t.dtype), inputs)
-    return model._saved_model_inputs_spec
-
-
-def compiled_loss(model: Any) -> Any:
-    """The loss given to `compile`; None if there is none."""
-    return getattr(model, "loss", None) or None
-
-
-def loss_weights(model: Any) -> Any:
-    """The loss weights given to `compile`, in a list or under names; None if there are none."""
-    return getattr(getattr(model, "compiled_loss", None), "_user_loss_weights", None)
-
-
-def output_names(model: Any) -> list[str] | None:
-    """The names of a model's outputs, under which losses are given, in `tf.nest.flatten` order;
-    None: not known."""
-    return common.output_names(model, getattr(model, "_nested_outputs", None))
-
-
-def loss_function(loss: Any) -> Any:
-    """A Keras loss, its name or a function, as a Loss object or a function."""
-    return tf_keras.losses.get(loss)
+BACKEND = TfKeras()

@@ -7,17 +7,18 @@ import contextlib
 import dis
 import functools
 import types
-from types import CodeType, FunctionType, ModuleType
+from types import CodeType, FunctionType
 from typing import Any, Iterator
 
 import tensorflow as tf
 
+from tfprune.backend.base import Backend
 from tfprune.layers.graph import leaves
 
 _LIBRARIES = ("keras", "tf_keras", "tensorflow", "numpy")
 
 
-def variables_read(operation: Any, adapter: ModuleType) -> dict[int, Any]:
+def variables_read(operation: Any, adapter: Backend) -> dict[int, Any]:
     """The variables that a layer of unknown kind may read, by their ids.
 
     Its weights, those of the layers under it, and what its attributes, its methods and the
@@ -48,7 +49,7 @@ def variables_read(operation: Any, adapter: ModuleType) -> dict[int, Any]:
     return found
 
 
-def variables_given(call: Any, adapter: ModuleType) -> dict[int, Any]:
+def variables_given(call: Any, adapter: Backend) -> dict[int, Any]:
     """The variables among the arguments of a call, by their ids."""
     raws = (adapter.raw(one) for one in leaves(call))
     return {id(one): one for one in raws if isinstance(one, tf.Variable)}

@@ -6,9 +6,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
-from types import ModuleType
 from typing import Any
 
+from tfprune.backend.base import Backend
 from tfprune.channels.grouping import grouped
 from tfprune.channels.groups import ChannelGroup
 from tfprune.channels.tracer import Tracer, walked
@@ -45,7 +45,7 @@ class Survey:
         return cls(tracer, labels, tuple(found))
 
     @property
-    def adapter(self) -> ModuleType:
+    def adapter(self) -> Backend:
         return self.tracer.adapter
 
     @cached_property

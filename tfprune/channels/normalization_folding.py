@@ -3,12 +3,12 @@
 
 from __future__ import annotations
 
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 
 from tfprune.backend import adapter_of
+from tfprune.backend.base import Backend
 from tfprune.layers import graph as graphs
 
 _IDLE = ("Dropout", "SpatialDropout1D", "SpatialDropout2D", "SpatialDropout3D", "Identity")
@@ -28,7 +28,7 @@ def folds(model: Any) -> dict[int, Any]:
     """
     adapter = adapter_of(model)
     walk = _Walk(adapter)
-    graph = walk.graphs.graph(model)
+    graph = walk.adapter.graph(model)
     if graph is not None:
         walk.read(walk.run(graph, [None] * len(graph.inputs)), None)
     return {
@@ -67,9 +67,8 @@ def folded(
 class _Walk:
     """Follows the outputs of layers through a graph, into nested models and out of them."""
 
-    def __init__(self, adapter: ModuleType):
+    def __init__(self, adapter: Backend):
         self.adapter = adapter
-        self.graphs = graphs.module_of(adapter)
         self.made: dict[int, int] = {}
         self.readers: dict[int, list[Any]] = {}
 
@@ -90,7 +89,7 @@ class _Walk:
         layer = layer.layer if self.adapter.is_wrapper(layer) else layer
         nothing = [None] * len(call.outputs)
         if self.adapter.is_model(layer):
-            graph = self.graphs.graph(layer)
+            graph = self.adapter.graph(layer)
             if graph is not None and len(graph.inputs) == len(sources):
                 return self.run(graph, sources)
         if type(layer).__name__ in _IDLE and len(sources) == 1:

@@ -3,10 +3,10 @@
 
 from __future__ import annotations
 
-from types import ModuleType
 from typing import Any, Iterator
 
 from tfprune.backend import adapter_of_model
+from tfprune.backend.base import Backend
 from tfprune.backend.find_sites import is_wrapped
 from tfprune.channels.captured_variables import variables_given, variables_read
 from tfprune.layers import graph as graphs
@@ -44,7 +44,7 @@ def walked(model: Any) -> "Tracer":
         ValueError: no graph, or not built.
     """
     adapter = adapter_of_model(model)
-    graph = graphs.module_of(adapter).graph(model)
+    graph = adapter.graph(model)
     if graph is None:
         text = _NO_GRAPH if adapter.is_built(model) or not adapter.has_graph(model) else _NOT_BUILT
         raise ValueError(text.format(name=model.name))
@@ -72,10 +72,9 @@ class Tracer:
         unknown: the ids of layers and operations that no rule covers.
     """
 
-    def __init__(self, adapter: ModuleType, model: Any):
+    def __init__(self, adapter: Backend, model: Any):
         self.adapter = adapter
         self.root = model
-        self.graphs = graphs.module_of(adapter)
         self.book = ChannelGraph()
         self.history: list[tuple[LayerCall, list[SymbolicTensor]]] = []
         self.calls: dict[int, list[tuple[LayerCall, list[SymbolicTensor]]]] = {}
@@ -156,7 +155,7 @@ def _without_masks(kwargs: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in kwargs.items() if not name.endswith("mask")}
 
 
-def _paths(layer: Any, path: tuple[str, ...], adapter: ModuleType) -> Iterator[tuple[Any, str]]:
+def _paths(layer: Any, path: tuple[str, ...], adapter: Backend) -> Iterator[tuple[Any, str]]:
     """Every layer under a model with its path, in the order in which sites are named."""
     for sub in adapter.sublayers(layer):
         inner = sub.layer if is_wrapped(sub, adapter) else sub

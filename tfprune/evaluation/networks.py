@@ -16,7 +16,7 @@ import numpy as np
 
 from tflite_export.convert.signature import layers_of
 from tflite_export.flatbuffer.validate import verified
-from tfprune.backend import adapter, adapter_of_model
+from tfprune.backend import adapter_of_model, get
 from tfprune.backend.find_sites import wrappers
 from tfprune.backend.saved_model import keras_of_file
 from tfprune.surgery.reinitialize import fresh_weights
@@ -80,7 +80,7 @@ class Network:
         if not isinstance(self.given, Path):
             return self.given
         package = keras_of_file(self.given)
-        with fresh_weights(adapter(package), 0):  # which the loaded ones replace
+        with fresh_weights(get(package), 0):  # which the loaded ones replace
             return load(str(self.given), package)
 
     @property

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import inspect
 from dataclasses import dataclass
-from types import ModuleType
 from typing import Any, Mapping, Protocol
 
 import numpy as np
@@ -20,12 +19,10 @@ class Walk(Protocol):
 
     Attributes:
         adapter: of the model's Keras.
-        graphs: the same Keras' module of graphs.
         book: the channels.
     """
 
-    adapter: ModuleType
-    graphs: ModuleType
+    adapter: Any
     book: ChannelGraph
 
     def path(self, layer: Any) -> str:
@@ -178,7 +175,7 @@ class Walked(Protocol):
     @property
     def groups(self) -> tuple[tuple[Any, Ids], ...]: ...
     @property
-    def adapter(self) -> ModuleType: ...
+    def adapter(self) -> Any: ...
     @property
     def by_variable(self) -> Mapping[int, list[Entry]]: ...
     @property

@@ -129,7 +129,7 @@ def rule_of(operation: Any, step: LayerCall) -> Rule:
     adapter = step.tracer.adapter
     if adapter.is_model(operation):
         return _nested
-    name = step.tracer.graphs.operation_name(operation)
+    name = step.tracer.adapter.operation_name(operation)
     if name is not None:
         if name not in operations.RULES:
             raise Unsupported(f"unknown operation {operation.name}")
@@ -149,7 +149,7 @@ def row_of(layer: Any) -> Rule | None:
 
 
 def _nested(step: LayerCall) -> list[SymbolicTensor]:
-    graph = step.tracer.graphs.graph(step.operation)
+    graph = step.tracer.adapter.graph(step.operation)
     if graph is None:
         raise Unsupported(f"{step.name} is a subclassed model without a graph")
     values = step.values

@@ -3,9 +3,7 @@
 
 from __future__ import annotations
 
-import importlib
 from dataclasses import dataclass
-from types import ModuleType
 from typing import Any, Callable, Iterable, Iterator
 
 
@@ -88,9 +86,3 @@ def calls_its_graph(model: Any) -> bool:
     """Whether no class of the user's replaces what the model computes."""
     owner = next(cls for cls in type(model).__mro__ if "call" in vars(cls))
     return owner.__module__.split(".")[0] in ("keras", "tf_keras")
-
-
-def module_of(adapter: ModuleType) -> ModuleType:
-    """The module with `graph(model)` and `operation_name(operation)` for an adapter's Keras."""
-    home = {"keras": "keras3_graph", "tf_keras": "tf_keras_graph"}[adapter.NAME]
-    return importlib.import_module(f"tfprune.backend.{home}")

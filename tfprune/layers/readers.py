@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import prod
-from types import ModuleType
 from typing import Any, Callable
 
 import numpy as np
@@ -36,7 +35,7 @@ class Reader:
     heard: Any
     kernel: Any
     chain: tuple[Any, ...]
-    adapter: ModuleType
+    adapter: Any
 
     @property
     def kind(self) -> str:
@@ -55,7 +54,7 @@ def kind_of(layer: Any) -> str:
     return type(layer).__name__
 
 
-def readers(model: Any, adapter: ModuleType, wanted: set[int]) -> list[Reader]:
+def readers(model: Any, adapter: Any, wanted: set[int]) -> list[Reader]:
     """The readers among all variables of a model, by the ids of the kernels."""
     found: dict[int, Reader] = {}
 
@@ -104,7 +103,7 @@ def spreads(reader: Reader) -> bool:
     return padding in ("same", "causal") and max(np.atleast_1d(size)) > 1
 
 
-def raw(adapter: ModuleType, layer: Any, name: str) -> Any:
+def raw(adapter: Any, layer: Any, name: str) -> Any:
     """The variable that a layer holds under a name; None if it has none."""
     variable = adapter.attribute(layer, name)
     return None if variable is None else adapter.raw(variable)

@@ -33,7 +33,6 @@ def rounding(model: Any, home: ModuleType) -> Any:
 class _Rounding:
     def __init__(self, home: ModuleType):
         self.home = home
-        self.graphs = graphs.module_of(home)
         self.models: dict[int, Any] = {}
 
     def of(self, model: Any) -> Any:
@@ -43,12 +42,12 @@ class _Rounding:
         return self.models[id(model)]
 
     def _new(self, model: Any) -> Any:
-        graph = self.graphs.graph(model)
+        graph = self.home.graph(model)
         inputs = [
-            self.graphs.new_input(layer, ref.shape)
-            for layer, ref in zip(self.graphs.input_layers(model), graph.inputs)
+            self.home.new_input(layer, ref.shape)
+            for layer, ref in zip(self.home.input_layers(model), graph.inputs)
         ]
-        return self.graphs.assembled(model, inputs, graph.replayed(inputs, self._called))
+        return self.home.assembled(model, inputs, graph.replayed(inputs, self._called))
 
     def _called(self, call: graphs.Call, known: dict[int, Any]) -> Iterator[Any]:
         operation, core = call.operation, None
@@ -64,14 +63,14 @@ class _Rounding:
             scale = float(core.range.numpy())
             if not scale:  # the range has not been seen yet
                 return tensor
-            if self.graphs.loses_mask(tensor):
+            if self.home.loses_mask(tensor):
                 raise ValueError(
                     f"activations=True: {operation.name!r} reads what a Keras mask belongs to "
                     "(Embedding(mask_zero=True), Masking), which tf_keras does not hand on through "
                     "plain operations. Evaluate the wrapped model instead."
                 )
             dtype = operation.compute_dtype  # in which the quantizer sees what the layer reads
-            tensor = tensor if ref.dtype == dtype else self.graphs.OPERATIONS.cast(tensor, dtype)
+            tensor = tensor if ref.dtype == dtype else self.home.OPERATIONS.cast(tensor, dtype)
             return self._rounded(tensor, dtype, core.inputs, scale)
 
         args, kwargs = graphs.mapped((call.args, call.kwargs), graphs.Ref, given)
@@ -79,7 +78,7 @@ class _Rounding:
 
     def _rounded(self, tensor: Any, dtype: str, quantizer: Quantizer, scale: float) -> Any:
         """The operations of `tfprune.quantization.quantizers.quantize`, in the same order."""
-        ops = self.graphs.OPERATIONS
+        ops = self.home.OPERATIONS
         step, top, power, _ = (one.numpy() for one in quantizer.settings())
         if dtype != "float32":
             tensor = ops.cast(tensor, "float32")

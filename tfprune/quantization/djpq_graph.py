@@ -151,7 +151,7 @@ def nodes(model: Any, adapter: ModuleType) -> list[Node]:
 def _run(
     model: Any, given: list[Node] | None, adapter: ModuleType, found: list[Node]
 ) -> list[Node]:
-    home = graphs.module_of(adapter)
+    home = adapter
     graph = home.graph(model)
     if graph is None:
         raise ValueError(

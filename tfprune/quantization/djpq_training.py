@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from tfprune.backend.common import spare_decay
 from tfprune.backend.find_sites import all_wrappers
 from tfprune.channels.groups import Member
 from tfprune.quantization import djpq_state
@@ -65,7 +64,7 @@ def begin(model: Any, home: ModuleType) -> None:
         one.core.hard.assign(0.0)
     optimizer = home.innermost_optimizer(model)
     if optimizer is not None:
-        spare_decay(optimizer, [variable for one in held for variable in one.core.variables])
+        home.spare_decay(optimizer, [variable for one in held for variable in one.core.variables])
     calls = Counter(id(node.operation) for node in nodes(model, home))
     payer = min(held, key=lambda one: calls[id(one.layer)])
     count = calls[id(payer.layer)]  # every call of a layer adds to the loss

@@ -10,7 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from tfprune.backend import keras3 as adapter
+from tfprune.backend.keras3 import BACKEND as adapter
 from tfprune.backend.registration import register_real
 from tfprune.masks.serialization import from_config, to_config
 from tfprune.quantization.djpq_layer import Core, at_least

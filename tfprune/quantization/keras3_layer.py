@@ -8,7 +8,7 @@ from typing import Any
 
 import keras
 
-from tfprune.backend import keras3 as adapter
+from tfprune.backend.keras3 import BACKEND as adapter
 from tfprune.backend.registration import register_real
 from tfprune.masks.serialization import to_config
 from tfprune.quantization.quantized_layer import Core

@@ -7,7 +7,6 @@ import inspect
 from types import ModuleType
 from typing import Any, Iterator
 
-from tfprune.layers import graph as graphs
 from tfprune.layers.prunable_weights import may_hold_kernels, rows
 from tfprune.masks.kernel_layout import Layout
 from tfprune.masks.sites import Skip
@@ -117,9 +116,9 @@ def left_out(model: Any, home: ModuleType, path: tuple[str, ...] = ()) -> Iterat
         reason = refusal(layer, home)
         if reason is not None:
             yield Skip("/".join((*path, layer.name)), f"{type(layer).__name__}: {reason}")
-    graph = graphs.module_of(home).graph(model) if home.is_model(model) else None
+    graph = home.graph(model) if home.is_model(model) else None
     for call in graph.calls if graph is not None else ():
-        name = graphs.module_of(home).operation_name(call.operation)
+        name = home.operation_name(call.operation)
         if name in _RAW:
             yield Skip(
                 "/".join((*path, call.operation.name)),

@@ -10,8 +10,8 @@ import numpy as np
 import tensorflow as tf
 import tf_keras
 
-from tfprune.backend import tf_keras as adapter
 from tfprune.backend.registration import register_real
+from tfprune.backend.tf_keras import BACKEND as adapter
 from tfprune.masks.serialization import from_config, to_config
 from tfprune.quantization.djpq_layer import Core, at_least
 from tfprune.quantization.settings import Part

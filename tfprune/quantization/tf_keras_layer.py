@@ -9,8 +9,8 @@ from typing import Any
 import tensorflow as tf
 import tf_keras
 
-from tfprune.backend import tf_keras as adapter
 from tfprune.backend.registration import register_real
+from tfprune.backend.tf_keras import BACKEND as adapter
 from tfprune.masks.serialization import to_config
 from tfprune.quantization.quantized_layer import Core
 from tfprune.quantization.report import HOOKS

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass
-from types import ModuleType
 from typing import Any, Iterator, Sequence
 
 import tensorflow as tf
 
+from tfprune.backend.base import Backend
 from tfprune.backend.substitute import Change, around, replaced
 from tfprune.statistics.measured_model import Subject
 
@@ -137,7 +137,7 @@ def _holders(subject: Subject) -> list[Any]:
     return [home.get(id(item.owner), item.owner) for item in subject.found]
 
 
-def _watchable(model: Any, adapter: ModuleType, held: Sequence[Any]) -> list[Any]:
+def _watchable(model: Any, adapter: Backend, held: Sequence[Any]) -> list[Any]:
     """The innermost layers, those that hold sites, and loops as a whole."""
     found = {}
     for layer, loop in _below(model, adapter, None):
@@ -147,7 +147,7 @@ def _watchable(model: Any, adapter: ModuleType, held: Sequence[Any]) -> list[Any
     return list(found.values())
 
 
-def _below(layer: Any, adapter: ModuleType, loop: Any) -> Iterator[tuple[Any, Any]]:
+def _below(layer: Any, adapter: Backend, loop: Any) -> Iterator[tuple[Any, Any]]:
     """Every layer under a layer, with the outermost loop that it is in or that it is."""
     for inner in adapter.sublayers(layer):
         around_it = loop or (inner if _kinds(inner) & _LOOPS else None)

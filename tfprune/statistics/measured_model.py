@@ -4,9 +4,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from types import ModuleType
 from typing import Any
 
+from tfprune.backend.base import Backend
 from tfprune.backend.find_sites import Found, find, wrappers
 from tfprune.masks.sites import Site
 
@@ -22,11 +22,11 @@ class Subject:
     """
 
     model: Any
-    adapter: ModuleType
+    adapter: Backend
     found: tuple[Found, ...]
 
     @classmethod
-    def of(cls, model: Any, adapter: ModuleType) -> "Subject":
+    def of(cls, model: Any, adapter: Backend) -> "Subject":
         """A model with all of its sites."""
         return cls(model, adapter, tuple(find(model, adapter)[0]))
 

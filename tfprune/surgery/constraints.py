@@ -7,7 +7,6 @@ from typing import Any, Iterator
 
 import numpy as np
 
-from tfprune.layers import graph
 from tfprune.layers.call import KeptChannels
 from tfprune.layers.channel_graph import Ids
 from tfprune.layers.readers import kind_of
@@ -69,7 +68,6 @@ def _unequal(kept: KeptChannels) -> Iterator[Obstacle]:
 def _unsized(kept: KeptChannels, folding: Folding) -> Iterator[Obstacle]:
     """Layers and operations whose settings cannot say the new sizes."""
     survey = kept.survey
-    home = graph.module_of(survey.adapter)
     asked: dict[int, Any] = {}
     for calls in survey.tracer.calls.values():
         for step, results in calls:
@@ -80,11 +78,14 @@ def _unsized(kept: KeptChannels, folding: Folding) -> Iterator[Obstacle]:
                         [int(kept.mask(ids).sum()) for ids in one.axes if ids is not None]
                         for one in step.values
                     ]
-                elif home.operation_name(operation) is not None:
-                    new = sizes(home.operation_name(operation), step, results, kept)
+                elif survey.adapter.operation_name(operation) is not None:
+                    new = sizes(survey.adapter.operation_name(operation), step, results, kept)
                 elif id(operation) not in asked and is_changed(operation, kept, folding):
                     new = None
-                    _try(View(operation, operation.get_config(), kept, folding.biases), home)
+                    _try(
+                        View(operation, operation.get_config(), kept, folding.biases),
+                        survey.adapter,
+                    )
                 else:
                     continue
                 if not _alike(asked.setdefault(id(operation), new), new):

@@ -3,12 +3,12 @@
 
 from __future__ import annotations
 
-from types import ModuleType
 from typing import Any, Iterator
 
 import numpy as np
 
 from tfprune.backend import adapter_of
+from tfprune.backend.base import Backend
 from tfprune.layers import graph as graphs
 from tfprune.layers.call import KeptChannels
 from tfprune.layers.readers import kind_of, raw
@@ -37,8 +37,7 @@ class Rebuild:
 
     def __init__(self, kept: KeptChannels, folding: Folding):
         self.kept, self.folding = kept, folding
-        self.adapter: ModuleType = kept.survey.adapter
-        self.home = graphs.module_of(self.adapter)
+        self.adapter: Backend = kept.survey.adapter
         self.copies: dict[int, Any] = {}
         self.originals: list[Any] = []
         self.shared = Shared(kept.survey)
@@ -64,21 +63,21 @@ class Rebuild:
         return new
 
     def _model(self, model: Any) -> Any:
-        graph = self.home.graph(model)
+        graph = self.adapter.graph(model)
         inputs = [
-            self.home.new_input(layer, shape)
-            for layer, shape in zip(self.home.input_layers(model), self._inputs(model))
+            self.adapter.new_input(layer, shape)
+            for layer, shape in zip(self.adapter.input_layers(model), self._inputs(model))
         ]
-        if self.home.is_sequence(model):
-            return self.home.sequence(model, [*inputs, *map(self._copy, model.layers)])
-        return self.home.assembled(model, inputs, graph.replayed(inputs, self._call))
+        if self.adapter.is_sequence(model):
+            return self.adapter.sequence(model, [*inputs, *map(self._copy, model.layers)])
+        return self.adapter.assembled(model, inputs, graph.replayed(inputs, self._call))
 
     def _inputs(self, model: Any) -> list[tuple]:
         calls = self.kept.survey.by_operation.get(id(model), ())
         if not calls:  # the whole model, whose inputs stay
-            return [ref.shape for ref in self.home.graph(model).inputs]
+            return [ref.shape for ref in self.adapter.graph(model).inputs]
         shapes = [self.kept.shape(one) for one in calls[0][0].values]
-        own = [ref.shape for ref in self.home.graph(model).inputs]
+        own = [ref.shape for ref in self.adapter.graph(model).inputs]
         return [
             tuple(None if size is None else new for size, new in zip(old, shape))
             for old, shape in zip(own, shapes)
@@ -88,20 +87,20 @@ class Rebuild:
         def given(value: Any) -> Any:
             return known[value.key] if isinstance(value, graphs.Ref) else self._counterpart(value)
 
-        kinds = (graphs.Ref, *self.home.VARIABLES)
+        kinds = (graphs.Ref, *self.adapter.VARIABLES)
         args = [graphs.mapped(one, kinds, given) for one in call.args]
         kwargs = graphs.mapped(call.kwargs, kinds, given)
         changed = self._sizes(call)
         if changed:
             config = call.operation.get_config()
-            self.home.set_sizes(config, args, kwargs, changed)
-            new = self._keep(call.operation, self.home.from_config(call.operation, config))
+            self.adapter.set_sizes(config, args, kwargs, changed)
+            new = self._keep(call.operation, self.adapter.from_config(call.operation, config))
         else:
             new = self._copy(call.operation)
         return list(graphs.leaves(new(*args, **kwargs)))
 
     def _sizes(self, call: graphs.Call) -> Sizes:
-        name = self.home.operation_name(call.operation)
+        name = self.adapter.operation_name(call.operation)
         if name is None or not call.outputs:
             return {}
         step, results = self.kept.survey.tracer.calls[call.outputs[0].key][0]
@@ -111,13 +110,13 @@ class Rebuild:
         """The layer's or operation's copy, the same wherever it is used."""
         if id(operation) in self.copies:
             return self.copies[id(operation)]
-        if self.adapter.is_model(operation) and self.home.graph(operation) is not None:
+        if self.adapter.is_model(operation) and self.adapter.graph(operation) is not None:
             return self._keep(operation, self._model(operation))
         try:
             config = operation.get_config()
             if is_changed(operation, self.kept, self.folding):
                 resized(View(operation, config, self.kept, self.folding.biases))
-            new = self.home.from_config(operation, config)
+            new = self.adapter.from_config(operation, config)
             if isinstance(operation, self.adapter.Layer):
                 self.shared.join(operation, new, self._copy)
         except Exception as error:
@@ -162,7 +161,7 @@ class Rebuild:
 
     def _paired(self, layer: Any) -> Iterator[tuple[Any, Any]]:
         """The variables of a layer with those of its copy."""
-        is_nested = self.adapter.is_model(layer) and self.home.graph(layer) is not None
+        is_nested = self.adapter.is_model(layer) and self.adapter.graph(layer) is not None
         if isinstance(layer, self.adapter.Layer) and not is_nested:
             own, theirs = counterparts(layer, self.copies[id(layer)], self.folding)
             refuse_unequal(layer, (own, theirs), self.originals)
@@ -200,7 +199,7 @@ def is_changed(layer: Any, kept: KeptChannels, folding: Folding) -> bool:
     )
 
 
-def _gets_bias(layer: Any, adapter: ModuleType, folding: Folding) -> bool:
+def _gets_bias(layer: Any, adapter: Backend, folding: Folding) -> bool:
     return id(layer) in folding.biases or any(
         _gets_bias(sub, adapter, folding) for sub in adapter.sublayers(layer)
     )
@@ -215,10 +214,10 @@ def counterparts(layer: Any, new: Any, folding: Folding) -> tuple[list[Any], lis
         folding: constants that need them.
     """
     adapter = adapter_of(layer)
-    home, biases = graphs.module_of(adapter), set()
+    biases: set[int] = set()
     _new_biases(layer, new, folding, biases)
-    theirs = [one for one in home.variables(new) if id(adapter.raw(one)) not in biases]
-    return home.variables(layer), theirs
+    theirs = [one for one in adapter.variables(new) if id(adapter.raw(one)) not in biases]
+    return adapter.variables(layer), theirs
 
 
 def _new_biases(old: Any, new: Any, folding: Folding, found: set[int]) -> None:

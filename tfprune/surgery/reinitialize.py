@@ -5,14 +5,13 @@ from __future__ import annotations
 
 import contextlib
 import random
-from types import ModuleType
 from typing import Iterator
 
-from tfprune.layers import graph
+from tfprune.backend.base import Backend
 
 
 @contextlib.contextmanager
-def fresh_weights(adapter: ModuleType, seed: int | None) -> Iterator[None]:
+def fresh_weights(adapter: Backend, seed: int | None) -> Iterator[None]:
     """Let initializers without a seed of their own draw it from this one, then go on as before.
 
     Both Kerases draw such seeds from Python's generator, tf_keras from one of its own once the
@@ -24,7 +23,7 @@ def fresh_weights(adapter: ModuleType, seed: int | None) -> Iterator[None]:
     before = random.getstate()
     try:
         random.seed(seed)
-        with graph.module_of(adapter).seeds_of_python():
+        with adapter.seeds_of_python():
             yield
     finally:
         random.setstate(before)

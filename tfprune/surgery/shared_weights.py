@@ -8,7 +8,6 @@ from typing import Any, Callable, Iterable
 
 from tfprune.backend import adapter_of
 from tfprune.channels.captured_variables import variables_read
-from tfprune.layers import graph
 from tfprune.layers.call import Walked
 
 WHAT_TO_DO = (
@@ -59,7 +58,7 @@ class Shared:
         }
         if any(self._places[id(one)] > 1 for one in held.values()):
             # All of them, so that they stay in the same order, and their variables with them.
-            graph.module_of(self.adapter).put_layers(
+            self.adapter.put_layers(
                 new,
                 {
                     name: copy(one) if self._places[id(one)] > 1 else vars(new)[name]

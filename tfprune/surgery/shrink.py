@@ -10,7 +10,6 @@ import numpy as np
 from tfprune.backend import adapter_of_model
 from tfprune.backend.find_sites import find
 from tfprune.channels.model_channels import Survey
-from tfprune.layers import graph
 from tfprune.layers.call import KeptChannels
 from tfprune.masks.costs import macs
 from tfprune.surgery.agreement import agreement, check_inputs
@@ -187,7 +186,7 @@ def _finished(new: Any, given: Any, model: Any, adapter: Any) -> list[str]:
     notes = []
     compiled_like = given if adapter.is_model(given) else model
     try:
-        done = graph.module_of(adapter).recompiled(new, compiled_like)
+        done = adapter.recompiled(new, compiled_like)
     except (TypeError, ValueError) as error:
         done = False
         notes.append(f"compile failed with {type(error).__name__}: {str(error)[:100]}")
@@ -196,7 +195,7 @@ def _finished(new: Any, given: Any, model: Any, adapter: Any) -> list[str]:
             "not compiled as the given model is, whose settings cannot be copied: call "
             "model.compile(...)"
         )
-    beside = graph.module_of(adapter).lost(model)
+    beside = adapter.lost(model)
     if beside is not None:
         notes.append(f"{beside} are not taken over")
     if type(new) is not type(model) and type(new).__name__ != type(model).__name__:

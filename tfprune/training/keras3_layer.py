@@ -10,12 +10,12 @@ from typing import Any
 
 import keras
 
-from tfprune.backend import keras3 as adapter
-from tfprune.backend.common import OWN_LOOP
 from tfprune.backend.find_sites import find
+from tfprune.backend.keras3 import BACKEND as adapter
 from tfprune.backend.registration import register_real
 from tfprune.methods.base import Method
 from tfprune.training.model_hooks import ModelHooks, hooks_of
+from tfprune.training.wrapped import OWN_LOOP
 from tfprune.training.wrapper_memory import remembered, with_memory
 
 NOT_DRIVEN = (

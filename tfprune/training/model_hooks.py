@@ -4,9 +4,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from types import ModuleType
 from typing import Any, Callable
 
+from tfprune.backend.base import Backend
 from tfprune.backend.find_sites import all_wrappers
 from tfprune.backend.registration import wrapper_class
 from tfprune.methods.base import Method
@@ -15,7 +15,7 @@ from tfprune.output.named_object import named
 from tfprune.training.wrap import exchange_layers, refuse_wrapped
 
 
-def _insert(to_prune: Any, home: ModuleType, method: Method) -> Any:
+def _insert(to_prune: Any, home: Backend, method: Method) -> Any:
     made: list[Any] = []
     wrapper = wrapper_class(home.NAME, "PrunedLayer")
 
@@ -34,7 +34,7 @@ def _nothing(*args: Any) -> None:
     pass
 
 
-def _same(model: Any, home: ModuleType) -> Any:
+def _same(model: Any, home: Backend) -> Any:
     return model
 
 
@@ -58,14 +58,14 @@ class ModelHooks:
         traced: the model through which paths are followed, or a text that says why they cannot be.
     """
 
-    insert: Callable[[Any, ModuleType, Method], Any] = _insert
+    insert: Callable[[Any, Backend, Method], Any] = _insert
     refuse_pruning: Callable[[Any], None] = _nothing
-    begin: Callable[[Any, ModuleType], None] = _nothing
-    finish: Callable[[Any, ModuleType], None] = _nothing
-    strip: Callable[[Any, ModuleType], None] = _nothing
-    keep_rounding: Callable[[Any, ModuleType], Any] = _same
-    report_lines: Callable[[Any, ModuleType], dict[str, tuple[str, ...]]] = lambda model, home: {}
-    traced: Callable[[Any, ModuleType], Any] = _same
+    begin: Callable[[Any, Backend], None] = _nothing
+    finish: Callable[[Any, Backend], None] = _nothing
+    strip: Callable[[Any, Backend], None] = _nothing
+    keep_rounding: Callable[[Any, Backend], Any] = _same
+    report_lines: Callable[[Any, Backend], dict[str, tuple[str, ...]]] = lambda model, home: {}
+    traced: Callable[[Any, Backend], Any] = _same
 
 
 _PLAIN = ModelHooks()
@@ -76,13 +76,13 @@ def hooks_of(gate: Gate | None) -> ModelHooks:
     return named(gate.hooks) if gate is not None and gate.hooks else _PLAIN
 
 
-def hooks_in(model: Any, home: ModuleType) -> list[ModelHooks]:
+def hooks_in(model: Any, home: Backend) -> list[ModelHooks]:
     """The hooks of the wrappers under a model or a layer, each once."""
     held = (getattr(wrapper, "hooks", _PLAIN) for wrapper in all_wrappers(model, home))
     return list(dict.fromkeys(held))  # TF-MOT's wrappers have none
 
 
-def refuse_pruning(to_prune: Any, home: ModuleType) -> None:
+def refuse_pruning(to_prune: Any, home: Backend) -> None:
     """Raise ValueError if a model, a layer or one of several is wrapped for what is pruned no
     more."""
     given = to_prune if isinstance(to_prune, (list, tuple)) else [to_prune]
@@ -91,7 +91,7 @@ def refuse_pruning(to_prune: Any, home: ModuleType) -> None:
             getattr(wrapper, "hooks", _PLAIN).refuse_pruning(wrapper)
 
 
-def begin(model: Any, home: ModuleType, methods: list[Method]) -> None:
+def begin(model: Any, home: Backend, methods: list[Method]) -> None:
     """Before the first step of a run.
 
     Raises:
@@ -102,13 +102,13 @@ def begin(model: Any, home: ModuleType, methods: list[Method]) -> None:
         one.begin(model, home)
 
 
-def finish(model: Any, home: ModuleType) -> None:
+def finish(model: Any, home: Backend) -> None:
     """At the end of a run."""
     for one in hooks_in(model, home):
         one.finish(model, home)
 
 
-def report_lines(model: Any, home: ModuleType) -> dict[str, tuple[str, ...]]:
+def report_lines(model: Any, home: Backend) -> dict[str, tuple[str, ...]]:
     """Texts for the report, by the name of the site; under "" of the whole model."""
     said: dict[str, tuple[str, ...]] = {}
     for one in hooks_in(model, home):

@@ -3,11 +3,11 @@
 
 from __future__ import annotations
 
-from types import ModuleType
 from typing import Any, Callable, Sequence
 
 import tensorflow as tf
 
+from tfprune.backend.base import Backend
 from tfprune.training.mask_updater import Settle, Target, write_state
 
 
@@ -19,7 +19,7 @@ class OptimizerHook:
         adapter: of the model's Keras.
     """
 
-    def __init__(self, settles: Sequence[tuple[Settle, tf.Variable]], adapter: ModuleType):
+    def __init__(self, settles: Sequence[tuple[Settle, tf.Variable]], adapter: Backend):
         self._settles = settles
         self._adapter = adapter
         self._optimizer: Any = None

@@ -4,12 +4,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from types import ModuleType
 from typing import Any, Collection, Sequence
 
 import tensorflow as tf
 
 from tfprune.backend import adapter_of
+from tfprune.backend.base import Backend
 from tfprune.backend.find_sites import Found
 from tfprune.channels.cost_model import Prices
 from tfprune.channels.coupling import couplings, followers
@@ -157,7 +157,7 @@ def unserved(method: Method, site: Site) -> str | None:
     return None if reason is None else f"{structure}: {reason}"
 
 
-def _target(item: Found, method: Method, adapter: ModuleType, made: Plan) -> Target:
+def _target(item: Found, method: Method, adapter: Backend, made: Plan) -> Target:
     if item.wrapper is not None:
         held = target_of(item)
         made.noted.append(held)

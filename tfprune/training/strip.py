@@ -3,16 +3,16 @@
 
 from __future__ import annotations
 
-from types import ModuleType
 from typing import Any
 
+from tfprune.backend.base import Backend
 from tfprune.backend.find_sites import find, is_wrapped
 from tfprune.training.mask_updater import Settle
 from tfprune.training.model_hooks import hooks_in
 from tfprune.training.wrapped import method_of, target_of
 
 
-def strip(model: Any, home: ModuleType, activations: bool = False) -> Any:
+def strip(model: Any, home: Backend, activations: bool = False) -> Any:
     """The plain layer or model; see `tfprune.strip_pruning`."""
     hooks = hooks_in(model, home)
     for one in hooks:
@@ -30,26 +30,26 @@ def strip(model: Any, home: ModuleType, activations: bool = False) -> Any:
     return model
 
 
-def _plain(layer: Any, home: ModuleType) -> Any:
+def _plain(layer: Any, home: Backend) -> Any:
     if not isinstance(layer, home.Layer):
         return layer  # a Keras 3 graph also holds operations that are no layers
     return home.unwrap(layer) if is_wrapped(layer, home) else strip(layer, home)
 
 
-def _holds_wrapper(layer: Any, home: ModuleType) -> bool:
+def _holds_wrapper(layer: Any, home: Backend) -> bool:
     return is_wrapped(layer, home) or any(
         _holds_wrapper(sub, home) for sub in home.sublayers(layer)
     )
 
 
-def _apply_masks(model: Any, home: ModuleType) -> None:
+def _apply_masks(model: Any, home: Backend) -> None:
     """A layer may be looked at in the middle of an epoch, between a step and its masking."""
     wrapped = [item for item in find(model, home)[0] if item.wrapper is not None]
     for item in wrapped:
         Settle([target_of(item)], method_of(item.wrapper), timetable=None, final=0.0).apply()
 
 
-def _strip_in_place(owner: Any, home: ModuleType) -> None:
+def _strip_in_place(owner: Any, home: Backend) -> None:
     """Subclassed models hold their layers as attributes, in lists and in dictionaries."""
     for name, value in list(vars(owner).items()):
         if name.startswith("_") or not _is_holder(value, home):
@@ -62,11 +62,11 @@ def _strip_in_place(owner: Any, home: ModuleType) -> None:
             _strip_in_place(sub, home)
 
 
-def _is_holder(value: Any, home: ModuleType) -> bool:
+def _is_holder(value: Any, home: Backend) -> bool:
     return isinstance(value, (home.Layer, list, tuple, dict))
 
 
-def _stripped(value: Any, home: ModuleType) -> Any:
+def _stripped(value: Any, home: Backend) -> Any:
     if isinstance(value, home.Layer):
         if is_wrapped(value, home):
             return value.layer

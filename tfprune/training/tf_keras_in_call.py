@@ -9,10 +9,9 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfprune.backend.common import OWN_LOOP
 from tfprune.training.mask_updater import Settle
 from tfprune.training.run_length import Run, resolve
-from tfprune.training.wrapped import method_of, targets_of
+from tfprune.training.wrapped import OWN_LOOP, method_of, targets_of
 
 NOT_DRIVEN = (
     "A layer is wrapped for pruning, but nothing prunes it: to the callbacks of model.fit add "

@@ -10,9 +10,9 @@ from typing import Any
 import tensorflow as tf
 import tf_keras
 
-from tfprune.backend import tf_keras as adapter
 from tfprune.backend.find_sites import find
 from tfprune.backend.registration import register_real
+from tfprune.backend.tf_keras import BACKEND as adapter
 from tfprune.masks.serialization import to_config
 from tfprune.methods.base import Method
 from tfprune.training.model_hooks import ModelHooks, hooks_of

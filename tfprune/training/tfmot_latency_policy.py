@@ -3,17 +3,16 @@
 
 from __future__ import annotations
 
-from types import ModuleType
 from typing import Any, Callable, Iterable
 
-from tfprune.layers.graph import module_of
+from tfprune.backend.base import Backend
 
 _ELEMENTWISE = {"Add", "Multiply", "ZeroPadding2D", "ReLU", "LeakyReLU", "ELU", "Dropout"}
 _RAW = {"identity", "add", "subtract", "multiply"}
 _ACTIVATIONS = {"relu", "relu6", "leaky_relu", "elu", "sigmoid"}
 
 
-def policy_for(policy: Any, home: ModuleType) -> Any:
+def policy_for(policy: Any, home: Backend) -> Any:
     """A policy that knows the layers of this Keras: TF-MOT's own looks for tf_keras layers."""
     kind = type(policy)
     of_tfmot = kind.__module__.split(".")[0] == "tensorflow_model_optimization"
@@ -33,7 +32,7 @@ class LatencyPolicy:
         home: the adapter of the model's Keras.
     """
 
-    def __init__(self, home: ModuleType):
+    def __init__(self, home: Backend):
         self._home = home
 
     def allow_pruning(self, layer: Any) -> bool:
@@ -49,7 +48,7 @@ class LatencyPolicy:
         """
         if not self._home.has_graph(model):
             raise ValueError("Subclassed models are not supported currently.")
-        graph = module_of(self._home).graph(model) if self._home.is_built(model) else None
+        graph = self._home.graph(model) if self._home.is_built(model) else None
         if graph is None:
             raise ValueError("Unbuilt models are not supported currently.")
         made = {ref.key: call.operation for call in graph.calls for ref in call.outputs}
@@ -96,7 +95,7 @@ class LatencyPolicy:
         _reached([each for start in starts for each in consumers(start)], consumers, is_end)
 
     def _supports(self, operation: Any, producers: list[Any]) -> bool:
-        raw = module_of(self._home).operation_name(operation)
+        raw = self._home.operation_name(operation)
         if raw is not None:
             return raw in _RAW
         if self._home.is_wrapper(operation):

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tfprune.backend import KERAS3, adapter
+from tfprune.backend import KERAS3, get
 from tfprune.output.caller_warning import warn
 from tfprune.training.tfmot_package import tfmot_wrapper
 from tfprune.training.tfmot_schedules import saved_schedule
@@ -19,7 +19,7 @@ def load(path: str, package: str, **kwargs: Any) -> Any:
     Args:
         package: `"keras"` or `"tf_keras"`, which saved it.
     """
-    keras = adapter(package).keras
+    keras = get(package).keras
     if package == KERAS3:
         return keras.models.load_model(path, **kwargs)
     loaded: list[Any] = []

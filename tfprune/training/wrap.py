@@ -3,9 +3,9 @@
 
 from __future__ import annotations
 
-from types import ModuleType
 from typing import Any, Callable
 
+from tfprune.backend.base import Backend
 from tfprune.backend.find_sites import wrappers
 from tfprune.layers.prunable_weights import may_hold_kernels
 from tfprune.training.custom_training import refuse_lost_training as refuse_lost
@@ -13,7 +13,7 @@ from tfprune.training.custom_training import refuse_lost_training as refuse_lost
 
 def exchanged(
     layer: Any,
-    home: ModuleType,
+    home: Backend,
     make: Callable[[Any], Any],
     *,
     only: Callable[[Any], bool] = lambda layer: True,
@@ -36,7 +36,7 @@ def exchanged(
     return home.clone(layer, lambda inner: exchanged(inner, home, make, only=only))
 
 
-def exchange_layers(to_prune: Any, home: ModuleType, wrap: Callable[[Any], Any]) -> Any:
+def exchange_layers(to_prune: Any, home: Backend, wrap: Callable[[Any], Any]) -> Any:
     """What is passed, with `wrap(layer)` in place of each layer that can be pruned.
 
     Args:
@@ -86,7 +86,7 @@ def refuse_lost_training(model: Any, wrapped: Any) -> None:
     )
 
 
-def refuse_wrapped(to_prune: Any, home: ModuleType) -> None:
+def refuse_wrapped(to_prune: Any, home: Backend) -> None:
     """Raise ValueError if a layer of what is passed is wrapped for pruning."""
     for wrapper in wrappers(to_prune, home):
         raise ValueError(

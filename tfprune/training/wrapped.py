@@ -8,12 +8,18 @@ from typing import Any
 import tensorflow as tf
 
 from tfprune.backend import adapter_of
-from tfprune.backend.common import wrapper_kind
+from tfprune.backend.base import wrapper_kind
 from tfprune.backend.find_sites import Found, find
 from tfprune.layers.prunable_weights import matrix_layout
 from tfprune.methods import Method
 from tfprune.training.mask_updater import Target
 from tfprune.training.tfmot_words import method_of_tfmot, site_of_tfmot
+
+OWN_LOOP = (
+    "around a training loop of your own call its start(model) before, settle() after every "
+    "optimizer step, and finish() at the end"
+)
+"""What to do without `fit`, for messages that have just named `PruningCallback()`."""
 
 
 def method_of(wrapper: Any) -> Method:
