@@ -116,7 +116,7 @@ def compare(
 def _pairs(copies: Names, reference: Names) -> tuple[tuple[str, str], ...]:
     """Copies are paired by place where there are as many of the reference."""
     if len(copies) == len(reference):
-        return tuple(zip(copies, reference))
+        return tuple(zip(copies, reference, strict=True))
     return tuple((one, other) for one in copies for other in reference)
 
 

@@ -135,5 +135,7 @@ def _pictures(
     labels = predictions.labels(NOMINAL)
     return np.clip(np.asarray(examples.images[shown], np.float32) / examples.scale, 0, 1), [
         (named(int(dense)), named(int(pruned)), named(int(labels[index])))
-        for index, dense, pruned in zip(shown, one.exemplars.dense, one.exemplars.pruned)
+        for index, dense, pruned in zip(
+            shown, one.exemplars.dense, one.exemplars.pruned, strict=False
+        )
     ]

@@ -194,7 +194,7 @@ def noise(networks: Networks, yardstick: Sequence[NoiseDistance]) -> Iterator[st
         ("noise", *(name for name, _ in measured)),
         tuple(
             (f"{sizes[0].size:g}", *map(_apart, sizes))
-            for sizes in zip(*(found for _, found in measured))
+            for sizes in zip(*(found for _, found in measured), strict=True)
         ),
     )
 
@@ -263,7 +263,7 @@ def _or_dash(value: Any, form: Callable[[Any], str]) -> str:
 
 def _without_empty(table: Table) -> Table:
     """Without columns that say nothing."""
-    columns: Iterable[tuple[str, ...]] = zip(table.head, *table.rows)
+    columns: Iterable[tuple[str, ...]] = zip(table.head, *table.rows, strict=True)
     kept = [column for n, column in enumerate(columns) if not n or set(column[1:]) - {"", "-"}]
-    head, *rows = zip(*kept)
+    head, *rows = zip(*kept, strict=True)
     return Table(head, tuple(rows))

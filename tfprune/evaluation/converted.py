@@ -105,7 +105,7 @@ def _error(expected: tuple, got: tuple) -> float:
         return float("inf")
     return max(
         abs(want - have).max(initial=0) / (abs(want).max(initial=0) or 1)
-        for want, have in zip(expected, got)
+        for want, have in zip(expected, got, strict=True)
     )
 
 

@@ -32,10 +32,12 @@ def streaked(images: np.ndarray, angles: np.ndarray, *, radius: float, sigma: fl
     weights = (weights / weights.sum()).astype(np.float32)
     padded = np.pad(images, ((0, 0), (reach, reach), (reach, reach), (0, 0)), "edge")
     result = np.zeros_like(images)
-    for image, source, angle in zip(result, padded, np.deg2rad(angles.astype(np.float64))):
+    for image, source, angle in zip(
+        result, padded, np.deg2rad(angles.astype(np.float64)), strict=True
+    ):
         columns = reach + np.ceil(steps * np.cos(angle) - 0.5).astype(int)
         rows = reach + np.ceil(steps * np.sin(angle) - 0.5).astype(int)
-        for weight, row, column in zip(weights, rows, columns):
+        for weight, row, column in zip(weights, rows, columns, strict=True):
             image += weight * source[row : row + height, column : column + width]
     return result
 

@@ -133,7 +133,7 @@ def jpeg_compression(images: np.ndarray, parameters: tuple, draws: Draws) -> np.
 
 def _by_pillow(images: np.ndarray, change: Callable[[Picture], Picture]) -> np.ndarray:
     result = np.empty_like(images)
-    for image, pixels in zip(result, np.rint(images * 255).astype(np.uint8)):
+    for image, pixels in zip(result, np.rint(images * 255).astype(np.uint8), strict=True):
         picture = Image.fromarray(pixels if pixels.shape[-1] == 3 else pixels[..., 0])
         image[...] = np.asarray(change(picture), np.float32).reshape(image.shape)
     return result / 255

@@ -41,7 +41,7 @@ def snow(images: np.ndarray, parameters: tuple, draws: Draws) -> np.ndarray:
     crop = [int(np.ceil(size / zoom)) for size in shape]
     flakes = np.float32(level) + np.float32(spread) * draws.normal(*crop)
     flakes = ndimage.zoom(flakes, (1, zoom, zoom), order=1)
-    top, left = ((size - wish) // 2 for size, wish in zip(flakes.shape[1:], shape))
+    top, left = ((size - wish) // 2 for size, wish in zip(flakes.shape[1:], shape, strict=True))
     flakes = flakes[:, top : top + shape[0], left : left + shape[1], np.newaxis]
     flakes = np.where(flakes < threshold, 0, np.minimum(flakes, 1)).astype(np.float32)
     flakes = streaked(flakes, draws.uniform(-135, -45), radius=radius, sigma=sigma)
@@ -96,13 +96,14 @@ def _fractal(wiggles: np.ndarray, decay: float) -> np.ndarray:
     where they are multiplied twice.
     """
     heights, step, size = np.zeros_like(wiggles), wiggles.shape[1], 100.0
+
+    def settle(rows: slice, columns: slice, around: np.ndarray) -> np.ndarray:
+        heights[:, rows, columns] = around / 4 + np.float32(size**2) * wiggles[:, rows, columns]
+        return heights[:, rows, columns]
+
     while step >= 2:
         even, odd = slice(0, None, step), slice(step // 2, None, step)
         corners = heights[:, even, even]
-
-        def settle(rows: slice, columns: slice, around: np.ndarray) -> np.ndarray:
-            heights[:, rows, columns] = around / 4 + np.float32(size**2) * wiggles[:, rows, columns]
-            return heights[:, rows, columns]
 
         beside, below = np.roll(corners, -1, 2), np.roll(corners, -1, 1)
         middles = settle(odd, odd, corners + beside + below + np.roll(below, -1, 2))
@@ -143,7 +144,9 @@ def spatter(images: np.ndarray, parameters: tuple, draws: Draws) -> np.ndarray:
         cover = blurred(wet.astype(np.float32), strength)
         cover[cover < 0.8] = 0
         return (1 - cover) * images + cover * paint(_MUD, images.shape[-1])
-    light = np.stack([_light(*pair) for pair in zip(liquid[..., 0], wet[..., 0])])[..., np.newaxis]
+    light = np.stack([_light(*pair) for pair in zip(liquid[..., 0], wet[..., 0], strict=True)])[
+        ..., np.newaxis
+    ]
     return images + np.float32(strength) * light * paint(_WATER, images.shape[-1])
 
 

@@ -132,7 +132,7 @@ def _collected(data: Any) -> tuple[Any, Any, Any]:
         inputs, labels, weights = _triple(data.source)
         return _arrays(inputs), None if labels is None else _arrays(labels), weights
     batches = _batches(Feed(data).take())
-    together = [list(part) for part in zip(*batches)]
+    together = [list(part) for part in zip(*batches, strict=True)]
     inputs, labels, weights = (None if each[0] is None else _joined(each) for each in together)
     return inputs, labels, weights
 

@@ -137,7 +137,7 @@ def class_changes(pruned_recalls: np.ndarray, dense_recalls: np.ndarray) -> tupl
     centers = [values[:, known].mean() if known.any() else np.nan for values in recalls]
     change = means[0] - means[1]
     against = change - (centers[0] - centers[1])
-    tests = _welch(*(values - center for values, center in zip(recalls, centers)))
+    tests = _welch(*(values - center for values, center in zip(recalls, centers, strict=True)))
     return tuple(
         ClassChange(
             int(label), *(float(row[label]) for row in (*means, change, against)), *tests[label]
@@ -161,7 +161,9 @@ def _welch(pruned: np.ndarray, dense: np.ndarray) -> list[_Test]:
     spread = np.ptp(pruned, axis=0) + np.ptp(dense, axis=0) > 0  # False for nan, too
     return [
         (float(t), float(degrees), float(p)) if told else empty
-        for t, degrees, p, told, empty in zip(found.statistic, found.df, found.pvalue, spread, none)
+        for t, degrees, p, told, empty in zip(
+            found.statistic, found.df, found.pvalue, spread, none, strict=True
+        )
     ]
 
 

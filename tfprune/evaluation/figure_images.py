@@ -52,7 +52,7 @@ def exemplars(images: Any, titles: Sequence[str | Sequence[Any]]) -> Figure:
     )
     for one in axes.flat:
         one.set_axis_off()
-    for one, image, label in zip(axes.flat, images, labels):
+    for one, image, label in zip(axes.flat, images, labels, strict=False):
         one.imshow(_small(image), interpolation="none")
         one.set_title(label, loc="center", fontsize=8)
     return figure

@@ -44,7 +44,7 @@ def accuracy_over_ratio(
         5.6, 3.4, alt=f"{clean(label)} over the pruned ratio of {len(curves)} methods"
     )
     one, handles = axes[0, 0], []
-    for method, look in zip(curves, looks(len(curves))):
+    for method, look in zip(curves, looks(len(curves)), strict=True):
         ratios, mean, low, high = curves[method]
         percents = 100 * np.asarray(ratios, float)
         (handle,) = one.plot(percents, times * np.asarray(mean, float), **look)
@@ -90,7 +90,7 @@ def reliability(networks: Mapping[str, Sequence[Any]]) -> Figure:
     (above,), (below,) = axes
     above.plot((0, 100), (0, 100), color="black", linestyle=":", linewidth=1)
     handles = []
-    for name, look in zip(networks, looks(len(networks))):
+    for name, look in zip(networks, looks(len(networks)), strict=True):
         confidences, accuracies, counts = (np.asarray(one, float) for one in networks[name])
         held = counts > 0
         x = 100 * confidences[held]
@@ -127,7 +127,7 @@ def noise_distance(networks: Mapping[str, Sequence[Any]]) -> Figure:
         alt=(f"Distance of {len(networks)} networks from the dense one over the size of noise"),
     )
     handles = []
-    for name, look in zip(networks, looks(len(networks))):
+    for name, look in zip(networks, looks(len(networks)), strict=True):
         sizes, agreement, distance = networks[name]
         (handle,) = axes[0, -1].plot(sizes, distance, **look)
         if agreement is not None:
@@ -174,7 +174,7 @@ def training(
         alt=(f"{', '.join(map(clean, panels))} over {label}s"),
     )
     found: dict[str, Any] = {}
-    for one, (title, names) in zip(axes.flat, panels.items()):
+    for one, (title, names) in zip(axes.flat, panels.items(), strict=False):
         for name in names:
             held = name != title
             values = np.asarray(series[name], float)

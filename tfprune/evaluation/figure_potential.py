@@ -46,7 +46,7 @@ def potential(potentials: Mapping[str, Mapping[str, Any]], *, nominal: str = "no
         alt=(f"Prune potential of {len(potentials)} methods under {len(shifts)} shifts"),
     )
     one, handles = axes[0, 0], []
-    for number, (method, look) in enumerate(zip(potentials, looks(len(potentials)))):
+    for number, (method, look) in enumerate(zip(potentials, looks(len(potentials)), strict=True)):
         look.pop("linestyle")
         values = potentials[method]
         places = [place for place, shift in enumerate(shifts) if shift in values]

@@ -90,7 +90,7 @@ def looks(count: int) -> Iterator[dict[str, Any]]:
     """Color, mark and dashes of each of `count` lines."""
     dashes = itertools.cycle(("-", (0, (5, 1.5)), (0, (1.5, 1)), (0, (6, 1.5, 1.5, 1.5))))
     colors, marks = itertools.cycle(COLORS), itertools.cycle(_MARKERS)
-    for color, marker, dash in itertools.islice(zip(colors, marks, dashes), count):
+    for color, marker, dash in itertools.islice(zip(colors, marks, dashes, strict=False), count):
         yield {"color": color, "marker": marker, "linestyle": dash}
 
 

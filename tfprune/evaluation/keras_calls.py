@@ -108,7 +108,7 @@ def fitting(array: np.ndarray, shape: tuple, dtype: str, name: str) -> np.ndarra
         ValueError: another shape.
     """
     fits = array.ndim == len(shape) and all(
-        want in (None, got) for want, got in zip(shape[1:], array.shape[1:])
+        want in (None, got) for want, got in zip(shape[1:], array.shape[1:], strict=True)
     )
     if not fits:
         wanted = ", ".join("any" if size is None else str(size) for size in shape[1:])

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from operator import itemgetter
 from typing import Any, Protocol
 
 import numpy as np
@@ -32,17 +33,14 @@ class Predictor(Protocol):
 
 def outputs_of(predicting: Predictor, inputs: Any) -> Outputs:
     """All outputs at once."""
-    return tuple(np.concatenate(each) for each in zip(*predicting.blocks(inputs)))
+    return tuple(np.concatenate(each) for each in zip(*predicting.blocks(inputs), strict=True))
 
 
 def parts(inputs: Any, batch: int) -> Iterator[tuple[Any, int]]:
     """The inputs of some examples at a time, and how many these are."""
     total = len(next(leaves(inputs))[1])
     for start in range(0, total, batch):
-        yield (
-            mapped(lambda array: array[start : start + batch], inputs),
-            min(batch, total - start),
-        )
+        yield (mapped(itemgetter(slice(start, start + batch)), inputs), min(batch, total - start))
 
 
 def arrays_of(given: Any, count: int, name: str) -> Outputs:

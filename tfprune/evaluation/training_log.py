@@ -109,7 +109,7 @@ def _columns(text: str) -> tuple[list[dict[str, Any]], tuple[str, ...]]:
     notes: tuple[str, ...] = ()
     if rows and len(rows[-1]) < len(names):
         rows, notes = rows[:-1], ("The last line is cut off, and left out.",)
-    return [dict(zip(names, map(_number, row))) for row in rows], notes
+    return [dict(zip(names, map(_number, row), strict=False)) for row in rows], notes
 
 
 def _number(text: str) -> int | float | str:

@@ -91,7 +91,9 @@ def check_fields(cls: type[T]) -> type[T]:
         try:
             init(self, *args, **kwargs)
         except (AttributeError, TypeError):
-            given = dict(zip(inspect.signature(init).parameters, (self, *args))) | kwargs
+            given = (
+                dict(zip(inspect.signature(init).parameters, (self, *args), strict=False)) | kwargs
+            )
             _check(cls, {name: fields[name] for name in given if name in fields}, given)
             raise
         _check(cls, fields, vars(self))
