@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import Any, Iterator
 
 from tfprune.backend.base import Backend
-from tfprune.layers.prunable_weights import Uses, positions, reason_dense, rows
+from tfprune.layers.base import Uses, has, kind_of
+from tfprune.layers.prunable_weights import positions, reason_dense
 from tfprune.masks.kernel_layout import Layout, of_shape
 from tfprune.masks.sites import Site, Skip
 
@@ -116,7 +117,7 @@ def _wrapped(wrapper: Any, place: _Place, adapter: Backend, seen: set[int]) -> I
 def _own(layer: Any, place: _Place, adapter: Backend, seen: set[int]) -> Iterator[Any]:
     """The kernels that this layer itself holds, or why its weights stay dense."""
     name = "/".join(place.path)
-    known = rows(layer)
+    kernels = kind_of(layer).kernels
     if adapter.has_prunable_weights(layer):
         for variable in layer.get_prunable_weights():
             label = adapter.attribute_of(layer, variable)
@@ -125,11 +126,11 @@ def _own(layer: Any, place: _Place, adapter: Backend, seen: set[int]) -> Iterato
                 f"{name}/{label}", (layer, variable), layout, None, place, adapter, seen
             )
         return
-    if known is None:
+    if not kernels:
         if adapter.own_trainable(layer):
             yield Skip(name, reason_dense(layer))
         return
-    for row in known:
+    for row in kernels:
         variable = adapter.attribute(layer, row.attribute)
         if variable is None:
             continue
@@ -174,7 +175,4 @@ def _uses(uses: Uses | None, layout: Layout, place: _Place) -> int | None:
 
 def _inner(layer: Any, calls: tuple[Shapes, ...]) -> tuple[Shapes, ...]:
     """Shapes for the layers inside a composite layer, where they can be told from its own."""
-    kinds = {cls.__name__ for cls in type(layer).__mro__}
-    if kinds & {"RNN", "Bidirectional", "TimeDistributed", "ConvRNN"}:
-        return calls
-    return ()
+    return calls if has(layer, "loop") else ()

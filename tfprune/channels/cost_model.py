@@ -13,7 +13,7 @@ from tfprune.backend.find_sites import Found, find
 from tfprune.channels.groups import ChannelGroup
 from tfprune.channels.model_channels import Survey
 from tfprune.channels.peak_memory import Buffers
-from tfprune.layers.readers import kind_of
+from tfprune.layers.base import has
 from tfprune.layers.symbolic_tensor import SymbolicTensor
 from tfprune.masks.sizes import Sizes
 
@@ -131,7 +131,7 @@ class Prices:
         folded = {
             id(raw(getattr(step.operation, name)))
             for step, _ in self.survey.tracer.history
-            if kind_of(step.operation) == "BatchNormalization"
+            if has(step.operation, "batch_statistics")
             for name in _FOLDED
             if getattr(step.operation, name, None) is not None
         }

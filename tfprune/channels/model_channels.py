@@ -14,8 +14,8 @@ from tfprune.channels.groups import ChannelGroup
 from tfprune.channels.tracer import Tracer, walked
 from tfprune.layers.call import LayerCall
 from tfprune.layers.channel_graph import Entry, Ids
+from tfprune.layers.dense import labels_of
 from tfprune.layers.symbolic_tensor import SymbolicTensor
-from tfprune.layers.weights import labels_of
 from tfprune.masks.sites import Site
 
 

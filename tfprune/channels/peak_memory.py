@@ -8,25 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from tfprune.channels.model_channels import Survey
+from tfprune.layers.base import has
 from tfprune.layers.call import LayerCall
-from tfprune.layers.readers import kind_of
 from tfprune.layers.symbolic_tensor import SymbolicTensor
-
-IN_PLACE = {
-    "Activation",
-    "BatchNormalization",
-    "Dropout",
-    "Flatten",
-    "Identity",
-    "LeakyReLU",
-    "PReLU",
-    "ReLU",
-    "Reshape",
-    "Softmax",
-    "SpatialDropout1D",
-    "SpatialDropout2D",
-}
-"""What converters fuse into what is before it, or what works on its input's memory."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,7 +52,7 @@ class Buffers:
             first = step.values[0] if step.values else None
             for value in results:
                 alone = first is not None and readers[id(first)] == 1
-                if alone and kind_of(step.operation) in IN_PLACE and id(value) not in places:
+                if alone and has(step.operation, "in_place") and id(value) not in places:
                     places[id(value)] = places[id(first)]
                 needed(value, at, at)
         return cls(tuple(tensors), tuple((first, last) for first, last in lives), len(history))

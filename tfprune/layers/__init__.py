@@ -1,2 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The record of each kind of Keras layer: its kernels, its channels, its smaller copy."""
+"""Kinds of layers of Keras, each registered in the file of its family."""
+
+from tfprune.layers import (  # noqa: F401
+    attention,
+    convolution,
+    dense,
+    elementwise,
+    normalization,
+    recurrent,
+    shapes,
+)

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import inspect
 from dataclasses import dataclass
 from typing import Any, Mapping, Protocol
 
@@ -138,22 +137,6 @@ class LayerCall:
             if raw.dtype.is_floating and not is_scalar and id(raw) not in self.book.known:
                 return adapter.attribute_of(self.operation, weight)
         return None
-
-
-def is_stock(operation: Any, row: type) -> bool:
-    """Whether nothing below the class of the row changes what the layer computes."""
-    harmless = {"get_config", "from_config", "get_prunable_weights"}
-    for cls in type(operation).__mro__:
-        if cls is row:
-            return True
-        changed = {
-            name
-            for name, value in vars(cls).items()
-            if inspect.isfunction(value) and not name.startswith("__")
-        }
-        if changed - harmless:
-            return False
-    return False
 
 
 class Walked(Protocol):

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from tfprune.layers.base import kind_of
 from tfprune.masks import kernel_layout
 from tfprune.masks.kernel_layout import Layout
 
@@ -65,37 +66,14 @@ def reading(layer: Any, layout: Layout) -> Contraction | Window:
         ValueError: the kernel is not multiplied with patches of the layer's input, or it is
             unknown how. The message is the reason, to be reported next to the layer's name.
     """
-    kinds = {
-        cls.__name__
-        for cls in type(layer).__mro__
-        if cls.__module__.split(".")[0] in ("keras", "tf_keras")
-    }
-    rank = len(layout.spatial)
-    if "EinsumDense" in kinds:
-        return Contraction(_contracted(layer.equation))
-    if "Dense" in kinds:
-        return Contraction()
-    if not rank or not kinds & {
-        f"{kind}Conv{rank}D{transposed}"
-        for transposed in ("", "Transpose")
-        for kind in ("", "Depthwise", "Separable")
-    }:
+    kind = kind_of(layer)
+    is_convolution = kind.patches is not None and bool(layout.spatial)
+    if kind.patches is None or not (is_convolution or kind.name in ("Dense", "EinsumDense")):
         raise ValueError(
             f"{type(layer).__name__} does more with its kernel than multiply it with "
             "patches of its input, or how it reads its input is not known"
         )
-    if f"SeparableConv{rank}D" in kinds and layout != kernel_layout.depthwise(rank):
-        raise ValueError(
-            "the pointwise kernel reads the result of the depthwise one, not the layer's input"
-        )
-    if any(size is not None for size in _tuple(getattr(layer, "output_padding", None), rank)):
-        raise ValueError(f"output_padding={layer.output_padding} is not supported: expected None")
-    return Window(
-        *(_tuple(value, rank) for value in (layer.kernel_size, layer.strides, layer.dilation_rate)),
-        layer.padding,
-        getattr(layer, "groups", 1) if layout == kernel_layout.conv(rank) else 1,
-        layer.data_format == "channels_first",
-    )
+    return kind.patches(layer, layout)
 
 
 def patches(inputs: Any, how: Contraction | Window, layout: Layout) -> tf.Tensor:
@@ -160,23 +138,8 @@ def _contraction_patches(inputs, axes):
     return tf.reshape(tf.transpose(inputs, others + axes), shape)
 
 
-def _contracted(equation):
-    """Axes of the input that an equation contracts with the kernel, in the kernel's order."""
-    operands, _, result = equation.replace(" ", "").partition("->")
-    given, _, kernel = operands.partition(",")
-    labels = given.replace("...", ".")
-    shared = [label for label in labels if label in kernel and label in result]
-    lost = [label for label in labels if label not in kernel and label not in result]
-    if shared or lost or labels[0] in kernel:
-        raise ValueError(f"its equation {equation!r} is not a product of a matrix with the kernel")
-    places = {
-        label: index - len(labels) if "." in labels[:index] else index
-        for index, label in enumerate(labels)
-    }
-    return tuple(places[label] for label in kernel if label in places)
-
-
-def _tuple(value, rank):
+def as_tuple(value: Any, rank: int) -> tuple:
+    """A setting of a layer, per spatial axis."""
     return tuple(value) if isinstance(value, (tuple, list)) else (value,) * rank
 
 

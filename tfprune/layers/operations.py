@@ -10,7 +10,8 @@ from typing import Any, Callable
 import numpy as np
 
 from tfprune.layers.call import LayerCall
-from tfprune.layers.shapes import concatenate, joined, reshape, same, softmax
+from tfprune.layers.elementwise import joined, same, softmax
+from tfprune.layers.shapes import concatenate, reshape
 from tfprune.layers.symbolic_tensor import SymbolicTensor, Unsupported, rearranged
 
 

@@ -1,15 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rules of recurrent layers, and of layers that apply another one at every time step."""
+"""Recurrent layers with their cells, and layers that apply another one at every time step."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Callable
 
 import numpy as np
 
-from tfprune.layers.call import LayerCall, is_stock
+from tfprune.layers import linearize
+from tfprune.layers.base import KernelSpec, LayerKind, Uses, register, stock_kind_of
+from tfprune.layers.call import LayerCall
 from tfprune.layers.channel_graph import Ids, Role
-from tfprune.layers.shapes import activated
+from tfprune.layers.constants import Reader, last, value_of
+from tfprune.layers.elementwise import activated
+from tfprune.layers.resizing import Resizing, resized, settings_of
 from tfprune.layers.symbolic_tensor import (
     SymbolicTensor,
     Unsupported,
@@ -17,25 +21,17 @@ from tfprune.layers.symbolic_tensor import (
     concatenated,
     with_last,
 )
-
-GATES = {
-    "LSTMCell": 4,
-    "GRUCell": 3,
-    "SimpleRNNCell": 1,
-    "ConvLSTMCell": 4,
-    "ConvLSTM1DCell": 4,
-    "ConvLSTM2DCell": 4,
-    "ConvLSTM3DCell": 4,
-}
+from tfprune.masks import kernel_layout
+from tfprune.masks.kernel_layout import Layout
 
 
-def recurrent(step: LayerCall) -> list[SymbolicTensor]:
+def _recurrent(step: LayerCall) -> list[SymbolicTensor]:
     """Units: kernel[in, gates * units], recurrent_kernel[units, gates * units], bias."""
     units = _units(step, step.operation, step.values)
     return [step.made(shape, units) for shape in step.shapes]
 
 
-def bidirectional(step: LayerCall) -> list[SymbolicTensor]:
+def _bidirectional(step: LayerCall) -> list[SymbolicTensor]:
     """The same input in both directions; what comes out is concatenated, added or multiplied."""
     layer, values = step.operation, step.values
     half = len(values[1:]) // 2
@@ -62,7 +58,7 @@ def bidirectional(step: LayerCall) -> list[SymbolicTensor]:
     ]
 
 
-def time_distributed(step: LayerCall) -> list[SymbolicTensor]:
+def _time_distributed(step: LayerCall) -> list[SymbolicTensor]:
     """The layer inside sees no time axis."""
     value = step.value
     step.book.pin(value.axes[1], f"{step.name} goes along it")
@@ -74,12 +70,11 @@ def time_distributed(step: LayerCall) -> list[SymbolicTensor]:
 def _units(step: LayerCall, layer: Any, values: list[SymbolicTensor]) -> Ids:
     """The channels that one recurrent layer makes out of its input and its first states."""
     cell = getattr(layer, "cell", None)
-    kind = next((one for one in type(cell).__mro__ if one.__name__ in GATES), None)
-    if kind is None or not is_stock(cell, kind):
+    gates = stock_kind_of(cell).gates
+    if not gates:
         raise Unsupported(f"unknown cell {type(cell).__name__} of {step.name}")
     if getattr(layer, "data_format", None) == "channels_first":
         raise Unsupported(f"{step.name} has its channels before its space, but after its time")
-    gates = GATES[kind.__name__]
     read = step.channels(values[0])
     step.member(cell, "kernel", -2, read, Role.CONSUMER)
     kernel = step.variable(cell, "kernel")
@@ -93,3 +88,79 @@ def _units(step: LayerCall, layer: Any, values: list[SymbolicTensor]) -> Ids:
     for name in ("activation", "recurrent_activation"):
         activated(step, with_last((None, len(units)), units), getattr(cell, name, None))
     return units
+
+
+def _resize_recurrent(resizing: Resizing) -> None:
+    cell = resizing.layer.cell
+    key = "filters" if "filters" in cell.get_config() else "units"
+    units = resizing.size("recurrent_kernel", cell)[-2]
+    holder = resizing.config if key in resizing.config else settings_of(resizing.config, "cell")
+    inside = Resizing(resizing.layer, holder, resizing.kept, resizing.biases)
+    inside.put(key, units)
+    if id(cell) in resizing.biases:
+        inside.put("use_bias", True)
+
+
+def _resize_bidirectional(resizing: Resizing) -> None:
+    for key, layer in (
+        ("layer", resizing.layer.forward_layer),
+        ("backward_layer", resizing.layer.backward_layer),
+    ):
+        if key in resizing.config:
+            settings = settings_of(resizing.config, key)
+            _resize_recurrent(Resizing(layer, settings, resizing.kept, resizing.biases))
+
+
+def _resize_time_distributed(resizing: Resizing) -> None:
+    inner = resizing.layer.layer
+    if resizing.kept.survey.adapter.is_model(inner):
+        raise Unsupported(f"{resizing.layer.name} applies a whole model")
+    resized(Resizing(inner, settings_of(resizing.config, "layer"), resizing.kept, resizing.biases))
+
+
+def _is_recurrent(reader: Reader) -> bool:
+    return reader.kernel is reader.variable("recurrent_kernel")
+
+
+def _cell_reads(reader: Reader, inputs: Any, outputs: Any) -> tuple[Any, int]:
+    """The layer's input, or its states, which are what it made."""
+    if not _is_recurrent(reader):
+        return last(reader, inputs, outputs)
+    return (outputs[0] if isinstance(outputs, (list, tuple)) else outputs), 1
+
+
+def _cell_constant(reader: Reader, constants: np.ndarray) -> np.ndarray | str:
+    if _is_recurrent(reader):
+        return f"the state of {reader.heard.name} moves by its bias"
+    kernel = value_of(reader.kernel)
+    return constants @ kernel.reshape(-1, *kernel.shape[-2:]).sum(0)
+
+
+def _cell(gates: int, layout: Callable[[Any], Layout]) -> LayerKind:
+    names = ("kernel", "recurrent_kernel")
+    return LayerKind(
+        kernels=tuple(KernelSpec(name, layout, Uses.STEPS) for name in names),
+        reads=_cell_reads,
+        constant=_cell_constant,
+        linearize=linearize.stepped,
+        gates=gates,
+    )
+
+
+register("LSTMCell", _cell(4, lambda cell: kernel_layout.DENSE))
+register("GRUCell", _cell(3, lambda cell: kernel_layout.DENSE))
+register("SimpleRNNCell", _cell(1, lambda cell: kernel_layout.DENSE))
+# One class of cells for all ranks.
+register("ConvLSTMCell", _cell(4, lambda cell: kernel_layout.conv(len(cell.kernel_size))))
+_LOOP = frozenset({"loop"})
+register(
+    "RNN LSTM GRU SimpleRNN ConvLSTM1D ConvLSTM2D ConvLSTM3D",
+    LayerKind(propagate=_recurrent, resize=_resize_recurrent, traits=_LOOP),
+)
+register(
+    "Bidirectional", LayerKind(propagate=_bidirectional, resize=_resize_bidirectional, traits=_LOOP)
+)
+register(
+    "TimeDistributed",
+    LayerKind(propagate=_time_distributed, resize=_resize_time_distributed, traits=_LOOP),
+)

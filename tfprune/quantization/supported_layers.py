@@ -7,7 +7,8 @@ import inspect
 from types import ModuleType
 from typing import Any, Iterator
 
-from tfprune.layers.prunable_weights import may_hold_kernels, rows
+from tfprune.layers.base import kind_of
+from tfprune.layers.prunable_weights import may_hold_kernels
 from tfprune.masks.kernel_layout import Layout
 from tfprune.masks.sites import Skip
 
@@ -81,7 +82,7 @@ def kernels(layer: Any, home: ModuleType) -> list[tuple[str, Layout]]:
         return []
     return [
         (row.attribute, row.layout(layer))
-        for row in rows(layer)
+        for row in kind_of(layer).kernels
         if home.attribute(layer, row.attribute) is not None
     ]
 

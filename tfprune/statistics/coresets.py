@@ -13,7 +13,8 @@ import tensorflow as tf
 from tfprune.backend.find_sites import Found
 from tfprune.channels.consumers import Outlet, outlets
 from tfprune.channels.normalization_folding import folded, folds
-from tfprune.layers.prunable_weights import rows
+from tfprune.layers.base import has
+from tfprune.masks import kernel_layout
 from tfprune.masks.coresets import mussay_sensitivities, points, sensitivities
 from tfprune.masks.coresets.sensitivities import Sensitivities
 from tfprune.statistics.measured_model import Subject
@@ -23,19 +24,6 @@ _VARIANTS = {
     "caratheodory_sensitivity": "lowner_caratheodory",
 }
 NAMES = (*_VARIANTS, "norm_sensitivity")
-
-_LAYERS = {
-    "Dense",
-    "EinsumDense",
-    "Conv1D",
-    "Conv2D",
-    "Conv3D",
-    "Conv1DTranspose",
-    "Conv2DTranspose",
-    "Conv3DTranspose",
-    "SeparableConv1D",
-    "SeparableConv2D",
-}
 
 
 @contextlib.contextmanager
@@ -70,15 +58,14 @@ def measuring(
 
 def refusal(item: Found) -> str | None:
     """Why the filters of a site cannot stand for each other; None if they can."""
-    kinds = {cls.__name__ for cls in type(item.owner).__mro__}
-    attribute = item.site.name.rpartition("/")[2]
-    if attribute == "depthwise_kernel" or kinds & {"DepthwiseConv1D", "DepthwiseConv2D"}:
+    attribute, layout = item.site.name.rpartition("/")[2], item.site.layout
+    if layout.spatial and layout == kernel_layout.depthwise(len(layout.spatial)):
         return "each filter reads a channel of its own, so none can stand for another"
-    if not kinds & _LAYERS or rows(item.owner) is None:
+    if not has(item.owner, "neurons"):
         return f"coresets are of Dense layers and convolutions; {type(item.owner).__name__} is none"
     if (getattr(item.owner, "groups", 1) or 1) > 1 and attribute == "kernel":
         return "filters of a grouped convolution read different channels"
-    outputs = item.site.layout.outputs
+    outputs = layout.outputs
     if len(outputs) != 1:
         return "its filters lie along several axes, as those of attention heads do"
     bias = getattr(item.owner, "bias", None)

@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfprune.backend.substitute import around, replaced
-from tfprune.layers.readers import Reader, row_of
+from tfprune.layers.constants import Reader
 from tfprune.surgery.agreement import batches
 
 EXAMPLES = 3
@@ -94,13 +94,13 @@ def _listening(readers: list[Reader], seen: dict[int, Seen]):
             inputs = inputs[0]
         for one in readers:
             note = seen[id(one.kernel)]
-            row = row_of(one)
-            if row is None:
+            reads = one.kind.reads
+            if reads is None:
                 note.reason = f"{one.layer.name} is not known to fold constants"
             elif not hasattr(inputs, "numpy"):
                 note.reason = f"{one.heard.name} cannot be watched at work"
             else:
-                note.add(*row.arrange(one, inputs, outputs))
+                note.add(*reads(one, inputs, outputs))
         return outputs
 
     return listen

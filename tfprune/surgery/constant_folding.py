@@ -10,13 +10,11 @@ import numpy as np
 
 from tfprune.channels.model_channels import Survey
 from tfprune.channels.normalization_folding import folds
+from tfprune.layers.base import has, raw
 from tfprune.layers.call import KeptChannels
 from tfprune.layers.channel_graph import Ids, Role
-from tfprune.layers.readers import Reader, kind_of, raw, readers, row_of, spreads
+from tfprune.layers.constants import Reader, readers, spreads
 from tfprune.surgery.activation_constants import Seen, observed
-
-_CLOSED = ("MultiHeadAttention", "GroupQueryAttention", "GroupedQueryAttention")
-"""Layers whose parts get no bias of their own."""
 
 
 @dataclass(frozen=True)
@@ -99,10 +97,10 @@ class Constants:
             *_, constants = self._constants(one, kept)
             if not constants.any():
                 continue
-            value = row_of(one).worth(one, constants)
+            value = one.kind.constant(one, constants)
             into = self._sink(one)
             if into == "a new bias":
-                for place, axis in enumerate(row_of(one).made(one)):
+                for place, axis in enumerate(one.kind.makes(one)):
                     mask = kept.masks(one.kernel).get(axis)
                     value = value if mask is None else np.compress(mask, value, place)
                 before = result.biases.get(id(one.layer), 0.0)
@@ -154,7 +152,7 @@ class Constants:
         return np.unique(np.concatenate(found))
 
     def _obstacle(self, one: Reader, constants: np.ndarray, borders: bool) -> str | None:
-        value = row_of(one).worth(one, constants)
+        value = one.kind.constant(one, constants)
         if isinstance(value, str):
             return value
         if spreads(one) and not borders:
@@ -175,7 +173,7 @@ class Constants:
         norm = self.norms.get(id(one.layer))
         if norm is not None and len(self.survey.by_operation.get(id(norm), ())) == 1:
             return f"moving_mean of {norm.name}"
-        closed = any(kind_of(layer) in _CLOSED for layer in one.chain)
+        closed = any(has(layer, "projections") for layer in one.chain)
         return (
             None
             if closed or not hasattr(one.layer, "use_bias") and not hasattr(one.layer, "bias_axes")
@@ -188,6 +186,6 @@ class Constants:
             return raw(one.adapter, self.norms[id(one.layer)], "moving_mean"), -value
         bias = one.variable("bias")
         shape = tuple(bias.shape)
-        if len(shape) == 2 and kind_of(one.layer) == "GRUCell":
+        if len(shape) == 2 and one.kind.gates:
             return bias, np.stack([value, np.zeros_like(value)])
         return bias, value.reshape(shape) if value.size == np.prod(shape) else None

@@ -7,10 +7,10 @@ from typing import Any, Iterator
 
 import numpy as np
 
+from tfprune.layers.base import kind_of
 from tfprune.layers.call import KeptChannels
 from tfprune.layers.channel_graph import Ids
-from tfprune.layers.readers import kind_of
-from tfprune.layers.resizing import View, resized
+from tfprune.layers.resizing import Resizing, resized
 from tfprune.layers.resizing_operations import sizes
 from tfprune.layers.symbolic_tensor import Unsupported
 from tfprune.surgery.constant_folding import Folding
@@ -41,7 +41,7 @@ def _unequal(kept: KeptChannels) -> Iterator[Obstacle]:
     """Both directions of a recurrent layer have the same number of units."""
     survey = kept.survey
     for step, _ in survey.tracer.history:
-        if kind_of(step.operation) != "Bidirectional":
+        if kind_of(step.operation).name != "Bidirectional":
             continue
         units = []
         for layer in (step.operation.forward_layer, step.operation.backward_layer):
@@ -83,7 +83,7 @@ def _unsized(kept: KeptChannels, folding: Folding) -> Iterator[Obstacle]:
                 elif id(operation) not in asked and is_changed(operation, kept, folding):
                     new = None
                     _try(
-                        View(operation, operation.get_config(), kept, folding.biases),
+                        Resizing(operation, operation.get_config(), kept, folding.biases),
                         survey.adapter,
                     )
                 else:
@@ -98,14 +98,13 @@ def _alike(one: Any, other: Any) -> bool:
     return repr(one) == repr(other)
 
 
-def _try(view: View, home: Any) -> None:
-    resized(view)
+def _try(resizing: Resizing, home: Any) -> None:
+    resized(resizing)
     try:
-        home.from_config(view.layer, view.config)
+        home.from_config(resizing.layer, resizing.config)
     except Exception as error:
-        raise Unsupported(
-            f"{view.layer.name} cannot be made anew ({type(error).__name__}: {str(error)[:100]})"
-        ) from error
+        why = f"({type(error).__name__}: {str(error)[:100]})"
+        raise Unsupported(f"{resizing.layer.name} cannot be made anew {why}") from error
 
 
 def _touched(operation: Any, kept: KeptChannels) -> Ids:

@@ -10,9 +10,9 @@ import numpy as np
 from tfprune.backend import adapter_of
 from tfprune.backend.base import Backend
 from tfprune.layers import graph as graphs
+from tfprune.layers.base import kind_of, raw
 from tfprune.layers.call import KeptChannels
-from tfprune.layers.readers import kind_of, raw
-from tfprune.layers.resizing import View, resized, scales
+from tfprune.layers.resizing import Resizing, resized
 from tfprune.layers.resizing_operations import Sizes, sizes
 from tfprune.surgery.constant_folding import Folding
 from tfprune.surgery.shared_weights import (
@@ -115,7 +115,7 @@ class Rebuild:
         try:
             config = operation.get_config()
             if is_changed(operation, self.kept, self.folding):
-                resized(View(operation, config, self.kept, self.folding.biases))
+                resized(Resizing(operation, config, self.kept, self.folding.biases))
             new = self.adapter.from_config(operation, config)
             if isinstance(operation, self.adapter.Layer):
                 self.shared.join(operation, new, self._copy)
@@ -140,10 +140,13 @@ class Rebuild:
         """
         factors: dict[int, float] = {}
         for layer in self.originals:
-            if isinstance(layer, self.adapter.Layer):
-                factors.update(scales(layer, self.kept))
+            find = kind_of(layer).factors
+            if find is not None:
+                factors.update(find(layer, self.kept))
         self.pairs = [
-            (old, new) for layer, old, new in self._pairs if only is None or kind_of(layer) in only
+            (old, new)
+            for layer, old, new in self._pairs
+            if only is None or kind_of(layer).name in only
         ]
         for old, new in self.pairs:
             before, after = self.adapter.raw(old), self.adapter.raw(new)
@@ -156,7 +159,7 @@ class Rebuild:
             if tuple(value.shape) == tuple(after.shape):  # not so: states of another batch size
                 after.assign(value.astype(after.dtype.as_numpy_dtype))
         for layer in self.originals:
-            if kind_of(layer) == "Normalization":
+            if kind_of(layer).name == "Normalization":
                 self.copies[id(layer)].finalize_state()  # computes with what it has just been given
 
     def _paired(self, layer: Any) -> Iterator[tuple[Any, Any]]:
