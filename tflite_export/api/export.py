@@ -153,16 +153,16 @@ def _verified(plain, device: Target, *, quantize: str, sparse, data) -> tuple[Pa
     remarks += check_io_types(dense.content, device.io_types)
     check_indices(dense.content, dense.origins)
     remarks += _fixed_axes(known, dense, inputs, data)
-    case = ExportContext(
+    context = ExportContext(
         quantize, names, checked, sparse is not False, device.options, dense.origins
     )
-    packed = _packed(dense.content, device, case)
+    packed = _packed(dense.content, device, context)
     if sparse is True and not packed.encodings:
         raise ValueError("sparse=True, but no weight was encoded: " + "; ".join(packed.remarks))
     taken, given = ports(packed.content)
     check_order("inputs", [port.name for port in taken], list(known.names))
     try:
-        comparison = _compare(packed.content, dense.batch, case, expected, device)
+        comparison = _compare(packed.content, dense.batch, context, expected, device)
     except RuntimeError as error:
         why = dense.origins.explained(str(error), read(dense.content))
         if why == str(error):
@@ -237,22 +237,22 @@ def _fixed_axes(known, dense, inputs, data) -> list[str]:
 
 
 def _compare(
-    content: bytes, batch: str, case: ExportContext, expected, device: Target
+    content: bytes, batch: str, context: ExportContext, expected, device: Target
 ) -> Comparison:
-    if case.quantize == "none":
-        return check_float(content, case.inputs, expected=expected, batch=batch, run=device.run)
-    return check_quantized(content, case.inputs, expected=expected, run=device.run)
+    if context.quantize == "none":
+        return check_float(content, context.inputs, expected=expected, batch=batch, run=device.run)
+    return check_quantized(content, context.inputs, expected=expected, run=device.run)
 
 
-def _packed(content: bytes, device: Target, case: ExportContext) -> Packed:
+def _packed(content: bytes, device: Target, context: ExportContext) -> Packed:
     """The device's file; the dense one instead where the encoded one computes something else."""
-    packed = device.pack(content, case)
+    packed = device.pack(content, context)
     dense = content if packed.dense is None else packed.dense
     if len(packed.content) > len(dense):
         raise AssertionError(f"packing for {device.name} made the file larger")
     if not packed.encodings:
         return replace(packed, dense=dense)
-    fault = same(dense, packed.content, case.inputs, run=device.run)
+    fault = same(dense, packed.content, context.inputs, run=device.run)
     if fault:
         return Packed(dense, {}, (f"sparse encoding not used: {fault}",), dense)
     return Packed(packed.content, packed.encodings, packed.remarks, dense)

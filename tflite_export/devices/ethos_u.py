@@ -72,13 +72,13 @@ def ethos_u(accelerator: str) -> Target:
     )
 
 
-def pack(accelerator: str, dense: bytes, case: ExportContext) -> Packed:
+def pack(accelerator: str, dense: bytes, context: ExportContext) -> Packed:
     """The dense file, and what the accelerator makes of it.
 
     Args:
         accelerator: one of `ACCELERATORS`.
         dense: the converted int8 file; encoded weights are made dense.
-        case: `case.options` is a `vela.Memory`.
+        context: `context.options` is a `vela.Memory`.
     Raises:
         ValueError: Vela leaves every operator to the CPU.
         RuntimeError: Vela's file is asked for, and Vela is not installed or fails.
@@ -89,8 +89,8 @@ def pack(accelerator: str, dense: bytes, case: ExportContext) -> Packed:
         "run in LiteRT for verification: the accelerator's arithmetic cannot be run here",
     ]
     if accelerator.startswith("ethos-u85"):
-        remarks += _two_of_four(dense, case)
-    memory, made = case.options or vela.Memory(), None
+        remarks += _two_of_four(dense, context)
+    memory, made = context.options or vela.Memory(), None
     if not vela.installed() and memory.compiled is not None:
         raise RuntimeError(f"compiled= is what Vela makes: {vela.MISSING}")
     if vela.installed():
@@ -104,7 +104,7 @@ def pack(accelerator: str, dense: bytes, case: ExportContext) -> Packed:
             # `measure` says so in the report, where the numbers would be.
             return Packed(dense, {}, tuple(remarks))
         reasons = [
-            f"{_named(name, tensors, read(dense), case)}: {reason}"
+            f"{_named(name, tensors, read(dense), context)}: {reason}"
             for name, (reason, tensors) in found.on_cpu.items()
         ]
         if reasons and not found.on_npu:
@@ -124,7 +124,7 @@ def pack(accelerator: str, dense: bytes, case: ExportContext) -> Packed:
     return Packed(dense, {}, tuple(remarks), compiled=made)
 
 
-def _named(name: str, tensors: tuple[str, ...], graph: Graph, case: ExportContext) -> str:
+def _named(name: str, tensors: tuple[str, ...], graph: Graph, context: ExportContext) -> str:
     """Operators that Vela has a name for, or "None", by the tensors that they give."""
     giving = [
         operator
@@ -133,7 +133,7 @@ def _named(name: str, tensors: tuple[str, ...], graph: Graph, case: ExportContex
     ]
     if name == "None":
         name = ", ".join(sorted({graph.operator_name(operator) for operator in giving})) or name
-    return with_layers(name, (case.origins.of(graph, operator) for operator in giving))
+    return with_layers(name, (context.origins.of(graph, operator) for operator in giving))
 
 
 def measure(accelerator: str, content: bytes, options: vela.Memory | None = None) -> Measured:
@@ -172,7 +172,7 @@ def judge(accelerator: str, found: FileSummary) -> Compatibility:
     return Compatibility(tuple(objections), (_UNASKED,))
 
 
-def _two_of_four(dense: bytes, case: ExportContext) -> list[str]:
+def _two_of_four(dense: bytes, context: ExportContext) -> list[str]:
     """Remarks on the weights that let the U85 skip half of the multiplications."""
     graph = read(dense)
     ops = schema().BuiltinOperator
@@ -181,9 +181,9 @@ def _two_of_four(dense: bytes, case: ExportContext) -> list[str]:
     for at, array in sorted(graph.constants().items()):
         readers = graph.readers(at[1], at[0])
         codes = {graph.code(operator) for operator, position in readers if position == 1}
-        if at not in case.names or not codes or codes - {ops.CONV_2D, ops.FULLY_CONNECTED}:
+        if at not in context.names or not codes or codes - {ops.CONV_2D, ops.FULLY_CONNECTED}:
             continue
-        (fitting if follows_two_of_four(array) else others).append(case.names[at])
+        (fitting if follows_two_of_four(array) else others).append(context.names[at])
     remarks = []
     if fitting:
         remarks.append(

@@ -67,30 +67,30 @@ def _unknown(graph: Graph) -> tuple[str, ...]:
     )
 
 
-def pack(dense: bytes, case: ExportContext) -> Packed:
+def pack(dense: bytes, context: ExportContext) -> Packed:
     """Encode the weights of a dense file as LiteRT reads them, where the file gets smaller.
 
     Args:
         dense: the converted file.
-        case: its number format, and the names of its weights.
+        context: its number format, and the names of its weights.
     """
     remarks = ["sparse encoding not used: sparse=False"]
     packed = Packed(dense, {})
-    if case.sparse:
+    if context.sparse:
         judged = verdict(read(dense)).everywhere
-        packed = encode(dense, case.quantize, names=case.names, judged=judged)
+        packed = encode(dense, context.quantize, names=context.names, judged=judged)
         remarks = list(packed.remarks)
         if judged.state == "engages" and "csr" in packed.encodings.values():
             remarks += what_runs()
-    if case.quantize == "int16x8":
+    if context.quantize == "int16x8":
         remarks.append(_SLOW_INT16)
-    if case.quantize == "int4" and "CONV_2D" in read(dense).reading(schema().TensorType.INT4):
+    if context.quantize == "int4" and "CONV_2D" in read(dense).reading(schema().TensorType.INT4):
         remarks.append(_SLOW_INT4)
-    if case.quantize in ("int8", "int16x8", "int4"):
+    if context.quantize in ("int8", "int16x8", "int4"):
         remarks.append(NO_FASTER_INT8)
     elif not packed.encodings:
         remarks.append(NO_FASTER_ZEROS)
-    return Packed(packed.content, packed.encodings, (*remarks, *told(case.options)))
+    return Packed(packed.content, packed.encodings, (*remarks, *told(context.options)))
 
 
 def judge(found: FileSummary) -> Compatibility:

@@ -28,24 +28,24 @@ _NOT_VERIFIED = (
 )
 
 
-def pack(dense: bytes, case: ExportContext) -> Packed:
+def pack(dense: bytes, context: ExportContext) -> Packed:
     """Encode a file so that XNNPACK's sparse inference runs, where the rules say it is right.
 
     Args:
         dense: the converted file.
-        case: its number format, and the names of its weights.
+        context: its number format, and the names of its weights.
     Returns:
         The encoded file; the dense one, with the reason, where sparse inference would not run.
     Raises:
         ValueError: on Arm the encoded file would return wrong values; the message names the
             operator.
     """
-    packed = _encoded(dense, case)
-    return replace(packed, remarks=(*packed.remarks, *told(case.options)))
+    packed = _encoded(dense, context)
+    return replace(packed, remarks=(*packed.remarks, *told(context.options)))
 
 
-def _encoded(dense: bytes, case: ExportContext) -> Packed:
-    if not case.sparse:
+def _encoded(dense: bytes, context: ExportContext) -> Packed:
+    if not context.sparse:
         return Packed(dense, {}, ("sparse encoding not used: sparse=False", NO_FASTER_ZEROS))
     judged = verdict(read(dense))
     if judged.state == "unsafe":
@@ -55,7 +55,7 @@ def _encoded(dense: bytes, case: ExportContext) -> Packed:
         )
     if judged.state == "off":
         return Packed(dense, {}, (f"sparse inference does not run: {judged}", NO_FASTER_ZEROS))
-    packed = encode(dense, case.quantize, names=case.names, judged=judged)
+    packed = encode(dense, context.quantize, names=context.names, judged=judged)
     if "csr" not in packed.encodings.values():
         why = "sparse inference does not run: no convolution gets smaller by a sparse encoding"
         return Packed(dense, {}, (why, NO_FASTER_ZEROS))

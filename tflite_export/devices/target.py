@@ -67,7 +67,7 @@ class Target:
     its settings, or None; `examples` = how many inputs a file is verified with at most; `reset` =
     what clears the state that a file keeps between calls, as the runtime calls it. The functions:
 
-    - `pack(dense, case) -> Packed` encodes the dense file; a ValueError refuses the model and
+    - `pack(dense, context) -> Packed` encodes the dense file; a ValueError refuses the model and
       says what to do.
     - `run(content, inputs, batch=1) -> {output name: array}` executes a file for verification.
     - `measure(content, options) -> Measured` measures a file; what cannot be measured is named.

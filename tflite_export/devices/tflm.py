@@ -68,31 +68,31 @@ class Micro:
             )
 
 
-def pack(dense: bytes, case: ExportContext) -> Packed:
+def pack(dense: bytes, context: ExportContext) -> Packed:
     """Align a dense file, and encode the weights that save flash without breaking the RAM budget.
 
     Args:
         dense: the converted file; sparse-encoded weights are made dense first.
-        case: `case.options` is a `Micro`.
+        context: `context.options` is a `Micro`.
     Raises:
         ValueError: an operator that TFLite Micro does not have, a RAM budget that is too small,
             or one that cannot be checked because the interpreter is not installed; dense layers of
             files that cannot have one scale.
     """
-    options = case.options or Micro()
-    if case.quantize in _SCALES_FIXED and not options.dense_per_channel:
+    options = context.options or Micro()
+    if context.quantize in _SCALES_FIXED and not options.dense_per_channel:
         raise ValueError(
-            f"dense_per_channel=False is not possible with quantize={case.quantize!r}, whose dense "
-            f'layers have {_SCALES_FIXED[case.quantize]}; choose quantize="int8"'
+            f"dense_per_channel=False is not possible with quantize={context.quantize!r}, whose "
+            f'dense layers have {_SCALES_FIXED[context.quantize]}; choose quantize="int8"'
         )
     named = rewritten(plain(dense))
     prepared = _prepared(named)
-    least = _refused(prepared, named, case)
+    least = _refused(prepared, named, context)
     ram_bytes = options.ram_bytes
     if ram_bytes is not None and least is None:
         raise ValueError(f"ram_bytes={ram_bytes:,} cannot be checked: {tflm_interpreter.MISSING}")
     graph = read(prepared)
-    found = candidates(graph) if case.sparse else {}
+    found = candidates(graph) if context.sparse else {}
 
     def encoded(places) -> bytes:
         edited = Graph(prepared)
@@ -107,21 +107,21 @@ def pack(dense: bytes, case: ExportContext) -> Packed:
     content = encoded(chosen) if chosen else prepared
     if len(content) >= len(prepared):
         content, chosen = prepared, ()
-    remarks = _remarks(case, graph, set(chosen), found.keys() if ram_bytes else ())
+    remarks = _remarks(context, graph, set(chosen), found.keys() if ram_bytes else ())
     if least is not None:
         remarks += arena_remarks(content, prepared, bounded=ram_bytes is not None)
     return Packed(content, dict.fromkeys(chosen, LABEL), remarks, prepared)
 
 
 def _remarks(
-    case: ExportContext, graph: Graph, chosen: set[tuple[int, int]], kept_out
+    context: ExportContext, graph: Graph, chosen: set[tuple[int, int]], kept_out
 ) -> tuple[str, ...]:
     """Why weights are dense; `kept_out` would be smaller as bitmaps, but for the budget."""
-    if not case.sparse:
+    if not context.sparse:
         return ("sparse encoding not used: sparse=False", _DENSE)
     remarks = [_DECODED if chosen else _DENSE]
-    dense, readable = case.names.keys() - chosen, set(decodable(graph))
-    four = {at for at in case.names if graph.tensor(*at).type == schema().TensorType.INT4}
+    dense, readable = context.names.keys() - chosen, set(decodable(graph))
+    four = {at for at in context.names if graph.tensor(*at).type == schema().TensorType.INT4}
     groups = {
         "dense, its operator reads the weight when the model is loaded": dense - readable - four,
         "dense, there are no bitmaps of int4": four,
@@ -131,7 +131,7 @@ def _remarks(
     }
     for why, places in groups.items():
         if places:
-            remarks.append(f"{listed([case.names[place] for place in sorted(places)])}: {why}")
+            remarks.append(f"{listed([context.names[place] for place in sorted(places)])}: {why}")
     return (*remarks, *_smaller_as_int8(graph, four))
 
 
@@ -202,24 +202,25 @@ def _prepared(dense: bytes) -> bytes:
     return aligned(graph)
 
 
-def _refused(content: bytes, named: bytes, case: ExportContext) -> int | None:
+def _refused(content: bytes, named: bytes, context: ExportContext) -> int | None:
     """The arena of a dense file, None if it cannot be measured here.
 
     Args:
         content, named: the file, and the same with the names of its tensors.
-        case: its first example is run, since some operators look at types only then.
+        context: its first example is run, since some operators look at types only then.
     Raises:
         ValueError: TFLite Micro does not execute the file.
     """
     missing = unknown(read(content))
     if missing:
         raise ValueError(
-            f"TFLite Micro has no operator {case.origins.blamed(read(named), missing)}; "
+            f"TFLite Micro has no operator {context.origins.blamed(read(named), missing)}; "
             f"{instead(missing)}"
         )
     # It would write beyond their memory: wrong values, a dead process, or loops without an end.
     open_parts = [
-        case.origins.of(read(named), operator, number) for number, operator in unsized(read(named))
+        context.origins.of(read(named), operator, number)
+        for number, operator in unsized(read(named))
     ]
     if open_parts:
         raise ValueError(
@@ -240,12 +241,12 @@ def _refused(content: bytes, named: bytes, case: ExportContext) -> int | None:
         return None
     try:
         least = tflm_interpreter.arena_bytes(content)
-        if case.inputs:
-            first = {name: array[:1] for name, array in case.inputs.items()}
+        if context.inputs:
+            first = {name: array[:1] for name, array in context.inputs.items()}
             tflm_interpreter.predict(content, first)
         return least
     except RuntimeError as error:
-        why = explained(str(error), content, named, case.origins)
+        why = explained(str(error), content, named, context.origins)
         names = [name for name, _ in filter(None, [failed(str(error))])]
         raise ValueError(f"{why}; {instead(names, 'change the model, or quantize=')}") from error
 
