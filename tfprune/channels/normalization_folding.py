@@ -10,11 +10,7 @@ import numpy as np
 from tfprune.backend import adapter_of
 from tfprune.backend.base import Backend
 from tfprune.layers import graph as graphs
-
-_IDLE = ("Dropout", "SpatialDropout1D", "SpatialDropout2D", "SpatialDropout3D", "Identity")
-"""Layers that do nothing at inference."""
-
-_NORMS = ("BatchNormalization", "SyncBatchNormalization")
+from tfprune.layers.base import stock_kind_of
 
 
 def folds(model: Any) -> dict[int, Any]:
@@ -92,7 +88,7 @@ class _Walk:
             graph = self.adapter.graph(layer)
             if graph is not None and len(graph.inputs) == len(sources):
                 return self.run(graph, sources)
-        if type(layer).__name__ in _IDLE and len(sources) == 1:
+        if "idle" in stock_kind_of(layer).traits and len(sources) == 1:
             return sources
         self.read(sources, layer if _normalizes(layer, sources) else None)
         if not _is_linear(layer):
@@ -109,10 +105,7 @@ def _is_linear(layer: Any) -> bool:
 
 def _normalizes(layer: Any, sources: list[Any]) -> bool:
     """Whether a layer is a normalization of Keras' own, along the channels of its source."""
-    kind = type(layer)
-    if kind.__name__ not in _NORMS or kind.__module__.split(".")[0] not in ("keras", "tf_keras"):
-        return False
-    if not sources or sources[0] is None:
+    if "batch_statistics" not in stock_kind_of(layer).traits or not sources or sources[0] is None:
         return False
     axes = layer.axis if hasattr(layer.axis, "__len__") else [layer.axis]
     rank = layer.input_spec.ndim

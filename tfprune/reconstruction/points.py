@@ -16,26 +16,10 @@ import tensorflow as tf
 
 from tfprune.backend.base import Backend
 from tfprune.backend.substitute import Change, around, replaced
+from tfprune.layers.base import has, kind_of
 from tfprune.statistics.measured_model import Subject
 
-# These call what is in them step by step, in loops out of which no tensor can be taken.
-_LOOPS = {"RNN", "ConvRNN", "Bidirectional", "TimeDistributed"}
-_ACTIVATIONS = {"Activation", "ReLU", "LeakyReLU", "PReLU", "ELU", "ThresholdedReLU", "Softmax"}
-_FOLLOWING = _ACTIVATIONS | {
-    "BatchNormalization",
-    "SyncBatchNormalization",
-    "LayerNormalization",
-    "GroupNormalization",
-    "RMSNormalization",
-    "UnitNormalization",
-    "Dropout",
-    "SpatialDropout1D",
-    "SpatialDropout2D",
-    "SpatialDropout3D",
-    "GaussianDropout",
-    "GaussianNoise",
-    "AlphaDropout",
-}
+_FOLLOWING = {"activation", "idle", "normalization"}
 
 
 @dataclass(frozen=True)
@@ -115,7 +99,7 @@ def _end(visit: Visit, visits: Sequence[Visit]) -> tuple[Any, int]:
     while len(visit.outputs) == 1 and not _is_activated(visit.layer):
         made = visit.outputs[0]
         readers = [one for one in visits if any(part is made for part in one.inputs)]
-        if len(readers) != 1 or not _kinds(readers[0].layer) & _FOLLOWING:
+        if len(readers) != 1 or not kind_of(readers[0].layer).traits & _FOLLOWING:
             break
         visit = readers[0]
     return visit.layer, visit.number
@@ -123,7 +107,7 @@ def _end(visit: Visit, visits: Sequence[Visit]) -> tuple[Any, int]:
 
 def _is_activated(layer: Any) -> bool:
     """Whether the output of a layer has passed an activation already."""
-    if _kinds(layer) & _ACTIVATIONS:
+    if has(layer, "activation"):
         return True
     name = getattr(getattr(layer, "activation", None), "__name__", "linear")
     return name != "linear"
@@ -148,15 +132,14 @@ def _watchable(model: Any, adapter: Backend, held: Sequence[Any]) -> list[Any]:
 
 
 def _below(layer: Any, adapter: Backend, loop: Any) -> Iterator[tuple[Any, Any]]:
-    """Every layer under a layer, with the outermost loop that it is in or that it is."""
+    """Every layer under a layer, with the outermost loop that it is in or that it is.
+
+    No tensor can be taken out of a loop that calls layers step by step.
+    """
     for inner in adapter.sublayers(layer):
-        around_it = loop or (inner if _kinds(inner) & _LOOPS else None)
+        around_it = loop or (inner if has(inner, "loop") else None)
         yield inner, around_it
         yield from _below(inner, adapter, around_it)
-
-
-def _kinds(layer: Any) -> set[str]:
-    return {cls.__name__ for cls in type(layer).__mro__}
 
 
 def _tensors(structure: Any) -> list[Any]:

@@ -8,6 +8,7 @@ from typing import Any, Sequence
 
 import tensorflow as tf
 
+from tfprune.layers.base import kind_of
 from tfprune.reconstruction.points import Visit
 from tfprune.reconstruction.settings import Synthetic
 
@@ -143,6 +144,4 @@ def _whole(spec: Any, settings: Synthetic, name: str) -> tf.TensorSpec:
 
 
 def _is_embedding(layer: Any) -> bool:
-    return any(cls.__name__ == "Embedding" for cls in type(layer).__mro__) and isinstance(
-        getattr(layer, "input_dim", None), int
-    )
+    return kind_of(layer).name == "Embedding" and isinstance(getattr(layer, "input_dim", None), int)
