@@ -116,7 +116,7 @@ def sparsify(
     method = settings(method, sparsity, structure=structure, allocation=allocation)
     callback = PruningCallback(get(method, schedule=OneShot(method.schedule.sparsity)), data=data)
     callback.start(model)
-    callback.driver.require_weights()
+    callback.require_targets()
     return callback.finish()
 
 

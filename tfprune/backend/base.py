@@ -34,7 +34,7 @@ class Backend(OptimizerAccess):
     # Layers.
 
     @property
-    def Layer(self) -> type:
+    def Layer(self) -> type[Any]:
         """The class of all layers."""
         return self.keras.layers.Layer
 

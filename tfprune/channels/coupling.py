@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Iterator, Sequence
 
 import numpy as np
@@ -85,7 +86,8 @@ def belonging(survey: Survey, group: ChannelGroup) -> Iterator[tuple[Member, Ent
 def _filters(site: Site, member: Member) -> np.ndarray:
     """The filters, numbered along the kernel's output axes, that lie at a member's entries."""
     axes = sorted(site.layout.outputs)
-    numbers = np.arange(np.prod([site.shape[axis] for axis in axes]))
-    numbers = numbers.reshape([site.shape[axis] for axis in axes])
-    numbers = np.moveaxis(numbers, axes.index(member.axis), 0).reshape(site.shape[member.axis], -1)
+    shape = [site.shape[axis] for axis in axes]
+    numbers = np.moveaxis(
+        np.arange(math.prod(shape)).reshape(shape), axes.index(member.axis), 0
+    ).reshape(site.shape[member.axis], -1)
     return numbers[member.indices].reshape(len(member.indices), -1).astype(np.int64)

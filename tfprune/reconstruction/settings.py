@@ -5,16 +5,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from numbers import Integral, Real
+from numbers import Integral
 from typing import Any
 
 from tfprune.masks.serialization import register
+from tfprune.output.plain_numbers import is_real
 
 _KINDS = ("clouds", "pixels", "normal")
 
 
 def _check(name: str, value: Any, least: float) -> None:
-    if not isinstance(value, Real) or not least <= value < math.inf:
+    if not is_real(value) or not least <= value < math.inf:
         bound = "above 0" if least < 1e-300 else f"of at least {least:g}"
         raise ValueError(f"{name}: {value!r} given, expected a number {bound}.")
 

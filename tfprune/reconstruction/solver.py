@@ -202,7 +202,8 @@ def _solution(
     left: Sequence[int],
 ) -> Solution:
     """What was found, in the order of the sites; of each its station's sites and course."""
-    notes, cautions = {}, []
+    notes: dict[str, tuple[str, ...]] = {}
+    cautions = []
     ranked = [kernel.numpy() for kernel in student.kernels]
     for index, site in enumerate(subject.sites):
         station, course = courses.get(index, ((), None))

@@ -42,11 +42,7 @@ class Source:
 
     def read(self, visits: Sequence[Visit], given: Any) -> "Source":
         """The source that knows which inputs are tokens, once the model has run on `given`."""
-        limits = [
-            getattr(visit.layer, "input_dim", None)
-            for visit in visits
-            if _is_embedding(visit.layer)
-        ]
+        limits = [visit.layer.input_dim for visit in visits if _is_embedding(visit.layer)]
         sizes = []
         for spec, part in zip(tf.nest.flatten(self.specs), tf.nest.flatten(given)):
             readers = [
@@ -85,8 +81,8 @@ def clouds(shape: tuple[int, ...], seed: Any) -> tf.Tensor:
         shape: [batch, height, width, channels] or [batch, length, channels].
         seed: two integers [2].
     """
-    batch, height, *width, channels = shape
-    width = width[0] if width else 1
+    batch, height, channels = shape[0], shape[1], shape[-1]
+    width = shape[2] if len(shape) == 4 else 1
 
     def noise(number, size, low, high):
         return tf.random.stateless_uniform([batch, *size], seed + [0, number], low, high)

@@ -136,7 +136,7 @@ class Feed:
         stream, self._stream = self._stream, None
         while True:
             anew = stream is None
-            stream = self._batches() if anew else stream
+            stream = stream or self._batches()
             before = taken
             for batch in stream:
                 yield _checked(batch)

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Iterator
+from typing import Any, Iterator, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -105,7 +105,7 @@ def batches(model: Any, data: Any) -> Iterator[Any]:
     specs, given = adapter_of(model).input_specs(model), tf.nest.flatten(data)
     if len(given) == len(tf.nest.flatten(specs)) == 1:
         data = tf.nest.pack_sequence_as(specs, given)
-    shapes = [getattr(one, "shape", ()) for one in given]
+    shapes: list[Sequence] = [getattr(one, "shape", ()) for one in given]
     lengths = {shape[0] if len(shape) else None for shape in shapes}
     is_open = all(one.shape.rank and one.shape[0] is None for one in tf.nest.flatten(specs))
     if not is_open or len(lengths) != 1 or None in lengths:

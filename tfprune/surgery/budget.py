@@ -96,13 +96,13 @@ class Budget:
             whole: what the given model costs, in the same units.
         """
         values = {name: getattr(self, name) for name in self.units}
-        counted = {
+        counted: dict[str, float] = {
             name: int(value) if isinstance(value, Integral) else int(value * whole[name])
             for name, value in values.items()
         }
         return counted if self.latency is None else {**counted, "latency": float(self.latency)}
 
-    def costs(self, prices: Prices, counts: np.ndarray) -> dict[str, int]:
+    def costs(self, prices: Prices, counts: np.ndarray) -> dict[str, float]:
         """What a model with so many channels in its groups costs, in the units of the limits."""
         bits = {name: [self.bits] if name.endswith("bytes") else [] for name in self.units}
         return {name: getattr(prices, name)(counts, *bits[name]) for name in self.units}

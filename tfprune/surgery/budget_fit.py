@@ -31,7 +31,7 @@ class Fitting:
         total: number of channels that are ranked.
     """
 
-    def __init__(self, prices: Prices, ranking: Ranking, budget: Budget, limits: dict[str, int]):
+    def __init__(self, prices: Prices, ranking: Ranking, budget: Budget, limits: dict[str, float]):
         self.least = np.minimum(budget.min_channels, prices.full)
         self._counts: dict[int, Counts] = {}
         self._prices, self._budget, self._limits = prices, budget, limits
@@ -98,9 +98,10 @@ class Fitting:
         waiting[self._open] = True
         while not self._is_close(counts):
             waiting &= counts < self._prices.full
-            keep = self._growing(keep, counts, waiting)
-            if keep is None:
+            grown = self._growing(keep, counts, waiting)
+            if grown is None:
                 break
+            keep = grown
             for number in np.flatnonzero(waiting & (self.counts(keep) > counts)):
                 more = counts.copy()
                 more[number] = min(
@@ -205,7 +206,8 @@ class Market:
         return np.where(left <= share, -(-left // self.step), share // self.step)
 
     def _fits(self, counts: Counts, group: int, steps: int) -> bool:
-        return bool((self.used(self.moved(counts, group, steps)) <= 1).all())
+        moved = self.moved(counts, group, steps)
+        return moved is not None and bool((self.used(moved) <= 1).all())
 
 
 def traded(counts: Counts, market: Market, close: float) -> Counts:
@@ -255,9 +257,10 @@ def _offers(counts: Counts, market: Market) -> Iterator[Counts]:
             for one in less
             if one is not None and SHARE * (counts[group] - one[group]) <= counts[group]
         ]
-    more = {group: market.moved(counts, group, 1) for group in market.groups}
     room = market.room(counts)
-    takers = [group for group, one in more.items() if one is not None and room[group]]
+    moved = ((group, market.moved(counts, group, 1)) for group in market.groups if room[group])
+    more = {group: one for group, one in moved if one is not None}
+    takers = list(more)
     if not takers:
         return
     saved = np.array([before - market.used(one) for one in givers])  # [givers, limits]

@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -22,8 +23,10 @@ ATTEMPTS = 4
 
 def costs_of(budget: Budget, prices: Prices, model: Any) -> dict[str, float]:
     """What a model costs, in the units of the budget."""
-    measured = {} if budget.latency is None else {"latency": float(budget.meter(model))}
-    return {**budget.costs(prices, prices.full), **measured}
+    costs = budget.costs(prices, prices.full)
+    if budget.latency is None or budget.meter is None:
+        return costs
+    return {**costs, "latency": float(budget.meter(model))}
 
 
 class Cut:
@@ -77,7 +80,7 @@ class Cut:
             f"that cannot be removed are in the way: {stayed}"
         )
 
-    def _costs(self, small: Any, report: ShrinkReport, counts: Counts) -> dict[str, int]:
+    def _costs(self, small: Any, report: ShrinkReport, counts: Counts) -> dict[str, float]:
         """What the new model costs, as counted before, if that is what it turned out to be."""
         counted, found = self._prices.parameters(counts), report.parameters[1]
         if found == counted:
@@ -97,17 +100,17 @@ class Cut:
         keep = fitting.largest()
         if keep is None:
             self._refuse(self._budget.costs(self._prices, fitting.counts(0)))
-        if "latency" not in self._limits:
+        if self._budget.meter is None or "latency" not in self._limits:
             return fitting.filled(keep), None
-        return self._timed(source, keep)
+        return self._timed(source, keep, self._budget.meter)
 
-    def _timed(self, source: Any, most: int) -> tuple[Counts, float]:
+    def _timed(self, source: Any, most: int, meter: Callable[[Any], float]) -> tuple[Counts, float]:
         """The most channels by rank with which the model is fast enough, `most` at most."""
         limit = self._limits["latency"]
 
         def measured(keep: int) -> tuple[Counts, float]:
             counts = self._fitting.counts(keep)
-            return counts, float(self._budget.meter(self._built(source, counts)[0]))
+            return counts, float(meter(self._built(source, counts)[0]))
 
         found = measured(most)
         if found[1] <= limit:
@@ -133,7 +136,7 @@ class Cut:
         with without(self._prices.survey, gone):
             return shrink(source)
 
-    def _refuse(self, smallest: dict[str, float]) -> None:
+    def _refuse(self, smallest: dict[str, float]) -> NoReturn:
         least = ", ".join(f"{name}={value:,}" for name, value in smallest.items())
         raise ValueError(
             f"{self._asked()} is below the smallest model that can be made of "

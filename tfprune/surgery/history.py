@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from numbers import Integral
 from pathlib import Path
 from typing import Any, Iterable, Sequence
 
@@ -16,6 +15,7 @@ from tfprune.channels.groups import ChannelGroup
 from tfprune.channels.model_channels import Survey
 from tfprune.output.argument_checks import check_kind, check_path
 from tfprune.output.atomic_write import write
+from tfprune.output.plain_numbers import is_integer
 from tfprune.output.report_forms import Table, as_dict, markdown, plain_text, rich_parts
 from tfprune.surgery.masked_channels import without
 from tfprune.surgery.shrink import shrink, stripped
@@ -218,7 +218,7 @@ class Record:
 
 
 def _is_integer(value: Any, least: int, most: int) -> bool:
-    return isinstance(value, Integral) and not isinstance(value, bool) and least <= value <= most
+    return is_integer(value) and least <= value <= most
 
 
 def _place(path: str | Path) -> Path:

@@ -148,7 +148,7 @@ def _scale(size: float | Budget, profile: np.ndarray, prices: Prices) -> float:
         )
     limits = size.limits(size.costs(prices, prices.full))
 
-    def costs(scale: float) -> dict[str, int]:
+    def costs(scale: float) -> dict[str, float]:
         return size.costs(prices, _counts(scale, profile, prices.full))
 
     def fits(scale: float) -> bool:

@@ -224,14 +224,14 @@ def _report(models: tuple[Any, Any], survey: Survey, outcome: tuple, more: tuple
                 tuple(np.flatnonzero(~kept.alive[channels]).tolist()),
             )
         )
-    counts, unknown = zip(*(_macs(model, survey) for model in models))
-    parameters = tuple(int(model.count_params()) for model in models)
+    (before, unknown), (after, _) = (_macs(model, survey) for model in models)
+    whole, small = (int(model.count_params()) for model in models)
     return ShrinkReport(
         tuple(groups),
         tuple(folding.folded),
-        parameters,
-        tuple(counts),
-        unknown[0],
+        (whole, small),
+        (before, after),
+        unknown,
         tuple(notes),
         agreed,
     )
@@ -260,7 +260,7 @@ def dead(survey: Survey) -> np.ndarray:
         if (site, axis) not in known:
             value = np.asarray(variables[site].numpy() != 0)
             others = tuple(each for each in range(value.ndim) if each != axis)
-            known[site, axis] = value.any(axis=others)
+            known[site, axis] = np.any(value, axis=others, keepdims=False)
         return known[site, axis]
 
     found = np.zeros(survey.tracer.book.count, bool)

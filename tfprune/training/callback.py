@@ -22,6 +22,7 @@ from tfprune.statistics.calibration_data import Data, Feed
 from tfprune.training import run_checks
 from tfprune.training.callback_base import Hooks, listed
 from tfprune.training.fit import Fit
+from tfprune.training.mask_updater import Target
 from tfprune.training.report import of_run
 from tfprune.training.report import sparsity as sparsity_of
 from tfprune.training.run import Driver
@@ -87,9 +88,12 @@ class PruningCallback(Hooks):
         data: Any = None,
     ):
         super().__init__()
-        self.method = settings(
-            method, sparsity, schedule=schedule, structure=structure, allocation=allocation
-        )
+        asked = (method, sparsity, schedule, structure, allocation)
+        self.method = None  # those of wrappers
+        if any(one is not None for one in asked):
+            self.method = settings(
+                method, sparsity, schedule=schedule, structure=structure, allocation=allocation
+            )
         self.data = Data.of(data)
         self.total_steps: int | None = None
         self.report = None
@@ -132,6 +136,18 @@ class PruningCallback(Hooks):
         self.driver = self._driver(run)
         self._fit, self._leader, self._followers = Fit(self.driver), self, []
         _warn(self._fit.start(step))
+
+    def require_targets(self) -> list[Target]:
+        """The weights that the run which is on prunes.
+
+        Raises:
+            ValueError: there is none.
+            RuntimeError: no run is on.
+        """
+        if self.driver is None:
+            raise RuntimeError("PruningCallback is asked for its weights before start(model).")
+        self.driver.require_weights()
+        return self.driver.targets
 
     def open(self) -> None:
         """Show the forward pass what the gate wants it to see; once before every step.
@@ -316,8 +332,8 @@ def settings(
     schedule: Any = None,
     structure: Structure | None = None,
     allocation: Any = None,
-) -> Method | None:
-    """The complete method that a user's arguments describe; None if there are no arguments.
+) -> Method:
+    """The complete method that a user's arguments describe; of none that is named, magnitude.
 
     Raises:
         ValueError: neither sparsity nor schedule, or both and they disagree.
@@ -325,11 +341,7 @@ def settings(
     """
     changes = {"structure": structure, "allocation": allocation}
     changes = {key: value for key, value in changes.items() if value is not None}
-    if method is None:
-        if sparsity is None and schedule is None and not changes:
-            return None
-        method = "magnitude"
-    method = get(method, **changes)
+    method = get("magnitude" if method is None else method, **changes)
     asked = changes or sparsity is not None or schedule is not None
     if asked and method.gate.asks:
         raise ValueError(

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import sys
+from types import FrameType
 from typing import Any
 
 
@@ -56,7 +57,7 @@ def listed(callback: Hooks) -> list[Any]:
     Keras tells a callback its model, but not its siblings: they are read from the callback list
     that is calling.
     """
-    frame = sys._getframe(1)
+    frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         owner = frame.f_locals.get("self")
         found = getattr(owner, "callbacks", None)

@@ -6,7 +6,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
-from numbers import Integral, Real
+from numbers import Integral
 from typing import Any, Callable, Sequence
 
 import numpy as np
@@ -16,6 +16,7 @@ from tfprune.backend.find_sites import wrappers
 from tfprune.masks.allocations import Global
 from tfprune.masks.schedules import OneShot
 from tfprune.methods import Method, Rank, get
+from tfprune.output.plain_numbers import is_real
 from tfprune.output.progress import Progress
 from tfprune.output.report_forms import Table, markdown, plain_text, rich_parts
 from tfprune.training.callback import PruningCallback
@@ -188,7 +189,7 @@ class _Snapshot(Hooks):
 def _checked(levels: Any, fraction: Any, rewind: Any, method: Any) -> Method:
     if not _is_count(levels) or levels < 1:
         raise ValueError(f"levels={levels!r}: expected an integer of at least 1.")
-    if isinstance(fraction, bool) or not isinstance(fraction, Real) or not 0 < fraction < 1:
+    if not is_real(fraction) or not 0 < fraction < 1:
         raise ValueError(
             f"fraction={fraction!r}: expected a number in (0, 1); 0.2 removes 20 % of what is left."
         )
@@ -240,9 +241,9 @@ def _targets(model: Any, method: Method) -> list[Target]:
         )
     callback = PruningCallback(get(method, schedule=OneShot(0.0)))
     callback.start(model)
-    callback.driver.require_weights()
+    targets = callback.require_targets()
     callback.finish()
-    return callback.driver.targets
+    return targets
 
 
 def _counts(size: int, levels: int, fraction: float) -> list[int]:

@@ -107,8 +107,8 @@ class Report:
 
     def parts(self) -> Iterable[str | tuple[str, ...] | Table]:
         """What is printed: the sites, and what is to be said of them."""
-        known = all(site.macs is not None for site in self.sites)
-        macs = f"{sum(site.macs for site in self.sites):,}" if known else "-"
+        known = [site.macs for site in self.sites if site.macs is not None]
+        macs = f"{sum(known):,}" if len(known) == len(self.sites) else "-"
         yield Table(
             ("weight", "shape", "target", "kept", "of", "sparsity", "MACs"),
             (
@@ -241,7 +241,7 @@ def _with_paths(report: Report, left: Paths | str) -> Report:
     sites = tuple(replace(site, stranded=left.stranded[site.name]) for site in report.sites)
     if not left.connected:
         return replace(report, sites=sites, paths="none is left: the outputs are constants")
-    count = sum(site.stranded for site in sites)
+    count = sum(site.stranded or 0 for site in sites)
     lost = ", ".join(f"{site.stranded:,} of {site.name}" for site in sites if site.stranded)
     text = "every kept weight lies on one"
     if count:

@@ -241,7 +241,7 @@ class Driver:
         """The methods of this run, known before the model is built."""
         if self.method is not None:
             return [self.method]
-        methods = {}
+        methods: dict[str, Method] = {}
         for wrapper in wrappers(self.model, self.adapter):
             method = method_of(wrapper)
             methods.setdefault(repr(method), method)

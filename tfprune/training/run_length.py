@@ -43,11 +43,11 @@ def resolve(schedule: Any, run: Run) -> tuple[Timetable | ForeignTimetable, floa
         timetable = schedule.of_groups(run.groups).resolve(run.total_steps, run.steps_per_epoch)
         return timetable, timetable.final
     if is_foreign(schedule):
-        timetable = next((one for one in run.known if one.serves(schedule, run.total_steps)), None)
-        if timetable is None:
-            timetable = ForeignTimetable(schedule, run.total_steps)
-            run.known.append(timetable)
-        return timetable, timetable.final
+        known = next((one for one in run.known if one.serves(schedule, run.total_steps)), None)
+        if known is None:
+            known = ForeignTimetable(schedule, run.total_steps)
+            run.known.append(known)
+        return known, known.final
     raise TypeError(
         f"Expected a schedule (tfprune.Polynomial(0.8), ...) or a TF-MOT PruningSchedule, got "
         f"{type(schedule).__name__}: {schedule!r}."

@@ -77,5 +77,5 @@ def _stripped(value: Any, home: Backend) -> Any:
         return new if any(new[key] is not value[key] for key in new) else value
     if not isinstance(value, (list, tuple)):
         return value
-    new = [_stripped(item, home) for item in value]
-    return new if any(a is not b for a, b in zip(new, value)) else value
+    items = [_stripped(item, home) for item in value]
+    return items if any(a is not b for a, b in zip(items, value, strict=True)) else value

@@ -143,9 +143,9 @@ class ForeignTimetable:
         try:
             with tf.init_scope():
                 due, sparsity = self._schedule(tf.constant(steps))
-                found = tuple(
-                    np.broadcast_to(one, steps.shape).astype(kind)
-                    for one, kind in ((due, bool), (sparsity, np.float64))
+                found = (
+                    np.broadcast_to(due, steps.shape).astype(bool),
+                    np.broadcast_to(sparsity, steps.shape).astype(np.float64),
                 )
                 probes = {0, len(steps) // 3, len(steps) // 2, len(steps) - 1}
                 same = all(

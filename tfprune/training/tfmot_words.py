@@ -63,7 +63,7 @@ def method_of_tfmot(
     With `sparsity_m_by_n` TF-MOT chooses the mask once, at step 1, whatever the schedule says.
     """
     structure = structure_of_tfmot(block_size, block_pooling_type, sparsity_m_by_n, layout=layout)
-    if structure.fixed is not None:
+    if isinstance(structure, NofM):
         pruning_schedule = OneShot(1 - structure.n / structure.m, at=1)
     return get("magnitude", structure=structure, schedule=pruning_schedule)
 

@@ -52,6 +52,11 @@ class Structure(abc.ABC):
         return None
 
     @property
+    def sparsity(self) -> float | None:
+        """The fraction that is removed where `fixed` is set; None: it depends on the layer."""
+        return None
+
+    @property
     def within(self) -> int | None:
         """None: all of a kept group stays. n: the n highest of what `reduce` gives for it."""
         return None
