@@ -21,7 +21,7 @@ test: $(READY)
 	@$(PYTHON) -m pytest -n 2 --dist loadfile --max-worker-restart 0
 
 lint: $(READY)
-	@$(PYTHON) -m ruff check && $(PYTHON) -m ruff format --check
+	@$(PYTHON) -m ruff check && $(PYTHON) -m ruff format --check && $(PYTHON) -m mypy
 
 clean:
 	rm -rf build .pytest_cache .hypothesis
