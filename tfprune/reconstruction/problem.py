@@ -53,7 +53,8 @@ class Problem:
         ]
         self._scales = [_typical(one) for one in self.kernels]
         energies = [
-            scale**2 * one.shape.num_elements() for scale, one in zip(self._scales, self.kernels)
+            scale**2 * one.shape.num_elements()
+            for scale, one in zip(self._scales, self.kernels, strict=True)
         ]
         self._energy = max(sum(energies), np.finfo(np.float32).tiny)
         self._scales += [max(_typical(one), *self._scales) for one in self.biases]
@@ -75,7 +76,7 @@ class Problem:
 
     def hold(self, masks: list[Any]) -> None:
         """From now on weights outside of the masks are zero; Adam begins anew."""
-        for kernel, mask, chosen in zip(self.kernels, self._masks, masks):
+        for kernel, mask, chosen in zip(self.kernels, self._masks, masks, strict=True):
             mask.assign(tf.cast(chosen, mask.dtype))
             kernel.assign(kernel * mask)
         for slots in self._slots:
@@ -104,12 +105,12 @@ class Problem:
             tape.watch(trained)
             found = outputs(subject, self.station, inputs, self.student.changes())
             loss = tf.math.divide_no_nan(
-                sum(_squares(one - goal) for one, goal in zip(found, goals)),
+                sum(_squares(one - goal) for one, goal in zip(found, goals, strict=True)),
                 sum(_squares(goal) for goal in goals),
             )
         gradients = tape.gradient(loss, trained, unconnected_gradients="zero")
         gradients = [tf.convert_to_tensor(one) for one in gradients]
-        for index, (kernel, anchor) in enumerate(zip(self.kernels, self.anchors)):
+        for index, (kernel, anchor) in enumerate(zip(self.kernels, self.anchors, strict=True)):
             gradients[index] += tf.cast(rho / self._energy, kernel.dtype) * (kernel - anchor)
         return loss, gradients
 
@@ -121,11 +122,13 @@ class Problem:
         masks = [*map(tf.convert_to_tensor, self._masks), *(1.0 for _ in self.biases)]
         corrections = [1 - decay**self._time for decay in _DECAY]
         for number, (variable, gradient) in enumerate(
-            zip([*self.kernels, *self.biases], gradients)
+            zip([*self.kernels, *self.biases], gradients, strict=True)
         ):
             gradient *= masks[number]
             means = []
-            for slots, decay, power, correction in zip(self._slots, _DECAY, (1, 2), corrections):
+            for slots, decay, power, correction in zip(
+                self._slots, _DECAY, (1, 2), corrections, strict=True
+            ):
                 mean = decay * slots[number] + (1 - decay) * gradient**power
                 slots[number].assign(mean, read_value=False)
                 means.append(mean / tf.cast(correction, mean.dtype))

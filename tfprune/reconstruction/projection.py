@@ -65,7 +65,7 @@ class Projection:
             self._settled = masks
             return
         counts = {}
-        for mask, site in zip(masks, sites):
+        for mask, site in zip(masks, sites, strict=True):
             held = structure.compete(structure.reduce(mask.astype(np.float32), site.layout))
             counts[site.name] = int(np.count_nonzero(held > 0))
         self._rank = Rank(score, structure, Counted(counts))

@@ -97,7 +97,7 @@ def _solved(problem: Problem, project: Projection, settings: ADMM, progress: Pro
     duals = [np.zeros_like(one) for one in nearest]
     rho = settings.penalty.at(0)
     for iteration in range(settings.iterations):
-        for anchor, near, dual in zip(problem.anchors, nearest, duals):
+        for anchor, near, dual in zip(problem.anchors, nearest, duals, strict=True):
             anchor.assign(near - dual)
         finite, course.off = problem.period(rho)
         if not finite:
@@ -143,21 +143,23 @@ def projected_and_dual(
     duals: Sequence[np.ndarray],
 ) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """Z <- projection of W + U, then U <- U + W - Z with this Z."""
-    nearest = _projected(project, sites, [w + u for w, u in zip(kernels, duals)])
-    return nearest, [u + w - z for u, w, z in zip(duals, kernels, nearest)]
+    nearest = _projected(project, sites, [w + u for w, u in zip(kernels, duals, strict=True)])
+    return nearest, [u + w - z for u, w, z in zip(duals, kernels, nearest, strict=True)]
 
 
 def _projected(
     project: Projection, sites: Sequence[int], weights: Sequence[np.ndarray]
 ) -> list[np.ndarray]:
-    return [weight * mask for weight, mask in zip(weights, project.masks(sites, weights))]
+    return [
+        weight * mask for weight, mask in zip(weights, project.masks(sites, weights), strict=True)
+    ]
 
 
 def _norm(difference: Any, kernels: Sequence[np.ndarray], nearest: Sequence[np.ndarray]) -> float:
     """||W - Z|| / ||W|| over the sites of a layer."""
     apart = sum(
         float(np.sum(np.square(difference(*pair), dtype=np.float64)))
-        for pair in zip(kernels, nearest)
+        for pair in zip(kernels, nearest, strict=True)
     )
     whole = sum(float(np.sum(np.square(kernel, dtype=np.float64))) for kernel in kernels)
     return float(np.sqrt(apart / whole)) if whole else 0.0
@@ -168,7 +170,7 @@ def _values(problem: Problem) -> list[np.ndarray]:
 
 
 def _restore(problem: Problem, values: Sequence[np.ndarray]) -> None:
-    for variable, value in zip((*problem.kernels, *problem.biases), values):
+    for variable, value in zip((*problem.kernels, *problem.biases), values, strict=True):
         variable.assign(value)
 
 
@@ -191,7 +193,7 @@ def _at_rest(subject: Subject) -> Iterator[None]:
         with replaced(adapter.single_precision(subject.model)):
             yield
     finally:
-        for state, value in zip(states, before):
+        for state, value in zip(states, before, strict=True):
             state.assign(value)
 
 

@@ -55,7 +55,7 @@ class Student:
     def changes(self) -> list[Change]:
         """The changes of attributes that put the student's weights in the teacher's place."""
         changes = []
-        for variable, places in zip(self.kernels, self._places):
+        for variable, places in zip(self.kernels, self._places, strict=True):
             changes += [(layer, name, tf.convert_to_tensor(variable)) for layer, name in places]
         for key, (_, variable) in self.biases.items():
             for layer, name in self._bias_places[key]:

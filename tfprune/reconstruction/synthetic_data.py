@@ -44,7 +44,7 @@ class Source:
         """The source that knows which inputs are tokens, once the model has run on `given`."""
         limits = [visit.layer.input_dim for visit in visits if _is_embedding(visit.layer)]
         sizes = []
-        for spec, part in zip(tf.nest.flatten(self.specs), tf.nest.flatten(given)):
+        for spec, part in zip(tf.nest.flatten(self.specs), tf.nest.flatten(given), strict=True):
             readers = [
                 visit.layer.input_dim
                 for visit in visits

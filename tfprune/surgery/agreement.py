@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any, Iterator, Sequence
 
 import numpy as np
@@ -47,7 +48,9 @@ def agreement(model: Any, other: Any, data: Any) -> Agreement:
     differences, sizes, changed, examples = [0.0], [0.0], [], 0
     for batch in batches(model, data):
         examples += len(tf.nest.flatten(batch)[0])
-        pairs = zip(*(tf.nest.flatten(one(batch, training=False)) for one in (model, other)))
+        pairs = zip(
+            *(tf.nest.flatten(one(batch, training=False)) for one in (model, other)), strict=True
+        )
         for first, second in (map(_numbers, pair) for pair in pairs):
             differences.append(np.abs(first - second).max())
             sizes.append(np.abs(first).max())
@@ -115,4 +118,4 @@ def batches(model: Any, data: Any) -> Iterator[Any]:
     if not count:
         raise ValueError("data holds no example: pass some inputs of the model, or leave it out.")
     for start in range(0, count, _BATCH):
-        yield tf.nest.map_structure(lambda one: one[start : start + _BATCH], data)
+        yield tf.nest.map_structure(itemgetter(slice(start, start + _BATCH)), data)

@@ -43,7 +43,8 @@ class Fitting:
         if budget.per_cost and budget.units and self._allocation.compares_scores:
             weights = self._savings()
             self._scores = [
-                per_cost(score, weights[number]) for number, score in zip(self._open, self._scores)
+                per_cost(score, weights[number])
+                for number, score in zip(self._open, self._scores, strict=True)
             ]
         self.total = sum(len(score) for score in self._scores)
 
@@ -138,10 +139,10 @@ class Fitting:
 
     def masks(self, counts: Counts) -> list[np.ndarray]:
         """Which channels of each group of the model stay: the best ones, bool [channels]."""
-        known = dict(zip(self._open, self._scores))
+        known = dict(zip(self._open, self._scores, strict=True))
         return [
             select(known[number], int(count)) if number in known else np.ones(int(size), bool)
-            for number, (count, size) in enumerate(zip(counts, self._prices.full))
+            for number, (count, size) in enumerate(zip(counts, self._prices.full, strict=True))
         ]
 
     def _savings(self) -> np.ndarray:

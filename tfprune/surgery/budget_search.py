@@ -132,7 +132,7 @@ class Cut:
 
     def _built(self, source: Any, counts: Counts) -> tuple[Any, ShrinkReport]:
         masks = self._fitting.masks(counts)
-        gone = {group.name: ~mask for group, mask in zip(self._prices.groups, masks)}
+        gone = {group.name: ~mask for group, mask in zip(self._prices.groups, masks, strict=True)}
         with without(self._prices.survey, gone):
             return shrink(source)
 

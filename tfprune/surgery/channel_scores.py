@@ -85,7 +85,7 @@ def rank_channels(model: Any, method: str | Method, feed: Feed | None = None) ->
         return Ranking(
             {
                 unit.site.name: np.asarray(score, np.float64)
-                for unit, score in zip(coupled.units, coupled.pool(scores))
+                for unit, score in zip(coupled.units, coupled.pool(scores), strict=True)
             },
             {unit.site.name: unit.site for unit in coupled.units},
             rule.allocation,

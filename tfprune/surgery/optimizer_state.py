@@ -51,7 +51,7 @@ def _copied(before: Any, after: Any, optimizers: tuple[Any, Any], rebuild: Rebui
     try:
         given, found = (
             adapter.slots(optimizer, variable)
-            for optimizer, variable in zip(optimizers, (before, after))
+            for optimizer, variable in zip(optimizers, (before, after), strict=True)
         )
     except (AttributeError, KeyError):  # was not trained, or is kept in another way
         return ["all slots"]

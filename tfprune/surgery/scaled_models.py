@@ -107,13 +107,15 @@ def family(model: Any, record: Record, sizes: Sequence[float | Budget]) -> list[
         scale = _scale(size, profile, prices)
         counts = _counts(scale, profile, prices.full)
         gone = {}
-        for group, count in zip(prices.groups, counts):
+        for group, count in zip(prices.groups, counts, strict=True):
             gone[group.name] = np.zeros(group.size, bool)
             gone[group.name][order[group.name][: group.size - count]] = True
         with without(survey, gone):
             small, _ = shrink(model)
         costs = size.costs(prices, counts) if isinstance(size, Budget) else {}
-        channels = {group.name: int(count) for group, count in zip(prices.groups, counts)}
+        channels = {
+            group.name: int(count) for group, count in zip(prices.groups, counts, strict=True)
+        }
         members.append(Relative(small, scale, channels, costs))
     return members
 
