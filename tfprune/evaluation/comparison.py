@@ -74,12 +74,15 @@ class Comparison:
     def lead(self) -> tuple[str, ...]:
         """What a user asks first, a sentence for each network, that which lost most first."""
         order = sorted(self.compared, key=lambda one: -(one.lost or 0))
-        return tuple(tables.lead(one, self.reference, self.unit, self.class_name) for one in order)
+        return tuple(
+            tables.lead(one, self.reference, unit=self.unit, class_name=self.class_name)
+            for one in order
+        )
 
     def parts(self) -> Iterable[str | tuple[str, ...] | Table]:
         """What is printed."""
         yield from self.lead
-        yield from tables.quality(self.networks, self.unit, self.examples)
+        yield from tables.quality(self.networks, self.unit, examples=self.examples)
         yield from tables.costs(self.networks)
         yield from tables.corruptions(self.networks, self.unit)
         yield from tables.noise(self.networks, self.yardstick)
@@ -135,7 +138,9 @@ class Comparison:
         yield from drawings.shifts(self.networks, self.unit)
         yield from drawings.noise(self.networks, self.yardstick)
         for one in self.compared[:DETAILED]:
-            yield from drawings.classes(one, self.reference.name, self.class_name, self.predictions)
+            yield from drawings.classes(
+                one, self.reference.name, class_name=self.class_name, predictions=self.predictions
+            )
         yield from drawings.calibration(self.networks)
         if self.features is not None:
             yield from drawings.features(self.features)
@@ -143,7 +148,7 @@ class Comparison:
     def _sections(self) -> Iterator[Section]:
         """Those of the page."""
         parts: dict[str, list[Any]] = {
-            "What was lost": list(tables.quality(self.networks, self.unit, self.examples)),
+            "What was lost": list(tables.quality(self.networks, self.unit, examples=self.examples)),
             "Costs": list(tables.costs(self.networks)),
         }
         for section, figure, caption in self._drawn():

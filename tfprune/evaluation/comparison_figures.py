@@ -68,6 +68,7 @@ def noise(networks: Sequence[NetworkResult], yardstick: Sequence[NoiseDistance])
 def classes(
     one: NetworkResult,
     reference: str,
+    *,
     class_name: Callable[[int], str],
     predictions: Predictions | None,
 ) -> Drawn:
@@ -86,7 +87,7 @@ def classes(
             ),
             f"How the predictions of each true class (row) moved from {reference} to {one.name}.",
         )
-    pictures = _pictures(one, class_name, predictions)
+    pictures = _pictures(one, class_name, predictions=predictions)
     if pictures is not None:
         yield (
             title,
@@ -123,7 +124,7 @@ def features(found: Matrix) -> Drawn:
 
 
 def _pictures(
-    one: NetworkResult, named: Callable[[int], str], predictions: Predictions | None
+    one: NetworkResult, named: Callable[[int], str], *, predictions: Predictions | None
 ) -> tuple[Any, list[tuple]] | None:
     """Images in 0..1, and (dense, pruned, true) names of each."""
     if predictions is None or one.exemplars is None or not len(one.exemplars.indices):

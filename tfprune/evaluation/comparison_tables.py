@@ -16,7 +16,7 @@ _MOST = 50  # classes where all are
 
 
 def lead(
-    one: NetworkResult, reference: NetworkResult, unit: str, class_name: Callable[[int], str]
+    one: NetworkResult, reference: NetworkResult, *, unit: str, class_name: Callable[[int], str]
 ) -> str:
     """Points lost, bytes, latency, the worst class and corruption of a network, in a sentence."""
     said = [_lost(one, reference, unit), *_savings(reference, one)]
@@ -76,7 +76,7 @@ def _savings(reference: NetworkResult, one: NetworkResult) -> Iterator[str]:
         )
 
 
-def quality(networks: Networks, unit: str, examples: int) -> Iterator[str | Table]:
+def quality(networks: Networks, unit: str, *, examples: int) -> Iterator[str | Table]:
     """Losses and calibration of each network."""
     rows = []
     for one in networks:

@@ -26,7 +26,7 @@ def potential_figure(potentials: Iterable[FamilyPotential]) -> Any:
     )
 
 
-def loss_figure(rows: Sequence[PrunedRow], dense: float, unit: str) -> Any:
+def loss_figure(rows: Sequence[PrunedRow], dense: float, *, unit: str) -> Any:
     """The nominal loss over the ratio, with the spread over seeds.
 
     Args:
@@ -50,7 +50,7 @@ def loss_figure(rows: Sequence[PrunedRow], dense: float, unit: str) -> Any:
     )
 
 
-def growth_figure(rows: Sequence[PrunedRow], method: str, unit: str) -> Any:
+def growth_figure(rows: Sequence[PrunedRow], method: str, *, unit: str) -> Any:
     """What each shift costs more than it costs the dense network, over the ratio."""
     shifts = dict.fromkeys(row.condition for row in rows if row.condition != NOMINAL.name)
     found = {shift: _by_asked(rows, method, shift) for shift in shifts}

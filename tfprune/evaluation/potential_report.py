@@ -217,7 +217,7 @@ class PotentialReport:
             "On clean data",
             (
                 Figure(
-                    svg(loss_figure(self.rows, dense, self.unit)),
+                    svg(loss_figure(self.rows, dense, unit=self.unit)),
                     "Over the share of weights that is zero.",
                 ),
                 Table(
@@ -247,7 +247,7 @@ class PotentialReport:
                     self.growth_table(),
                     *(
                         Figure(
-                            svg(growth_figure(self.rows, method, self.unit)),
+                            svg(growth_figure(self.rows, method, unit=self.unit)),
                             f"{method}: what each shift costs beyond what it costs the dense "
                             "network, by the sparsity that was asked.",
                         )
