@@ -6,7 +6,7 @@ from tiny_models import KERASES, compiled, fit, with_weights
 
 import tfprune
 from tfprune.backend import adapter_of
-from tfprune.quantization.djpq_training import joint_wrappers, price_of
+from tfprune.quantization.djpq_training import cores_of, price_of
 
 STRONG = tfprune.Joint(bops=1.0, kl=1e-3, rate=10.0, ramp=2)
 
@@ -70,7 +70,7 @@ def in_half(family, action):
 
 def cores(model):
     """{name of a layer: what stands around it}."""
-    return {one.layer.name: one.core for one in joint_wrappers(model, adapter_of(model))}
+    return {core.layer.name: core for core in cores_of(model, adapter_of(model))}
 
 
 def price(model):

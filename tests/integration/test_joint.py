@@ -43,7 +43,7 @@ def test_where_gates_and_quantizers_stand(family):
     found = price(wrapped).places
     # One vector for the coupled channels of the sum, behind what makes each summand.
     assert {
-        name: [(maker.end.name, maker.fold.name) for maker in gated.makers]
+        name: [(maker.end.name, (maker.norm or maker.layer).name) for maker in gated.makers]
         for name, gated in found.gated.items()
     } == {"stem": [("r0", "bn0"), ("bn1", "bn1")], "c2": [("c2", "c2")]}
     assert {
@@ -167,9 +167,9 @@ def test_saved_trained_on_and_stripped(pruned, tmp_path):
         kernel, mask = target.kernel.numpy(), target.mask.numpy()
         assert kernel.any() and not kernel[mask == 0].any()
         assert not mask[dropped[target.site.name]].any()
-    for name, core in cores(loaded).items():
+    for core in cores(loaded).values():
         if core.weights is not None:
-            _check_levels(loaded, name, core)
+            _check_levels(core)
     without_input_quantizers(loaded)
     inside = loaded.predict(data()[0], verbose=0)
     stripped = tfprune.strip_pruning(loaded)
@@ -179,19 +179,13 @@ def test_saved_trained_on_and_stripped(pruned, tmp_path):
     np.testing.assert_allclose(stripped.predict(data()[0], verbose=0), inside, rtol=1e-5, atol=1e-6)
 
 
-def _check_levels(model, name, core):
+def _check_levels(core):
     """Every weight is a whole number of steps of its filter, of as many as its bits hold."""
-    wrapper = next(
-        one
-        for one in djpq_training.joint_wrappers(model, adapter_of(model))
-        if one.layer.name == name
-    )
-    kernel, _, state = wrapper.core_variables()
     step, _, _, width = (float(one) for one in core.weights.settings())
-    levels = kernel.numpy() / (state["scale"].numpy() * step)
+    levels = core.kernel.numpy() / (core.scale.numpy() * step)
     np.testing.assert_allclose(levels, np.round(levels), atol=1e-3)
     assert np.abs(levels).max() <= 2 ** (width - 1)
-    assert state["rest"].numpy().any()  # what rounding took is kept, to train on from
+    assert core.rest.numpy().any()  # what rounding took is kept, to train on from
 
 
 def test_restricted_jit_and_half_precision():

@@ -13,8 +13,8 @@ import sys
 # The module of each wrapper class, with the prefix of the Keras in its place.
 _MODULES = {
     "PrunedLayer": "tfprune.training.{}_layer",
-    "JointLayer": "tfprune.quantization.{}_djpq_layer",
-    "QuantizedLayer": "tfprune.quantization.{}_layer",
+    "JointLayer": "tfprune.quantization.{}_layers",
+    "QuantizedLayer": "tfprune.quantization.{}_layers",
 }
 _PREFIXES = {"keras": "keras3", "tf_keras": "tf_keras"}
 

@@ -3,9 +3,9 @@
 
 from __future__ import annotations
 
-from types import ModuleType
 from typing import Any
 
+from tfprune.backend.base import Backend
 from tfprune.backend.registration import wrapper_class
 from tfprune.masks.schedules import OneShot
 from tfprune.masks.structures import Filter
@@ -19,7 +19,7 @@ from tfprune.training.model_hooks import ModelHooks
 from tfprune.training.wrap import exchanged, refuse_lost_training, refuse_wrapped
 
 
-def insert(to_prune: Any, home: ModuleType, method: Method) -> Any:
+def insert(to_prune: Any, home: Backend, method: Method) -> Any:
     """The wrapped model; before it is trained it computes what the plain one does.
 
     Raises:
@@ -45,7 +45,7 @@ def insert(to_prune: Any, home: ModuleType, method: Method) -> Any:
     return wrapped
 
 
-def _untraced(model: Any, home: ModuleType) -> str:
+def _untraced(model: Any, home: Backend) -> str:
     return "gates stand between the layers of the wrapped model: ask after strip_pruning"
 
 

@@ -3,14 +3,14 @@
 
 from __future__ import annotations
 
-from types import ModuleType
 from typing import Any, Iterator
 
+from tfprune.backend.base import Backend
 from tfprune.layers import graph as graphs
 from tfprune.quantization.djpq_layer import Quantizer, is_joint
 
 
-def rounding(model: Any, home: ModuleType) -> Any:
+def rounding(model: Any, home: Backend) -> Any:
     """The same graph with plain operations in place of the quantizers of inputs.
 
     Args:
@@ -31,7 +31,7 @@ def rounding(model: Any, home: ModuleType) -> Any:
 
 
 class _Rounding:
-    def __init__(self, home: ModuleType):
+    def __init__(self, home: Backend):
         self.home = home
         self.models: dict[int, Any] = {}
 

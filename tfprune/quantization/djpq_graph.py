@@ -4,9 +4,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from types import ModuleType
 from typing import Any
 
+from tfprune.backend.base import Backend
 from tfprune.layers import graph as graphs
 
 _SHAPES = (
@@ -135,7 +135,7 @@ class Node:
         return passes and bool(self.sources) and all(one.is_positive for one in self.sources)
 
 
-def nodes(model: Any, adapter: ModuleType) -> list[Node]:
+def nodes(model: Any, adapter: Backend) -> list[Node]:
     """All nodes of a functional or Sequential model in an order in which they can be computed.
 
     Raises:
@@ -148,11 +148,8 @@ def nodes(model: Any, adapter: ModuleType) -> list[Node]:
     return found
 
 
-def _run(
-    model: Any, given: list[Node] | None, adapter: ModuleType, found: list[Node]
-) -> list[Node]:
-    home = adapter
-    graph = home.graph(model)
+def _run(model: Any, given: list[Node] | None, adapter: Backend, found: list[Node]) -> list[Node]:
+    graph = adapter.graph(model)
     if graph is None:
         raise ValueError(
             f"{model.name!r} is not built, or a subclassed model: joint pruning and quantization "
@@ -165,7 +162,7 @@ def _run(
         sources = [known[one.key] for one in call.reads]
         if adapter.is_model(operation):
             return _run(operation, sources, adapter, found)
-        node = Node(operation, home.operation_name(operation), sources)
+        node = Node(operation, adapter.operation_name(operation), sources)
         for one in sources:
             one.readers.append(node)
         found.append(node)

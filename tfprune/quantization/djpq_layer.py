@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the wrappers of both Kerases have in common: the variables of one layer and its forward
-pass."""
+"""Learned quantizers and gates around one layer, for both Kerases."""
 
 from __future__ import annotations
 
@@ -10,15 +9,10 @@ from typing import Any, Callable
 import numpy as np
 import tensorflow as tf
 
-from tfprune.backend.substitute import replaced, shown_as
+from tfprune.backend.substitute import Change, shown_as
 from tfprune.methods.gates.base import seed_of_step
-from tfprune.quantization.bottleneck import (
-    divergence,
-    drawn_factors,
-    kept,
-    kept_ratio,
-    mean_factors,
-)
+from tfprune.quantization import bottleneck
+from tfprune.quantization.quantized_layer import Core
 from tfprune.quantization.quantizers import bits, bounded, quantize, restricted, step_for
 from tfprune.quantization.settings import Joint, Part
 
@@ -43,15 +37,17 @@ class Quantizer:
         self.signed = signed
         self._held = held
 
-    @staticmethod
-    def firsts(gate: Joint, signed: bool) -> dict[str, float]:
-        """The first values of its variables."""
-        step = math.log(2.0 ** (gate.width - signed) - 1)
-        return {
-            "step": -step / gate.rate,
-            "top": 0.0,
-            **({"power": 1.0 / gate.rate} if gate.learn_power else {}),
+    @classmethod
+    def made(cls, gate: Joint, signed: bool, make: Callable, name: str) -> "Quantizer":
+        """With variables that `make(name, value, trainable=True)` creates."""
+        firsts = {"step": -math.log(2.0 ** (gate.width - signed) - 1) / gate.rate, "top": 0.0}
+        if gate.learn_power:
+            firsts["power"] = 1.0 / gate.rate
+        held = {
+            key: make(f"quantizer_{name}_{key}", np.float32(value), trainable=True)
+            for key, value in firsts.items()
         }
+        return cls(gate, signed, held)
 
     def settings(self) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
         """(d, q, t, bits), d in its bounds, restricted if that is asked."""
@@ -97,31 +93,41 @@ class Bottleneck:
         self.held = held
         self.copies: tuple["Bottleneck", ...] = (self,)
 
+    @classmethod
+    def made(cls, gate: Joint, channels: int, make: Callable) -> "Bottleneck":
+        """With variables that `make(name, value, trainable=True, smallest=None)` creates."""
+        ones = np.ones(channels, np.float32) / gate.rate
+        held = {
+            "mu": make("gate_mu", ones, trainable=True, smallest=_SMALLEST / gate.rate),
+            "log_variance": make("gate_log_variance", ones * FIRST_LOG_VARIANCE, trainable=True),
+        }
+        return cls(gate, held)
+
     def values(self) -> tuple[tf.Tensor, tf.Tensor]:
         """(mu, log sigma^2), whose gradients reach all copies alike, so that they stay equal."""
         return tuple(_tied(self, name) for name in ("mu", "log_variance"))
 
     def divergence(self) -> tf.Tensor:
-        return divergence(*self.values())
+        return bottleneck.divergence(*self.values())
 
     def kept_ratio(self) -> tf.Tensor:
         gate = self.gate
-        return kept_ratio(*self.values(), gate.threshold, temperature=gate.temperature)
+        return bottleneck.kept_ratio(*self.values(), gate.threshold, temperature=gate.temperature)
 
     def means(self) -> tf.Tensor:
         """The factors of evaluation, [1, channels]."""
-        return mean_factors(*self.values(), self.gate.threshold)[tf.newaxis]
+        return bottleneck.mean_factors(*self.values(), self.gate.threshold)[tf.newaxis]
 
     def drawn(self, examples: Any, name: str, step: Any) -> tf.Tensor:
         """The factors of training, [examples, channels], behind the layer of this name after so
         many finished steps."""
         seed = seed_of_step(self.gate.seed, name, step)
-        return drawn_factors(*self.values(), examples, self.gate.threshold, seed=seed)
+        return bottleneck.drawn_factors(*self.values(), examples, self.gate.threshold, seed=seed)
 
     def read(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """(mu, log sigma^2, kept as booleans) as arrays."""
         mu, log_variance = (_scaled(self.held[name], self.gate.rate) for name in self.held)
-        chosen = kept(mu, log_variance, self.gate.threshold)
+        chosen = bottleneck.kept(mu, log_variance, self.gate.threshold)
         return mu.numpy(), log_variance.numpy(), chosen.numpy() > 0
 
     def write(self, mu: np.ndarray, log_variance: np.ndarray) -> None:
@@ -129,32 +135,44 @@ class Bottleneck:
             self.held[name].assign((value / self.gate.rate).astype(np.float32))
 
 
-class Core:
-    """What one wrapper adds to its layer.
+class LearnedCore(Core):
+    """Learned quantizers of a kernel and of what reads it, and a gate on the channels.
 
     Args:
         gate: the settings.
         part: what stands around the layer.
         layer: the layer itself.
+
+    Attributes:
+        weights, inputs: the quantizers; None where there is none.
+        kernel, mask, rest, scale: of the quantized kernel.
+        step: finished steps of training.
+        range: the largest magnitude of what is read.
+        hard: 1 after the end of a run, when the weights are quantized.
+        bottleneck: the gate on the channels.
+        before: what the end of a run overwrites, see `tfprune.quantization.djpq_state`: `check`
+            [2], of the weights that it left, and whether the mask was full; with a bottleneck
+            `factors` [channels, 4]. Empty in models of an earlier version.
+        price: the price of the whole model, in one of its wrappers and during a run only.
+        variables: all that it has created.
     """
 
     def __init__(self, gate: Joint, part: Part, layer: Any):
+        super().__init__(layer)
         self.gate = gate
         self.part = part
-        self.layer = layer
         self.weights: Quantizer | None = None
         self.inputs: Quantizer | None = None
         self.bottleneck: Bottleneck | None = None
+        self.kernel: Any = None
+        self.mask: Any = None
+        self.rest: Any = None
+        self.scale: Any = None
+        self.step: Any = None
         self.range: Any = None
         self.hard: Any = None
-        self.scale: Any = None
         self.before: dict[str, Any] = {}
-        """What the end of a run overwrites, see `tfprune.quantization.djpq_state`: `check`
-        [2], of the weights that it left, and whether the mask was full; with a
-        bottleneck `factors` [channels, 4]. Empty in models of an earlier version.
-        """
         self.price: Callable[[], tf.Tensor] | None = None
-        """The price of the whole model, in one of its wrappers and during a run only."""
         self.is_running = False
         self.variables: list[Any] = []
 
@@ -169,110 +187,76 @@ class Core:
         """Create the variables.
 
         Args:
-            memory: whether to keep what the end of a run overwrites.
-            make: `make(name, value, trainable=True, smallest=None)` -> tf.Variable in float32,
+            make: `make(name, value, trainable=False, smallest=None)` -> tf.Variable in float32,
                 never below `smallest` after an optimizer's step.
+            memory: whether to keep what the end of a run overwrites.
         """
-        part, gate = self.part, self.gate
-        make = self._noting(make)
-        self.hard = make("hard", np.float32(0), trainable=False)
-        if part.weights:
-            self.weights = self._quantizer(make, "weight", True)
-        if part.inputs:
-            self.inputs = self._quantizer(make, "input", part.inputs == "signed")
-            self.range = make("input_range", np.float32(0), trainable=False)
-        if part.channels:
-            ones = np.ones(part.channels, np.float32) / gate.rate
-            self.bottleneck = Bottleneck(
-                gate,
-                {
-                    "mu": make("gate_mu", ones, smallest=_SMALLEST / gate.rate),
-                    "log_variance": make("gate_log_variance", ones * FIRST_LOG_VARIANCE),
-                },
-            )
-        if memory:
-            firsts = {"check": np.zeros(2, np.float32)}
-            if part.channels:
-                firsts["factors"] = np.zeros((part.channels, 4), np.float32)
-            self.before = {
-                name: make(f"before_{name}", value, trainable=False)
-                for name, value in firsts.items()
-            }
 
-    def _noting(self, make: Callable) -> Callable:
         def noted(*args: Any, **settings: Any) -> Any:
             self.variables.append(make(*args, **settings))
             return self.variables[-1]
 
-        return noted
+        part, gate = self.part, self.gate
+        self.hard = noted("hard", np.float32(0))
+        if part.weights:
+            self.weights = Quantizer.made(gate, True, noted, "weight")
+        if part.inputs:
+            self.inputs = Quantizer.made(gate, part.inputs == "signed", noted, "input")
+            self.range = noted("input_range", np.float32(0))
+        if part.channels:
+            self.bottleneck = Bottleneck.made(gate, part.channels, noted)
+        if memory:
+            self.before["check"] = noted("before_check", np.zeros(2, np.float32))
+        if memory and part.channels:
+            factors = np.zeros((part.channels, 4), np.float32)
+            self.before["factors"] = noted("before_factors", factors)
 
-    def _quantizer(self, make: Callable, name: str, signed: bool) -> Quantizer:
-        firsts = Quantizer.firsts(self.gate, signed)
-        return Quantizer(
-            self.gate,
-            signed,
-            {
-                key: make(f"quantizer_{name}_{key}", np.float32(value))
-                for key, value in firsts.items()
-            },
-        )
+    def bind(self, kernel: Any, mask: Any, state: dict[str, Any]) -> None:
+        """Take the variables of the quantized kernel, tf.Variables, from its wrapper."""
+        self.kernel, self.mask = kernel, mask
+        self.rest, self.scale = state["rest"], state["scale"]
 
-    def run(
-        self, call: Callable, inputs: Any, kernel: Any, state: Any, step: Any, training: bool
-    ) -> Any:
-        """The forward pass.
-
-        Args:
-            call: that of the layer, a function of its inputs.
-            inputs: one tensor.
-            kernel: the layer's kernel; None if it is not quantized.
-            state: `scale` and `rest` of the kernel.
-            step: finished steps of training.
-            training: a Python bool.
-        """
-        if self.inputs is not None:
-            if training:
-                self._observe(inputs, step)
-            inputs = tf.cast(self.inputs(inputs, tf.convert_to_tensor(self.range)), inputs.dtype)
-        with replaced(self._substituted(kernel, state)):
-            outputs = call(inputs)
+    def run(self, call: Callable, inputs: Any, training: bool) -> Any:
+        outputs = super().run(call, inputs, training)
         if self.bottleneck is None:
             return outputs
         factors = (
-            self.bottleneck.drawn(tf.shape(outputs)[0], self.layer.name, step)
+            self.bottleneck.drawn(tf.shape(outputs)[0], self.layer.name, self.step)
             if training
             else self.bottleneck.means()
         )
-        shape = tf.concat(
-            [
-                tf.shape(factors)[:1],
-                tf.ones([len(outputs.shape) - 2], tf.int32),
-                tf.shape(factors)[1:],
-            ],
-            0,
-        )
+        count, channels = tf.split(tf.shape(factors), 2)
+        between = tf.ones([len(outputs.shape) - 2], tf.int32)
+        shape = tf.concat([count, between, channels], 0)
         return outputs * tf.cast(tf.reshape(factors, shape), outputs.dtype)
 
-    def _observe(self, inputs: Any, step: Any) -> None:
+    def see_inputs(self, inputs: Any, training: bool) -> Any:
+        if self.inputs is None:
+            return inputs
+        if training:
+            self._observe(inputs)
+        return tf.cast(self.inputs(inputs, tf.convert_to_tensor(self.range)), inputs.dtype)
+
+    def _observe(self, inputs: Any) -> None:
         """In the first steps the range is the largest magnitude so far."""
         held = tf.convert_to_tensor(self.range)
         largest = tf.reduce_max(tf.abs(tf.cast(tf.stop_gradient(inputs), tf.float32)))
-        observing = tf.convert_to_tensor(step) < _OBSERVED
+        observing = tf.convert_to_tensor(self.step) < _OBSERVED
         self.range.assign(tf.where(observing, tf.maximum(held, largest), held))
 
-    def _substituted(self, kernel: Any, state: Any) -> list:
-        if kernel is None:
+    def see_kernels(self) -> list[Change]:
+        if self.weights is None:
             return []
-        value = tf.convert_to_tensor(kernel)
-        shown = self.weights(value, tf.convert_to_tensor(state["scale"]))
+        value = tf.convert_to_tensor(self.kernel)
+        shown = self.weights(value, tf.convert_to_tensor(self.scale))
         # Hardened weights are quantized already, and with t != 1 doing it twice is not the same.
         shown = tf.where(tf.convert_to_tensor(self.hard) > 0, tf.cast(value, tf.float32), shown)
-        return [shown_as(self.layer, kernel, shown)]
+        return [shown_as(self.layer, self.kernel, shown)]
 
 
 def is_joint(layer: Any) -> bool:
     """Whether it is a wrapper of joint pruning and quantization."""
-    return isinstance(getattr(layer, "core", None), Core)
+    return isinstance(getattr(layer, "core", None), LearnedCore)
 
 
 @tf.custom_gradient

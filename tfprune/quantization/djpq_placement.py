@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 
+from tfprune.backend.base import Backend
 from tfprune.backend.find_sites import Found, find
 from tfprune.channels.grouping import channel_groups
 from tfprune.channels.groups import ChannelGroup, Member
@@ -44,25 +44,18 @@ class Maker:
     """A layer that makes gated channels.
 
     Attributes:
+        layer: the layer.
         site: of its kernel.
         end: the layer behind which the gate stands: itself, its normalization or its activation.
-        fold: the layer that takes the factors at the end: itself or its normalization.
+        norm: the normalization that takes the factors at the end; None: its own kernel does.
+        vectors: the variables beside a kernel that are multiplied by the factors.
     """
 
+    layer: Any
     site: Site
     end: Any
-    fold: Any
-
-    @property
-    def is_norm(self) -> bool:
-        """Whether a normalization takes the factors."""
-        return hasattr(self.fold, "moving_mean")
-
-    def vectors(self, home: ModuleType) -> list[Any]:
-        """The variables beside a kernel that are multiplied by the factors."""
-        names = ("gamma", "beta") if self.is_norm else ("bias",)
-        found = [home.attribute(self.fold, name) for name in names]
-        return [home.raw(variable) for variable in found if variable is not None]
+    norm: Any
+    vectors: tuple[Any, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,7 +103,7 @@ class Places:
     skipped: tuple[Skip, ...]
 
 
-def places(model: Any, adapter: ModuleType, activations: bool = True) -> Places:
+def places(model: Any, adapter: Backend, activations: bool = True) -> Places:
     """Find out what stands where in a functional or Sequential model, wrapped already or not.
 
     Raises:
@@ -134,7 +127,7 @@ def places(model: Any, adapter: ModuleType, activations: bool = True) -> Places:
     gated: dict[str, Gated] = {}
     groups = channel_groups(model)
     for group in groups:
-        made = _gated(group, held, by_layer, calls)
+        made = _gated(group, held, by_layer, calls, adapter)
         if isinstance(made, str):
             skipped.append(Skip(group.name, f"its channels have no gate: {made}"))
         elif made is not None:
@@ -152,7 +145,11 @@ def _unquantized(item: Found, by_layer: dict[int, Node]) -> str | None:
 
 
 def _gated(
-    group: ChannelGroup, held: dict[str, Found], by_layer: dict[int, Node], calls: Counter
+    group: ChannelGroup,
+    held: dict[str, Found],
+    by_layer: dict[int, Node],
+    calls: Counter,
+    adapter: Backend,
 ) -> Gated | str | None:
     """The gate of a group; why it has none; or None if there is nothing to gate at all."""
     makers = [one for one in group.members if one.role in (Role.PRODUCER, Role.PASSING)]
@@ -167,7 +164,7 @@ def _gated(
             return f"{member.site} cannot be gated"
         if not _is_whole(member, item.site):
             return f"{member.site} makes other channels, too"
-        maker = _maker(item, by_layer[id(item.owner)], calls)
+        maker = _maker(item, by_layer[id(item.owner)], calls, adapter)
         if isinstance(maker, str):
             return f"{member.site}: {maker}"
         made.append(maker)
@@ -183,7 +180,7 @@ def _is_whole(member: Member, site: Site) -> bool:
     )
 
 
-def _maker(item: Found, node: Node, calls: Counter) -> Maker | str:
+def _maker(item: Found, node: Node, calls: Counter, adapter: Backend) -> Maker | str:
     """Follow a layer through its normalization and activation to where its gate stands.
 
     A gate stands behind an activation f only if f(c x) = c f(x), so that the factors can be folded
@@ -210,7 +207,11 @@ def _maker(item: Found, node: Node, calls: Counter) -> Maker | str:
     for one in (node, end, fold):
         if calls[id(one.operation)] > 1:
             return f"{one.operation.name} is used several times"
-    return Maker(item.site, end.operation, fold.operation)
+    names = ("bias",) if fold is node else ("gamma", "beta")
+    found = [adapter.attribute(fold.operation, name) for name in names]
+    vectors = tuple(adapter.raw(variable) for variable in found if variable is not None)
+    norm = None if fold is node else fold.operation
+    return Maker(item.owner, item.site, end.operation, norm, vectors)
 
 
 def _work(

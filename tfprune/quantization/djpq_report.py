@@ -3,18 +3,18 @@
 
 from __future__ import annotations
 
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 
+from tfprune.backend.base import Backend
 from tfprune.quantization.bop_loss import whole_bits
 from tfprune.quantization.djpq_training import price_of
 
 _EXPONENT = 0.995  # a power nearer to 1 than this is 1, up to rounding
 
 
-def report_lines(model: Any, home: ModuleType) -> dict[str, tuple[str, ...]]:
+def report_lines(model: Any, home: Backend) -> dict[str, tuple[str, ...]]:
     """Texts by the name of the site; under "" what is said of the whole model."""
     price = price_of(model, home)
     held = {}

@@ -3,10 +3,10 @@
 
 from __future__ import annotations
 
-from types import ModuleType
 from typing import Any
 
 from tfprune.backend import adapter_of
+from tfprune.backend.base import Backend
 from tfprune.backend.registration import wrapper_class
 from tfprune.quantization.report import wrappers
 from tfprune.quantization.settings import FakeQuantization
@@ -105,7 +105,7 @@ def _checked(settings: Any) -> FakeQuantization:
     return settings
 
 
-def _refuse(model: Any, home: ModuleType) -> None:
+def _refuse(model: Any, home: Backend) -> None:
     if isinstance(model, (list, tuple)) or not home.is_model(model):
         name = type(model).__name__
         raise ValueError(

@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the wrappers of both Kerases have in common: masks, ranges and the forward pass."""
+"""The forward pass of a layer that sees its kernels and inputs on grids, for both Kerases."""
 
 from __future__ import annotations
 
-from types import ModuleType
+import abc
 from typing import Any, Callable
 
 import numpy as np
 import tensorflow as tf
 
+from tfprune.backend.base import Backend
 from tfprune.backend.substitute import Change, replaced, shown_as
 from tfprune.masks.serialization import from_config
 from tfprune.quantization.fake_quant import on_activation_grid, on_weight_grid, tracked
@@ -16,8 +17,39 @@ from tfprune.quantization.settings import FakeQuantization
 from tfprune.quantization.supported_layers import kernels
 
 
-class Core:
-    """What one wrapper adds to its layer.
+class Core(abc.ABC):
+    """What a wrapper adds to its layer: in the forward pass, kernels and inputs are quantized.
+
+    Args:
+        layer: the layer.
+    """
+
+    def __init__(self, layer: Any):
+        self.layer = layer
+
+    @abc.abstractmethod
+    def see_inputs(self, inputs: Any, training: Any) -> Any:
+        """What the layer reads, quantized; in training ranges are observed."""
+
+    @abc.abstractmethod
+    def see_kernels(self) -> list[Change]:
+        """The changes that put quantized kernels in the place of the layer's own."""
+
+    def run(self, call: Callable, inputs: Any, training: Any) -> Any:
+        """The forward pass.
+
+        Args:
+            call: that of the layer, a function of its inputs.
+            inputs: one tensor, or a list of them.
+            training: a bool, or a tensor of one.
+        """
+        inputs = self.see_inputs(inputs, training)
+        with replaced(self.see_kernels()):
+            return call(inputs)
+
+
+class MinMaxCore(Core):
+    """Grids between the lowest and the highest value, under the masks of a pruned layer.
 
     Args:
         settings: the grids; as a configuration, too.
@@ -29,11 +61,11 @@ class Core:
         ranges: variable [inputs, 2]: the lowest and highest value of each tensor that is read.
     """
 
-    def __init__(self, settings: FakeQuantization | dict, layer: Any, home: ModuleType):
+    def __init__(self, settings: FakeQuantization | dict, layer: Any, home: Backend):
+        super().__init__(layer)
         self.settings = (
             settings if isinstance(settings, FakeQuantization) else from_config(settings)
         )
-        self.layer = layer
         self.home = home
         self.masks: dict[str, Any] = {}
         self.ranges: Any = None
@@ -47,33 +79,22 @@ class Core:
             else {}
         )
 
-    def build(self, make: Callable[[str, np.ndarray, str], Any], shapes: Any) -> None:
+    def build(self, make: Callable[..., Any], shapes: Any) -> None:
         """Create the variables.
 
         Args:
-            make: `make(name, value, aggregation)` -> a variable in float32 that is not trained.
+            make: `make(name, value, aggregation="mean")` -> a variable in float32, not trained.
             shapes: of the inputs, as `build` is given them.
         """
         for name, layout in kernels(self.layer, self.home):
             shape = tuple(self.home.attribute(self.layer, name).shape)
             first = self._first.get(name, np.ones(shape, bool))
-            self.masks[name] = make(f"{name}_mask", first.astype(np.float32), "only_first_replica")
+            self.masks[name] = make(
+                f"{name}_mask", first.astype(np.float32), aggregation="only_first_replica"
+            )
         if self.settings.activations:
             ranges = np.zeros((_count(shapes), 2), np.float32)
-            self.ranges = make("ranges", ranges, "mean")
-
-    def run(self, call: Callable, inputs: Any, training: Any) -> Any:
-        """The forward pass.
-
-        Args:
-            call: that of the layer, a function of its inputs.
-            inputs: one tensor, or a list of them.
-            training: a bool, or a tensor of one.
-        """
-        if self.ranges is not None:
-            inputs = self._on_grid(inputs, training)
-        with replaced(self._shown()):
-            return call(inputs)
+            self.ranges = make("ranges", ranges)
 
     def apply_masks(self) -> None:
         """Zeros back into the kernels, should anything but gradients have moved them."""
@@ -84,7 +105,9 @@ class Core:
             if value[~kept].any():
                 kernel.assign(np.where(kept, value, np.zeros_like(value)))
 
-    def _on_grid(self, inputs: Any, training: Any) -> Any:
+    def see_inputs(self, inputs: Any, training: Any) -> Any:
+        if self.ranges is None:
+            return inputs
         tensors = tf.nest.flatten(inputs)
         held = tf.unstack(tf.convert_to_tensor(self.home.value(self.ranges)), len(tensors))
         bounds = [tf.unstack(one, 2) for one in held]
@@ -101,7 +124,7 @@ class Core:
         ]
         return tf.nest.pack_sequence_as(inputs, shown)
 
-    def _shown(self) -> list[Change]:
+    def see_kernels(self) -> list[Change]:
         changes = []
         for name, layout in kernels(self.layer, self.home):
             kernel = self.home.attribute(self.layer, name)

@@ -3,18 +3,18 @@
 
 from __future__ import annotations
 
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 
+from tfprune.backend.base import Backend
 from tfprune.backend.find_sites import all_wrappers
 from tfprune.quantization.supported_layers import kernels, left_out
 from tfprune.training.model_hooks import ModelHooks
 from tfprune.training.strip import strip
 
 
-def wrappers(layer: Any, home: ModuleType) -> list[Any]:
+def wrappers(layer: Any, home: Backend) -> list[Any]:
     """The wrappers of quantization-aware fine-tuning below a layer or a model, each once."""
     found = all_wrappers(layer, home)
     return list(dict.fromkeys(one for one in found if home.is_quantized(one)))
@@ -28,12 +28,12 @@ def _refuse_pruning(wrapper: Any) -> None:
     )
 
 
-def _apply_masks(model: Any, home: ModuleType) -> None:
+def _apply_masks(model: Any, home: Backend) -> None:
     for wrapper in wrappers(model, home):
         wrapper.core.apply_masks()
 
 
-def _report_lines(model: Any, home: ModuleType) -> dict[str, tuple[str, ...]]:
+def _report_lines(model: Any, home: Backend) -> dict[str, tuple[str, ...]]:
     found = wrappers(model, home)
     settings = found[0].core.settings
     count = sum(len(kernels(one.layer, home)) for one in found)

@@ -4,9 +4,9 @@
 from __future__ import annotations
 
 import inspect
-from types import ModuleType
 from typing import Any, Iterator
 
+from tfprune.backend.base import Backend
 from tfprune.layers.base import kind_of
 from tfprune.layers.prunable_weights import may_hold_kernels
 from tfprune.masks.kernel_layout import Layout
@@ -76,7 +76,7 @@ def kind(layer: Any) -> str | None:
     return None
 
 
-def kernels(layer: Any, home: ModuleType) -> list[tuple[str, Layout]]:
+def kernels(layer: Any, home: Backend) -> list[tuple[str, Layout]]:
     """The attributes that hold the kernels of a quantized kind, each with its axes."""
     if kind(layer) not in _KERNELS:
         return []
@@ -87,7 +87,7 @@ def kernels(layer: Any, home: ModuleType) -> list[tuple[str, Layout]]:
     ]
 
 
-def refusal(layer: Any, home: ModuleType) -> str | None:
+def refusal(layer: Any, home: Backend) -> str | None:
     """Why a layer that computes is not quantized; None: it is, or there is nothing to quantize."""
     if home.is_model(layer):
         return "a subclassed model inside, whose layers cannot be exchanged"
@@ -106,7 +106,7 @@ def refusal(layer: Any, home: ModuleType) -> str | None:
     return f"its {strange[0]} is no float weight" if strange else None
 
 
-def left_out(model: Any, home: ModuleType, path: tuple[str, ...] = ()) -> Iterator[Skip]:
+def left_out(model: Any, home: Backend, path: tuple[str, ...] = ()) -> Iterator[Skip]:
     """What computes in a model and stays in float, with the reason."""
     for layer in home.sublayers(model):
         if home.is_quantized(layer):

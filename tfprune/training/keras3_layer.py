@@ -132,6 +132,10 @@ class PrunedLayer(keras.layers.Wrapper):
             for found, state in zip(sites, self._held.state):
                 state.update(self._keep(self.method.memory(found.site)))
 
+    def forward(self, in_training, /, *args, **kwargs):
+        """The layer's own call."""
+        return self.layer(*args, **kwargs)
+
     def load_own_variables(self, store):
         own = self._trainable_variables + self._non_trainable_variables
         super().load_own_variables(with_memory(store, own, self.remembered()))
@@ -192,7 +196,7 @@ def _call(self, *args, **kwargs):
     training = kwargs.get("training", self._get_call_context().get_value("training"))
     if training and not self._held.driven and not adapter.is_tracing_symbolically():
         raise RuntimeError(NOT_DRIVEN.format(name=self.layer.name))
-    return self.layer(*args, **kwargs)
+    return self.forward(training, *args, **kwargs)
 
 
 def _compute_output_shape(self, *args, **kwargs):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The tf_keras wrapper of joint pruning and quantization."""
+"""The tf_keras wrappers around layers that see their kernels and inputs on grids."""
 
 from __future__ import annotations
 
@@ -13,10 +13,57 @@ import tf_keras
 from tfprune.backend.registration import register_real
 from tfprune.backend.tf_keras import BACKEND as adapter
 from tfprune.masks.serialization import from_config, to_config
-from tfprune.quantization.djpq_layer import Core, at_least
-from tfprune.quantization.settings import Part
+from tfprune.quantization.djpq_layer import LearnedCore, at_least
+from tfprune.quantization.quantized_layer import MinMaxCore
+from tfprune.quantization.report import HOOKS
+from tfprune.quantization.settings import FakeQuantization, Part
 from tfprune.training.tf_keras_in_call import NOT_DRIVEN
 from tfprune.training.tf_keras_layer import PrunedLayer
+
+
+@functools.partial(register_real, "tf_keras")
+class QuantizedLayer(tf_keras.layers.Wrapper):
+    """A layer that computes on the grids of integer inference; made by `quantize_aware`.
+
+    Args:
+        layer: the layer.
+        settings: the grids.
+
+    Attributes:
+        core: masks, ranges and the forward pass.
+    """
+
+    wrapper_kind = "quantized"
+    hooks = HOOKS
+
+    def __init__(self, layer, settings: FakeQuantization | dict, **kwargs: Any):
+        kwargs.setdefault("dtype", layer._dtype_policy)
+        kwargs["name"] = kwargs.get("name") or f"quantize_{layer.name}"
+        super().__init__(layer, **kwargs)
+        self.core = MinMaxCore(settings, layer, adapter)
+        self.supports_masking = layer.supports_masking
+        if not hasattr(self, "_batch_input_shape") and hasattr(layer, "_batch_input_shape"):
+            self._batch_input_shape = layer._batch_input_shape  # builds a Sequential model
+
+    def build(self, input_shape):
+        super().build(input_shape)
+        self.core.build(functools.partial(_variable, self), input_shape)
+
+    def call(self, inputs, training=None):
+        if training is None:
+            training = tf_keras.backend.learning_phase()
+        return self.core.run(
+            self.layer, inputs, training if tf.is_tensor(training) else bool(training)
+        )
+
+    def compute_output_shape(self, input_shape):
+        return self.layer.compute_output_shape(input_shape)
+
+    def compute_mask(self, inputs, mask=None):
+        return self.layer.compute_mask(inputs, mask)
+
+    def get_config(self):
+        return {**super().get_config(), "settings": to_config(self.core.settings)}
 
 
 @functools.partial(register_real, "tf_keras")
@@ -36,7 +83,8 @@ class JointLayer(PrunedLayer):
         for name in ("pruning_schedule", "block_size", "block_pooling_type", "sparsity_m_by_n"):
             kwargs.pop(name, None)
         super().__init__(layer, method=method, **kwargs)
-        self.core = Core(method.gate, part if isinstance(part, Part) else from_config(part), layer)
+        part = part if isinstance(part, Part) else from_config(part)
+        self.core = LearnedCore(method.gate, part, layer)
 
     @property
     def trainable_weights(self):
@@ -48,31 +96,16 @@ class JointLayer(PrunedLayer):
 
     def build(self, input_shape):
         super().build(input_shape)
-        self.core.build(self._make, self.memory)
+        self.core.build(functools.partial(_variable, self), self.memory)
+        self.core.step = self.pruning_step
         if self.core.weights is not None:
-            self.core.scale = self.core_variables()[2]["scale"]
+            kernel, mask, _ = self.pruning_vars[0]
+            self.core.bind(adapter.raw(kernel), mask, self.state_vars[0])
 
     def remembered(self) -> dict[int, Any]:
         """What an earlier version did not save: {id of a variable: its first value}."""
         before = {id(one): np.zeros(one.shape) for one in self.core.before.values()}
         return {**super().remembered(), **before}
-
-    def core_variables(self) -> tuple:
-        """(kernel, mask, state) of the quantized kernel."""
-        kernel, mask, _ = self.pruning_vars[0]
-        return adapter.raw(kernel), mask, self.state_vars[0]
-
-    def _make(self, name, value, trainable=True, smallest=None):
-        return self.add_weight(
-            name,
-            shape=value.shape,
-            dtype=tf.float32,
-            trainable=trainable,
-            initializer=tf_keras.initializers.Constant(value),
-            experimental_autocast=False,
-            constraint=at_least(smallest),
-            aggregation=tf.VariableAggregation.MEAN,
-        )
 
     def call(self, inputs, training=None, **kwargs):
         if training is None:
@@ -98,17 +131,20 @@ class JointLayer(PrunedLayer):
             tf.debugging.Assert(tf.constant(False), [NOT_DRIVEN])
         if self.layer._expects_training_arg:
             kwargs = {**kwargs, "training": training}
-        kernel, state = None, {}
-        if self.core.weights is not None:
-            kernel, _, state = self.core_variables()
-        return self.core.run(
-            lambda given: self.layer(given, **kwargs),
-            inputs,
-            kernel,
-            state,
-            self.pruning_step,
-            training,
-        )
+        return self.core.run(functools.partial(self.layer, **kwargs), inputs, training)
 
     def get_config(self):
         return {**super().get_config(), "part": to_config(self.core.part)}
+
+
+def _variable(layer, name, value, *, trainable=False, aggregation="mean", smallest=None):
+    return layer.add_weight(
+        name,
+        shape=value.shape,
+        dtype=tf.float32,
+        trainable=trainable,
+        initializer=tf_keras.initializers.Constant(value),
+        experimental_autocast=False,
+        constraint=at_least(smallest),
+        aggregation=getattr(tf.VariableAggregation, aggregation.upper()),
+    )
