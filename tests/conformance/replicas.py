@@ -7,7 +7,7 @@ from tiny_models import KERASES, STEPS, check_run, cnn, compiled, examples, fit,
 
 import tfprune
 from tfprune.backend import adapter_of
-from tfprune.quantization.report import wrappers
+from tfprune.quantization.quantize_aware import wrappers
 
 SCHEDULE = tfprune.Polynomial(0.6, end=1.0, frequency=2)
 

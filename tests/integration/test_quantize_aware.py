@@ -11,7 +11,7 @@ import tfprune
 from tflite_export import runtime
 from tflite_export.flatbuffer.graph import Graph
 from tfprune.backend import adapter_of
-from tfprune.quantization.report import wrappers
+from tfprune.quantization.quantize_aware import wrappers
 
 both = pytest.mark.parametrize("family", list(KERASES))
 

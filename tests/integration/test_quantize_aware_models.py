@@ -7,7 +7,7 @@ from tiny_models import KERASES, cnn, data, with_weights
 
 import tfprune
 from tfprune.backend import adapter_of
-from tfprune.quantization.report import wrappers
+from tfprune.quantization.quantize_aware import wrappers
 
 both = pytest.mark.parametrize("family", list(KERASES))
 

@@ -12,19 +12,18 @@ Information Bottleneck", 2018, arXiv 1802.10399.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Callable
 
+import numpy as np
 import tensorflow as tf
 
-from tfprune.quantization.quantizers import straight_through
+from tfprune.methods.gates.base import seed_of_step
+from tfprune.quantization.quantizers import scaled, straight_through
+from tfprune.quantization.settings import THRESHOLD, Joint
 
 EPSILON = 1e-8
-
-THRESHOLD = 1.0
-"""A channel is kept iff mu^2 / sigma^2 is at least this. At 1 its signal is as strong as its own
-noise, the point that VIBNet's code uses (log sigma^2 < log mu^2); there the channel pays 0.35 nats.
-The value of 1e-3 that some descriptions of DJPQ give keeps channels that are 30 times more noise
-than signal, whose mean, all that is left of them at evaluation, is not what was trained."""
+FIRST_LOG_VARIANCE = -9.0
+_SMALLEST = 1e-3  # of mu, so that the last channel of a layer never vanishes
 
 
 def signal_to_noise(mu: Any, log_variance: Any) -> tf.Tensor:
@@ -98,3 +97,66 @@ def drawn_factors(
     noise = tf.random.stateless_normal([examples, mu.shape[0]], seed)
     drawn = mu + tf.exp(0.5 * log_variance) * noise
     return straight_through(drawn, drawn * kept(mu, log_variance, threshold))
+
+
+class Bottleneck:
+    """One copy of a gate vector. Copies of coupled channels hold the same values.
+
+    Args:
+        gate: the settings.
+        held: its variables `mu` and `log_variance`, divided by the rate.
+    """
+
+    def __init__(self, gate: Joint, held: dict[str, Any]):
+        self.gate = gate
+        self.held = held
+        self.copies: tuple["Bottleneck", ...] = (self,)
+
+    @classmethod
+    def made(cls, gate: Joint, channels: int, make: Callable) -> "Bottleneck":
+        """With variables that `make(name, value, trainable=True, smallest=None)` creates."""
+        ones = np.ones(channels, np.float32) / gate.rate
+        held = {
+            "mu": make("gate_mu", ones, trainable=True, smallest=_SMALLEST / gate.rate),
+            "log_variance": make("gate_log_variance", ones * FIRST_LOG_VARIANCE, trainable=True),
+        }
+        return cls(gate, held)
+
+    def values(self) -> tuple[tf.Tensor, tf.Tensor]:
+        """(mu, log sigma^2), whose gradients reach all copies alike, so that they stay equal."""
+        return self._tied("mu"), self._tied("log_variance")
+
+    def divergence(self) -> tf.Tensor:
+        return divergence(*self.values())
+
+    def kept_ratio(self) -> tf.Tensor:
+        gate = self.gate
+        return kept_ratio(*self.values(), gate.threshold, temperature=gate.temperature)
+
+    def means(self) -> tf.Tensor:
+        """The factors of evaluation, [1, channels]."""
+        return mean_factors(*self.values(), self.gate.threshold)[tf.newaxis]
+
+    def drawn(self, examples: Any, name: str, step: Any) -> tf.Tensor:
+        """The factors of training, [examples, channels], behind the layer of this name after so
+        many finished steps."""
+        seed = seed_of_step(self.gate.seed, name, step)
+        return drawn_factors(*self.values(), examples, self.gate.threshold, seed=seed)
+
+    def read(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """(mu, log sigma^2, kept as booleans) as arrays."""
+        mu, log_variance = (scaled(self.held[name], self.gate.rate) for name in self.held)
+        chosen = kept(mu, log_variance, self.gate.threshold)
+        return mu.numpy(), log_variance.numpy(), chosen.numpy() > 0
+
+    def write(self, mu: np.ndarray, log_variance: np.ndarray) -> None:
+        for name, value in (("mu", mu), ("log_variance", log_variance)):
+            self.held[name].assign((value / self.gate.rate).astype(np.float32))
+
+    def _tied(self, name: str) -> tf.Tensor:
+        value = scaled(self.held[name], self.gate.rate)
+        for other in self.copies:
+            if other is not self:
+                copy = scaled(other.held[name], self.gate.rate)
+                value += copy - tf.stop_gradient(copy)
+        return value

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 from tfprune.backend.base import Backend
 from tfprune.backend.registration import wrapper_class
@@ -33,7 +33,7 @@ def insert(to_prune: Any, home: Backend, method: Method) -> Any:
             "Sequential model that holds them."
         )
     refuse_wrapped(to_prune, home)
-    parts = places(to_prune, home, method.gate.activations).parts
+    parts = places(to_prune, home, cast(Joint, method.gate).activations).parts
     kind = wrapper_class(home.NAME, "JointLayer")
 
     def make(layer: Any) -> Any:

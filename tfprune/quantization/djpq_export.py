@@ -43,6 +43,7 @@ class _Rounding:
 
     def _new(self, model: Any) -> Any:
         graph = self.home.graph(model)
+        assert graph is not None  # the model was wrapped along its graph
         inputs = [
             self.home.new_input(layer, ref.shape)
             for layer, ref in zip(self.home.input_layers(model), graph.inputs)

@@ -10,16 +10,13 @@ import numpy as np
 import tensorflow as tf
 
 from tfprune.backend.substitute import Change, shown_as
-from tfprune.methods.gates.base import seed_of_step
-from tfprune.quantization import bottleneck
+from tfprune.quantization.bottleneck import Bottleneck
 from tfprune.quantization.quantized_layer import Core
-from tfprune.quantization.quantizers import bits, bounded, quantize, restricted, step_for
+from tfprune.quantization.quantizers import bits, bounded, quantize, restricted, scaled, step_for
 from tfprune.quantization.settings import Joint, Part
 
-FIRST_LOG_VARIANCE = -9.0
 _LOWEST, _HIGHEST = 2.0, 32.0  # bits
 _POWERS = 0.5, 1.5
-_SMALLEST = 1e-3  # of mu, so that the last channel of a layer never vanishes
 _OBSERVED = 50  # steps in which the range of activations is taken from their maximum
 
 
@@ -52,12 +49,12 @@ class Quantizer:
     def settings(self) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
         """(d, q, t, bits), d in its bounds, restricted if that is asked."""
         gate, signed = self.gate, self.signed
-        top = tf.exp(_scaled(self._held["top"], gate.rate))
+        top = tf.exp(scaled(self._held["top"], gate.rate))
         power = tf.ones([])
         if gate.learn_power:
-            power = _bounded(_scaled(self._held["power"], gate.rate), *_POWERS)
+            power = _bounded(scaled(self._held["power"], gate.rate), *_POWERS)
         step = bounded(
-            tf.exp(_scaled(self._held["step"], gate.rate)),
+            tf.exp(scaled(self._held["step"], gate.rate)),
             tf.stop_gradient(step_for(_HIGHEST, top, power, signed=signed)),
             tf.stop_gradient(step_for(_LOWEST, top, power, signed=signed)),
         )
@@ -78,61 +75,6 @@ class Quantizer:
         else:
             shown = quantize(values, step * safe, top * safe)
         return tf.where(known, shown, values)
-
-
-class Bottleneck:
-    """One copy of a gate vector. Copies of coupled channels hold the same values.
-
-    Args:
-        gate: the settings.
-        held: its variables `mu` and `log_variance`, divided by the rate.
-    """
-
-    def __init__(self, gate: Joint, held: dict[str, Any]):
-        self.gate = gate
-        self.held = held
-        self.copies: tuple["Bottleneck", ...] = (self,)
-
-    @classmethod
-    def made(cls, gate: Joint, channels: int, make: Callable) -> "Bottleneck":
-        """With variables that `make(name, value, trainable=True, smallest=None)` creates."""
-        ones = np.ones(channels, np.float32) / gate.rate
-        held = {
-            "mu": make("gate_mu", ones, trainable=True, smallest=_SMALLEST / gate.rate),
-            "log_variance": make("gate_log_variance", ones * FIRST_LOG_VARIANCE, trainable=True),
-        }
-        return cls(gate, held)
-
-    def values(self) -> tuple[tf.Tensor, tf.Tensor]:
-        """(mu, log sigma^2), whose gradients reach all copies alike, so that they stay equal."""
-        return tuple(_tied(self, name) for name in ("mu", "log_variance"))
-
-    def divergence(self) -> tf.Tensor:
-        return bottleneck.divergence(*self.values())
-
-    def kept_ratio(self) -> tf.Tensor:
-        gate = self.gate
-        return bottleneck.kept_ratio(*self.values(), gate.threshold, temperature=gate.temperature)
-
-    def means(self) -> tf.Tensor:
-        """The factors of evaluation, [1, channels]."""
-        return bottleneck.mean_factors(*self.values(), self.gate.threshold)[tf.newaxis]
-
-    def drawn(self, examples: Any, name: str, step: Any) -> tf.Tensor:
-        """The factors of training, [examples, channels], behind the layer of this name after so
-        many finished steps."""
-        seed = seed_of_step(self.gate.seed, name, step)
-        return bottleneck.drawn_factors(*self.values(), examples, self.gate.threshold, seed=seed)
-
-    def read(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """(mu, log sigma^2, kept as booleans) as arrays."""
-        mu, log_variance = (_scaled(self.held[name], self.gate.rate) for name in self.held)
-        chosen = bottleneck.kept(mu, log_variance, self.gate.threshold)
-        return mu.numpy(), log_variance.numpy(), chosen.numpy() > 0
-
-    def write(self, mu: np.ndarray, log_variance: np.ndarray) -> None:
-        for name, value in (("mu", mu), ("log_variance", log_variance)):
-            self.held[name].assign((value / self.gate.rate).astype(np.float32))
 
 
 class LearnedCore(Core):
@@ -175,6 +117,11 @@ class LearnedCore(Core):
         self.price: Callable[[], tf.Tensor] | None = None
         self.is_running = False
         self.variables: list[Any] = []
+
+    @property
+    def gate_variables(self) -> list[Any]:
+        """Those of the gate on the channels."""
+        return [] if self.bottleneck is None else list(self.bottleneck.held.values())
 
     def release(self) -> None:
         """Forget what a run has put up."""
@@ -259,28 +206,8 @@ def is_joint(layer: Any) -> bool:
     return isinstance(getattr(layer, "core", None), LearnedCore)
 
 
-@tf.custom_gradient
-def _with_rate(value: tf.Tensor, rate: tf.Tensor):
-    # The gradient is not multiplied by the rate: so the rate multiplies the learning rate of
-    # plain gradient descent as it does that of Adam, which takes no notice of the factor.
-    return value * rate, lambda upstream: (upstream, None)
-
-
-def _scaled(variable: Any, rate: float) -> tf.Tensor:
-    return _with_rate(tf.convert_to_tensor(variable), tf.constant(rate, tf.float32))
-
-
 def _bounded(value: tf.Tensor, low: float, high: float) -> tf.Tensor:
     return bounded(value, tf.constant(low), tf.constant(high))
-
-
-def _tied(own: Bottleneck, name: str) -> tf.Tensor:
-    value = _scaled(own.held[name], own.gate.rate)
-    for other in own.copies:
-        if other is not own:
-            copy = _scaled(other.held[name], own.gate.rate)
-            value += copy - tf.stop_gradient(copy)
-    return value
 
 
 def at_least(smallest: float | None) -> Callable | None:

@@ -227,9 +227,9 @@ def _work(
             side = reads if member.role is Role.CONSUMER else makes
             side[group.name] = side.get(group.name, 0.0) + share
     raw = all(one.is_raw_input for one in node.sources)
-    return Work(
-        item.owner, item.site, macs(item.site.shape, item.site.positions), reads, makes, raw
-    )
+    count = macs(item.site.shape, item.site.positions)
+    assert count is not None  # others are not quantized
+    return Work(item.owner, item.site, count, reads, makes, raw)
 
 
 def _parts(

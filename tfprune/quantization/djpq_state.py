@@ -92,7 +92,7 @@ def _vectors(cores: Cores, found: Places) -> Iterator[tuple[int, list[Any]]]:
         for maker in gated.makers:
             index = position[id(maker.end)]
             scales = [] if maker.norm is not None else [cores[position[id(maker.layer)]].scale]
-            yield index, [*cores[index].bottleneck.held.values(), *scales, *maker.vectors]
+            yield index, [*cores[index].gate_variables, *scales, *maker.vectors]
 
 
 def _check(cores: Cores, found: Places) -> int:

@@ -14,7 +14,7 @@ from tfprune.channels.groups import Member
 from tfprune.quantization import djpq_state
 from tfprune.quantization.bop_loss import Price
 from tfprune.quantization.djpq_graph import nodes
-from tfprune.quantization.djpq_layer import LearnedCore, is_joint
+from tfprune.quantization.djpq_layer import LearnedCore, Quantizer, is_joint
 from tfprune.quantization.djpq_placement import Maker, Places, places
 
 _DEAD = 20.0  # ln sigma^2 of a dropped channel: the last that is chosen to keep a layer alive
@@ -84,7 +84,7 @@ def finish(model: Any, home: Backend) -> None:
     soft = djpq_state.take(cores, price.places)
     for core in cores:
         if core.weights is not None and not float(core.hard.numpy()):
-            _quantize(core)
+            _quantize(core, core.weights)
     _mask(price.places, price.wrapped, _fold(price.places, price.wrapped))
     for core in cores:
         core.hard.assign(1.0)
@@ -126,9 +126,9 @@ def _note_scale(core: LearnedCore) -> None:
         core.scale.assign(np.full_like(scale, largest if largest > 0 else 1.0))
 
 
-def _quantize(core: LearnedCore) -> None:
+def _quantize(core: LearnedCore, quantizer: Quantizer) -> None:
     value = core.kernel.numpy().astype(np.float32)
-    shown = core.weights(value, core.scale.numpy()).numpy()
+    shown = quantizer(value, core.scale.numpy()).numpy()
     core.kernel.assign(shown)
     core.rest.assign(value - shown)
 
@@ -140,13 +140,14 @@ def _fold(found: Places, cores: Cores) -> dict[str, np.ndarray]:
     from here: z / mu = 1 + (sigma / mu) eps.
     """
     folded = {}
+    gates = {key: core.bottleneck for key, core in cores.items() if core.bottleneck is not None}
     for name, gated in found.gated.items():
-        mu, log_variance, kept = cores[id(gated.makers[0].end)].bottleneck.read()
+        mu, log_variance, kept = gates[id(gated.makers[0].end)].read()
         factors = np.where(kept, mu, 0.0).astype(np.float32)
         safe = np.where(kept, mu, 1.0)
         for maker in gated.makers:
             _multiply(maker, factors, cores)
-            cores[id(maker.end)].bottleneck.write(
+            gates[id(maker.end)].write(
                 kept.astype(np.float32), np.where(kept, log_variance - 2 * np.log(safe), _DEAD)
             )
         folded[name] = kept

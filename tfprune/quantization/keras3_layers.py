@@ -13,8 +13,8 @@ from tfprune.backend.keras3 import BACKEND as adapter
 from tfprune.backend.registration import register_real
 from tfprune.masks.serialization import from_config, to_config
 from tfprune.quantization.djpq_layer import LearnedCore, at_least
+from tfprune.quantization.quantize_aware import HOOKS
 from tfprune.quantization.quantized_layer import MinMaxCore
-from tfprune.quantization.report import HOOKS
 from tfprune.quantization.settings import FakeQuantization, Part
 from tfprune.training.keras3_layer import PrunedLayer
 

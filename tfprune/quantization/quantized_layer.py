@@ -106,7 +106,8 @@ class MinMaxCore(Core):
                 kernel.assign(np.where(kept, value, np.zeros_like(value)))
 
     def see_inputs(self, inputs: Any, training: Any) -> Any:
-        if self.ranges is None:
+        bits = self.settings.activations
+        if bits is None:
             return inputs
         tensors = tf.nest.flatten(inputs)
         held = tf.unstack(tf.convert_to_tensor(self.home.value(self.ranges)), len(tensors))
@@ -115,12 +116,13 @@ class MinMaxCore(Core):
         if training is not False:
             learning = tf.cast(training, tf.bool)
             for index in (at for at, is_float in enumerate(floats) if is_float):
-                new = tracked(*bounds[index], tensors[index], self.settings.momentum)
-                bounds[index] = [tf.where(learning, *one) for one in zip(new, bounds[index])]
+                low, high = bounds[index]
+                new = tracked(low, high, tensors[index], self.settings.momentum)
+                bounds[index] = [tf.where(learning, *one) for one in zip(new, (low, high))]
             self.ranges.assign(tf.stack([tf.stack(one) for one in bounds]))
         shown = [
-            on_activation_grid(one, *bound, self.settings.activations) if is_float else one
-            for one, bound, is_float in zip(tensors, bounds, floats)
+            on_activation_grid(one, low, high, bits) if is_float else one
+            for one, (low, high), is_float in zip(tensors, bounds, floats)
         ]
         return tf.nest.pack_sequence_as(inputs, shown)
 

@@ -193,3 +193,15 @@ def bounded(value: tf.Tensor, low: tf.Tensor, high: tf.Tensor):
         return tf.where(outwards, tf.zeros_like(upstream), upstream), None, None
 
     return tf.clip_by_value(value, low, high), gradient
+
+
+@tf.custom_gradient
+def _with_rate(value: tf.Tensor, rate: tf.Tensor):
+    # The gradient is not multiplied by the rate: so the rate multiplies the learning rate of
+    # plain gradient descent as it does that of Adam, which takes no notice of the factor.
+    return value * rate, lambda upstream: (upstream, None)
+
+
+def scaled(variable: Any, rate: float) -> tf.Tensor:
+    """What a variable stands for that holds a value divided by the rate."""
+    return _with_rate(tf.convert_to_tensor(variable), tf.constant(rate, tf.float32))

@@ -14,8 +14,8 @@ from tfprune.backend.registration import register_real
 from tfprune.backend.tf_keras import BACKEND as adapter
 from tfprune.masks.serialization import from_config, to_config
 from tfprune.quantization.djpq_layer import LearnedCore, at_least
+from tfprune.quantization.quantize_aware import HOOKS
 from tfprune.quantization.quantized_layer import MinMaxCore
-from tfprune.quantization.report import HOOKS
 from tfprune.quantization.settings import FakeQuantization, Part
 from tfprune.training.tf_keras_in_call import NOT_DRIVEN
 from tfprune.training.tf_keras_layer import PrunedLayer
