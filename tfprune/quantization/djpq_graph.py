@@ -8,26 +8,8 @@ from typing import Any
 
 from tfprune.backend.base import Backend
 from tfprune.layers import graph as graphs
+from tfprune.layers.base import stock_kind_of
 
-_SHAPES = (
-    "Dropout",
-    "SpatialDropout1D",
-    "SpatialDropout2D",
-    "SpatialDropout3D",
-    "Identity",
-    "Flatten",
-    "Reshape",
-    "Permute",
-    "RepeatVector",
-    "ZeroPadding1D",
-    "ZeroPadding2D",
-    "ZeroPadding3D",
-    "Cropping1D",
-    "Cropping2D",
-    "Cropping3D",
-)
-_POOLS = ("MaxPooling", "AveragePooling", "GlobalMaxPooling", "GlobalAveragePooling")
-_MERGES = ("Add", "Average", "Maximum", "Minimum", "Multiply", "Concatenate")
 _SAME_SIGN = (
     "add",
     "addv2",
@@ -39,8 +21,6 @@ _SAME_SIGN = (
     "flatten",
     "reshape",
 )
-_SCALINGS = ("Rescaling", "Normalization")
-
 HOMOGENEOUS = ("linear", "relu", "leaky_relu")
 """Activations with f(c x) = c f(x) for c > 0, by the name of the function."""
 ZERO_AT_ZERO = (
@@ -59,6 +39,7 @@ ZERO_AT_ZERO = (
     "hard_silu",
     "hard_swish",
     "tanh_shrink",
+    "thresholded_relu",
 )
 _NEVER_BELOW_ZERO = (
     "relu",
@@ -87,9 +68,11 @@ class Node:
     readers: list["Node | None"] = field(default_factory=list)
 
     @property
-    def kind(self) -> str:
-        """The name of its class, or of a raw operation in lower case."""
-        return self.name or type(self.operation).__name__
+    def traits(self) -> frozenset[str]:
+        """Of its kind, see `tfprune.layers.base.TRAITS`."""
+        if self.name is not None:
+            return frozenset({"positive"} if self.name in _SAME_SIGN else ())
+        return stock_kind_of(self.operation).traits
 
     @property
     def reader(self) -> "Node | None":
@@ -102,15 +85,9 @@ class Node:
         layer = self.operation
         if self.name is not None:
             return self.name if self.name in (*ZERO_AT_ZERO, *_NEVER_BELOW_ZERO) else "?"
-        if self.kind == "ReLU":
-            plain = not float(layer.threshold)
-            bounded = getattr(layer, "max_value", None) is not None
-            slope = float(getattr(layer, "negative_slope", 0) or 0)
-            return "?" if not plain else "relu6" if bounded else "leaky_relu" if slope else "relu"
-        if self.kind in ("LeakyReLU", "PReLU"):
-            return "leaky_relu"
-        if self.kind in ("ELU", "Softmax"):
-            return self.kind.lower()
+        named = stock_kind_of(layer).function
+        if named is not None:
+            return named(layer)
         function = getattr(layer, "activation", None)
         return "" if function is None else getattr(function, "__name__", "?")
 
@@ -119,8 +96,7 @@ class Node:
         """Whether it is an input of the model, scaled or in another shape."""
         if self.operation is None:
             return True
-        known = self.kind in (*_SHAPES, *_SCALINGS)
-        return known and all(one.is_raw_input for one in self.sources)
+        return "raw" in self.traits and all(one.is_raw_input for one in self.sources)
 
     @property
     def is_positive(self) -> bool:
@@ -129,10 +105,8 @@ class Node:
             return False
         if self.activation in _NEVER_BELOW_ZERO:
             return True
-        passes = (
-            self.kind in (*_SHAPES, *_MERGES, *_SAME_SIGN) or self.kind.rstrip("123D") in _POOLS
-        )
-        return passes and bool(self.sources) and all(one.is_positive for one in self.sources)
+        sources = self.sources
+        return "positive" in self.traits and bool(sources) and all(x.is_positive for x in sources)
 
 
 def nodes(model: Any, adapter: Backend) -> list[Node]:

@@ -17,26 +17,12 @@ from tfprune.backend.base import Backend
 from tfprune.backend.find_sites import Found, find
 from tfprune.channels.grouping import channel_groups
 from tfprune.channels.groups import ChannelGroup, Member
+from tfprune.layers.base import stock_kind_of
 from tfprune.layers.channel_graph import Role
 from tfprune.masks.costs import macs
 from tfprune.masks.sites import Site, Skip
 from tfprune.quantization.djpq_graph import HOMOGENEOUS, ZERO_AT_ZERO, Node, nodes
 from tfprune.quantization.settings import Part
-
-_QUANTIZED = (
-    "Dense",
-    "EinsumDense",
-    "Conv1D",
-    "Conv2D",
-    "Conv3D",
-    "Conv1DTranspose",
-    "Conv2DTranspose",
-    "Conv3DTranspose",
-    "DepthwiseConv1D",
-    "DepthwiseConv2D",
-)
-_NORMS = ("BatchNormalization", "SyncBatchNormalization")
-_ACTIVATIONS = ("Activation", "ReLU", "LeakyReLU", "PReLU", "ELU", "Softmax")
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,7 +123,7 @@ def places(model: Any, adapter: Backend, activations: bool = True) -> Places:
 
 
 def _unquantized(item: Found, by_layer: dict[int, Node]) -> str | None:
-    if type(item.owner).__name__ not in _QUANTIZED or id(item.owner) not in by_layer:
+    if "one_product" not in stock_kind_of(item.owner).traits or id(item.owner) not in by_layer:
         return "only Dense, EinsumDense and convolutions are, on their own"
     if not item.site.positions:
         return "how often its weights are used is not known, so its bit operations are not either"
@@ -190,7 +176,7 @@ def _maker(item: Found, node: Node, calls: Counter, adapter: Backend) -> Maker |
         return "its channels come first, gates are for channels that come last"
     end, fold, through = node, node, node.activation or "linear"
     after = node.reader
-    if after is not None and after.kind in _NORMS:
+    if after is not None and "batch_statistics" in after.traits:
         norm = after.operation
         if not (norm.scale and norm.center):
             return f"{norm.name} has no gamma or no beta, which would take its factors"
@@ -199,7 +185,7 @@ def _maker(item: Found, node: Node, calls: Counter, adapter: Backend) -> Maker |
     if through not in HOMOGENEOUS:
         return f"its activation {through} stands before its factors, which cannot be folded"
     after = end.reader
-    if after is not None and after.kind in _ACTIVATIONS:
+    if after is not None and "activation" in after.traits:
         if after.activation in HOMOGENEOUS:
             end = after
         elif after.activation not in ZERO_AT_ZERO:

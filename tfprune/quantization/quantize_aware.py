@@ -11,8 +11,9 @@ from tfprune.backend import adapter_of
 from tfprune.backend.base import Backend
 from tfprune.backend.find_sites import all_wrappers
 from tfprune.backend.registration import wrapper_class
+from tfprune.layers.base import has
 from tfprune.quantization.settings import FakeQuantization
-from tfprune.quantization.supported_layers import kernels, kind, left_out, refusal
+from tfprune.quantization.supported_layers import kernels, left_out, refusal
 from tfprune.training.custom_training import refuse_lost_training
 from tfprune.training.model_hooks import ModelHooks
 from tfprune.training.strip import strip
@@ -82,7 +83,7 @@ def quantize_aware(model: Any, settings: FakeQuantization | None = None) -> Any:
     wrapper = wrapper_class(home.NAME, "QuantizedLayer")
 
     def wrap(layer: Any) -> Any:
-        left = kind(layer) is None or refusal(layer, home) is not None
+        left = not has(layer, "quantizable") or refusal(layer, home) is not None
         return layer if left else wrapper(layer, settings)
 
     with home.strategy(plain).scope():
