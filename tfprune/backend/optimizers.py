@@ -22,7 +22,7 @@ class OptimizerAccess(abc.ABC):
     def innermost_optimizer(self, model: Any) -> Any:
         """The optimizer that updates variables, below one that scales the loss; None: not
         compiled."""
-        optimizer = getattr(model, "optimizer", None)
+        optimizer: Any = getattr(model, "optimizer", None)
         while hasattr(optimizer, "inner_optimizer"):
             optimizer = optimizer.inner_optimizer
         return optimizer

@@ -48,7 +48,8 @@ def positions(
     else:
         shape = outputs if uses is Uses.OUTPUT else inputs
         places = shape[1:-1]
-    return None if any(size is None for size in places) else prod(places)
+    known = [size for size in places if size is not None]
+    return prod(known) if len(known) == len(places) else None
 
 
 def may_hold_kernels(layer: Any, adapter: Any) -> bool:

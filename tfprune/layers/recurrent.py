@@ -48,9 +48,11 @@ def _bidirectional(step: LayerCall) -> list[SymbolicTensor]:
     else:
         shapes = step.shapes[1:]
         sides = [with_last((*step.shapes[0][:-1], len(units)), units) for units in ids]
-        merge = concatenated if layer.merge_mode == "concat" else broadcast
-        how = -1 if layer.merge_mode == "concat" else step.shapes[0]
-        merged = [merge(step.book, sides, how, step.name)]
+        merged = [
+            concatenated(step.book, sides, -1, step.name)
+            if layer.merge_mode == "concat"
+            else broadcast(step.book, sides, step.shapes[0], step.name)
+        ]
     count = len(shapes) // 2
     return [
         *merged,

@@ -45,7 +45,7 @@ def _reshape(step: LayerCall, results: list[SymbolicTensor], kept: KeptChannels)
 def _split(step: LayerCall, results: list[SymbolicTensor], kept: KeptChannels) -> Sizes:
     axis = int(step.setting("axis", 2, 0)) % len(step.value.shape)
     new = [kept.shape(one)[axis] for one in results]
-    bounds = tuple(int(bound) for bound in np.cumsum(new)[:-1])
+    bounds = tuple(int(bound) for bound in np.cumsum(np.array(new))[:-1])
     return {"indices_or_sections": bounds, "num_or_size_splits": new}
 
 
@@ -59,8 +59,9 @@ def _getitem(step: LayerCall, results: list[SymbolicTensor], kept: KeptChannels)
         if part is Ellipsis:
             axis += len(value.shape) - used
         elif part is not None:
-            if value.axes[axis] is not None:
-                parts[place] = _part(step, part, kept.mask(value.axes[axis]))
+            ids = value.axes[axis]
+            if ids is not None:
+                parts[place] = _part(step, part, kept.mask(ids))
             axis += 1
     return {"key": parts[0] if is_one else tuple(parts)}
 

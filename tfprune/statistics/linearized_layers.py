@@ -24,7 +24,7 @@ def changes(operations: list[Any], cut: Callable) -> list[Change]:
         operations: all of a model.
         cut: function of one tensor that every layer's output passes through.
     """
-    found = []
+    found: list[Change] = []
     for operation in operations:
         rule = _rule(operation)
         own = type(operation).__module__.split(".")[0] not in ("keras", "tf_keras")
