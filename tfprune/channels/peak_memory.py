@@ -64,7 +64,7 @@ class Buffers:
             sizes: int64, of each buffer.
         """
         changes = np.zeros(self.calls + 1, np.int64)
-        for (first, last), size in zip(self.lives, sizes):
+        for (first, last), size in zip(self.lives, sizes, strict=True):
             changes[first] += size
             changes[last + 1] -= size
         return int(np.cumsum(changes).max(initial=0))

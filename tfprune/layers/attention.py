@@ -95,7 +95,9 @@ def _resize(resizing: Resizing) -> None:
     if resizing.config["output_shape"] is not None or output[2:] != next(iter(shapes))[0][-1:]:
         resizing.put("output_shape", output[2:])
     if "query_shape" in resizing.config:
-        for key, shape in zip(("query_shape", "value_shape", "key_shape"), next(iter(shapes))):
+        for key, shape in zip(
+            ("query_shape", "value_shape", "key_shape"), next(iter(shapes)), strict=False
+        ):
             resizing.put(key, shape)
 
 

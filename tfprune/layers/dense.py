@@ -135,7 +135,7 @@ def _resize_einsum(resizing: Resizing) -> None:
         "output_shape",
         tuple(
             None if old is None else new
-            for old, new in zip(given, sizes[len(sizes) - len(given) :])
+            for old, new in zip(given, sizes[len(sizes) - len(given) :], strict=True)
         ),
     )
     equation = resizing.layer.equation.replace(" ", "")

@@ -56,7 +56,9 @@ class Window:
     @property
     def reach(self) -> tuple[int, ...]:
         """Length of the kernel with its gaps, per spatial axis."""
-        return tuple((size - 1) * step + 1 for size, step in zip(self.size, self.dilation))
+        return tuple(
+            (size - 1) * step + 1 for size, step in zip(self.size, self.dilation, strict=True)
+        )
 
 
 def reading(layer: Any, layout: Layout) -> Contraction | Window:
@@ -113,7 +115,7 @@ def patches(inputs: Any, how: Contraction | Window, layout: Layout) -> tf.Tensor
     pieces = [
         inputs[(slice(None), *spans)]
         for spans in product(
-            *(_spans(*axis) for axis in zip(how.size, how.dilation, counts, strides))
+            *(_spans(*axis) for axis in zip(how.size, how.dilation, counts, strides, strict=True))
         )
     ]
     pieces = tf.stack(pieces[::-1] if transposed else pieces, axis=-2)
@@ -159,7 +161,7 @@ def _spans(size, dilation, count, stride):
 def _padded(inputs, window):
     """(padded input, number of output positions per axis)."""
     counts, pads = [], [(0, 0)]
-    for axis, (reach, stride) in enumerate(zip(window.reach, window.strides), 1):
+    for axis, (reach, stride) in enumerate(zip(window.reach, window.strides, strict=True), 1):
         length = _length(inputs, axis)
         total = reach - 1 if window.padding == "causal" else 0
         if window.padding == "same":
@@ -174,7 +176,7 @@ def _spread(inputs, window):
     """Input of a transposed convolution, as that of a plain one with the kernel turned round."""
     lengths = [_length(inputs, axis) for axis in range(len(window.size) + 2)]
     counts, pads = [], [(0, 0)]
-    for axis, (reach, stride) in enumerate(zip(window.reach, window.strides), 1):
+    for axis, (reach, stride) in enumerate(zip(window.reach, window.strides, strict=True), 1):
         gaps = np.zeros((len(lengths) + 1, 2), int)
         gaps[axis + 1, 1] = stride - 1
         inputs = _pad(tf.expand_dims(inputs, axis + 1), gaps.tolist())

@@ -50,7 +50,7 @@ def _parts(operation: Any, args: Any, kwargs: Any) -> tuple[list[Any], list[Any]
         origins = ["KerasTensor"] * len(parts)
     activations: list[Any] = []
     constants: list[Any] = []
-    for part, origin in zip(parts, origins):
+    for part, origin in zip(parts, origins, strict=True):
         is_activation = tf.is_tensor(part) and origin == "KerasTensor"
         (activations if is_activation else constants).append(part)
     return activations, constants

@@ -43,7 +43,7 @@ def _bidirectional(step: LayerCall) -> list[SymbolicTensor]:
     if layer.merge_mode is None:
         shapes, merged = (
             step.shapes[2:],
-            [with_last(shape, units) for shape, units in zip(step.shapes, ids)],
+            [with_last(shape, units) for shape, units in zip(step.shapes, ids, strict=False)],
         )
     else:
         shapes = step.shapes[1:]
@@ -66,7 +66,7 @@ def _time_distributed(step: LayerCall) -> list[SymbolicTensor]:
     step.book.pin(value.axes[1], f"{step.name} goes along it")
     shapes = [shape[:1] + shape[2:] for shape in step.shapes]
     results = step.tracer.apply(step.operation.layer, (value.without(1),), {}, shapes)
-    return [one.with_new(1, shape[1]) for one, shape in zip(results, step.shapes)]
+    return [one.with_new(1, shape[1]) for one, shape in zip(results, step.shapes, strict=False)]
 
 
 def _units(step: LayerCall, layer: Any, values: list[SymbolicTensor]) -> Ids:

@@ -34,9 +34,9 @@ def _reshape(step: LayerCall, results: list[SymbolicTensor], kept: KeptChannels)
         raise Unsupported(f"{step.name} takes its shape from a tensor")
     entries = [
         size if isinstance(old, (int, np.integer)) and old != -1 else old
-        for old, size in zip(given, new)
+        for old, size in zip(given, new, strict=True)
     ]  # the others stay: tensors, None, -1
-    for old, entry, size in zip(results[0].shape, entries, new):
+    for old, entry, size in zip(results[0].shape, entries, new, strict=True):
         if old != size and isinstance(entry, SymbolicTensor):
             raise Unsupported(f"{step.name} takes its shape from a tensor")
     return {"newshape": tuple(entries), "shape": entries}

@@ -41,7 +41,10 @@ def reshape(step: LayerCall) -> SymbolicTensor:
 def _resize_reshape(resizing: Resizing) -> None:
     sizes = resizing.outputs()[1:]
     given = resizing.config["target_shape"]
-    resizing.put("target_shape", tuple(-1 if old == -1 else new for old, new in zip(given, sizes)))
+    resizing.put(
+        "target_shape",
+        tuple(-1 if old == -1 else new for old, new in zip(given, sizes, strict=True)),
+    )
 
 
 def _permute(step: LayerCall) -> SymbolicTensor:

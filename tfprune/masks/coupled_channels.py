@@ -82,7 +82,8 @@ class Coupled:
         return cls(
             units,
             tuple(
-                _places(units, site.couplings or (), count) for site, count in zip(sites, filters)
+                _places(units, site.couplings or (), count)
+                for site, count in zip(sites, filters, strict=True)
             ),
         )
 
@@ -118,7 +119,7 @@ class Coupled:
 def _places(units: Sequence[Unit], parts: Sequence[Coupling], count: int) -> np.ndarray:
     """Where the channel of each of `count` entries stands among the channels of all units."""
     ends = np.cumsum([0, *(unit.size for unit in units)])
-    starts = {unit.site.name: start for unit, start in zip(units, ends)}
+    starts = {unit.site.name: start for unit, start in zip(units, ends[:-1], strict=True)}
     found = np.full(count, ends[-1], np.int64)
     for coupling in parts:
         if coupling.name in starts:

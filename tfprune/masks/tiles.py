@@ -59,7 +59,8 @@ class View(NamedTuple):
     def sizes(self) -> np.ndarray:
         """Entries of each tile, int64 [tiles down, tiles across]."""
         rows, columns = (
-            np.full(count, step, np.int64) for count, step in zip(self.tiles, self.tile)
+            np.full(count, step, np.int64)
+            for count, step in zip(self.tiles, self.tile, strict=True)
         )
         rows[-1] -= self.missing[0]
         columns[-1] -= self.missing[1]

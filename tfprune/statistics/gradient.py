@@ -119,7 +119,9 @@ def mean_over(compiled: Callable, batches: Any) -> list[Any]:
     examples = 0.0
     for inputs, labels, weights in batches:
         sums, number = compiled(*map(as_tensors, (inputs, labels, weights)))
-        totals = [total + one for total, one in zip(totals, sums)] if totals else list(sums)
+        totals = (
+            [total + one for total, one in zip(totals, sums, strict=True)] if totals else list(sums)
+        )
         examples += number
     return [total / examples for total in totals]
 
@@ -144,7 +146,8 @@ def check_inputs(subject: Subject, inputs: Any) -> None:
     if wanted and (
         len(wanted) != len(given)
         or not all(
-            spec.shape.is_compatible_with((None, *shape[1:])) for spec, shape in zip(wanted, shapes)
+            spec.shape.is_compatible_with((None, *shape[1:]))
+            for spec, shape in zip(wanted, shapes, strict=True)
         )
     ):
         expected = ", ".join(str(tuple(spec.shape)) for spec in wanted)

@@ -37,10 +37,13 @@ class Following:
             masks: of the sites.
             final: whether these masks are the last ones, a bool tensor; else nothing is done.
         """
-        kept = [self._structure.reduce(mask, site.layout) for mask, site in zip(masks, self._sites)]
+        kept = [
+            self._structure.reduce(mask, site.layout)
+            for mask, site in zip(masks, self._sites, strict=True)
+        ]
         alive = tf.concat([*self._coupled.pool(kept), [1]], 0) > 0  # a last one for all others
         alive |= ~final
-        for variable, one in zip(variables, self._followers):
+        for variable, one in zip(variables, self._followers, strict=True):
             value = tf.convert_to_tensor(variable)
             across = [1] * len(value.shape)
             across[one.axis] = -1

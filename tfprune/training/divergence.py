@@ -73,7 +73,7 @@ class Guard:
         """
         if not self._good:
             return f"{reason}, and the weights were not finite before the run."
-        for variable, value in zip(self._variables, self._good):
+        for variable, value in zip(self._variables, self._good, strict=True):
             variable.assign(value)
         return (
             f"{reason}: the run diverged and was stopped, and the model has its weights "

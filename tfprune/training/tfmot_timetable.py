@@ -135,7 +135,7 @@ class ForeignTimetable:
             if len(due) < len(steps):
                 return None
             parts.append((steps[at], sparsities[at]))
-        steps, sparsities = zip(*parts)
+        steps, sparsities = zip(*parts, strict=True)
         return np.concatenate(steps), np.concatenate(sparsities)
 
     def _at_once(self, steps: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:

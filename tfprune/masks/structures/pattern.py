@@ -128,7 +128,7 @@ class Pattern(Structure):
     def _members(self, dtype: str) -> np.ndarray:
         """The library as zeros and ones [patterns, 9]."""
         members = np.zeros((len(self.library), 9), dtype)
-        for row, positions in zip(members, self.library):
+        for row, positions in zip(members, self.library, strict=True):
             row[list(positions)] = 1
         return members
 
