@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 import pytest
-from rooms import ROOT, files_of, floors_of, imports_of, name_of, room_of
+from rooms import ORDERS, ROOT, drawing, files_of, floors_of, imports_of, name_of, path_of, room_of
 
 AGAINST, INSIDE, CIRCLES = 0, 6, 2  # what is left to do: these only go down, to 0
 LAZY_DOORS = {"tfprune", "tfprune.methods", "tfprune.backend"}
@@ -89,6 +89,11 @@ def test_tflite_export_imports_public_names_of_tfprune_only():
         one for name in files for one, _ in imports_of(name, files) if one.startswith("tfprune")
     }
     assert known == {"tfprune", "tfprune.output"}
+
+
+@pytest.mark.parametrize("package", ORDERS)
+def test_the_drawing_shows_the_imports_of_today(package):
+    assert path_of(package).read_text() == drawing(package), "run python tests/rooms.py"
 
 
 def test_only_files_of_one_keras_import_it_when_they_are_loaded():
