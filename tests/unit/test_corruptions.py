@@ -205,3 +205,9 @@ def test_bad_places_are_told(settings, error, says):
 
 def test_no_images_are_no_images():
     assert corrupt(GOOD[:0], "snow", 2, indices=[]).shape == (0, 8, 8, 3)
+
+
+def test_without_scipy_it_is_said_what_to_install_before_an_image_is_looked_at(monkeypatch):
+    monkeypatch.setitem(sys.modules, "scipy.ndimage", None)
+    with pytest.raises(ImportError, match=r'pip install "tfprune\[evaluation\]"'):
+        corrupt(None, "fog")
