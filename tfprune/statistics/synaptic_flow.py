@@ -16,7 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfprune.backend.find_sites import Found
-from tfprune.backend.substitute import replaced
+from tfprune.backend.substitute import replaced, unpruned_calls
 from tfprune.output.caller_warning import warn
 from tfprune.statistics import linearized_layers
 from tfprune.statistics.measured_model import Subject
@@ -210,7 +210,10 @@ def input_specs(subject: Subject, feed: Any = None) -> Any:
 
 @contextlib.contextmanager
 def absolute(subject: Subject, biases: bool) -> Iterator[None]:
-    """Absolute values in all float variables, biases zero; at the end, what was there before."""
+    """Absolute values in all float variables, biases zero; at the end, what was there before.
+
+    Wrappers, which would prune these values in their calls, only call their layers.
+    """
     variables = [variable for variable in subject.variables if variable.dtype.is_floating]
     before = [variable.read_value() for variable in variables]
     zeroed = set() if biases else {id(bias) for bias in _biases(subject)}
@@ -218,7 +221,8 @@ def absolute(subject: Subject, biases: bool) -> Iterator[None]:
         for variable, value in zip(variables, before):
             kept = tf.zeros_like(value) if id(variable) in zeroed else tf.abs(value)
             variable.assign(kept, read_value=False)
-        yield
+        with replaced(unpruned_calls(subject.model, subject.adapter)):
+            yield
     finally:
         for variable, value in zip(variables, before):
             variable.assign(value, read_value=False)

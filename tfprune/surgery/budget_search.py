@@ -14,7 +14,7 @@ from tfprune.surgery.budget import Budget
 from tfprune.surgery.budget_fit import CLOSE, Counts, Fitting
 from tfprune.surgery.channel_scores import Ranking
 from tfprune.surgery.masked_channels import without
-from tfprune.surgery.shrink import shrink
+from tfprune.surgery.shrink import shrunk
 from tfprune.surgery.shrink_report import ShrinkReport
 
 PARTS = 256  # of all channels: no finer steps where each of them is a measurement
@@ -134,7 +134,7 @@ class Cut:
         masks = self._fitting.masks(counts)
         gone = {group.name: ~mask for group, mask in zip(self._prices.groups, masks, strict=True)}
         with without(self._prices.survey, gone):
-            return shrink(source)
+            return shrunk(self._prices.survey, source)
 
     def _refuse(self, smallest: dict[str, float]) -> NoReturn:
         least = ", ".join(f"{name}={value:,}" for name, value in smallest.items())

@@ -18,7 +18,7 @@ from tfprune.output.atomic_write import write
 from tfprune.output.plain_numbers import is_integer
 from tfprune.output.report_forms import Table, as_dict, markdown, plain_text, rich_parts
 from tfprune.surgery.masked_channels import without
-from tfprune.surgery.shrink import shrink, stripped
+from tfprune.surgery.shrink import shrunk, stripped
 
 FORMAT = "tfprune.record"
 VERSION = 1
@@ -128,7 +128,7 @@ class Record:
         survey = Survey.of(stripped(model, adapter_of_model(model)))
         self.check(survey)
         with without(survey, self.removed(steps)):
-            return shrink(model)[0]
+            return shrunk(survey, model)[0]
 
     def parts(self) -> Iterable[str | Table]:
         """What is printed: how much went, and from which groups."""

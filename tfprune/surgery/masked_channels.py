@@ -17,7 +17,7 @@ def without(survey: Survey, removed: dict[str, np.ndarray]) -> Iterator[None]:
     """Let channels of a model be zero, with all that belongs to them, and then as before.
 
     Args:
-        survey: of the model.
+        survey: of the model, which has no wrappers: they would settle on the zeros.
         removed: by the group's name, bool [channels].
     """
     before: dict[int, tuple[Any, np.ndarray]] = {}

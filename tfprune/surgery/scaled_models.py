@@ -19,7 +19,7 @@ from tfprune.surgery.budget import Budget
 from tfprune.surgery.channel_scores import rank_channels
 from tfprune.surgery.history import Record
 from tfprune.surgery.masked_channels import without
-from tfprune.surgery.shrink import shrink, stripped
+from tfprune.surgery.shrink import shrunk, stripped
 
 HALVINGS = 40  # of the interval of scales: more than any channel count can tell apart
 
@@ -111,7 +111,7 @@ def family(model: Any, record: Record, sizes: Sequence[float | Budget]) -> list[
             gone[group.name] = np.zeros(group.size, bool)
             gone[group.name][order[group.name][: group.size - count]] = True
         with without(survey, gone):
-            small, _ = shrink(model)
+            small, _ = shrunk(survey, model)
         costs = size.costs(prices, counts) if isinstance(size, Budget) else {}
         channels = {
             group.name: int(count) for group, count in zip(prices.groups, counts, strict=True)

@@ -80,21 +80,44 @@ def shrink(
     for name, value in (("round_to", round_to), ("min_channels", min_channels)):
         if not isinstance(value, (int, np.integer)) or value < 1:
             raise ValueError(f"{name} is a number of channels, 1 or more; got {value!r}.")
-    adapter = adapter_of_model(model)
-    given, model = model, stripped(model, adapter)
-    survey = Survey.of(model)
+    plain = stripped(model, adapter_of_model(model))
+    return shrunk(
+        Survey.of(plain),
+        model,
+        asked=(borders, round_to, min_channels),
+        data=data,
+        optimizer=optimizer,
+    )
+
+
+def shrunk(
+    survey: Survey,
+    like: Any,
+    *,
+    asked: tuple[bool, int, int] = (False, 1, 1),
+    data: Any = None,
+    optimizer: bool = False,
+) -> tuple[Any, ShrinkReport]:
+    """The smaller model and what was done; see `shrink`.
+
+    Args:
+        survey: of a model without wrappers, whose weights may have changed since.
+        like: the model whose compilation is taken over: the same, or one that wraps its layers.
+        asked: `borders`, `round_to` and `min_channels`.
+    """
+    model, adapter = survey.tracer.root, survey.adapter
     check_finite(model, "shrink a model from before")
     check_inputs(model, data)
     found = dead(survey)
     constants = Constants(model, survey, found, data)
-    kept, reasons = _kept(survey, found, constants, (borders, round_to, min_channels))
+    kept, reasons = _kept(survey, found, constants, asked)
     folding = constants.fold(kept)
     rebuild = Rebuild(kept, folding)
     small = rebuild.of(model)
     rebuild.set_weights()
-    notes = _finished(small, given, model, adapter)
+    notes = _finished(small, like, model, adapter)
     if optimizer:
-        notes += copy_slots(given, small, rebuild)
+        notes += copy_slots(like, small, rebuild)
     agreed = None if data is None else agreement(model, small, data)
     return small, _report((model, small), survey, (found, kept, reasons), (folding, notes, agreed))
 
