@@ -14,10 +14,9 @@ from tfprune.backend.registration import wrapper_class
 from tfprune.layers.base import has
 from tfprune.quantization.settings import FakeQuantization
 from tfprune.quantization.supported_layers import kernels, left_out, refusal
-from tfprune.training.custom_training import refuse_lost_training
 from tfprune.training.model_hooks import ModelHooks
 from tfprune.training.strip import strip
-from tfprune.training.wrap import exchanged
+from tfprune.training.wrap import exchanged, refuse_lost_training
 
 
 def quantize_aware(model: Any, settings: FakeQuantization | None = None) -> Any:
@@ -94,7 +93,8 @@ def quantize_aware(model: Any, settings: FakeQuantization | None = None) -> Any:
             f"The model {model.name!r} has no kernel to quantize: "
             f"{reasons or 'none of its layers has one'}."
         )
-    refuse_lost_training(model, aware, wrap="tfprune.quantize_aware(keras.Model(inputs, outputs))")
+    wrap_first = "tfprune.quantize_aware(keras.Model(inputs, outputs))"
+    refuse_lost_training(model, aware, wrap=wrap_first, else_do="")
     return aware
 
 

@@ -8,7 +8,6 @@ from typing import Any, Callable
 from tfprune.backend.base import Backend
 from tfprune.backend.find_sites import wrappers
 from tfprune.layers.prunable_weights import may_hold_kernels
-from tfprune.training.custom_training import refuse_lost_training as refuse_lost
 
 
 def exchanged(
@@ -76,14 +75,36 @@ def exchange_layers(to_prune: Any, home: Backend, wrap: Callable[[Any], Any]) ->
     return wrapped
 
 
-def refuse_lost_training(model: Any, wrapped: Any) -> None:
-    """Raise ValueError if a wrapped copy would train in another way than the model."""
-    refuse_lost(
-        model,
-        wrapped,
-        wrap="tfprune.prune(keras.Model(inputs, outputs), ...)",
-        else_do="; or use the callback alone, tfprune.PruningCallback('magnitude', 0.8)",
-    )
+def refuse_lost_training(
+    model: Any,
+    wrapped: Any,
+    *,
+    wrap: str = "tfprune.prune(keras.Model(inputs, outputs), ...)",
+    else_do: str = "; or use the callback alone, tfprune.PruningCallback('magnitude', 0.8)",
+) -> None:
+    """Raise ValueError if a wrapped copy would train in another way than the model.
+
+    Cloning keeps a user's class only in Keras 3, and only if its constructor allows it.
+
+    Args:
+        model: as it was given.
+        wrapped: its copy.
+        wrap: the call that wraps a plain functional model, as code.
+        else_do: what else can be done, as the end of a sentence.
+
+    Raises:
+        ValueError: the class of the model has a train_step or compute_loss that the copy lacks.
+    """
+    for name in ("train_step", "compute_loss"):
+        own = getattr(type(model), name)
+        is_own = own.__module__.split(".")[0] not in ("keras", "tf_keras")
+        if is_own and getattr(type(wrapped), name) is not own:
+            cls = type(model).__name__
+            raise ValueError(
+                f"{cls} has a {name} of its own, which its wrapped copy would not have. Wrap "
+                f"first, wrapped = {wrap}, and build {cls} of wrapped.inputs and "
+                f"wrapped.outputs{else_do}."
+            )
 
 
 def refuse_wrapped(to_prune: Any, home: Backend) -> None:
