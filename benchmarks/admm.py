@@ -83,10 +83,10 @@ def _pruned(model, options: argparse.Namespace) -> list[str]:
 
     if options.way == "dense":
         return []
-    method = tfprune.get("magnitude")
+    method = tfprune.get_method("magnitude")
     if options.way == "admm":
-        inputs = tfprune.Synthetic(options.inputs or "clouds")
-        method = tfprune.get("admm", solver=tfprune.ADMM(inputs=inputs))
+        inputs = tfprune.SyntheticInputs(options.inputs or "clouds")
+        method = tfprune.get_method("admm", solver=tfprune.ADMM(inputs=inputs))
     library = tfprune.mine_patterns(model)
     report = tfprune.sparsify(model, method, structure=tfprune.Pattern(library))
     for row in report.sites:
@@ -102,7 +102,9 @@ def _train(model, split, epochs: int) -> None:
 
     import tfprune
 
-    recipe.fit(model, split, epochs, callbacks=[tfprune.PruningCallback(schedule=tfprune.Held())])
+    recipe.fit(
+        model, split, epochs, callbacks=[tfprune.PruningCallback(schedule=tfprune.FixedMask())]
+    )
 
 
 def _identity(way: str, inputs: str | None, epochs: int) -> dict:

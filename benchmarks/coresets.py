@@ -28,8 +28,11 @@ from rich.console import Console  # noqa: E402
 from rich.table import Table  # noqa: E402
 
 import tfprune  # noqa: E402
-from tfprune import data  # noqa: E402
-from tfprune.methods import Draw, Score  # noqa: E402
+from tfprune import (  # noqa: E402
+    ImportanceSamplingRule,
+    Score,
+    data,  # noqa: E402
+)
 from tfprune.training.compensation import Reweighting  # noqa: E402
 
 SPARSITIES = (0.5, 0.75)
@@ -71,25 +74,27 @@ def _ones(statistics):
 
 
 def _drawn(score: Score) -> list:
-    return [Draw(score, tfprune.Filter(), seed=seed) for seed in range(DRAWS)]
+    return [ImportanceSamplingRule(score, tfprune.Filter(), seed=seed) for seed in range(DRAWS)]
 
 
 def ways() -> dict[str, list]:
     """Each way of choosing filters: its rules, whose accuracies are averaged."""
     names = ("coreset", "coreset_caratheodory", "coreset_mussay")
-    scores = {name: tfprune.get(name).rule.score for name in names}
+    scores = {name: tfprune.get_method(name).rule.score for name in names}
     alike = dataclasses.replace(scores["coreset"], name="alike", formula=_ones)
     return {
-        **{f"{name}, the highest": [tfprune.get(name).rule] for name in names},
+        **{f"{name}, the highest": [tfprune.get_method(name).rule] for name in names},
         **{f"{name}, drawn": _drawn(score) for name, score in scores.items()},
         "drawn, all chances alike": _drawn(alike),
     }
 
 
-def pruned_accuracy(model: keras.Model, rule: tfprune.Rank, sparsity: float, test: tuple) -> float:
+def pruned_accuracy(
+    model: keras.Model, rule: tfprune.TopKRule, sparsity: float, test: tuple
+) -> float:
     """Percent right after the filters are removed; the weights come back afterwards."""
     before = model.get_weights()
-    method = tfprune.get("coreset", rule=rule, schedule=tfprune.OneShot(sparsity))
+    method = tfprune.get_method("coreset", rule=rule, schedule=tfprune.OneShot(sparsity))
     callback = tfprune.PruningCallback(method)
     callback.start(model)
     callback.finish()
@@ -146,7 +151,7 @@ from tfprune.statistics.measuring import measuring
 from tfprune.statistics.subject import Subject
 model = vgg16_bn()
 subject = Subject.of(model, adapter_of(model))
-rule = tfprune.get(sys.argv[1]).rule
+rule = tfprune.get_method(sys.argv[1]).rule
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 begin = time.perf_counter()
 with measuring(rule.score.needs, subject, None, rule.structure) as measure:

@@ -6,7 +6,7 @@
     python benchmarks/critical_compression.py table
 
 A layer has collapsed when all of its weights are removed and others remain. Compression is all
-weights over those kept; without floors (`Global(floor=0)`). Of scores that are computed once the
+weights over those kept; without floors (`Global(min_keep=0)`). Of scores that are computed once the
 critical compression follows from their order: all layers live as long as the best weight of each
 is kept. SynFlow is run with its 100 rounds at one compression after the other, by bisection.
 
@@ -154,7 +154,7 @@ def images(options: argparse.Namespace):
     drawn = np.random.default_rng(options.seed).integers(0, CLASSES, options.examples)
     labels = drawn if options.labels == "drawn" else own[: options.examples]
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    return tfprune.Data((inputs.astype("float32"), labels), loss=loss, batch_size=BATCH)
+    return tfprune.CalibrationData((inputs.astype("float32"), labels), loss=loss, batch_size=BATCH)
 
 
 def once(options: argparse.Namespace) -> dict:
@@ -189,7 +189,7 @@ def iterated(options: argparse.Namespace) -> dict:
         reached, kept = 0.0, size
         for level in range(1, options.rounds + 1):
             exponent = 6 * level / options.rounds
-            masks = tfprune.Global(floor=0).masks(score(), sites, 1 - 10**-exponent, 1.0)
+            masks = tfprune.Global(min_keep=0).masks(score(), sites, 1 - 10**-exponent, 1.0)
             emptied = [site.name for site, mask in zip(sites, masks) if not mask.any()]
             if emptied:
                 break
@@ -216,7 +216,7 @@ def _measuring(options: argparse.Namespace):
 
     model = network(options)
     changes = {"temperature": options.temperature} if options.score == "grasp" else {}
-    rule = tfprune.get(options.score, seed=options.seed, **changes).rule
+    rule = tfprune.get_method(options.score, seed=options.seed, **changes).rule
     subject = Subject.of(model, adapter_of(model))
     feed = Feed(images(options)) if options.score in TAKE_DATA else None
     if options.training:
@@ -275,7 +275,7 @@ def compressed(options: argparse.Namespace, exponent: float) -> dict:
     import tfprune
 
     changes = {} if options.rounds is None else {"rounds": options.rounds}
-    method = tfprune.get(options.score, allocation=tfprune.Global(floor=0), **changes)
+    method = tfprune.get_method(options.score, allocation=tfprune.Global(min_keep=0), **changes)
     model = network(options)
     callback = tfprune.PruningCallback(method, 1 - 10**-exponent)
     callback.start(model)
@@ -322,14 +322,14 @@ def _measured(model) -> tuple[list, list]:
     import numpy as np
 
     from tfprune.backend import adapter_of
-    from tfprune.statistics import synaptic_flow as flow
     from tfprune.statistics.measured_model import Subject
+    from tfprune.statistics.synaptic_flow import flow
 
     subject = Subject.of(model, adapter_of(model))
     weights = [kernel.numpy().astype(np.float64) for kernel in subject.kernels]
     if not all(weight.any() for weight in weights):
         return weights, [np.zeros_like(weight) for weight in weights]
-    with flow.measuring(subject) as measure:
+    with flow(subject) as measure:
         return weights, [given["flow"].numpy().astype(np.float64) for given in measure()]
 
 

@@ -88,7 +88,7 @@ def _trained(options: argparse.Namespace, split):
 
     model, callbacks = recipe.pretrained(), []
     if options.case == "channels":
-        data = tfprune.Data(
+        data = tfprune.CalibrationData(
             (split.images[:EXAMPLES].astype("float32"), split.labels[:EXAMPLES]),
             loss="sparse_categorical_crossentropy",
             batch_size=64,

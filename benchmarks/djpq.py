@@ -55,10 +55,10 @@ def run(options: argparse.Namespace) -> dict:
     recipe.begin(options.threads)
     split = recipe.load(held_out=options.held_out)
     each = options.steps or split.steps_per_epoch
-    gate = tfprune.Joint(
+    gate = tfprune.DJPQConfig(
         bops=options.bops, kl=options.kl, rate=options.rate, restricted=options.restricted
     )
-    model = tfprune.prune(recipe.pretrained(), tfprune.get("djpq", gate=gate))
+    model = tfprune.prune(recipe.pretrained(), tfprune.get_method("djpq", gate=gate))
     callback = tfprune.PruningCallback()
     _, seconds = recipe.fit(model, split, options.epochs, callbacks=[callback], steps=each)
     accuracy = recipe.accuracy(model, split)

@@ -25,7 +25,7 @@ def main() -> None:
 
     split = recipe.load(held_out=False)
     model = recipe.pretrained()
-    data = tfprune.Data(
+    data = tfprune.CalibrationData(
         (split.images[:EXAMPLES].astype("float32"), split.labels[:EXAMPLES]),
         loss="sparse_categorical_crossentropy",
         batch_size=64,
@@ -37,7 +37,7 @@ def main() -> None:
         shown.add_column(name, justify="right")
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, "member.tflite")
-        for limit, member in zip(BUDGETS, tfprune.family(model, report.record, budgets)):
+        for limit, member in zip(BUDGETS, tfprune.scaled_models(model, report.record, budgets)):
             written = export(
                 member.model,
                 path,

@@ -99,10 +99,10 @@ def _smaller(model, score: str, split) -> tuple:
     if score == "dense":
         return model, tfprune.shrink(model)[1].macs[0]
     if score == "uniform":
-        whole = tfprune.Record.of(tfprune.channel_groups(model))
-        (member,) = tfprune.family(model, whole, [budget])
+        whole = tfprune.PruningRecord.of(tfprune.channel_groups(model))
+        (member,) = tfprune.scaled_models(model, whole, [budget])
         return member.model, member.costs["macs"]
-    data = tfprune.Data(
+    data = tfprune.CalibrationData(
         (split.images[:EXAMPLES].astype("float32"), split.labels[:EXAMPLES]),
         loss="sparse_categorical_crossentropy",
         batch_size=64,

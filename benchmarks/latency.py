@@ -102,10 +102,10 @@ def _smaller(model, kind: str, macs: float) -> tuple:
     if macs == 1:
         return model, tfprune.shrink(model)[1].macs[0]
     if kind == "uniform":
-        whole = tfprune.Record.of(tfprune.channel_groups(model))
-        (member,) = tfprune.family(model, whole, [tfprune.Budget(macs=macs)])
+        whole = tfprune.PruningRecord.of(tfprune.channel_groups(model))
+        (member,) = tfprune.scaled_models(model, whole, [tfprune.Budget(macs=macs)])
         return member.model, member.costs["macs"]
-    score = tfprune.get("magnitude", allocation=tfprune.LAMP())
+    score = tfprune.get_method("magnitude", allocation=tfprune.LAMP())
     small, report = tfprune.shrink_to(model, tfprune.Budget(macs=macs, round_to=MULTIPLE), score)
     return small, report.costs[0].after
 

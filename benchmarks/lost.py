@@ -137,7 +137,7 @@ def train(options: argparse.Namespace) -> int:
     import tfprune
 
     split = recipe.load(held_out=False)
-    data = tfprune.Data(
+    data = tfprune.CalibrationData(
         (split.images[:EXAMPLES].astype("float32"), split.labels[:EXAMPLES]), batch_size=64
     )
     failed = 0

@@ -103,9 +103,9 @@ def _pruned(options: argparse.Namespace, model, split, steps: int):
         return wrapped, [tfmot.UpdatePruningStep()], tfmot.strip_pruning
     import tfprune
 
-    method = tfprune.get(options.method)
+    method = tfprune.get_method(options.method)
     changes = {"schedule": None, "structure": None, "allocation": None}
-    if method.timing is None:
+    if method.default_schedule is None:
         changes["schedule"] = tfprune.Polynomial(options.sparsity, end=0.5, frequency=10)
     if options.channels and method.rule.structure == tfprune.Element():
         changes["structure"] = tfprune.Filter(coupled=True)
@@ -117,8 +117,8 @@ def _pruned(options: argparse.Namespace, model, split, steps: int):
         # The paper's: the last layer's outputs are classes.
         last = model.layers[-1].name
         changes["allocation"] = tfprune.PerSite({last: 0.0}, others=tfprune.Uniform())
-    iterative = not isinstance(method.timing, tfprune.OneShot)
-    data = tfprune.Data(
+    iterative = not isinstance(method.default_schedule, tfprune.OneShot)
+    data = tfprune.CalibrationData(
         (split.images[:EXAMPLES].astype("float32"), split.labels[:EXAMPLES]),
         batch_size=64,
         batches=4 if iterative else None,

@@ -122,7 +122,9 @@ def _images():
     draw = np.random.default_rng(0)
     images = draw.random((EXAMPLES, 224, 224, 3), np.float32)
     labels = draw.integers(0, 1000, EXAMPLES)
-    return tfprune.Data((images, labels), loss="sparse_categorical_crossentropy", batch_size=32)
+    return tfprune.CalibrationData(
+        (images, labels), loss="sparse_categorical_crossentropy", batch_size=32
+    )
 
 
 def _peak() -> float:

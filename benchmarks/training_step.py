@@ -156,10 +156,10 @@ def pruned(network, name: str, frequency: int):
         return tfmot.prune_low_magnitude(network, schedule), lambda: [tfmot.UpdatePruningStep()]
     import tfprune
 
-    if name in tfprune.methods():
-        if tfprune.get(name).gate.asks:
+    if name in tfprune.list_methods():
+        if tfprune.get_method(name).gate.asks:
             return tfprune.prune(network, name), lambda: [tfprune.PruningCallback()]
-        method = _timed(tfprune.get(name), frequency)
+        method = _timed(tfprune.get_method(name), frequency)
         return network, lambda: [tfprune.PruningCallback(method)]
     schedule = tfprune.Constant(0.8, frequency=frequency)
     if name == "wrapped":
@@ -174,12 +174,12 @@ def _timed(method, frequency: int):
     """The method with its own schedule, which refreshes at the given frequency if it has none."""
     import tfprune
 
-    fixed, timing = method.rule.structure.fixed, method.timing or tfprune.Polynomial(0.0)
+    fixed, timing = method.rule.structure.fixed, method.default_schedule or tfprune.Polynomial(0.0)
     sparsity = 0.8 if fixed is None else method.rule.structure.sparsity
     changes = {"sparsity": sparsity}
     if getattr(timing, "frequency", 1) is None:
         changes["frequency"] = frequency
-    return tfprune.get(method, schedule=dataclasses.replace(timing, **changes))
+    return tfprune.get_method(method, schedule=dataclasses.replace(timing, **changes))
 
 
 def mlp(keras):

@@ -6,12 +6,14 @@ from tiny_models import KERASES, with_weights
 
 import tfprune
 
-QUICK = tfprune.ADMM(3, 4, refit=2, inputs=tfprune.Synthetic("normal", batch=8), progress=False)
+QUICK = tfprune.ADMM(
+    3, 4, refit=2, inputs=tfprune.SyntheticInputs("normal", batch=8), progress=False
+)
 
 
 def method(**changes):
     """ADMM with few steps."""
-    return tfprune.get("admm", **{"solver": QUICK, **changes})
+    return tfprune.get_method("admm", **{"solver": QUICK, **changes})
 
 
 def network(family):

@@ -8,7 +8,7 @@ import tfprune
 from tfprune.backend import adapter_of
 from tfprune.quantization.djpq_training import cores_of, price_of
 
-STRONG = tfprune.Joint(bops=1.0, kl=1e-3, rate=10.0, ramp=2)
+STRONG = tfprune.DJPQConfig(bops=1.0, kl=1e-3, rate=10.0, ramp=2)
 
 
 def residual(family):
@@ -46,7 +46,7 @@ def plain(family):
 
 
 def prune(model, gate=STRONG):
-    return tfprune.prune(model, tfprune.get("djpq", gate=gate))
+    return tfprune.prune(model, tfprune.get_method("djpq", gate=gate))
 
 
 def trained(family, model, epochs=4, gate=STRONG, **settings):

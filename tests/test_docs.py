@@ -57,5 +57,5 @@ def test_every_public_name_is_documented_with_an_example(package):
     for name in package.__all__:
         value = getattr(package, name)
         assert value.__doc__, name
-        if name not in {"Method", "Rank", "Score", "Report", "ExportReport"}:
+        if name not in {"Method", "TopKRule", "Score", "Report", "ExportReport"}:
             assert ">>>" in value.__doc__, f"{name} has no example"

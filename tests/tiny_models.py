@@ -108,7 +108,9 @@ def check_run(callback, sparsity):
         for target, whole in zip(settle.targets, groups):
             kernel, mask, hidden = arrays(target)
             assert not kernel[~mask].any(), f"{target.site.name}: weights outside the mask"
-            soft = isinstance(settle.method.gate, tfprune.Soft)  # keeps what it shrinks by
+            soft = isinstance(
+                settle.method.gate, tfprune.SoftThresholdGate
+            )  # keeps what it shrinks by
             assert soft or not hidden[mask].any(), f"{target.site.name}: hidden inside the mask"
             if isinstance(settle.method.rule.allocation, tfprune.Uniform):
                 assert whole.sum() == max(1, round(whole.size * (1 - sparsity))), target.site.name
@@ -152,13 +154,13 @@ def recording(method, records):
 
     recorder = type(f"Recording{type(rule).__name__}", (type(rule),), {"choose": choose})
     fields = {field.name: getattr(rule, field.name) for field in dataclasses.fields(rule)}
-    return tfprune.get(method, rule=recorder(**fields))
+    return tfprune.get_method(method, rule=recorder(**fields))
 
 
 def examples(family, shape=(6, 6, 2)):
     """The same data for scores that look at data."""
     loss = KERASES[family].losses.SparseCategoricalCrossentropy(from_logits=True)
-    return tfprune.Data(data(shape), loss=loss, batch_size=BATCH)
+    return tfprune.CalibrationData(data(shape), loss=loss, batch_size=BATCH)
 
 
 def prepared(model, wrap, method="magnitude", sparsity=None, **settings):

@@ -11,6 +11,7 @@ import importlib
 
 from tfprune.backend import registration
 from tfprune.masks import serialization
+from tfprune.output.renamed import warn_renamed
 from tfprune.output.version import VERSION as __version__
 
 _HOMES = {
@@ -33,15 +34,23 @@ _HOMES = {
     "tfprune.evaluation.potential": ("potential",),
     "tfprune.evaluation.potential_report": ("PotentialReport",),
     "tfprune.evaluation.settings": ("Evaluation",),
-    "tfprune.masks.allocations": ("ERK", "Global", "LAMP", "PFP", "PerSite", "Priced", "Uniform"),
+    "tfprune.masks.allocations": (
+        "ERK",
+        "Global",
+        "LAMP",
+        "PFP",
+        "PerSite",
+        "CostAware",
+        "Uniform",
+    ),
     "tfprune.masks.schedule_times": ("Epochs",),
     "tfprune.masks.schedules": (
         "Constant",
         "Exponential",
-        "Held",
+        "FixedMask",
         "OneShot",
         "Polynomial",
-        "Removal",
+        "StepwiseRemoval",
     ),
     "tfprune.masks.structures": (
         "Block",
@@ -54,50 +63,80 @@ _HOMES = {
         "Pattern",
         "Rows",
     ),
-    "tfprune.methods": (
-        "Chances",
-        "Draw",
-        "Logits",
-        "Method",
-        "Rank",
-        "Regrowth",
-        "Score",
-        "Threshold",
-        "get",
-    ),
+    "tfprune.methods": ("get_method", "list_methods"),
+    "tfprune.methods.base": ("Method", "TopKRule"),
     "tfprune.methods.gates": (
-        "Course",
-        "Decaying",
-        "Drawn",
-        "Fixed",
+        "Annealed",
+        "WeightDecayGate",
+        "GumbelTopKGate",
+        "MaskGate",
         "Gate",
-        "Growing",
-        "Moving",
-        "Sampled",
-        "Soft",
+        "RegrowthGate",
+        "MovementGate",
+        "StochasticGate",
+        "SoftThresholdGate",
     ),
+    "tfprune.methods.rules.drop_probability": ("DropProbabilityRule",),
+    "tfprune.methods.rules.importance_sampling": ("ImportanceSamplingRule",),
+    "tfprune.methods.rules.regrow": ("RegrowRule",),
+    "tfprune.methods.rules.threshold": ("ThresholdRule",),
+    "tfprune.methods.rules.topk_logits": ("TopKLogitsRule",),
+    "tfprune.methods.score": ("Score",),
     "tfprune.quantization.quantize_aware": ("quantize_aware",),
-    "tfprune.quantization.settings": ("FakeQuantization", "Joint"),
-    "tfprune.reconstruction": ("ADMM", "Penalty", "Synthetic"),
-    "tfprune.statistics.calibration_data": ("Data",),
+    "tfprune.quantization.settings": ("QuantizationConfig", "DJPQConfig"),
+    "tfprune.reconstruction": ("ADMM", "ADMMPenalty", "SyntheticInputs"),
+    "tfprune.statistics.calibration_data": ("CalibrationData",),
     "tfprune.surgery.budget": ("Budget",),
-    "tfprune.surgery.history": ("Record",),
-    "tfprune.surgery.scaled_models": ("family",),
+    "tfprune.surgery.history": ("PruningRecord",),
+    "tfprune.surgery.scaled_models": ("scaled_models",),
     "tfprune.surgery.shrink": ("reinitialize", "shrink"),
     "tfprune.surgery.shrink_to": ("shrink_to",),
     "tfprune.training.callback": ("PruningCallback",),
-    "tfprune.training.lottery_ticket": ("lottery",),
+    "tfprune.training.lottery_ticket": ("find_lottery_ticket",),
     "tfprune.training.report": ("Report",),
     "tfprune.training.sparsity_log": ("SparsityLog",),
 }
+_RENAMED = {
+    "Chances": "DropProbabilityRule",
+    "Course": "Annealed",
+    "Data": "CalibrationData",
+    "Decaying": "WeightDecayGate",
+    "Draw": "ImportanceSamplingRule",
+    "Drawn": "GumbelTopKGate",
+    "FakeQuantization": "QuantizationConfig",
+    "Fixed": "MaskGate",
+    "Growing": "RegrowthGate",
+    "Held": "FixedMask",
+    "Joint": "DJPQConfig",
+    "Logits": "TopKLogitsRule",
+    "Moving": "MovementGate",
+    "Penalty": "ADMMPenalty",
+    "Priced": "CostAware",
+    "Rank": "TopKRule",
+    "Record": "PruningRecord",
+    "Regrowth": "RegrowRule",
+    "Removal": "StepwiseRemoval",
+    "Sampled": "StochasticGate",
+    "Soft": "SoftThresholdGate",
+    "Synthetic": "SyntheticInputs",
+    "Threshold": "ThresholdRule",
+    "family": "scaled_models",
+    "get": "get_method",
+    "lottery": "find_lottery_ticket",
+}
+"""Names of earlier versions, which warn."""
+
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
-__all__ = sorted([*_HOME, "methods"])
+__all__ = sorted(_HOME)
 
 
 def __getattr__(name: str):
     if name == "methods":  # a package that can be called
         return importlib.import_module("tfprune.methods")
+    if name in _RENAMED:
+        warn_renamed(f"tfprune.{name}", f"tfprune.{_RENAMED[name]}")
+        return getattr(importlib.import_module(__name__), _RENAMED[name])
     if name not in _HOME:
         raise AttributeError(f"module 'tfprune' has no attribute {name!r}")
     value = getattr(importlib.import_module(_HOME[name]), name)
@@ -116,4 +155,4 @@ def _tfmot_schedule(name: str) -> type:
 
 
 registration.register_loaded()
-serialization.set_fallback(_tfmot_schedule)
+serialization.add_fallback(_tfmot_schedule)

@@ -14,8 +14,9 @@ from tfprune.backend.saved_model import keras_of_file
 from tfprune.masks.pattern_library import Library, mine
 from tfprune.masks.schedules import OneShot
 from tfprune.masks.structures import Pattern, Structure
-from tfprune.methods import Method, get
+from tfprune.methods import Method, get_method
 from tfprune.output.argument_checks import check_kind, check_path
+from tfprune.output.renamed import accept_old
 from tfprune.training.callback import PruningCallback, settings
 from tfprune.training.model_hooks import hooks_of, refuse_pruning
 from tfprune.training.report import Report, of_model
@@ -42,7 +43,7 @@ def prune(
     Args:
         to_prune: a functional or Sequential model, a layer, or a list of layers, of keras or
             tf_keras. Layers are shared with the result, not copied.
-        method: a name out of `tfprune.methods()` or a Method.
+        method: a name out of `tfprune.list_methods()` or a Method.
         sparsity: fraction of groups to remove, in [0, 1). Short for
             `schedule=Polynomial(sparsity)`.
         schedule: a tfprune schedule or a TF-MOT `PruningSchedule`.
@@ -94,11 +95,12 @@ def sparsify(
 
     Args:
         model: any built model of keras or tf_keras.
-        method: a name out of `tfprune.methods()` or a Method.
+        method: a name out of `tfprune.list_methods()` or a Method.
         sparsity: fraction of groups to remove, in [0, 1); left out where the structure fixes it.
         structure: which weights go together; the method's own by default.
         allocation: how many each layer keeps; the method's own by default.
-        data: for scores that look at data: (x, y), a data set of batches, or a `tfprune.Data`.
+        data: for scores that look at data: (x, y), a data set of batches, or a
+            `tfprune.CalibrationData`.
 
     Returns:
         What was asked and what was reached.
@@ -114,7 +116,9 @@ def sparsify(
         4
     """
     method = settings(method, sparsity, structure=structure, allocation=allocation)
-    callback = PruningCallback(get(method, schedule=OneShot(method.schedule.sparsity)), data=data)
+    callback = PruningCallback(
+        get_method(method, schedule=OneShot(method.schedule.sparsity)), data=data
+    )
     callback.start(model)
     callback.require_targets()
     return callback.finish()
@@ -169,7 +173,8 @@ def prune_low_magnitude(
     )
 
 
-def strip_pruning(model: Any, *, activations: bool = False) -> Any:
+@accept_old(activations="keep_activation_quantizers")
+def strip_pruning(model: Any, *, keep_activation_quantizers: bool = False) -> Any:
     """Take the wrappers off: a plain Keras model with the sparse weights.
 
     Wrappers of `tfprune.quantize_aware` come off, too: the weights are the trained ones in float.
@@ -177,18 +182,18 @@ def strip_pruning(model: Any, *, activations: bool = False) -> Any:
     Args:
         model: a model, functional, Sequential or subclassed, or a layer. Subclassed models are
             changed in place. A model without wrappers is returned as it is.
-        activations: `djpq` has also learned how coarsely layers see what they read. False: they
-            read floats, since converters choose the types of activations by themselves. True:
-            plain operations clip and round it, so that the result computes what `model` does. They
-            have no gradients: nothing is learned through them.
+        keep_activation_quantizers: `djpq` has also learned how coarsely layers see what they read.
+            False: they read floats, since converters choose the types of activations by themselves.
+            True: plain operations clip and round it, so that the result computes what `model` does.
+            They have no gradients: nothing is learned through them.
 
     Returns:
         A model that shares its layers, and so its weights, with `model`.
 
     Raises:
         TypeError: not a Keras object.
-        ValueError: a run of `djpq` is on; one layer of its model; `activations` of a layer, of a
-            model without a graph, or, in tf_keras, of what a Keras mask belongs to.
+        ValueError: a run of `djpq` is on; one layer of its model; `keep_activation_quantizers` of a
+            layer, of a model without a graph, or, in tf_keras, of what a Keras mask belongs to.
 
     Example:
         >>> import keras
@@ -197,8 +202,8 @@ def strip_pruning(model: Any, *, activations: bool = False) -> Any:
         'd'
     """
     home = adapter_of_model(model, layers=True)
-    check_kind("activations", activations, bool, "True or False")
-    return strip(model, home, activations)
+    check_kind("keep_activation_quantizers", keep_activation_quantizers, bool, "True or False")
+    return strip(model, home, keep_activation_quantizers)
 
 
 def load_model(path: str | Path, **kwargs: Any) -> Any:

@@ -13,8 +13,8 @@ SCHEDULE = tfprune.Polynomial(0.6, end=1.0, frequency=2)
 
 
 def method(name):
-    found = tfprune.get(name, schedule=SCHEDULE)
-    return found if found.gate.acts else tfprune.get(found, gate=tfprune.Fixed(True))
+    found = tfprune.get_method(name, schedule=SCHEDULE)
+    return found if found.gate.acts else tfprune.get_method(found, gate=tfprune.MaskGate(True))
 
 
 def wrapped(family):

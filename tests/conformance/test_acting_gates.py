@@ -38,7 +38,7 @@ each = pytest.mark.parametrize(
 def method(name):
     structure = REGISTRY[name].rule.structure
     changes = {"structure": tfprune.Element()} if structure.fixed or structure.balanced else {}
-    return tfprune.get(name, schedule=SCHEDULE, **changes)
+    return tfprune.get_method(name, schedule=SCHEDULE, **changes)
 
 
 def test_there_are_some():
@@ -201,8 +201,10 @@ def test_srste_is_an_independent_loop(family, wrap, optimizer):
         return optimizers.SGD(0.1, momentum=0.9) if optimizer == "sgd" else optimizers.Adam(0.05)
 
     model, weight, mask = loop(family, make(), 2 * STEPS, TwoOfFour)
-    chosen = tfprune.get(
-        "srste", gate=tfprune.Decaying(TwoOfFour.rate), schedule=tfprune.Constant(0.5, frequency=1)
+    chosen = tfprune.get_method(
+        "srste",
+        gate=tfprune.WeightDecayGate(TwoOfFour.rate),
+        schedule=tfprune.Constant(0.5, frequency=1),
     )
     callback = tfprune.PruningCallback() if wrap else tfprune.PruningCallback(chosen)
     if wrap:
@@ -219,7 +221,7 @@ def test_srste_gradient_by_hand():
 
     weight, mask = np.array([0.4, -0.1, 0.3, 0.05]), np.array([1.0, 0, 1, 0])
     now = Moment(None, None, weight, mask, {}, 0)
-    gradient, changes = tfprune.Decaying(2e-4).learn(now, np.array([0.1, 0.2, -0.1, 0.3]))
+    gradient, changes = tfprune.WeightDecayGate(2e-4).learn(now, np.array([0.1, 0.2, -0.1, 0.3]))
     np.testing.assert_allclose(gradient, [0.1, 0.19998, -0.1, 0.30001], rtol=1e-12)
     assert changes == {}
 
@@ -246,7 +248,7 @@ def test_what_spp_leaves_out_of_a_step_comes_out_unchanged(family, optimizer):
     compiled(with_weights(model), family, made)
     made.build(model.trainable_variables)
     # Chances of 1/2 for all groups, and no update of them.
-    spp = tfprune.get(
+    spp = tfprune.get_method(
         "spp", structure=tfprune.Filter(), schedule=tfprune.Constant(0.5, begin=10**6, frequency=1)
     )
     callback = tfprune.PruningCallback(spp)
@@ -285,9 +287,9 @@ def test_what_spp_leaves_out_of_a_step_comes_out_unchanged(family, optimizer):
 @pytest.mark.parametrize(
     "gate, kernel_then, dense_then",
     [
-        (tfprune.Fixed(True), [0, 0.304, 1.0568875], [0.4, 0.304, 1.0568875]),
-        (tfprune.Fixed(False), [0, 0.304, 1.0568875], [0, 0.304, 1.0568875]),
-        (tfprune.Soft(), [0, 0.2824, 0.97115], [0.4, 0.3824, 1.07115]),
+        (tfprune.MaskGate(True), [0, 0.304, 1.0568875], [0.4, 0.304, 1.0568875]),
+        (tfprune.MaskGate(False), [0, 0.304, 1.0568875], [0, 0.304, 1.0568875]),
+        (tfprune.SoftThresholdGate(), [0, 0.2824, 0.97115], [0.4, 0.3824, 1.07115]),
     ],
     ids=["straight", "lost", "soft"],
 )
@@ -302,7 +304,7 @@ def test_three_steps_by_hand(gate, kernel_then, dense_then):
     model.set_weights([np.array([[0.1], [0.5], [0.9]], np.float32)])
     model.compile(keras.optimizers.SGD(0.1), lambda _, y: 3 * (curvature * y * y / 2 - y))
     callback = tfprune.PruningCallback(
-        tfprune.get("dpf", gate=gate, schedule=tfprune.OneShot(1 / 3))
+        tfprune.get_method("dpf", gate=gate, schedule=tfprune.OneShot(1 / 3))
     )
     model.fit(
         np.eye(3),

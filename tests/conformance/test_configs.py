@@ -7,7 +7,15 @@ import json
 import pytest
 
 import tfprune
-from tfprune import reconstruction
+from tfprune import (
+    DropProbabilityRule,
+    ImportanceSamplingRule,
+    Method,
+    RegrowRule,
+    ThresholdRule,
+    TopKRule,
+    reconstruction,
+)
 from tfprune.masks import (
     allocations,
     kernel_layout,
@@ -17,10 +25,10 @@ from tfprune.masks import (
     structures,
 )
 from tfprune.masks.serialization import from_config, to_config
-from tfprune.methods import REGISTRY, Chances, Draw, Method, Rank, Regrowth, Threshold, gates, get
+from tfprune.methods import REGISTRY, gates, get_method
 from tfprune.methods.rules.learned_mask import Told
-from tfprune.methods.rules.topk_logits import Logits
-from tfprune.quantization.settings import FakeQuantization, Joint, Part
+from tfprune.methods.rules.topk_logits import TopKLogitsRule
+from tfprune.quantization.settings import DJPQConfig, Part, QuantizationConfig
 from tfprune.reconstruction.admm import Solve
 
 # For each class one or more objects in which, together, no field has its default.
@@ -40,7 +48,7 @@ EXAMPLES = {
     allocations.ERK: [allocations.ERK(3)],
     allocations.LAMP: [allocations.LAMP(3)],
     allocations.PerSite: [allocations.PerSite({"a": 0.25, "b/kernel": 0.0}, allocations.ERK(2), 4)],
-    allocations.Priced: [allocations.Priced(3, beta=0.5, unit="parameters")],
+    allocations.CostAware: [allocations.CostAware(3, beta=0.5, unit="parameters")],
     allocations.PFP: [allocations.PFP(3, delta=0.1, constant=2.0)],
     schedule_times.Epochs: [schedule_times.Epochs(1.5)],
     schedules.OneShot: [schedules.OneShot(0.3, at=schedule_times.Epochs(2))],
@@ -51,44 +59,46 @@ EXAMPLES = {
     schedules.Exponential: [
         schedules.Exponential(0.3, 0.1, begin=schedule_times.Epochs(1), end=9, frequency=4)
     ],
-    schedules.Held: [schedules.Held()],
+    schedules.FixedMask: [schedules.FixedMask()],
     reconstruction.ADMM: [
         reconstruction.ADMM(
             2,
             3,
             4,
             0.1,
-            reconstruction.Penalty(most=200.0),
-            reconstruction.Synthetic("normal"),
+            reconstruction.ADMMPenalty(most=200.0),
+            reconstruction.SyntheticInputs("normal"),
             False,
         )
     ],
-    reconstruction.Penalty: [reconstruction.Penalty(0.2, 3.0, 4.0)],
-    reconstruction.Synthetic: [reconstruction.Synthetic("normal", 5, 0.5, size=6, tokens=7)],
-    schedules.Removal: [
-        schedules.Removal(0.3, 7, begin=schedule_times.Epochs(1), frequency=5, groups=90)
+    reconstruction.ADMMPenalty: [reconstruction.ADMMPenalty(0.2, 3.0, 4.0)],
+    reconstruction.SyntheticInputs: [
+        reconstruction.SyntheticInputs("normal", 5, 0.5, size=6, tokens=7)
     ],
-    gates.Fixed: [gates.Fixed(straight_through=True)],
-    gates.Decaying: [gates.Decaying(0.5)],
-    gates.Sampled: [gates.Sampled(3)],
-    gates.Soft: [gates.Soft()],
-    gates.Course: [gates.Course(1.0, 2.0, 0.5)],
-    gates.Drawn: [
-        gates.Drawn(
-            gates.Course(2.0, 1.0),
-            gates.Course(0.0, 1e-3),
+    schedules.StepwiseRemoval: [
+        schedules.StepwiseRemoval(0.3, 7, begin=schedule_times.Epochs(1), frequency=5, groups=90)
+    ],
+    gates.MaskGate: [gates.MaskGate(straight_through=True)],
+    gates.WeightDecayGate: [gates.WeightDecayGate(0.5)],
+    gates.StochasticGate: [gates.StochasticGate(3)],
+    gates.SoftThresholdGate: [gates.SoftThresholdGate()],
+    gates.Annealed: [gates.Annealed(1.0, 2.0, 0.5)],
+    gates.GumbelTopKGate: [
+        gates.GumbelTopKGate(
+            gates.Annealed(2.0, 1.0),
+            gates.Annealed(0.0, 1e-3),
             0.01,
             8,
             seed=3,
             turn=100,
-            noise=gates.Course(2.0, 0.5),
+            noise=gates.Annealed(2.0, 0.5),
         )
     ],
-    gates.Growing: [gates.Growing(gradient=False)],
-    gates.Moving: [gates.Moving(0.5, "sgd", 3.0)],
-    FakeQuantization: [FakeQuantization(weights=4, activations=6, momentum=0.5)],
-    Joint: [
-        Joint(
+    gates.RegrowthGate: [gates.RegrowthGate(gradient=False)],
+    gates.MovementGate: [gates.MovementGate(0.5, "sgd", 3.0)],
+    QuantizationConfig: [QuantizationConfig(weights=4, activations=6, momentum=0.5)],
+    DJPQConfig: [
+        DJPQConfig(
             kl=0.5,
             bops=0.5,
             form="log",
@@ -107,7 +117,7 @@ EXAMPLES = {
     Method: [
         Method(
             "m",
-            Rank(
+            TopKRule(
                 REGISTRY["random"].rule.score,
                 structures.Block(1, 4),
                 allocations.LAMP(),
@@ -115,7 +125,7 @@ EXAMPLES = {
                 rounds=3,
                 momentum=0.5,
             ),
-            gates.Fixed(True),
+            gates.MaskGate(True),
             schedules.OneShot(0.5),
             schedules.OneShot(0.25),
             "a paper",
@@ -131,7 +141,16 @@ def through_json(value):
 def test_every_registered_setting_has_an_example():
     ours = {cls for cls in serialization._CLASSES.values() if cls.__module__.startswith("tfprune")}
     # a rule is written by its Method
-    assert ours - {Rank, Chances, Draw, Logits, Regrowth, Solve, Threshold, Told} == set(EXAMPLES)
+    assert ours - {
+        TopKRule,
+        DropProbabilityRule,
+        ImportanceSamplingRule,
+        TopKLogitsRule,
+        RegrowRule,
+        Solve,
+        ThresholdRule,
+        Told,
+    } == set(EXAMPLES)
 
 
 @pytest.mark.parametrize("cls", EXAMPLES, ids=lambda cls: cls.__name__)
@@ -151,8 +170,8 @@ def test_round_trip(cls):
 @pytest.mark.parametrize("name", REGISTRY)
 def test_methods_of_the_registry(name):
     assert through_json(REGISTRY[name]) == REGISTRY[name]
-    gate = tfprune.Fixed(straight_through=not REGISTRY[name].rule.changes)
-    changed = get(
+    gate = tfprune.MaskGate(straight_through=not REGISTRY[name].rule.changes)
+    changed = get_method(
         name,
         seed=3,
         structure=tfprune.Filter(),

@@ -68,7 +68,7 @@ def loop(family, model, callback, form):
 @pytest.mark.parametrize("family, form", [*FORMS, ("keras", "xla")])
 def test_callback_alone(family, form):
     name = "magnitude" if form == "eager" else "random"
-    method = tfprune.get(name, gate=tfprune.Fixed(True), schedule=SCHEDULE)
+    method = tfprune.get_method(name, gate=tfprune.MaskGate(True), schedule=SCHEDULE)
     callback, model = tfprune.PruningCallback(method), cnn(family)
     report = loop(family, model, callback, form)
     check_run(callback, SPARSITY)
@@ -103,7 +103,7 @@ def test_straight_through_against_a_loop_without_the_library(family):
     model = cnn(family)
     reference = {name: weight.numpy() for name, weight in kernels(cnn(family)).items()}
     callback = tfprune.PruningCallback(
-        tfprune.get("magnitude", gate=tfprune.Fixed(True), schedule=SCHEDULE)
+        tfprune.get_method("magnitude", gate=tfprune.MaskGate(True), schedule=SCHEDULE)
     )
     fit(compiled(model, family), callback)
 

@@ -10,7 +10,7 @@ from tiny_models import BATCH, KERASES, STEPS, arrays, cnn, compiled, data, fit,
 
 import tfprune
 from tfprune.masks.structures import Rows
-from tfprune.methods.gates import Course, Drawn
+from tfprune.methods.gates import Annealed, GumbelTopKGate
 from tfprune.methods.gates.gumbel_topk import gumbel
 
 everywhere = pytest.mark.parametrize("family", KERASES)
@@ -18,7 +18,7 @@ everywhere = pytest.mark.parametrize("family", KERASES)
 
 def fitted(model, family, *, optimizer=None, shape=(6, 6, 2), epochs=2, watch=(), **changes):
     """The callback of a fit under DPP at half, or at what the structure fixes."""
-    method = tfprune.get("dpp", **changes)
+    method = tfprune.get_method("dpp", **changes)
     fixed = method.rule.structure.fixed is not None
     callback = tfprune.PruningCallback(method, None if fixed else 0.5)
     fit(
@@ -75,7 +75,9 @@ def loop(family, weight, logits, steps, gate, k):
 @pytest.mark.parametrize("k", [1, 2])
 @everywhere
 def test_dpp_is_an_independent_loop(family, k):
-    gate = Drawn(Course(2.0, 0.5), Course(0.0, 0.1), rate=0.05, seed=4, noise=Course(1.0, 0.5))
+    gate = GumbelTopKGate(
+        Annealed(2.0, 0.5), Annealed(0.0, 0.1), rate=0.05, seed=4, noise=Annealed(1.0, 0.5)
+    )
     model = dense(family)
     (weight,) = model.get_weights()
     begun = {}
@@ -85,7 +87,7 @@ def test_dpp_is_an_independent_loop(family, k):
             (target,) = callback.driver.targets
             begun.setdefault("logits", target.state["logits"].numpy())
 
-    callback = tfprune.PruningCallback(tfprune.get("dpp", gate=gate, structure=Rows(k=k)))
+    callback = tfprune.PruningCallback(tfprune.get_method("dpp", gate=gate, structure=Rows(k=k)))
     fit(compiled(model, family, KERASES[family].optimizers.SGD(0.1)), callback, Begun(), shape=(4,))
     weight, logits = loop(family, weight, begun["logits"], 2 * STEPS, gate, k)
     (target,) = callback.driver.targets
@@ -150,7 +152,7 @@ def test_what_is_not_drawn_comes_out_of_a_step_unchanged(family):
 def test_rows_take_turns():
     seen, family = [], "keras"
     callback = fitted(
-        cnn(family), family, gate=Drawn(turn=128, rate=0.1), watch=[watching(family, seen)]
+        cnn(family), family, gate=GumbelTopKGate(turn=128, rate=0.1), watch=[watching(family, seen)]
     )
     hidden = callback.driver.targets[1]  # eight rows of 64: two of them in each turn
     assert hidden.state["order"].shape == (2, 64)
@@ -174,7 +176,9 @@ def test_logits_find_the_inputs_that_matter():
     )
     model.compile(keras.optimizers.SGD(0.1), "mse")
     callback = tfprune.PruningCallback(
-        tfprune.get("dpp", gate=Drawn(rate=0.03), structure=Rows(k=2), deviation=0.5)
+        tfprune.get_method(
+            "dpp", gate=GumbelTopKGate(rate=0.03), structure=Rows(k=2), deviation=0.5
+        )
     )
     model.fit(
         inputs, outputs, batch_size=64, epochs=20, verbose=0, shuffle=False, callbacks=[callback]
@@ -186,7 +190,7 @@ def test_logits_find_the_inputs_that_matter():
 
 @pytest.mark.parametrize("bits", [8, 1])
 def test_quantized_weights_are_at_rest_what_is_deployed(bits, tmp_path, family="keras"):
-    callback = fitted(cnn(family), family, gate=Drawn(bits=bits))
+    callback = fitted(cnn(family), family, gate=GumbelTopKGate(bits=bits))
     model = callback.model
     for target in callback.driver.targets:
         kernel, mask, hidden = arrays(target)
@@ -212,7 +216,7 @@ def test_the_gradient_of_quantized_weights_by_hand(bits, slope):
     from tfprune.methods.gates import Moment
 
     site = Site("d/kernel", (4, 1), kernel_layout.DENSE, "d")
-    gate, structure = Drawn(bits=bits, rate=0.1), Rows(k=2)
+    gate, structure = GumbelTopKGate(bits=bits, rate=0.1), Rows(k=2)
     weight = tf.constant([[-0.5], [0.25], [2.0], [-3.0]])
     state = {name: tf.constant(one) for name, one in gate.state(site, structure).items()}
     state |= {"logits": tf.constant([[9.0, -9, 8, -8]]), "count": tf.constant(2.0)}
@@ -250,10 +254,10 @@ def test_k_of_n_in_the_exported_file(family, tmp_path):
 @pytest.mark.parametrize(
     "change, message",
     [
-        ({"temperature": Course(5.0, 0.0)}, "expected values above 0"),
-        ({"temperature": Course(-1.0, 1.0)}, "expected values above 0"),
-        ({"entropy": Course(0.0, -1e-5)}, "expected values of at least 0"),
-        ({"noise": Course(1.0, -0.1)}, "noise="),
+        ({"temperature": Annealed(5.0, 0.0)}, "expected values above 0"),
+        ({"temperature": Annealed(-1.0, 1.0)}, "expected values above 0"),
+        ({"entropy": Annealed(0.0, -1e-5)}, "expected values of at least 0"),
+        ({"noise": Annealed(1.0, -0.1)}, "noise="),
         ({"rate": 0.0}, "rate=0.0"),
         ({"bits": 4}, "expected 32, 8 or 1"),
         ({"turn": 0}, "turn=0"),
@@ -261,11 +265,11 @@ def test_k_of_n_in_the_exported_file(family, tmp_path):
 )
 def test_settings_out_of_range(change, message):
     with pytest.raises(ValueError, match=message):
-        Drawn(**change)
+        GumbelTopKGate(**change)
 
 
 def test_courses():
-    assert [round(Course(5.0, 0.5).at(e / 9), 12) for e in range(10)] == [
+    assert [round(Annealed(5.0, 0.5).at(e / 9), 12) for e in range(10)] == [
         5,
         4.5,
         4,
@@ -277,21 +281,21 @@ def test_courses():
         1,
         0.5,
     ]
-    assert [Course(0.0, 4.0, until=0.5).at(t) for t in (0, 0.25, 0.5, 1)] == [0, 2, 4, 4]
+    assert [Annealed(0.0, 4.0, until=0.5).at(t) for t in (0, 0.25, 0.5, 1)] == [0, 2, 4, 4]
     for wrong in ((0.0, float("nan")), (float("inf"), 1.0)):
         with pytest.raises(ValueError, match="finite"):
-            Course(*wrong)
+            Annealed(*wrong)
     with pytest.raises(ValueError, match="until=0"):
-        Course(1.0, 1.0, until=0)
+        Annealed(1.0, 1.0, until=0)
 
 
 def test_structures_and_rules_that_do_not_fit():
     for structure in (tfprune.Filter(coupled=True), tfprune.Pattern()):
         with pytest.raises(ValueError, match="does not fit"):
-            tfprune.get("dpp", structure=structure)
+            tfprune.get_method("dpp", structure=structure)
     with pytest.raises(ValueError, match="deviation=0"):
-        tfprune.get("dpp", deviation=0)
-    callback = tfprune.PruningCallback(tfprune.get("magnitude", gate=Drawn()), 0.5)
+        tfprune.get_method("dpp", deviation=0)
+    callback = tfprune.PruningCallback(tfprune.get_method("magnitude", gate=GumbelTopKGate()), 0.5)
     with pytest.raises(ValueError, match="needs a rule that keeps logits"):
         fit(compiled(dense("keras"), "keras"), callback, shape=(4,))
 

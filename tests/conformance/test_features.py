@@ -28,9 +28,9 @@ def prepared(model, way, keeps=True):
     With `keeps` dense weights are kept, so that NumPy can repeat the choice of the last step.
     """
     name, wrap = WAYS[way]
-    method = tfprune.get(
+    method = tfprune.get_method(
         name,
-        gate=tfprune.Fixed(straight_through=keeps),
+        gate=tfprune.MaskGate(straight_through=keeps),
         schedule=tfprune.Polynomial(SPARSITY, end=1.0, frequency=2),
     )
     if wrap:

@@ -37,7 +37,7 @@ the_other_turn = pytest.mark.parametrize("family, way", [*zip(KERASES, reversed(
 
 def prepared(family, model, way, wrap=False):
     name, schedule = WAYS[way]
-    method = tfprune.get(name, schedule=schedule, rounds=3)
+    method = tfprune.get_method(name, schedule=schedule, rounds=3)
     if wrap:
         return tfprune.prune(model, method), tfprune.PruningCallback(data=examples(family))
     return model, tfprune.PruningCallback(method, data=examples(family))
@@ -150,7 +150,7 @@ def test_masks_are_nested_over_updates(family):
             super().on_train_batch_end(batch, logs)
             seen.append(masks(self))
 
-    method = tfprune.get("grasp", schedule=tfprune.Polynomial(0.8, end=1.0, frequency=1))
+    method = tfprune.get_method("grasp", schedule=tfprune.Polynomial(0.8, end=1.0, frequency=1))
     callback = Watched(method, data=examples(family))
     fit(compiled(cnn(family), family), callback)
     for one, other in zip(seen, seen[1:]):
@@ -160,9 +160,9 @@ def test_masks_are_nested_over_updates(family):
 
 @everywhere
 def test_gates_that_keep_dense_weights_let_them_return(family):
-    method = tfprune.get(
+    method = tfprune.get_method(
         "snip",
-        gate=tfprune.Fixed(straight_through=True),
+        gate=tfprune.MaskGate(straight_through=True),
         schedule=tfprune.Constant(0.5, end=1.0, frequency=1),
     )
     callback = tfprune.PruningCallback(method, data=examples(family))
@@ -182,7 +182,7 @@ def test_scoring_leaves_everything_bit_identical():
     model.optimizer.build(model.trainable_variables)
     fit(model)
     model.predict(data()[0], verbose=0)
-    for method in [name for name in ASKED if tfprune.get(name).rule.is_measured]:
+    for method in [name for name in ASKED if tfprune.get_method(name).rule.is_measured]:
         before = [
             np.asarray(v).tobytes() for v in (*model.get_weights(), *model.optimizer.variables)
         ]

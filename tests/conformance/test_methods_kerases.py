@@ -17,9 +17,10 @@ from tiny_models import (
 )
 
 import tfprune
-from tfprune.methods import REGISTRY, Rank
+from tfprune.methods import REGISTRY
+from tfprune.methods.base import TopKRule
 from tfprune.methods.gates import Gate
-from tfprune.reconstruction import ADMM, Synthetic
+from tfprune.reconstruction import ADMM, SyntheticInputs
 
 SPARSITY = 0.6
 SCHEDULE = tfprune.Polynomial(SPARSITY, end=1.0, frequency=4)  # 6 steps: updates at 0, 4 and 6
@@ -28,8 +29,8 @@ SCHEDULE = tfprune.Polynomial(SPARSITY, end=1.0, frequency=4)  # 6 steps: update
 @pytest.fixture(autouse=True)
 def short_searches(monkeypatch):
     """What matters here is not how good the weights are that ADMM finds."""
-    quick = ADMM(2, 3, refit=1, inputs=Synthetic("normal", batch=8))
-    monkeypatch.setitem(REGISTRY, "admm", tfprune.get("admm", solver=quick))
+    quick = ADMM(2, 3, refit=1, inputs=SyntheticInputs("normal", batch=8))
+    monkeypatch.setitem(REGISTRY, "admm", tfprune.get_method("admm", solver=quick))
 
 
 def check_sites(pruned, report):
@@ -43,7 +44,7 @@ def check_sites(pruned, report):
 def check_zeros(name, held, mask):
     """Weights are zero where they are masked and nowhere else, but for what a rule takes away, and
     for what a gate has let in at zero and has not learned since."""
-    method = tfprune.get(name)
+    method = tfprune.get_method(name)
     if method.rule.changes or type(method.gate).fresh is not Gate.fresh:
         assert not (held & ~mask).any()
     else:
@@ -52,10 +53,10 @@ def check_zeros(name, held, mask):
 
 def asked(name, **changes):
     """The method; of single weights where its own structure would fix or round the sparsity."""
-    structure = tfprune.get(name).rule.structure
+    structure = tfprune.get_method(name).rule.structure
     if structure.fixed is not None or structure.balanced:
         changes["structure"] = tfprune.Element()
-    return tfprune.get(name, **changes)
+    return tfprune.get_method(name, **changes)
 
 
 def in_turn():
@@ -79,7 +80,7 @@ def test_a_fit_prunes_exactly(name, family):
     check_run(callback, SPARSITY)
     sites = [target.site for target in callback.driver.targets]
     check_sites([site.name for site in sites], callback.report)
-    if type(asked(name).rule).masks is Rank.masks:  # others do not choose by scores alone
+    if type(asked(name).rule).masks is TopKRule.masks:  # others do not choose by scores alone
         assert [round(sparsity, 4) for _, sparsity, _ in refreshes] == [0, 0.5778, SPARSITY]
     for scores, sparsity, chosen in refreshes:
         expected = asked(name).rule.choose(scores, sites, sparsity, final=SPARSITY)

@@ -12,7 +12,8 @@ from tfprune.masks import kernel_layout
 from tfprune.masks.allocations import ERK, LAMP, PFP, Global, PerSite, Uniform
 from tfprune.masks.sites import Site
 from tfprune.masks.structures import Block, Channel, Column, Element, Filter, Kernel, NofM
-from tfprune.methods import Rank, get, statistics_table
+from tfprune.methods import get_method, statistics_table
+from tfprune.methods.base import TopKRule
 
 KERNELS = {
     "dense": (kernel_layout.DENSE, (13, 8)),
@@ -40,12 +41,12 @@ FINAL = SPARSITIES[-1]
 def rule_of(name, structure=None, allocation=None):
     """The rule of a method; with the same sparsity everywhere, or another allocation."""
     structure = structure or plain_structure(name)
-    return get(name, structure=structure, allocation=allocation or Uniform()).rule
+    return get_method(name, structure=structure, allocation=allocation or Uniform()).rule
 
 
 def serves(name, structure):
     """Whether a method takes a structure."""
-    return get(name).rule.refusal(structure) is None
+    return get_method(name).rule.refusal(structure) is None
 
 
 def plain_structure(name):
@@ -129,7 +130,7 @@ def assert_equal_everywhere(name, rule, weights, sites):
     The masks of a Rank are chosen from its scores alone, whatever they were computed from, so
     one score for each kind of statistic stands for the others: of these the scores are compared.
     """
-    as_rank = type(rule).choose is Rank.choose and type(rule)._select is Rank._select
+    as_rank = type(rule).choose is TopKRule.choose and type(rule)._select is TopKRule._select
     plain = rule.structure == Element()
     if as_rank and name != "magnitude" and not (name == "random" and plain):
         assert_equal_scores(rule, weights, sites)
@@ -173,7 +174,7 @@ def assert_equal_scores(rule, weights, sites):
 @pairs(wanted=False)
 def test_a_structure_that_a_method_does_not_take_is_refused(name, structure):
     with pytest.raises(ValueError) as error:
-        get(name, structure=structure)
+        get_method(name, structure=structure)
     said = str(error.value)
     assert repr(structure) in said and "take " in said
     assert "is known for" in said or "does not fit" in said
@@ -225,10 +226,10 @@ def test_masks_repeat_with_the_seed(name):
     sites, weights = cases(plain_structure(name))
 
     def masks(seed):
-        rule = get(name, seed=seed, structure=plain_structure(name)).rule
+        rule = get_method(name, seed=seed, structure=plain_structure(name)).rule
         return [np.asarray(mask) for mask in masks_of(rule, weights, sites, 0.5)]
 
     for one, other in zip(masks(4), masks(4)):
         np.testing.assert_array_equal(one, other)
-    if "noise" in get(name).rule.score.needs or get(name).rule.reweights:
+    if "noise" in get_method(name).rule.score.needs or get_method(name).rule.reweights:
         assert any((one != other).any() for one, other in zip(masks(4), masks(5)))

@@ -25,7 +25,7 @@ import tfprune
 from tfprune.backend import adapter_of
 from tfprune.methods import REGISTRY
 from tfprune.methods.gates import Gate
-from tfprune.reconstruction import ADMM, Synthetic
+from tfprune.reconstruction import ADMM, SyntheticInputs
 
 SPARSITY, EPOCHS = 0.6, 3
 
@@ -42,13 +42,13 @@ def asked(name, stop):
     """The method, with updates at the step where the run is stopped and at the last one, and where
     the scores cost nothing on the way, too; of single weights where its own structure would fix or
     round the sparsity."""
-    rule, changes = tfprune.get(name).rule, {}
+    rule, changes = tfprune.get_method(name).rule, {}
     if rule.structure.fixed is not None or rule.structure.balanced:
         changes["structure"] = tfprune.Element()
     if name == "admm":
-        changes["solver"] = ADMM(2, 3, refit=1, inputs=Synthetic("normal", batch=8))
+        changes["solver"] = ADMM(2, 3, refit=1, inputs=SyntheticInputs("normal", batch=8))
     begin, frequency = (stop * STEPS, 100) if rule.is_measured else (0, 2)
-    return tfprune.get(
+    return tfprune.get_method(
         name,
         rounds=min(rule.rounds, 2),
         **changes,
@@ -60,7 +60,9 @@ def asked(name, stop):
 
 def pruning():
     """The callback, with data of which each measurement takes the next two of three batches."""
-    return tfprune.PruningCallback(data=tfprune.Data(data(), batch_size=BATCH, batches=2))
+    return tfprune.PruningCallback(
+        data=tfprune.CalibrationData(data(), batch_size=BATCH, batches=2)
+    )
 
 
 def held(model):
@@ -122,7 +124,7 @@ def check_stripped(name, dense, model, chosen):
     stripped, inputs = tfprune.strip_pruning(model), data()[0]
     assert [layer.name for layer in stripped.layers] == [layer.name for layer in dense.layers]
     np.testing.assert_array_equal(stripped(inputs), model(inputs))
-    method = tfprune.get(name)
+    method = tfprune.get_method(name)
     for site, weights in zeros(stripped).items():
         mask = chosen.get(site, np.full(weights.shape, True))
         assert not (weights & ~mask).any()

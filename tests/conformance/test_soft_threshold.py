@@ -12,7 +12,7 @@ import tfprune
 from tfprune.masks import kernel_layout
 from tfprune.masks.sites import Site
 from tfprune.masks.structures import Block, Element, Filter, NofM, Pattern
-from tfprune.methods.gates import Moment, Soft
+from tfprune.methods.gates import Moment, SoftThresholdGate
 
 WEIGHT = np.array([[4, -1, 0], [-2, 3, 1], [0.5, -6, 2], [-3, 0, -8]], np.float32)
 
@@ -22,7 +22,7 @@ def shown(weight, mask, structure):
     site = Site("d/kernel", weight.shape, kernel_layout.DENSE, "d")
     if weight.ndim == 4:
         site = Site("c/kernel", weight.shape, kernel_layout.conv(2), "c")
-    gate = Soft()
+    gate = SoftThresholdGate()
     now = Moment(
         site,
         structure,
@@ -102,7 +102,7 @@ def test_what_is_kept_shrinks_and_keeps_its_sign(seed, rows, columns, structure,
 @pytest.mark.parametrize("structure", [Element(), Filter(), Block(2, 3), NofM(1, 3)], ids=repr)
 def test_what_becomes_smaller_than_the_threshold_later_is_kept_and_settles_once(structure):
     weight = np.random.default_rng(1).normal(size=(60, 9)).astype("float32")
-    site, gate = Site("d/kernel", weight.shape, kernel_layout.DENSE, "d"), Soft()
+    site, gate = Site("d/kernel", weight.shape, kernel_layout.DENSE, "d"), SoftThresholdGate()
     mask = tf.cast(tf.random.stateless_uniform(weight.shape, (1, 2)) < 0.5, tf.float32)
     state = gate.state(site, structure)
     now = Moment(

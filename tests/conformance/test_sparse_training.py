@@ -100,7 +100,9 @@ def test_movement_is_an_independent_loop(family, name):
     timetable = schedule.resolve()
     kept = {int(step): round(48 * (1 - timetable.sparsity(step))) for step in timetable.updates}
     weight, mask = movement_loop(family, made(family, name), drawn_weight(), kept)
-    method = tfprune.get("movement", gate=tfprune.Moving(0.5, "sgd"), schedule=schedule)
+    method = tfprune.get_method(
+        "movement", gate=tfprune.MovementGate(0.5, "sgd"), schedule=schedule
+    )
     callback = tfprune.PruningCallback(method)
     fit(
         compiled(network(family, drawn_weight()), family, made(family, name)),
@@ -166,7 +168,7 @@ class Watch(Hooks):
 
 @pytest.mark.parametrize("family, name", [("keras", "set"), ("tf_keras", "rigl")])
 def test_counts_stay_and_nothing_changes_after_the_end(family, name):
-    method = tfprune.get(
+    method = tfprune.get_method(
         name,
         allocation=tfprune.PerSite({"conv": 0.0}, tfprune.ERK()),
         fraction=0.5,
@@ -197,12 +199,12 @@ def test_counts_stay_and_nothing_changes_after_the_end(family, name):
 
 
 def test_the_momenta_of_what_is_grown_begin_at_zero():
-    method = tfprune.get(
+    method = tfprune.get_method(
         "set",
         allocation=tfprune.Uniform(),
         fraction=0.9,
         anneal="constant",
-        gate=tfprune.Growing(),
+        gate=tfprune.RegrowthGate(),
         schedule=tfprune.Constant(0.5, frequency=3),
     )
     callback = tfprune.PruningCallback(method)

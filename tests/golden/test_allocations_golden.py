@@ -19,11 +19,11 @@ SITES = [Site(f"{name}/kernel", (2, 2), DENSE, name) for name in ("big", "small"
         (Uniform(), 0.625, [2, 2]),  # 4 * 0.375 = 1.5 -> 2
         (Uniform(), 0.375, [2, 2]),  # 4 * 0.625 = 2.5 -> 2: halves go to the even neighbour
         (Uniform(), 0.99, [1, 1]),  # the floor
-        (Uniform(floor=0), 0.99, [0, 0]),
+        (Uniform(min_keep=0), 0.99, [0, 0]),
         (Global(), 0.25, [4, 2]),
         (Global(), 0.5, [3, 1]),  # the four best are all in `big`, one gives way to the floor
-        (Global(floor=0), 0.5, [4, 0]),
-        (Global(floor=3), 0.9, [3, 3]),  # the floors are more than round(0.8)
+        (Global(min_keep=0), 0.5, [4, 0]),
+        (Global(min_keep=3), 0.9, [3, 3]),  # the floors are more than round(0.8)
         # lamp: big 1, .452, .253, .157; small 1, .390, .180, .0002
         (LAMP(), 0.5, [2, 2]),
         (LAMP(), 0.625, [2, 1]),

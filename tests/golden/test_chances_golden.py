@@ -6,11 +6,11 @@ import math
 import numpy as np
 import pytest
 
-from tfprune import get
+from tfprune import get_method
 from tfprune.masks import kernel_layout
 from tfprune.masks.sites import Site
 
-RULE = get("spp").rule  # A = 0.05, u = 0.25
+RULE = get_method("spp").rule  # A = 0.05, u = 0.25
 
 
 def test_delta_for_five_of_ten():
@@ -56,7 +56,7 @@ def test_delta_stays_finite_far_behind(groups, left):
 def run(scores, sparsity, limit):
     """Updates until the wanted number is gone; ranks by the scores, which stay as they are."""
     site = Site("d/kernel", (1, len(scores)), kernel_layout.DENSE, "d")
-    rule = get("spp", structure=_filters()).rule
+    rule = get_method("spp", structure=_filters()).rule
     state, first = rule.state(site), None
     weights = [np.array([scores], np.float32)]
     wanted = len(scores) - round(len(scores) * (1 - sparsity))
@@ -91,7 +91,7 @@ def test_updates_to_finish_with_ranks_that_stay(groups, sparsity, updates):
 
 def test_the_last_update_takes_what_is_missing():
     site = Site("d/kernel", (1, 4), kernel_layout.DENSE, "d")
-    rule = get("spp", structure=_filters()).rule
+    rule = get_method("spp", structure=_filters()).rule
     state = {**rule.state(site), "chance": np.array([0, 0.5, 0.25, 0.5], np.float32)}
     scores = np.array([[1.0, 9, 2, 8]], np.float32)
     (changes,) = rule.advance([scores], [site], [state], 0.5, final=0.5)
@@ -125,7 +125,7 @@ def test_tensors_and_arrays_agree():
 )
 def test_settings_out_of_range(change, message):
     with pytest.raises(ValueError, match=message):
-        get("spp", **change)
+        get_method("spp", **change)
 
 
 def test_structures_without_chances():
@@ -133,4 +133,4 @@ def test_structures_without_chances():
 
     for structure in (NofM(2, 4), Filter(coupled=True)):
         with pytest.raises(ValueError, match="does not fit"):
-            get("spp", structure=structure)
+            get_method("spp", structure=structure)

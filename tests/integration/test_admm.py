@@ -157,7 +157,7 @@ def test_subclassed_and_open_sizes(family):
             layers.Dense(2),
         ]
     )
-    with pytest.raises(ValueError, match=r"Synthetic\(size=32\)"):
+    with pytest.raises(ValueError, match=r"SyntheticInputs\(size=32\)"):
         tfprune.sparsify(text, method(), 0.5)
     inputs = dataclasses.replace(QUICK.inputs, size=5)
     solved = method(solver=dataclasses.replace(QUICK, inputs=inputs))
@@ -188,9 +188,12 @@ def test_masked_retraining_keeps_exactly_these_zeros(family, wrap):
     tfprune.sparsify(model, method(structure=Pattern(connectivity=True)), 0.5)
     before, held = weights(model), zeros(model)
     optimizer = KERASES[family].optimizers.SGD(0.05, momentum=0.9, weight_decay=0.01)
-    callback = tfprune.PruningCallback(schedule=tfprune.Held())
+    callback = tfprune.PruningCallback(schedule=tfprune.FixedMask())
     if wrap:
-        model, callback = tfprune.prune(model, schedule=tfprune.Held()), tfprune.PruningCallback()
+        model, callback = (
+            tfprune.prune(model, schedule=tfprune.FixedMask()),
+            tfprune.PruningCallback(),
+        )
     fit(compiled(model, family, optimizer), callback, shape=(8, 8, 2))
     for name, kept in zeros(tfprune.strip_pruning(model)).items():
         np.testing.assert_array_equal(kept, held[name])

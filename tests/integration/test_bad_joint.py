@@ -47,7 +47,7 @@ def test_no_sparsity_is_asked_for(family):
         {"structure": tfprune.Element()},
         {"allocation": tfprune.Global()},
     ):
-        with pytest.raises(ValueError, match=r"'djpq' finds out by itself.*Joint\(bops=2.0\)"):
+        with pytest.raises(ValueError, match=r"'djpq' finds out by itself.*DJPQConfig\(bops=2.0\)"):
             tfprune.prune(residual(family), "djpq", **settings)
 
 
@@ -92,7 +92,7 @@ def test_a_model_is_not_stripped_in_the_middle_of_a_run(family):
 )
 def test_settings_out_of_range(settings, said):
     with pytest.raises(ValueError, match=said):
-        tfprune.Joint(**settings)
+        tfprune.DJPQConfig(**settings)
 
 
 @everywhere

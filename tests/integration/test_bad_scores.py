@@ -8,7 +8,7 @@ from tiny_models import BATCH, KERASES, cnn, compiled, data, examples, fit, zero
 
 import tfprune
 from tfprune.methods import REGISTRY
-from tfprune.methods.statistics_table import is_measured
+from tfprune.methods.statistics_table import measured
 
 everywhere = pytest.mark.parametrize("family", KERASES)
 both = pytest.mark.parametrize("method", ["snip", "grasp"])
@@ -39,7 +39,7 @@ def crossentropy(family, logits=True):
     sorted(
         name
         for name, method in REGISTRY.items()
-        if is_measured(method.rule.score.needs) and not name.startswith(("synflow", "coreset"))
+        if measured(method.rule.score.needs) and not name.startswith(("synflow", "coreset"))
     ),
 )
 def test_no_data(family, method):
@@ -56,7 +56,13 @@ def test_data_that_yields_nothing(family, method):
     inputs, labels = data()
     spent = iter([])
     empty = tf.data.Dataset.from_tensor_slices((inputs, labels)).batch(4).take(0)
-    for source in ((inputs[:0], labels[:0]), [], spent, empty, tfprune.Data(empty, batches=3)):
+    for source in (
+        (inputs[:0], labels[:0]),
+        [],
+        spent,
+        empty,
+        tfprune.CalibrationData(empty, batches=3),
+    ):
         refused(model, source, "The data yields no batch", method)
 
 
@@ -83,7 +89,7 @@ def test_a_generator_that_is_exhausted_by_the_first_update(family):
 def test_inputs_that_are_no_numbers(family, method, wrong):
     inputs, labels = data()
     inputs[-1, 2, 3, 0] = wrong  # in the last batch
-    source = tfprune.Data((inputs, labels), crossentropy(family), batch_size=BATCH)
+    source = tfprune.CalibrationData((inputs, labels), crossentropy(family), batch_size=BATCH)
     refused(cnn(family), source, "inputs that are NaN or infinite", method)
 
 
@@ -126,15 +132,25 @@ def test_labels_that_do_not_fit(family, method):
     categorical = KERASES[family].losses.CategoricalCrossentropy(from_logits=True)
 
     def given(labels, loss):
-        return tfprune.Data((inputs, labels), loss)
+        return tfprune.CalibrationData((inputs, labels), loss)
 
     refused(model, given(one_hot, sparse), "labels do not fit the loss.*float32.*sparse", method)
     refused(model, given(labels, categorical), "labels do not fit the loss.*int64", method)
     refused(model, given(labels + 1, sparse), "(?s)outside of|do not fit", method)
     refused(model, given(-1 - labels, sparse), "(?s)outside of|do not fit", method)
     refused(model, given(np.full(24, np.nan, "float32"), "mse"), "not finite|do not fit", method)
-    refused(model, tfprune.Data((inputs,), sparse), "no labels, and the score needs a loss", method)
-    refused(model, tfprune.Data((inputs, [labels, labels]), sparse), "labels for 2 outputs", method)
+    refused(
+        model,
+        tfprune.CalibrationData((inputs,), sparse),
+        "no labels, and the score needs a loss",
+        method,
+    )
+    refused(
+        model,
+        tfprune.CalibrationData((inputs, [labels, labels]), sparse),
+        "labels for 2 outputs",
+        method,
+    )
     refused(model, given(np.array(["a"] * 24), sparse), "do not fit the loss", method)
 
 
@@ -142,7 +158,7 @@ def test_labels_that_do_not_fit(family, method):
 def test_labels_of_a_later_batch(family):
     inputs, labels = data()
     labels[-1] = 7
-    source = tfprune.Data((inputs, labels), crossentropy(family), batch_size=BATCH)
+    source = tfprune.CalibrationData((inputs, labels), crossentropy(family), batch_size=BATCH)
     refused(
         cnn(family),
         source,
@@ -156,21 +172,24 @@ def test_labels_of_a_later_batch(family):
 def test_no_loss(family, method):
     model = cnn(family)
     refused(
-        model, data(), r"needs a loss, and the model .* not compiled.*Data\(\(x, y\), loss=", method
+        model,
+        data(),
+        r"needs a loss, and the model .* not compiled.*CalibrationData\(\(x, y\), loss=",
+        method,
     )
     model.compile("sgd")
     refused(model, data(), "needs a loss", method)
-    refused(model, tfprune.Data(data(), "crossentropy"), "crossentropy", method)
+    refused(model, tfprune.CalibrationData(data(), "crossentropy"), "crossentropy", method)
 
 
 @everywhere
 @both
 def test_logits_for_a_loss_that_wants_probabilities(family, method):
-    source = tfprune.Data(data(), crossentropy(family, logits=False))
+    source = tfprune.CalibrationData(data(), crossentropy(family, logits=False))
     refused(
         cnn(family), source, "expects probabilities.*look like logits.*from_logits=True", method
     )
-    source = tfprune.Data(data(), "sparse_categorical_crossentropy")
+    source = tfprune.CalibrationData(data(), "sparse_categorical_crossentropy")
     refused(cnn(family), source, "expects probabilities", method)
 
 
@@ -180,7 +199,7 @@ def test_probabilities_for_a_loss_that_wants_logits(family, method):
     library = KERASES[family]
     base = cnn(family)
     model = library.Model(base.input, library.layers.Softmax()(base.output))
-    source = tfprune.Data(data(), crossentropy(family))
+    source = tfprune.CalibrationData(data(), crossentropy(family))
     with pytest.warns(UserWarning, match="are probabilities .*from_logits=True.* as it is"):
         assert tfprune.sparsify(model, method, 0.5, data=source).kept == 304
 
@@ -230,13 +249,13 @@ def test_an_unbuilt_model(family):
         tfprune.LAMP(),
         tfprune.PFP(),
         tfprune.PerSite({"hidden": 0.999}, others=tfprune.Global()),
-        tfprune.Global(floor=5),
+        tfprune.Global(min_keep=5),
     ],
     ids=repr,
 )
 def test_a_sparsity_that_the_floor_does_not_allow(allocation):
     model = cnn("keras")
-    floor = allocation.floor
+    floor = allocation.min_keep
     with pytest.warns(UserWarning, match="reached is"):
         (text,) = tfprune.sparsify(model, "magnitude", 0.999, allocation=allocation).warnings
     kept = sum(mask.sum() for mask in zeros(model).values())
@@ -246,7 +265,7 @@ def test_a_sparsity_that_the_floor_does_not_allow(allocation):
 
 
 def test_a_sparsity_that_the_floor_allows_is_nothing_to_talk_about():
-    for allocation in (tfprune.Uniform(), tfprune.Global(), tfprune.Global(floor=0)):
+    for allocation in (tfprune.Uniform(), tfprune.Global(), tfprune.Global(min_keep=0)):
         assert not tfprune.sparsify(
             cnn("tf_keras"), "magnitude", 0.9, allocation=allocation
         ).warnings
@@ -264,7 +283,7 @@ def test_layers_that_collapse_are_named(family):
     model = cnn(family)
     with pytest.warns(UserWarning, match=expected):
         report = tfprune.sparsify(
-            model, "magnitude", 0.5, allocation=tfprune.PerSite({"hidden": 0.9999}, floor=0)
+            model, "magnitude", 0.5, allocation=tfprune.PerSite({"hidden": 0.9999}, min_keep=0)
         )
     assert report.warnings == (expected,) == tfprune.report(model).warnings
     assert " ".join(str(report).split()).count("nothing passes this layer") == 1

@@ -11,11 +11,11 @@ import tfprune
 from tests.coreset_models import MODELS, dense_chain, everywhere, images, kept, kernel, pruned
 from tests.tiny_models import KERASES, masks, with_weights
 from tfprune.backend import adapter_of
-from tfprune.methods import Draw
+from tfprune.methods.rules.importance_sampling import ImportanceSamplingRule
 from tfprune.statistics.measure import measuring
 from tfprune.statistics.measured_model import Subject
 
-DRAWN = tfprune.get("coreset_draws")
+DRAWN = tfprune.get_method("coreset_draws")
 
 
 @everywhere
@@ -62,7 +62,7 @@ def test_draws_keep_exactly_as_many_as_asked_and_are_nested(family):
         if smaller is not None:
             assert all((chosen[name] | ~smaller[name]).all() for name in chosen)
         smaller = chosen
-    seeded = tfprune.get(DRAWN, rule=dataclasses.replace(DRAWN.rule, seed=1))
+    seeded = tfprune.get_method(DRAWN, rule=dataclasses.replace(DRAWN.rule, seed=1))
     other = kept(pruned(dense_chain(family, width=60), seeded))
     assert (
         other["one/kernel"] != kept(pruned(dense_chain(family, width=60), DRAWN))["one/kernel"]
@@ -98,7 +98,7 @@ def test_one_of_two_equal_filters_with_a_factor_of_two_is_both(kind, family, mon
             for score, site in zip(scores, sites)
         ]
 
-    monkeypatch.setattr(Draw, "_drawn", first_of_each_pair)
+    monkeypatch.setattr(ImportanceSamplingRule, "_drawn", first_of_each_pair)
     chosen = kept(pruned(model, DRAWN))["one/kernel"]
     assert chosen.tolist() == [True, False] * (len(chosen) // 2)
     assert not kernel(model, "one")[..., 1::2].any()
@@ -154,7 +154,7 @@ def test_channels_that_are_added_are_drawn_together_or_not_reweighted(family):
     assert len(said) == 2 and "one/kernel" in said[0] and "coupled=True" in said[0]
 
     coupled = model()
-    method = tfprune.get(DRAWN, structure=tfprune.Filter(coupled=True))
+    method = tfprune.get_method(DRAWN, structure=tfprune.Filter(coupled=True))
     callback = pruned(coupled, method)
     chosen = kept(callback)
     np.testing.assert_array_equal(chosen["one/kernel"], chosen["two/kernel"])
@@ -187,9 +187,9 @@ def test_an_interrupted_update_leaves_everything_as_it_was(family, monkeypatch):
 
 @everywhere
 def test_any_score_of_filters_can_be_drawn_by(family):
-    rule = Draw(tfprune.get("magnitude").rule.score, tfprune.Filter())
+    rule = ImportanceSamplingRule(tfprune.get_method("magnitude").rule.score, tfprune.Filter())
     model = dense_chain(family)
-    method = tfprune.get("magnitude", rule=rule, schedule=tfprune.OneShot(0.5))
+    method = tfprune.get_method("magnitude", rule=rule, schedule=tfprune.OneShot(0.5))
     chosen = kept(pruned(model, method, None))
     assert chosen["one/kernel"].sum() == 6 and chosen["out/kernel"].sum() == 2
     assert (np.abs(kernel(model, "two")).max(1) > 0)[chosen["one/kernel"]].all()
@@ -197,12 +197,12 @@ def test_any_score_of_filters_can_be_drawn_by(family):
 
 
 def test_what_a_draw_cannot_do():
-    score = tfprune.get("magnitude").rule.score
+    score = tfprune.get_method("magnitude").rule.score
     with pytest.raises(ValueError, match="Draw re-weights what reads a filter"):
-        Draw(score, tfprune.Channel())
+        ImportanceSamplingRule(score, tfprune.Channel())
     with pytest.raises(ValueError, match="rounds=3"):
-        Draw(score, tfprune.Filter(), rounds=3)
+        ImportanceSamplingRule(score, tfprune.Filter(), rounds=3)
     with pytest.raises(ValueError, match="'grasp' may be negative"):
-        Draw(tfprune.get("grasp").rule.score, tfprune.Filter())
+        ImportanceSamplingRule(tfprune.get_method("grasp").rule.score, tfprune.Filter())
     with pytest.raises(ValueError, match="leave `gate` out"):
-        tfprune.get(DRAWN, gate=tfprune.Fixed(straight_through=True))
+        tfprune.get_method(DRAWN, gate=tfprune.MaskGate(straight_through=True))

@@ -8,7 +8,7 @@ import tfprune
 from tests.coreset_models import conv_net, dense_chain, everywhere, kept, kernel, pruned
 from tests.tiny_models import KERASES, cnn, compiled, fit, with_weights
 
-DRAWN = tfprune.get("coreset_draws")
+DRAWN = tfprune.get_method("coreset_draws")
 
 
 @everywhere

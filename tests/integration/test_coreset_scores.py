@@ -107,7 +107,7 @@ def test_the_highest_scores_are_kept_and_no_other_weight_changes(kind, name, fam
     model = MODELS[kind](family)
     before = {layer.name: [w.copy() for w in layer.get_weights()] for layer in model.layers}
     scores = {}
-    rule = tfprune.get(name).rule
+    rule = tfprune.get_method(name).rule
     subject = Subject.of(model, adapter_of(model))
     with measuring(rule.score.needs, subject, None, rule.structure) as measure:
         for site, given in zip(subject.sites, measure()):
@@ -133,7 +133,7 @@ def test_the_order_of_filters_and_the_scale_of_the_data_do_not_matter(family):
     other.get_layer("one").set_weights([4 * one[0][:, order], 4 * one[1][order]])
     other.get_layer("two").set_weights([two[0][order], two[1]])
     for name in ("coreset", "coreset_caratheodory", "coreset_mussay"):
-        needs = tfprune.get(name).rule.score.needs
+        needs = tfprune.get_method(name).rule.score.needs
         found = []
         for each in (model, other):
             subject = Subject.of(each, adapter_of(each))
@@ -155,6 +155,6 @@ class Untouchable:
 def test_no_data_is_touched(name):
     model = dense_chain("keras")
     subject = Subject.of(model, adapter_of(model))
-    needs = tfprune.get(name).rule.score.needs
+    needs = tfprune.get_method(name).rule.score.needs
     with measuring(needs, subject, Untouchable(), tfprune.Filter()) as measure:
         assert len(measure()) == 3

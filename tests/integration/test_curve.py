@@ -227,7 +227,11 @@ def test_a_full_disk_ends_the_call_and_damages_nothing(tmp_path, monkeypatch, he
         (ValueError, "expected integers of at least 0", {"seeds": (0.5,)}),
         (ValueError, "dense networks are always trained", {"methods": {"dense": "magnitude"}}),
         (ValueError, "get their names by", {"methods": filters}),
-        (ValueError, "a name stands for two", {"methods": ("snip", tfprune.get("snip", seed=1))}),
+        (
+            ValueError,
+            "a name stands for two",
+            {"methods": ("snip", tfprune.get_method("snip", seed=1))},
+        ),
         (ValueError, "No method 'magnitute'", {"methods": "magnitute"}),
         (TypeError, "expected the name of a method", {"methods": {"mine": lambda sparsity: 3}}),
         (ValueError, "attempts=0", {"attempts": 0}),
@@ -244,7 +248,7 @@ def test_bad_arguments_are_named_before_anything_is_trained(tmp_path, error, sai
 def test_a_schedule_ends_at_the_sparsity_of_the_run_and_a_model_that_fit_returns_is_taken(
     tmp_path, here
 ):
-    method = tfprune.get("magnitude", schedule=tfprune.Polynomial(0.1, end=0.9, frequency=1))
+    method = tfprune.get_method("magnitude", schedule=tfprune.Polynomial(0.1, end=0.9, frequency=1))
 
     def fit_smaller(model, callbacks, seed):
         fit(model, callbacks, seed)

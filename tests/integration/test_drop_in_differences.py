@@ -209,9 +209,9 @@ def test_blocks_as_long_as_the_kernel_and_over_its_edge():
 
 
 def test_the_end_of_an_epoch_leaves_the_hidden_weights_alone():
-    method = tfprune.get(
+    method = tfprune.get_method(
         "magnitude",
-        gate=tfprune.Fixed(straight_through=True),
+        gate=tfprune.MaskGate(straight_through=True),
         schedule=tfprune.Constant(0.5, begin=1, frequency=1),
     )
     model = train(tfprune.prune(small(), method), steps=2)

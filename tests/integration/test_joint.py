@@ -189,7 +189,7 @@ def _check_levels(core):
 
 
 def test_restricted_jit_and_half_precision():
-    gate = tfprune.Joint(bops=2.0, rate=20.0, ramp=0, restricted=True, form="log")
+    gate = tfprune.DJPQConfig(bops=2.0, rate=20.0, ramp=0, restricted=True, form="log")
     model, callback, history = in_half(
         "keras",
         lambda: trained("keras", plain("keras"), 2, gate, jit_compile=True, steps_per_execution=3),

@@ -12,8 +12,8 @@ import tfprune
 from tflite_export import export
 from tflite_export.runtime import predict
 
-FEW_BITS = tfprune.Joint(bops=4.0, kl=1e-3, rate=20.0, ramp=0, form="log")
-POWERS = tfprune.Joint(bops=1.0, rate=20.0, ramp=0, learn_power=True)
+FEW_BITS = tfprune.DJPQConfig(bops=4.0, kl=1e-3, rate=20.0, ramp=0, form="log")
+POWERS = tfprune.DJPQConfig(bops=1.0, rate=20.0, ramp=0, learn_power=True)
 
 
 def nested(family):
@@ -50,7 +50,7 @@ def test_it_computes_what_the_wrapped_model_does(family, build, gate, tmp_path):
     model = trained(family, build(family), 2, gate)[0]
     inputs = data()[0]
     wrapped = model.predict(inputs, verbose=0)
-    kept = tfprune.strip_pruning(model, activations=True)
+    kept = tfprune.strip_pruning(model, keep_activation_quantizers=True)
     np.testing.assert_allclose(kept.predict(inputs, verbose=0), wrapped, rtol=1e-6, atol=1e-6)
     assert "tfprune" not in json.dumps(kept.get_config(), default=str)
     path = tmp_path / "model.keras"
@@ -67,12 +67,12 @@ def test_a_float_file_computes_it_too(family, tmp_path):
     inputs = data()[0]
     wrapped = model.predict(inputs, verbose=0)
     path = tmp_path / "model.tflite"
-    export(tfprune.strip_pruning(model, activations=True), path)
+    export(tfprune.strip_pruning(model, keep_activation_quantizers=True), path)
     (found,) = predict(path, inputs).values()
     np.testing.assert_allclose(found, wrapped, rtol=1e-4, atol=1e-4)
 
 
-MILD = tfprune.Joint(bops=0.1, rate=1.0)
+MILD = tfprune.DJPQConfig(bops=0.1, rate=1.0)
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ def test_in_half_precision(family, gate):
     def both():
         model = trained(family, residual(family), 2, gate)[0]
         wrapped = model.predict(data()[0], verbose=0)
-        kept = tfprune.strip_pruning(model, activations=True)
+        kept = tfprune.strip_pruning(model, keep_activation_quantizers=True)
         return kept.predict(data()[0], verbose=0), wrapped
 
     np.testing.assert_array_equal(*in_half(family, both))
@@ -91,9 +91,11 @@ def test_in_half_precision(family, gate):
 @pytest.mark.parametrize("family", KERASES)
 def test_what_has_no_quantizers_stays_as_it_is(family):
     model = residual(family)
-    assert tfprune.strip_pruning(model, activations=True) is model
+    assert tfprune.strip_pruning(model, keep_activation_quantizers=True) is model
     untrained = prune(model)
-    kept = tfprune.strip_pruning(untrained, activations=True)  # no range has been seen yet
+    kept = tfprune.strip_pruning(
+        untrained, keep_activation_quantizers=True
+    )  # no range has been seen yet
     np.testing.assert_allclose(
         kept.predict(data()[0], verbose=0),
         untrained.predict(data()[0], verbose=0),
@@ -106,7 +108,7 @@ def test_what_has_no_quantizers_stays_as_it_is(family):
 def test_one_layer_is_refused(family):
     model = trained(family, plain(family), 2, STRONG)[0]
     with pytest.raises(ValueError, match="has no graph.*strip the functional"):
-        tfprune.strip_pruning(model.layers[-1], activations=True)
+        tfprune.strip_pruning(model.layers[-1], keep_activation_quantizers=True)
     assert set(cores(model)) == {"conv", "logits"}
 
 
@@ -128,9 +130,9 @@ def test_masks_are_kept_or_it_is_refused(family):
     wrapped = model.predict(images, verbose=0)
     if family == "tf_keras":
         with pytest.raises(ValueError, match="first.*Evaluate the wrapped model"):
-            tfprune.strip_pruning(model, activations=True)
+            tfprune.strip_pruning(model, keep_activation_quantizers=True)
         return
-    kept = tfprune.strip_pruning(model, activations=True)
+    kept = tfprune.strip_pruning(model, keep_activation_quantizers=True)
     np.testing.assert_allclose(kept.predict(images, verbose=0), wrapped, rtol=1e-6, atol=1e-6)
 
 
@@ -147,4 +149,4 @@ def test_a_model_without_a_graph_is_refused(family):
     outer = Outer(trained(family, plain(family), 2, STRONG)[0])
     outer(data()[0])
     with pytest.raises(ValueError, match="has no graph.*functional or Sequential"):
-        tfprune.strip_pruning(outer, activations=True)
+        tfprune.strip_pruning(outer, keep_activation_quantizers=True)

@@ -92,7 +92,9 @@ def ranked(weights, alive):
 def test_densities_are_exact_and_weights_are_rewound(family, rewind, number):
     model, watch = network(family), Watch()
     first = model.get_weights()
-    levels = tfprune.lottery(model, arguments(callbacks=[watch]), levels=number, rewind=rewind)
+    levels = tfprune.find_lottery_ticket(
+        model, arguments(callbacks=[watch]), levels=number, rewind=rewind
+    )
     goal = first if rewind == 0 else watch.after[0][-1 if rewind is None else 1]
     alive = np.full(150, True)
     assert len(levels) == number + 1 == len(watch.begun)
@@ -125,8 +127,10 @@ def test_a_function_that_trains_and_a_method_of_ones_own():
         seen.append(len(callbacks))
         return model.fit(**given, callbacks=callbacks).epoch
 
-    method = tfprune.get("magnitude", structure=tfprune.Filter(), allocation=tfprune.Uniform())
-    levels = tfprune.lottery(model, train, levels=1, fraction=0.5, method=method)
+    method = tfprune.get_method(
+        "magnitude", structure=tfprune.Filter(), allocation=tfprune.Uniform()
+    )
+    levels = tfprune.find_lottery_ticket(model, train, levels=1, fraction=0.5, method=method)
     assert [level.result for level in levels] == [[0], [0]] and len(seen) == 2
     assert levels[1].masks["hidden/kernel"].all(axis=0).sum() in (5, 6)
 
@@ -144,25 +148,27 @@ BAD = {
 @pytest.mark.parametrize("message", BAD)
 def test_bad_arguments(message):
     with pytest.raises(ValueError, match=message):
-        tfprune.lottery(network("keras"), arguments(), **BAD[message])
+        tfprune.find_lottery_ticket(network("keras"), arguments(), **BAD[message])
 
 
 def test_bad_models_and_functions():
     with pytest.raises(TypeError, match="arguments of model.fit"):
-        tfprune.lottery(network("keras"), 3)
+        tfprune.find_lottery_ticket(network("keras"), 3)
     with pytest.raises(ValueError, match="did not pass its callbacks on"):
-        tfprune.lottery(network("keras"), lambda model, callbacks: None, levels=1)
+        tfprune.find_lottery_ticket(network("keras"), lambda model, callbacks: None, levels=1)
     with pytest.raises(ValueError, match="strip_pruning"):
-        tfprune.lottery(tfprune.prune(network("keras"), "magnitude", 0.5), arguments())
+        tfprune.find_lottery_ticket(tfprune.prune(network("keras"), "magnitude", 0.5), arguments())
     with pytest.raises(ValueError, match="not built"):
-        tfprune.lottery(
+        tfprune.find_lottery_ticket(
             KERASES["keras"].Sequential([KERASES["keras"].layers.Dense(3)]), arguments()
         )
     legacy = compiled(network("tf_keras"), "tf_keras", tf_keras.optimizers.legacy.SGD(0.1))
     with pytest.raises(ValueError, match="cannot be put back"):
-        tfprune.lottery(legacy, arguments(), levels=1)
+        tfprune.find_lottery_ticket(legacy, arguments(), levels=1)
 
 
 def test_several_steps_in_one_execution():
     with pytest.raises(ValueError, match="was seen after 3 steps"):
-        tfprune.lottery(network("keras", steps_per_execution=3), arguments(), levels=1, rewind=2)
+        tfprune.find_lottery_ticket(
+            network("keras", steps_per_execution=3), arguments(), levels=1, rewind=2
+        )

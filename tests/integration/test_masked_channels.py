@@ -100,7 +100,7 @@ def assert_shrinks_exactly(model, removed):
 
 @pytest.mark.parametrize("family, wrap", [("keras", False), ("tf_keras", True)])
 def test_a_masked_channel_is_zero_in_every_step_and_shrinks_exactly(family, wrap):
-    method = tfprune.get(
+    method = tfprune.get_method(
         "magnitude", structure=COUPLED, schedule=tfprune.Polynomial(0.5, end=5, frequency=1)
     )
     model = network(family)

@@ -166,7 +166,7 @@ def small(family):
     return model
 
 
-SETTINGS = tfprune.FakeQuantization(weights=4, activations=6, momentum=0.5)
+SETTINGS = tfprune.QuantizationConfig(weights=4, activations=6, momentum=0.5)
 
 
 @both
@@ -249,7 +249,7 @@ def test_the_file_holds_the_integers_that_training_saw(family, tmp_path):
 
 def test_a_file_of_four_bits_holds_the_integers_that_training_saw(tmp_path):
     model = small("keras")
-    aware = tfprune.quantize_aware(model, tfprune.FakeQuantization(weights=4))
+    aware = tfprune.quantize_aware(model, tfprune.QuantizationConfig(weights=4))
     inputs, _ = data()
     aware(inputs, training=True)
     tflite_export.export(aware, tmp_path / "q.tflite", quantize="int4", data=inputs)

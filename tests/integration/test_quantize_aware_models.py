@@ -124,7 +124,7 @@ def test_what_cannot_be_quantized_is_an_error_that_says_what_to_do(family):
     for model, said in refused(family):
         with pytest.raises(ValueError, match=said):
             tfprune.quantize_aware(model)
-    with pytest.raises(TypeError, match="expected a tfprune.FakeQuantization"):
+    with pytest.raises(TypeError, match="expected a tfprune.QuantizationConfig"):
         tfprune.quantize_aware(cnn(family), 8)
     with pytest.raises(TypeError, match="Expected a Keras model"):
         tfprune.quantize_aware(3)

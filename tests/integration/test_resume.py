@@ -11,7 +11,7 @@ import tfprune
 
 SPARSITY = 0.6
 SCHEDULE = tfprune.Polynomial(SPARSITY, end=12, frequency=2)  # 4 epochs of 3 steps
-GATES = [tfprune.Fixed(), tfprune.Fixed(straight_through=True)]
+GATES = [tfprune.MaskGate(), tfprune.MaskGate(straight_through=True)]
 # Every format once; the gate that keeps nothing where the optimizer's state is saved, too.
 WHOLE = [
     ("keras-.keras", GATES[1]),
@@ -22,7 +22,7 @@ WHOLE = [
 
 
 def method(gate):
-    return tfprune.get("magnitude", gate=gate, schedule=SCHEDULE)
+    return tfprune.get_method("magnitude", gate=gate, schedule=SCHEDULE)
 
 
 def wrapped(family, gate, momentum=0.9):

@@ -85,7 +85,7 @@ def _of_trained(model, family):
 def of_record(path):
     """A pruning record, replayed."""
     family, name = parts(path)
-    record = tfprune.Record.load(path)
+    record = tfprune.PruningRecord.load(path)
     small = record.replay(getattr(networks, name)(family))
     return {
         "channels": {

@@ -16,15 +16,15 @@ STEPS, BATCH = 2, 4  # in one epoch of `data`
 SCHEDULE = tfprune.Polynomial(0.6, begin=0, end=6, frequency=1)
 # What each layer of `gates` is pruned by: every gate, and most of the rules.
 METHODS = {
-    "dpf": tfprune.get("dpf", schedule=SCHEDULE),
-    "srste": tfprune.get("srste", schedule=tfprune.Constant(0.5, end=6, frequency=1)),
-    "st3": tfprune.get("st3", schedule=SCHEDULE),
-    "spp": tfprune.get("spp", schedule=SCHEDULE),
-    "dpp": tfprune.get("dpp", structure=tfprune.Rows("weights", 3)),
-    "movement": tfprune.get("movement", schedule=SCHEDULE),
-    "movement_soft": tfprune.get("movement_soft", schedule=SCHEDULE),
-    "rigl": tfprune.get("rigl", schedule=tfprune.Constant(0.5, end=6, frequency=1)),
-    "set": tfprune.get("set", schedule=tfprune.Constant(0.5, end=6, frequency=1)),
+    "dpf": tfprune.get_method("dpf", schedule=SCHEDULE),
+    "srste": tfprune.get_method("srste", schedule=tfprune.Constant(0.5, end=6, frequency=1)),
+    "st3": tfprune.get_method("st3", schedule=SCHEDULE),
+    "spp": tfprune.get_method("spp", schedule=SCHEDULE),
+    "dpp": tfprune.get_method("dpp", structure=tfprune.Rows("weights", 3)),
+    "movement": tfprune.get_method("movement", schedule=SCHEDULE),
+    "movement_soft": tfprune.get_method("movement_soft", schedule=SCHEDULE),
+    "rigl": tfprune.get_method("rigl", schedule=tfprune.Constant(0.5, end=6, frequency=1)),
+    "set": tfprune.get_method("set", schedule=tfprune.Constant(0.5, end=6, frequency=1)),
 }
 
 
@@ -114,13 +114,13 @@ def measured(family):
     """A method that remembers what it measured on data."""
     return tfprune.prune(
         normalized(family),
-        tfprune.get("taylor", schedule=tfprune.Polynomial(0.5, end=6, frequency=1)),
+        tfprune.get_method("taylor", schedule=tfprune.Polynomial(0.5, end=6, frequency=1)),
     )
 
 
 def joint(family):
-    gate = tfprune.Joint(bops=1.0, kl=1e-3, rate=10.0, ramp=2)
-    return tfprune.prune(normalized(family), tfprune.get("djpq", gate=gate))
+    gate = tfprune.DJPQConfig(bops=1.0, kl=1e-3, rate=10.0, ramp=2)
+    return tfprune.prune(normalized(family), tfprune.get_method("djpq", gate=gate))
 
 
 def quantized(family):
@@ -153,7 +153,7 @@ def trained(model, family, epochs, *callbacks, initial_epoch=0):
     library, (inputs, labels) = KERASES[family], data(model)
     library.utils.set_random_seed(3)
     if not any("Quantized" in type(layer).__name__ for layer in model.layers):
-        examples = tfprune.Data(
+        examples = tfprune.CalibrationData(
             (inputs, labels),
             batch_size=BATCH,
             loss=library.losses.SparseCategoricalCrossentropy(from_logits=True),

@@ -197,13 +197,13 @@ def _export(path):
 def _configs():
     """For the name of every class a method whose configuration has it, with no field at rest.
 
-    `FakeQuantization` and `Part` are in those of the wrappers, "quantized" and "joint".
+    `QuantizationConfig` and `Part` are in those of the wrappers, "quantized" and "joint".
     """
-    get, epochs = tfprune.get, tfprune.Epochs
-    course = tfprune.Course(2.0, 0.5, 0.75)
-    synthetic = tfprune.Synthetic("normal", 5, 0.5, size=6, tokens=7)
-    solver = tfprune.ADMM(2, 3, 4, 0.1, tfprune.Penalty(0.2, 3.0, 4.0), synthetic, False)
-    removal = tfprune.Removal(0.3, 7, begin=epochs(1.5), frequency=5, groups=90)
+    get, epochs = tfprune.get_method, tfprune.Epochs
+    course = tfprune.Annealed(2.0, 0.5, 0.75)
+    synthetic = tfprune.SyntheticInputs("normal", 5, 0.5, size=6, tokens=7)
+    solver = tfprune.ADMM(2, 3, 4, 0.1, tfprune.ADMMPenalty(0.2, 3.0, 4.0), synthetic, False)
+    removal = tfprune.StepwiseRemoval(0.3, 7, begin=epochs(1.5), frequency=5, groups=90)
     structures = (
         tfprune.Element(),
         tfprune.Block(2, 3, "max"),
@@ -221,34 +221,34 @@ def _configs():
         tfprune.ERK(6),
         tfprune.LAMP(7),
         tfprune.PerSite({"a": 0.25, "b/kernel": 0.0}, tfprune.ERK(2), 4),
-        tfprune.Priced(3, beta=0.5, unit="parameters"),
+        tfprune.CostAware(3, beta=0.5, unit="parameters"),
         tfprune.PFP(3, delta=0.1, constant=2.0),
     )
     schedules = (
         tfprune.OneShot(0.3, at=epochs(2.5)),
-        tfprune.Held(),
+        tfprune.FixedMask(),
         removal,
         tfprune.Constant(0.3, begin=2, end=0.75, frequency=3),
         tfprune.Polynomial(0.3, 0.1, begin=0.25, end=1.0, power=2, frequency=4),
         tfprune.Exponential(0.3, 0.1, begin=epochs(1.25), end=9, frequency=4),
     )
     gates = (
-        tfprune.Fixed(straight_through=True),
-        tfprune.Decaying(0.5),
-        tfprune.Sampled(3),
-        tfprune.Soft(),
-        tfprune.Growing(gradient=False),
-        tfprune.Moving(0.5, "sgd", 3.0),
-        tfprune.Drawn(
-            tfprune.Course(2.0, 1.0),
-            tfprune.Course(0.0, 1e-3),
+        tfprune.MaskGate(straight_through=True),
+        tfprune.WeightDecayGate(0.5),
+        tfprune.StochasticGate(3),
+        tfprune.SoftThresholdGate(),
+        tfprune.RegrowthGate(gradient=False),
+        tfprune.MovementGate(0.5, "sgd", 3.0),
+        tfprune.GumbelTopKGate(
+            tfprune.Annealed(2.0, 1.0),
+            tfprune.Annealed(0.0, 1e-3),
             0.01,
             8,
             seed=3,
             turn=100,
             noise=course,
         ),
-        tfprune.Joint(
+        tfprune.DJPQConfig(
             kl=0.25,
             bops=0.5,
             form="log",
@@ -286,8 +286,8 @@ def _configs():
         **{type(one).__name__: get("magnitude", gate=one) for one in gates},
         **rules,
         # A method's own timing may be anything, also what stands elsewhere in other files.
-        **{name: get("magnitude", timing=one) for name, one in others.items()},
-        "Method": get("magnitude", timing=get("grasp", temperature=150.0)),
+        **{name: get("magnitude", default_schedule=one) for name, one in others.items()},
+        "Method": get("magnitude", default_schedule=get("grasp", temperature=150.0)),
         "Rank": get("taylor", rounds=3, momentum=0.5, seed=6),
     }
     configs = {name: method.get_config() for name, method in methods.items()}

@@ -5,8 +5,8 @@ import numpy as np
 from tiny_models import KERASES
 
 from tfprune.backend import adapter_of
-from tfprune.statistics import synaptic_flow
 from tfprune.statistics.measured_model import Subject
+from tfprune.statistics.synaptic_flow import flow
 
 
 def subject(model):
@@ -17,7 +17,7 @@ def shares(model, feed=None, **settings):
     """{site: |W| dR/d|W|} in float64: what passes through each weight, up to one factor."""
     whole = subject(model)
     kernels = [np.abs(kernel.numpy().astype("float64")) for kernel in whole.kernels]
-    with synaptic_flow.measuring(whole, feed, **settings) as measure:
+    with flow(whole, feed, **settings) as measure:
         measured = [given["flow"].numpy().astype("float64") for given in measure()]
     return {site.name: kernel * one for site, kernel, one in zip(whole.sites, kernels, measured)}
 

@@ -5,7 +5,7 @@ from tiny_models import KERASES, with_weights
 
 from tfprune.backend import adapter_of
 from tfprune.statistics import activations
-from tfprune.statistics.calibration_data import Data, Feed
+from tfprune.statistics.calibration_data import CalibrationData, Feed
 from tfprune.statistics.measure import measuring
 from tfprune.statistics.measured_model import Subject
 
@@ -20,7 +20,7 @@ def subject_of(model):
 
 def measured(model, source, names=NAMES, **settings):
     """{site name: {statistic: array}}, both from one pass."""
-    subject, feed = subject_of(model), Feed(Data(source, **settings))
+    subject, feed = subject_of(model), Feed(CalibrationData(source, **settings))
     with measuring(names, subject, feed, None) as measure:
         values = measure()
     return {

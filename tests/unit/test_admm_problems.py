@@ -14,7 +14,7 @@ import tfprune
 from tfprune.backend import adapter_of
 from tfprune.masks.kernel_layout import DENSE
 from tfprune.masks.sites import Site
-from tfprune.reconstruction import ADMM, Penalty, Synthetic, solver
+from tfprune.reconstruction import ADMM, ADMMPenalty, SyntheticInputs, solver
 from tfprune.reconstruction.points import stations, watched
 from tfprune.reconstruction.problem import Problem
 from tfprune.reconstruction.projection import Projection
@@ -27,7 +27,7 @@ everywhere = pytest.mark.parametrize("family", KERASES)
 
 def problem(model, index=0, **settings):
     """(problem of a station, subject)."""
-    settings = ADMM(**{"inputs": Synthetic("normal"), **settings})
+    settings = ADMM(**{"inputs": SyntheticInputs("normal"), **settings})
     subject = Subject.of(model, adapter_of(model))
     drawn, found, left = solver._prepared(subject, settings)
     assert not left
@@ -122,15 +122,15 @@ def test_projections_are_the_nearest(structure):
 
 
 def test_the_penalty_grows_to_its_bound():
-    values = [Penalty(0.5, 1.5, 9.0).at(i) for i in range(20)]
+    values = [ADMMPenalty(0.5, 1.5, 9.0).at(i) for i in range(20)]
     assert values == sorted(values) and values[0] == 0.5 and values[1] == 0.75
     assert max(values) == values[-1] == 9.0
-    assert Penalty(0.1, 10, 1e9).at(10**6) == 1e9
+    assert ADMMPenalty(0.1, 10, 1e9).at(10**6) == 1e9
 
 
 @everywhere
 def test_weights_come_to_sit_on_the_structure(family, monkeypatch):
-    settings = ADMM(10, 15, refit=0, inputs=Synthetic("normal", batch=16))
+    settings = ADMM(10, 15, refit=0, inputs=SyntheticInputs("normal", batch=16))
     courses = []
     solved = solver._solved
 
@@ -150,7 +150,7 @@ def test_weights_come_to_sit_on_the_structure(family, monkeypatch):
 def test_outputs_are_compared_behind_what_belongs_to_a_layer(family):
     model = network(family)
     subject = Subject.of(model, adapter_of(model))
-    given = source(subject.adapter.input_specs(model), Synthetic(batch=2), "m").zeros()
+    given = source(subject.adapter.input_specs(model), SyntheticInputs(batch=2), "m").zeros()
     found, left = stations(subject, watched(subject, given))
     ends = {
         station.name: [(layer.name, number) for layer, number in station.ends] for station in found
@@ -197,20 +197,22 @@ def test_masks_are_those_of_the_projection(monkeypatch):
 
 def test_synthetic_inputs():
     spec = tf.TensorSpec((None, 5, 4, 3))
-    pixels = source(spec, Synthetic("pixels", batch=200), "m").draw(tf.constant([1, 2])).numpy()
+    pixels = (
+        source(spec, SyntheticInputs("pixels", batch=200), "m").draw(tf.constant([1, 2])).numpy()
+    )
     assert pixels.shape == (200, 5, 4, 3)
     assert set(np.unique(pixels)) == set(range(256))
-    small = source(spec, Synthetic(scale=1 / 255), "m").draw(tf.constant([1, 2])).numpy()
+    small = source(spec, SyntheticInputs(scale=1 / 255), "m").draw(tf.constant([1, 2])).numpy()
     assert small.shape[0] == 32 and 0 <= small.min() and 0.9 < small.max() <= 1
     images = clouds((50, 16, 12, 3), tf.constant([0, 1])).numpy()
     assert images.min() >= 0 and images.max() <= 255 and (images == images.round()).all()
     right, left = images[:, :, 1:].ravel(), images[:, :, :-1].ravel()
     assert np.corrcoef(right, left)[0, 1] > 0.8  # neighbours are alike
-    line = source(tf.TensorSpec((None, 9, 2)), Synthetic("clouds"), "m")
+    line = source(tf.TensorSpec((None, 9, 2)), SyntheticInputs("clouds"), "m")
     assert line.draw(tf.constant([0, 0])).shape == (32, 9, 2)
     several = source(
         {"a": tf.TensorSpec((7, 2)), "b": tf.TensorSpec((None, 3), tf.bool)},
-        Synthetic("normal", batch=4),
+        SyntheticInputs("normal", batch=4),
         "m",
     ).draw(tf.constant([0, 0]))
     assert several["a"].shape == (7, 2) and several["b"].dtype == tf.bool
@@ -224,15 +226,15 @@ def test_synthetic_inputs():
         (lambda: ADMM(refit=-1), "refit"),
         (lambda: ADMM(rate=0), "above 0"),
         (lambda: ADMM(rate=float("nan")), "rate"),
-        (lambda: Penalty(growth=0.5), "growth"),
-        (lambda: Penalty(1.0, most=0.5), "most"),
-        (lambda: Synthetic("photos"), "clouds"),
-        (lambda: Synthetic(batch=0), "batch"),
-        (lambda: Synthetic(tokens=0), "tokens"),
-        (lambda: tfprune.get("admm", rounds=3), "iterations of its own"),
-        (lambda: tfprune.get("admm", momentum=0.5), "iterations of its own"),
+        (lambda: ADMMPenalty(growth=0.5), "growth"),
+        (lambda: ADMMPenalty(1.0, most=0.5), "most"),
+        (lambda: SyntheticInputs("photos"), "clouds"),
+        (lambda: SyntheticInputs(batch=0), "batch"),
+        (lambda: SyntheticInputs(tokens=0), "tokens"),
+        (lambda: tfprune.get_method("admm", rounds=3), "iterations of its own"),
+        (lambda: tfprune.get_method("admm", momentum=0.5), "iterations of its own"),
         (
-            lambda: tfprune.get("admm", gate=tfprune.Fixed(straight_through=True)),
+            lambda: tfprune.get_method("admm", gate=tfprune.MaskGate(straight_through=True)),
             "leave `gate` out",
         ),
     ],

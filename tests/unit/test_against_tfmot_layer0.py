@@ -133,7 +133,7 @@ def test_counts(tfmot, sparsity):
     for size in (1, 5, 15, 25, 1000, 36_864):
         weights = np.arange(1, size + 1, dtype="float32")
         kept = theirs(tfmot, weights, sparsity).sum()
-        assert keep_count(size, tf.constant(sparsity, tf.float32), floor=1).numpy() == kept
+        assert keep_count(size, tf.constant(sparsity, tf.float32), min_keep=1).numpy() == kept
 
 
 def sequence(schedule, steps):

@@ -53,7 +53,7 @@ def test_counts_sum_exactly_and_respect_floors(kind, shapes, sparsity, floor, se
     scores = scores_of(sites, seed)
     if tied:
         scores = [np.floor(score) for score in scores]
-    counts = kind(floor=floor)(scores, sites, sparsity, sparsity)
+    counts = kind(min_keep=floor)(scores, sites, sparsity, sparsity)
     sizes = np.array([len(score) for score in scores])
     floors = np.minimum(floor, sizes)
     assert counts.dtype == np.int64
@@ -65,13 +65,13 @@ def test_counts_sum_exactly_and_respect_floors(kind, shapes, sparsity, floor, se
 def test_global_is_one_ranking_with_guaranteed_floors(shapes, sparsity, floor, seed):
     sites = sites_of(*shapes)
     scores = scores_of(sites, seed)
-    # The definition, slowly: the best `floor` of each site, then the best of the rest.
+    # The definition, slowly: the best `min_keep` of each site, then the best of the rest.
     owner = np.repeat(np.arange(len(scores)), [len(score) for score in scores])
     first = np.concatenate([select(score, floor) for score in scores])
     total = max(round(len(owner) * (1 - sparsity)), first.sum())
     order = np.lexsort((np.arange(len(owner)), -np.concatenate(scores), ~first))
     expected = np.bincount(owner[order[:total]], minlength=len(scores))
-    counts = Global(floor=floor)(scores, sites, sparsity, sparsity)
+    counts = Global(min_keep=floor)(scores, sites, sparsity, sparsity)
     np.testing.assert_array_equal(counts, expected)
 
 
@@ -80,10 +80,10 @@ def test_global_is_one_ranking_with_guaranteed_floors(shapes, sparsity, floor, s
     [
         Uniform(),
         Global(),
-        Global(floor=20),
+        Global(min_keep=20),
         LAMP(),
         ERK(),
-        ERK(floor=50),
+        ERK(min_keep=50),
         PerSite({"layer0": 0, "net/layer1/kernel": 0.5}, Global()),
         PerSite({"layer0": 0.3, "layer1": 0.2, "layer2": 0.1}),
     ],
@@ -117,7 +117,7 @@ def test_no_site_collapses_when_its_scores_are_the_lowest():
     sites = sites_of((4, 4), (4, 4), (4, 4))
     scores = [np.zeros(16, "float32"), np.full(16, -np.inf, "float32"), np.ones(16, "float32")]
     assert Global()(scores, sites, 0.9, 0.9).tolist() == [1, 1, 3]
-    assert Global(floor=0)(scores, sites, 0.9, 0.9).tolist() == [0, 0, 5]
+    assert Global(min_keep=0)(scores, sites, 0.9, 0.9).tolist() == [0, 0, 5]
     assert LAMP()(scores, sites, 0.99, 0.99).tolist() == [1, 1, 1]
 
 
@@ -181,7 +181,7 @@ def test_per_site_the_closer_key_counts():
 @pytest.mark.parametrize(
     "make, words",
     [
-        (lambda: Uniform(floor=-1), "floor=-1"),
+        (lambda: Uniform(min_keep=-1), "min_keep=-1"),
         (lambda: PerSite({"a": 1.0}), r"PerSite\(\{'a'"),
         (lambda: PerSite({3: 0.5}), "3 is no key"),
         (lambda: PerSite({"a": 0.5}).check(sites_of((2, 2))), "'a' matches no .*net/layer0/kernel"),
@@ -195,7 +195,7 @@ def test_wrong_settings_are_refused(make, words):
 
 @pytest.mark.parametrize(
     "allocation",
-    [Uniform(), ERK(floor=3), PerSite({"layer0": 0.5, "layer1": 0.0}, others=LAMP(floor=2))],
+    [Uniform(), ERK(min_keep=3), PerSite({"layer0": 0.5, "layer1": 0.0}, others=LAMP(min_keep=2))],
 )
 def test_configuration_round_trip(allocation):
     again = from_config(to_config(allocation))
@@ -226,7 +226,9 @@ def test_erk_is_exact_where_the_definition_iterates():
 
 
 @pytest.mark.parametrize(
-    "allocation", [Uniform(floor=3), Global(floor=3), LAMP(), ERK(), Global(floor=0)], ids=repr
+    "allocation",
+    [Uniform(min_keep=3), Global(min_keep=3), LAMP(), ERK(), Global(min_keep=0)],
+    ids=repr,
 )
 @pytest.mark.parametrize("sparsity", [0.0, 0.5, 0.99])
 def test_total_is_the_sum_of_the_counts(allocation, sparsity):

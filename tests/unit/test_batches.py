@@ -50,14 +50,16 @@ class Items:
     ],
 )
 def test_how_much_one_pass_takes(source, batches, count):
-    assert len(list(Feed(tfprune.Data(source, batches=batches)).take())) == count
+    assert len(list(Feed(tfprune.CalibrationData(source, batches=batches)).take())) == count
 
 
 @pytest.mark.parametrize(
     "source", [DATASET.repeat(), itertools.cycle([BATCH]), itertools.repeat(BATCH)]
 )
 def test_data_that_never_ends(source):
-    with pytest.raises(ValueError, match=r"never ends.*pass tfprune.Data\(data, batches=n\)"):
+    with pytest.raises(
+        ValueError, match=r"never ends.*pass tfprune.CalibrationData\(data, batches=n\)"
+    ):
         tfprune.PruningCallback("snip", 0.5, data=source)
 
 
@@ -68,7 +70,7 @@ def test_data_that_never_ends(source):
         (3, ", got int"),
         ("train", ", got str"),
         (None, ", got NoneType"),
-        (tfprune.Data, "; call the function"),
+        (tfprune.CalibrationData, "; call the function"),
         (object(), ", got object"),
     ],
 )
@@ -78,9 +80,9 @@ def test_what_is_no_data(source, words):
         "batches"
     )
     with pytest.raises(TypeError, match=text + words):
-        tfprune.Data(source)
+        tfprune.CalibrationData(source)
 
 
 def test_complex_inputs():
     with pytest.raises(ValueError, match="complex64; expected real numbers"):
-        next(Feed(tfprune.Data((BATCH[0].astype("c8"), BATCH[1]))).take())
+        next(Feed(tfprune.CalibrationData((BATCH[0].astype("c8"), BATCH[1]))).take())

@@ -28,7 +28,7 @@ def test_warnings_point_at_the_line_of_the_caller(package):
         warnings.simplefilter("always")
         here = inspect.currentframe().f_lineno
         model.fit(x, y, verbose=0, callbacks=[pruning])
-        tfprune.sparsify(model, "snip", 0.5, data=tfprune.Data((x, y), loss=loss))
+        tfprune.sparsify(model, "snip", 0.5, data=tfprune.CalibrationData((x, y), loss=loss))
     found = {
         one.lineno - here
         for one in caught

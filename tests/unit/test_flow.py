@@ -11,7 +11,7 @@ from flow_models import conv_net, mlp, residual, shares, subject
 from tiny_models import KERASES, zeros
 
 import tfprune
-from tfprune.statistics import synaptic_flow
+from tfprune.statistics.synaptic_flow import flow
 
 everywhere = pytest.mark.parametrize("family", KERASES)
 
@@ -48,7 +48,7 @@ def test_layer_sums_are_the_sum_of_the_outputs(family):
     """R itself where nothing is rescaled; one common factor where something is."""
     model = conv_net(family)
     whole = subject(model)
-    with synaptic_flow.measuring(whole, biases=True):
+    with flow(whole, biases=True):
         total = float(tf.reduce_sum(model(tf.ones((1, 9, 9, 2)), training=False)))
     plain, rescaled = shares(model, biases=True), shares(model)
     factors = []
@@ -70,7 +70,7 @@ def test_with_biases_the_flow_that_enters_after_a_layer_is_theirs(family, build)
         layer.bias.assign(generator.normal(size=layer.bias.shape))
     whole = subject(model)
     raw = [whole.adapter.raw(layer.bias) for layer in layers]
-    with synaptic_flow.measuring(whole, biases=True) as measure:
+    with flow(whole, biases=True) as measure:
         kernels = [
             kernel.numpy() * given["flow"].numpy()
             for kernel, given in zip(whole.kernels, measure())
@@ -127,7 +127,7 @@ def test_what_enters_a_residual_block_is_shared_by_its_branches(family):
 
 
 def chosen(model, sparsity=0.8, **settings):
-    tfprune.sparsify(model, tfprune.get("synflow", rounds=6), sparsity, **settings)
+    tfprune.sparsify(model, tfprune.get_method("synflow", rounds=6), sparsity, **settings)
     return zeros(model)
 
 

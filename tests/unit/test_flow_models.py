@@ -77,7 +77,7 @@ def test_a_transformer_block_is_pruned_everywhere(family):
         return layers.Dense(3)(layers.GlobalAveragePooling1D()(layers.Add()([x, y])))
 
     model = weighted(functional(KERASES[family], (5, 8), body))
-    report = tfprune.sparsify(model, tfprune.get("synflow", rounds=20), 0.5)
+    report = tfprune.sparsify(model, tfprune.get_method("synflow", rounds=20), 0.5)
     assert report.kept == round(report.size / 2) and not report.warnings
     assert all(0 < row.sparsity < 0.9 for row in report.sites)
     assert not any(paths(subject(model)).stranded.values())
@@ -98,7 +98,7 @@ def test_recurrent_layers_are_named_skips_that_the_flow_passes(family, kind):
     model = weighted(
         functional(KERASES[family], (60, 4), lambda x: layers.Dense(3)(cell(layers.Dense(5)(x))))
     )
-    report = tfprune.sparsify(model, tfprune.get("synflow", rounds=4), 0.5)
+    report = tfprune.sparsify(model, tfprune.get_method("synflow", rounds=4), 0.5)
     assert {skip.name.split("/")[-1] for skip in report.skipped} == {"kernel", "recurrent_kernel"}
     assert all("no sum over paths" in skip.reason for skip in report.skipped)
     assert [row.size for row in report.sites] == [20, 48] and report.kept == 34
@@ -149,7 +149,7 @@ def test_residual_nets_do_not_overflow(family):
     model = residual(family, depth=3, gain=1e7)
     with pytest.raises(ValueError, match=OVERFLOW):
         shares(model, biases=True)
-    report = tfprune.sparsify(model, tfprune.get("synflow", rounds=5), 0.9)
+    report = tfprune.sparsify(model, tfprune.get_method("synflow", rounds=5), 0.9)
     assert report.kept == round(report.size * 0.1)
     assert paths(subject(model)).connected
     found = shares(model)
@@ -186,7 +186,7 @@ def test_open_shapes_are_taken_from_data(family):
     with pytest.raises(ValueError, match=r"input shape .* not known.*None, None, 3.*data="):
         tfprune.sparsify(model, "synflow", 0.5)
     inputs = np.zeros((3, 7, 6, 3), "float32")
-    report = tfprune.sparsify(model, tfprune.get("synflow", rounds=4), 0.5, data=(inputs,))
+    report = tfprune.sparsify(model, tfprune.get_method("synflow", rounds=4), 0.5, data=(inputs,))
     assert report.kept == 58
 
 

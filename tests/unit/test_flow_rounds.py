@@ -10,7 +10,7 @@ from flow_models import conv_net, mlp, shares, subject, weighted
 from tiny_models import KERASES, compiled, recording, zeros
 
 import tfprune
-from tfprune.methods.base import Rank
+from tfprune.methods.base import TopKRule
 from tfprune.training.connectivity import paths
 
 everywhere = pytest.mark.parametrize("family", KERASES)
@@ -28,7 +28,7 @@ def test_rounds_never_bring_back_and_count_exactly(family):
     records = []
     model = conv_net(family)
     size = sum(mask.size for mask in zeros(model).values())
-    tfprune.sparsify(model, recording(tfprune.get("synflow", rounds=12), records), 0.9)
+    tfprune.sparsify(model, recording(tfprune.get_method("synflow", rounds=12), records), 0.9)
     assert len(records) == 12
     alive = [np.ones(mask.size, bool) for mask in zeros(model).values()]
     for index, (scores, _, masks) in enumerate(records):
@@ -54,9 +54,9 @@ def test_as_many_are_kept_as_asked_and_all_of_them_lie_on_paths(family):
 
 @everywhere
 def test_one_round_empties_layers_a_hundred_do_not(family):
-    none = tfprune.Global(floor=0)
+    none = tfprune.Global(min_keep=0)
     model = mlp(family)
-    tfprune.sparsify(model, tfprune.get("synflow", rounds=1), 1 - 50 / 1650, allocation=none)
+    tfprune.sparsify(model, tfprune.get_method("synflow", rounds=1), 1 - 50 / 1650, allocation=none)
     assert sum(kept(model)) == 50 and kept(model).count(0) >= 2
 
     model = mlp(family)
@@ -74,7 +74,7 @@ def test_one_round_empties_layers_a_hundred_do_not(family):
 def test_no_layer_empties_by_default(family, method):
     model = mlp(family)
     tfprune.sparsify(
-        model, tfprune.get(method, allocation=tfprune.Global(), rounds=1), 1 - 12 / 1650
+        model, tfprune.get_method(method, allocation=tfprune.Global(), rounds=1), 1 - 12 / 1650
     )
     assert sum(kept(model)) == 12 and min(kept(model)) == 1
 
@@ -154,7 +154,7 @@ def test_an_interrupted_pruning_changes_nothing(family, monkeypatch):
             yield level
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Rank, "course", course)
+    monkeypatch.setattr(TopKRule, "course", course)
     callback = tfprune.PruningCallback("synflow", schedule=tfprune.OneShot(0.9))
     with pytest.raises(KeyboardInterrupt):
         callback.start(model)
@@ -171,7 +171,7 @@ def test_an_error_inside_a_round_changes_nothing(family, monkeypatch):
     def choose(self, *args, **kwargs):
         raise RuntimeError("no choice")
 
-    monkeypatch.setattr(Rank, "choose", choose)
+    monkeypatch.setattr(TopKRule, "choose", choose)
     with pytest.raises(RuntimeError, match="no choice"):
         tfprune.sparsify(model, "synflow", 0.9)
     assert state(model) == before

@@ -11,7 +11,7 @@ from tiny_models import BATCH, KERASES, cnn, data, with_weights
 import tfprune
 from tfprune.backend import adapter_of
 from tfprune.masks.structures import Block, Channel, Column, Element, Filter, Kernel
-from tfprune.statistics.calibration_data import Data, Feed
+from tfprune.statistics.calibration_data import CalibrationData, Feed
 from tfprune.statistics.measure import measuring
 from tfprune.statistics.measured_model import Subject
 from tfprune.training.plan import plan
@@ -29,7 +29,7 @@ def planned(model, structure, method="taylor"):
     """The subject of a run: with couplings where the structure asks for them."""
     adapter = adapter_of(model)
     subject = Subject.of(model, adapter)
-    method = tfprune.get(method, structure=structure, schedule=tfprune.OneShot(0.5))
+    method = tfprune.get_method(method, structure=structure, schedule=tfprune.OneShot(0.5))
     (settle,) = plan(subject.found, method, model, Run()).settles
     owners = {item.site.name: item for item in subject.found}
     found = tuple(
@@ -52,7 +52,7 @@ def measured(model, structure, name, data):
 
 def whole(source, loss):
     """All examples in one batch."""
-    return Data(source, loss=loss, batch_size=len(source[1]))
+    return CalibrationData(source, loss=loss, batch_size=len(source[1]))
 
 
 def loss_of(family):
@@ -184,7 +184,7 @@ def test_fisher_is_the_gradient_of_a_gate_for_each_example(family):
         joined,
         Filter(coupled=True),
         "gate_square",
-        Data((inputs, labels), loss=loss_of(family), batch_size=BATCH),
+        CalibrationData((inputs, labels), loss=loss_of(family), batch_size=BATCH),
     )
     np.testing.assert_allclose(found["stem/kernel"], np.mean(slopes**2, 0), rtol=1e-4)
     # The same examples in other batches: frozen weights, so accumulating changes nothing.
@@ -214,7 +214,7 @@ def test_exact_where_the_loss_is_linear_or_quadratic(family, method, loss):
     for structure in (Element(), Channel(), Filter()):
         name = NEEDS[method]
         statistic = measured(model, structure, name, whole((inputs, labels), loss))["only/kernel"]
-        scores = tfprune.get(method).rule.score.formula({name: statistic}).reshape(-1)
+        scores = tfprune.get_method(method).rule.score.formula({name: statistic}).reshape(-1)
         kernel = model.layers[-1].kernel
         value = kernel.numpy()
         layout = Subject.of(model, adapter_of(model)).sites[0].layout
@@ -253,7 +253,7 @@ def test_scores_are_not_negative_and_zero_for_what_is_removed(family):
     kernel.assign(kernel.numpy() * (np.arange(5) != 2))
     for method, name in NEEDS.items():
         found = measured(model, Filter(), name, whole(data(), loss_of(family)))["inner/kernel"]
-        scores = tfprune.get(method).rule.score.formula({name: found})
+        scores = tfprune.get_method(method).rule.score.formula({name: found})
         assert (scores >= 0).all() and scores[2] == 0
 
 
@@ -276,8 +276,8 @@ def test_removal_takes_so_many_channels_every_time(family):
     model.compile("sgd", loss_of(family))
     callback = Counted(
         "taylor",
-        schedule=tfprune.Removal(0.4, count=2, begin=1, frequency=2),
-        data=Data(data(), batch_size=BATCH),
+        schedule=tfprune.StepwiseRemoval(0.4, count=2, begin=1, frequency=2),
+        data=CalibrationData(data(), batch_size=BATCH),
     )
     inputs, labels = data()
     model.fit(inputs, labels, batch_size=BATCH, epochs=2, verbose=0, callbacks=[callback])
@@ -298,13 +298,13 @@ def test_constant_scores_have_constant_averages():
     for momentum in (0.0, 0.9):
         model = residual("keras")
         model.compile(keras.optimizers.SGD(0.0), loss_of("keras"))
-        method = tfprune.get(
+        method = tfprune.get_method(
             "taylor",
             momentum=momentum,
             structure=Element(),
             schedule=tfprune.Constant(0.5, end=4, frequency=2),
         )
-        callback = tfprune.PruningCallback(method, data=Data(data(), batch_size=BATCH))
+        callback = tfprune.PruningCallback(method, data=CalibrationData(data(), batch_size=BATCH))
         inputs, labels = data()
         model.fit(inputs, labels, batch_size=BATCH, epochs=2, verbose=0, callbacks=[callback])
         chosen.append([target.mask.numpy() for target in callback.driver.targets])
@@ -336,7 +336,7 @@ def test_taylor_and_the_oracle_agree_on_a_trained_net():
         model,
         Filter(coupled=True),
         "gate_batch_square",
-        Data(sample, loss=loss_of("keras"), batch_size=32),
+        CalibrationData(sample, loss=loss_of("keras"), batch_size=32),
     )
     scores = np.concatenate(list(found.values()))
     before = mean_loss(model, "keras", *sample)

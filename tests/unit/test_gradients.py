@@ -9,17 +9,16 @@ from tiny_models import BATCH, KERASES, cnn, compiled, data, zeros
 import tfprune
 from tfprune.backend import adapter_of
 from tfprune.methods import REGISTRY, Method
-from tfprune.statistics import gradient as sweep
-from tfprune.statistics import hessian_gradient
 from tfprune.statistics.calibration_data import Feed
+from tfprune.statistics.gradients import gradient, hessian_gradient
 from tfprune.statistics.measured_model import Subject
 
 everywhere = pytest.mark.parametrize("family", KERASES)
 
 
-def measured(module, model, data, **settings):
+def measured(measuring, model, data, **settings):
     subject = Subject.of(model, adapter_of(model))
-    with module.measuring(subject, Feed(tfprune.Data.of(data)), **settings) as measure:
+    with measuring(subject, Feed(tfprune.CalibrationData.of(data)), **settings) as measure:
         return [value.numpy() for given in measure() for value in given.values()]
 
 
@@ -50,10 +49,13 @@ def test_the_gradient_is_the_mean_over_all_examples_however_they_are_cut(family)
     expected = tape(model, loss, inputs, labels)
     for size in (23, 7, 100):
         close(
-            measured(sweep, model, tfprune.Data((inputs, labels), loss, batch_size=size)), expected
+            measured(
+                gradient, model, tfprune.CalibrationData((inputs, labels), loss, batch_size=size)
+            ),
+            expected,
         )
     batches = tf.data.Dataset.from_tensor_slices((inputs, labels)).batch(10)
-    close(measured(sweep, model, tfprune.Data(batches, loss)), expected)
+    close(measured(gradient, model, tfprune.CalibrationData(batches, loss)), expected)
 
 
 @everywhere
@@ -66,10 +68,15 @@ def test_the_score_is_the_product_of_weight_and_gradient(family):
         np.abs(weight * gradient).ravel()
         for weight, gradient in zip(weights, tape(model, loss, *data()))
     ]
-    given = [{"gradient": one} for one in measured(sweep, model, tfprune.Data(data(), loss))]
+    given = [
+        {"gradient": one}
+        for one in measured(gradient, model, tfprune.CalibrationData(data(), loss))
+    ]
     close(REGISTRY["snip"].rule.scores(weights, subject.sites, given), expected)
 
-    tfprune.sparsify(model, "snip", 0.8, data=tfprune.Data(data(), loss, batch_size=BATCH))
+    tfprune.sparsify(
+        model, "snip", 0.8, data=tfprune.CalibrationData(data(), loss, batch_size=BATCH)
+    )
     kept = np.concatenate([mask.ravel() for mask in zeros(model).values()])
     scores = np.concatenate(expected)
     assert kept.sum() == round(0.2 * kept.size)
@@ -84,7 +91,7 @@ def test_sample_weights_weigh(family):
     weights = np.random.default_rng(0).integers(0, 4, len(labels))
     expected = tape(model, loss, np.repeat(inputs, weights, 0), np.repeat(labels, weights))
     source = (inputs, labels, weights.astype("float32"))
-    close(measured(sweep, model, tfprune.Data(source, loss, batch_size=7)), expected)
+    close(measured(gradient, model, tfprune.CalibrationData(source, loss, batch_size=7)), expected)
 
 
 @everywhere
@@ -101,8 +108,8 @@ def test_scoring_updates_nothing(family):
         ]
     )
     before = [variable.numpy().tobytes() for variable in model.variables]
-    source = tfprune.Data(data(), compiled(model, family).loss)
-    first, second = (measured(sweep, model, source) for _ in range(2))
+    source = tfprune.CalibrationData(data(), compiled(model, family).loss)
+    first, second = (measured(gradient, model, source) for _ in range(2))
     measured(hessian_gradient, model, source, temperature=200.0)
     assert [variable.numpy().tobytes() for variable in model.variables] == before
     for one, other in zip(first, second):
@@ -162,7 +169,10 @@ def test_losses(family, name):
     units = 1 if labels is LOSSES["binary"][2] or labels is LOSSES["binary logits"][2] else 3
     model = head(family, units, activation)
     expected = tape(model, loss, INPUTS, labels)
-    close(measured(sweep, model, tfprune.Data((INPUTS, labels), loss, batch_size=4)), expected)
+    close(
+        measured(gradient, model, tfprune.CalibrationData((INPUTS, labels), loss, batch_size=4)),
+        expected,
+    )
 
 
 @everywhere
@@ -177,16 +187,16 @@ def test_the_ways_to_name_a_loss(family):
         library.losses.mean_squared_error,
         library.losses.MeanSquaredError(reduction="sum"),
     ):
-        close(measured(sweep, model, tfprune.Data((INPUTS, NUMBERS), loss)), expected)
+        close(measured(gradient, model, tfprune.CalibrationData((INPUTS, NUMBERS), loss)), expected)
         model.compile("sgd", loss)
-        close(measured(sweep, model, (INPUTS, NUMBERS)), expected)
+        close(measured(gradient, model, (INPUTS, NUMBERS)), expected)
     close(
-        measured(sweep, model, tfprune.Data((INPUTS, NUMBERS), own)),
+        measured(gradient, model, tfprune.CalibrationData((INPUTS, NUMBERS), own)),
         tape(model, lambda *args: tf.reduce_mean(own(*args)), INPUTS, NUMBERS),
     )
     # What is passed goes before what the model was compiled with.
     model.compile("sgd", "mae")
-    close(measured(sweep, model, tfprune.Data((INPUTS, NUMBERS), "mse")), expected)
+    close(measured(gradient, model, tfprune.CalibrationData((INPUTS, NUMBERS), "mse")), expected)
 
 
 @everywhere
@@ -194,7 +204,9 @@ def test_labels_of_one_output_without_their_last_axis(family):
     model = head(family, 1)
     library = KERASES[family]
     expected = tape(model, library.losses.MeanSquaredError(), INPUTS, NUMBERS[:, :1])
-    close(measured(sweep, model, tfprune.Data((INPUTS, NUMBERS[:, 0]), "mse")), expected)
+    close(
+        measured(gradient, model, tfprune.CalibrationData((INPUTS, NUMBERS[:, 0]), "mse")), expected
+    )
 
 
 def two_outputs(family, named):
@@ -229,21 +241,30 @@ def test_several_outputs(family, named):
     names = {"zeta": NUMBERS, "alpha": CLASSES}
     by_name = {"zeta": "mse", "alpha": crossentropy}
     expected = tape(model, both(1.0), INPUTS, names)
-    close(measured(sweep, model, tfprune.Data((INPUTS, names), by_name, batch_size=4)), expected)
+    close(
+        measured(gradient, model, tfprune.CalibrationData((INPUTS, names), by_name, batch_size=4)),
+        expected,
+    )
     model.compile("sgd", by_name)
-    close(measured(sweep, model, (INPUTS, names)), expected)
+    close(measured(gradient, model, (INPUTS, names)), expected)
     if not named:
         in_order = [NUMBERS, CLASSES]
-        close(measured(sweep, model, (INPUTS, in_order)), expected)
+        close(measured(gradient, model, (INPUTS, in_order)), expected)
         close(
-            measured(sweep, model, tfprune.Data((INPUTS, in_order), ["mse", crossentropy])),
+            measured(
+                gradient, model, tfprune.CalibrationData((INPUTS, in_order), ["mse", crossentropy])
+            ),
             expected,
         )
     model.compile("sgd", by_name, loss_weights={"zeta": 3.0, "alpha": 1.0})
-    close(measured(sweep, model, (INPUTS, names)), tape(model, both(3.0), INPUTS, names))
+    close(measured(gradient, model, (INPUTS, names)), tape(model, both(3.0), INPUTS, names))
 
     with pytest.raises(ValueError, match="'beta'"):
-        measured(sweep, model, tfprune.Data((INPUTS, names), {"zeta": "mse", "beta": "mse"}))
+        measured(
+            gradient,
+            model,
+            tfprune.CalibrationData((INPUTS, names), {"zeta": "mse", "beta": "mse"}),
+        )
 
 
 # GraSP.
@@ -293,7 +314,7 @@ def test_the_hessian_times_the_gradient_against_differences_of_gradients(family,
     found = measured(
         hessian_gradient,
         model,
-        tfprune.Data((INPUTS, labels), loss, batch_size=4),
+        tfprune.CalibrationData((INPUTS, labels), loss, batch_size=4),
         temperature=temperature,
     )
     for one, other in zip(found, expected):
@@ -307,9 +328,9 @@ def test_the_temperature_of_grasp_is_a_setting_that_reaches_the_loss():
     def kept(**changes):
         model = head("keras", 3)
         model.set_weights(weights)
-        method = tfprune.get("grasp", **changes)
+        method = tfprune.get_method("grasp", **changes)
         assert Method.from_config(method.get_config()) == method
-        tfprune.sparsify(model, method, 0.5, data=tfprune.Data((INPUTS, CLASSES), loss))
+        tfprune.sparsify(model, method, 0.5, data=tfprune.CalibrationData((INPUTS, CLASSES), loss))
         return np.concatenate([mask.ravel() for mask in zeros(model).values()])
 
     def expected(temperature):
@@ -343,9 +364,9 @@ def test_the_temperature_of_grasp_is_a_setting_that_reaches_the_loss():
 @pytest.mark.parametrize("wrong", [0, -1.0, float("nan"), float("inf"), "200", True, None])
 def test_a_temperature_is_a_number_above_zero(wrong):
     with pytest.raises(ValueError, match="temperature=.*a number above 0"):
-        tfprune.get("grasp", temperature=wrong)
+        tfprune.get_method("grasp", temperature=wrong)
     with pytest.raises(TypeError, match="temperature"):
-        tfprune.get("snip", temperature=wrong)
+        tfprune.get_method("snip", temperature=wrong)
 
 
 @everywhere
@@ -355,12 +376,15 @@ def test_probabilities_of_their_own_are_softened_one_by_one(family):
     expected = measured(
         hessian_gradient,
         logits,
-        tfprune.Data((INPUTS, ONE_HOT), loss(from_logits=True)),
+        tfprune.CalibrationData((INPUTS, ONE_HOT), loss(from_logits=True)),
         temperature=200.0,
     )
     close(
         measured(
-            hessian_gradient, chances, tfprune.Data((INPUTS, ONE_HOT), loss()), temperature=200.0
+            hessian_gradient,
+            chances,
+            tfprune.CalibrationData((INPUTS, ONE_HOT), loss()),
+            temperature=200.0,
         ),
         expected,
         1e-3,
@@ -383,6 +407,8 @@ def test_grasp_keeps_what_carries_the_gradient_on_a_quadratic(family):
 
         raises = int(np.argmax([norm(0) - norm(), norm(1) - norm()]))
         assert norm(raises) > norm() > norm(1 - raises)
-        tfprune.sparsify(model, "grasp", 0.5, data=tfprune.Data((inputs, np.array(labels)), "mse"))
+        tfprune.sparsify(
+            model, "grasp", 0.5, data=tfprune.CalibrationData((inputs, np.array(labels)), "mse")
+        )
         (mask,) = zeros(model).values()
         assert mask[:, 0].tolist() == [index != raises for index in range(2)]

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfprune import Rows, get
+from tfprune import Rows, get_method
 from tfprune.masks.kernel_layout import DENSE
 from tfprune.masks.sites import Site
 
@@ -15,7 +15,7 @@ WEIGHT = np.array([[3.0, -2.0], [0.0, 2.0], [-6.0, 2.0]], np.float32)
 
 def begun(start, weight=WEIGHT, count=None):
     site = Site("dense/kernel", tuple(weight.shape), DENSE, "dense")
-    rule = get("dpp", structure=Rows("weights", 2), start=start).rule
+    rule = get_method("dpp", structure=Rows("weights", 2), start=start).rule
     state = rule.state(site)
     if count is not None:
         state["count"] = np.float32(count)
@@ -48,4 +48,4 @@ def test_tensors_and_weights_that_are_no_numbers():
 
 def test_another_start():
     with pytest.raises(ValueError, match="start='zeros': expected 'magnitude' or 'random'"):
-        get("dpp", start="zeros")
+        get_method("dpp", start="zeros")

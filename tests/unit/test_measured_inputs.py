@@ -259,7 +259,7 @@ def test_scaling_changes_neither_scores_nor_masks(family):
     expected = measured(relu_net(family), images)
     for values in (measured(scaled, images), measured(relu_net(family), 64 * images)):
         assert_equal(values, expected)
-        for rule in (tfprune.get("sipp").rule, tfprune.get("pfp").rule):
+        for rule in (tfprune.get_method("sipp").rule, tfprune.get_method("pfp").rule):
             chosen = [
                 rule.choose(
                     rule.scores([None] * 3, sites, list(given.values())), sites, 0.5, final=0.5

@@ -9,7 +9,7 @@ from tiny_models import KERASES, cnn, data, masks, with_weights
 
 import tfprune
 from tfprune.backend import adapter_of
-from tfprune.statistics.calibration_data import Data
+from tfprune.statistics.calibration_data import CalibrationData
 from tfprune.statistics.measured_model import Subject
 
 families = pytest.mark.parametrize("family", KERASES)
@@ -174,7 +174,7 @@ def test_scores_that_need_labels_say_so(family, source):
     loss = KERASES[family].losses.SparseCategoricalCrossentropy(from_logits=True)
     for method in ("snip", "taylor"):
         with pytest.raises(ValueError, match=r"data has no labels.*pass \(x, y\)"):
-            started(family, Data(source, loss=loss), method)
+            started(family, CalibrationData(source, loss=loss), method)
 
 
 # Nothing to choose by.
@@ -185,7 +185,9 @@ def test_scores_that_need_labels_say_so(family, source):
 def test_a_gradient_that_is_zero_everywhere(family, method):
     model = cnn(family)
     before = model.get_weights()
-    source = Data(data(), loss=lambda labels, outputs: tf.reduce_sum(tf.round(outputs), -1))
+    source = CalibrationData(
+        data(), loss=lambda labels, outputs: tf.reduce_sum(tf.round(outputs), -1)
+    )
     callback = tfprune.PruningCallback(method, schedule=tfprune.OneShot(0.5), data=source)
     with pytest.raises(ValueError, match="nothing to choose .* by: the measured .* is 0 at every"):
         callback.start(model)
@@ -198,6 +200,6 @@ def test_a_gradient_that_is_nan_everywhere(family):
     def loss(labels, outputs):  # 0, with the derivative 0 * inf
         return tf.sqrt(tf.reduce_sum(0 * outputs, -1))
 
-    callback = tfprune.PruningCallback("snip", 0.5, data=Data(data(), loss=loss))
+    callback = tfprune.PruningCallback("snip", 0.5, data=CalibrationData(data(), loss=loss))
     with pytest.raises(ValueError, match="the measured gradient holds NaN and no other number"):
         callback.start(cnn(family))

@@ -33,19 +33,19 @@ SETTINGS = {
     tfprune.Rows: ("of", "tiles"),
     tfprune.Block: ("rows",),
     tfprune.NofM: ("m",),
-    tfprune.Global: ("floor",),
+    tfprune.Global: ("min_keep",),
     tfprune.PFP: ("delta",),
-    tfprune.Priced: ("unit",),
-    tfprune.Decaying: ("rate",),
-    tfprune.Drawn: ("rate", "temperature", "seed", "turn"),
-    tfprune.Growing: ("gradient",),
-    tfprune.Moving: ("rate", "penalty", "optimizer"),
-    tfprune.Sampled: ("seed",),
-    tfprune.Joint: ("kl", "width", "restricted", "threshold"),
-    tfprune.Synthetic: ("batch", "kind"),
-    tfprune.FakeQuantization: ("weights", "momentum"),
+    tfprune.CostAware: ("unit",),
+    tfprune.WeightDecayGate: ("rate",),
+    tfprune.GumbelTopKGate: ("rate", "temperature", "seed", "turn"),
+    tfprune.RegrowthGate: ("gradient",),
+    tfprune.MovementGate: ("rate", "penalty", "optimizer"),
+    tfprune.StochasticGate: ("seed",),
+    tfprune.DJPQConfig: ("kl", "width", "restricted", "threshold"),
+    tfprune.SyntheticInputs: ("batch", "kind"),
+    tfprune.QuantizationConfig: ("weights", "momentum"),
     tfprune.ADMM: ("rate", "penalty", "inputs"),
-    tfprune.Penalty: ("start",),
+    tfprune.ADMMPenalty: ("start",),
     tfprune.Polynomial: ("begin", "initial", "power", "frequency"),
     tfprune.Budget: ("macs", "latency"),
     tflite_export.Meter: ("runs", "threads"),
@@ -68,7 +68,9 @@ def test_a_setting_of_a_wrong_type(kind, name):
     for value in WRONG:
         if value is None and name in OPTIONAL or value == "x" and name == "optimizer":
             continue
-        refused(lambda: kind(**{**GIVEN.get(kind, {}), name: value}), rf"({name}|Course).*xpected")
+        refused(
+            lambda: kind(**{**GIVEN.get(kind, {}), name: value}), rf"({name}|Annealed).*xpected"
+        )
 
 
 @pytest.mark.parametrize(
@@ -89,7 +91,7 @@ def test_a_setting_of_a_wrong_type(kind, name):
 )
 def test_a_part_of_a_method_of_a_wrong_type(name, given):
     refused(
-        lambda: tfprune.PruningCallback(tfprune.get("magnitude", **{name: given})),
+        lambda: tfprune.PruningCallback(tfprune.get_method("magnitude", **{name: given})),
         f"{name}=.*expected|How much to prune",
         TypeError if name != "schedule" else Exception,
     )
@@ -129,9 +131,9 @@ def test_a_part_of_a_method_of_a_wrong_type(name, given):
         ),
         (lambda: tfprune.SparsityLog(progress="yes"), "progress='yes': expected True or False"),
         (lambda: tfprune.SparsityLog(title=3), "title=3: expected the text before the bar"),
-        (lambda: tfprune.Record(3), "sizes=3: expected a dictionary"),
-        (lambda: tfprune.Record({"a": 4}, 3), "steps=3: expected the steps"),
-        (lambda: tfprune.Record({"a": 4}, "x"), "steps='x': expected"),
+        (lambda: tfprune.PruningRecord(3), "sizes=3: expected a dictionary"),
+        (lambda: tfprune.PruningRecord({"a": 4}, 3), "steps=3: expected the steps"),
+        (lambda: tfprune.PruningRecord({"a": 4}, "x"), "steps='x': expected"),
         *(
             (
                 lambda given=given: tfprune.load_model(given),
@@ -201,9 +203,9 @@ CALLS = {
     "reinitialize": tfprune.reinitialize,
     "shrink_to": lambda model: tfprune.shrink_to(model, tfprune.Budget(parameters=0.5)),
     "channel_groups": tfprune.channel_groups,
-    "family": lambda model: tfprune.family(model, tfprune.Record({"a": 4}), [0.5]),
-    "replay": lambda model: tfprune.Record({"a": 4}).replay(model),
-    "lottery": lambda model: tfprune.lottery(model, {"x": np.ones((2, 4))}),
+    "family": lambda model: tfprune.scaled_models(model, tfprune.PruningRecord({"a": 4}), [0.5]),
+    "replay": lambda model: tfprune.PruningRecord({"a": 4}).replay(model),
+    "lottery": lambda model: tfprune.find_lottery_ticket(model, {"x": np.ones((2, 4))}),
     "export": lambda model: tflite_export.export(model, "never.tflite"),
     "advise": tflite_export.advise,
 }
@@ -248,9 +250,14 @@ def test_models_without_weights(family):
 
 
 def test_arguments_of_family():
-    model, record = cnn("keras"), tfprune.Record({"conv": 4})
-    refused(lambda: tfprune.family(model, None, [0.5]), "record=None: expected a tfprune.Record")
-    refused(lambda: tfprune.family(model, record, 0.5), "sizes=0.5: expected a list of scales")
+    model, record = cnn("keras"), tfprune.PruningRecord({"conv": 4})
+    refused(
+        lambda: tfprune.scaled_models(model, None, [0.5]),
+        "record=None: expected a tfprune.PruningRecord",
+    )
+    refused(
+        lambda: tfprune.scaled_models(model, record, 0.5), "sizes=0.5: expected a list of scales"
+    )
 
 
 # Runs.
@@ -298,7 +305,7 @@ def test_lengths_of_a_run(given, words):
 )
 def test_arguments_of_lottery(given, words):
     model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
-    refused(lambda: tfprune.lottery(model, **{"train": {"x": 1}, **given}), words)
+    refused(lambda: tfprune.find_lottery_ticket(model, **{"train": {"x": 1}, **given}), words)
 
 
 @everywhere

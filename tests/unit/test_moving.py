@@ -9,7 +9,7 @@ import tfprune
 from tfprune.masks import kernel_layout
 from tfprune.masks.sites import Site
 from tfprune.masks.structures import Block, Element, Filter, NofM, Pattern
-from tfprune.methods.gates import Moment, Moving
+from tfprune.methods.gates import Moment, MovementGate
 
 SITE = Site("d/kernel", (3, 5), kernel_layout.DENSE, "d")
 GENERATOR = np.random.default_rng(4)
@@ -36,7 +36,7 @@ def learned(gate, structure, steps=1, **state):
 
 def test_one_step_of_three_weights_by_hand():
     site = Site("d/kernel", (3, 1), kernel_layout.DENSE, "d")
-    gate = Moving(rate=0.5, optimizer="sgd")
+    gate = MovementGate(rate=0.5, optimizer="sgd")
     now = Moment(
         site,
         Element(),
@@ -61,11 +61,11 @@ def test_one_step_of_three_weights_by_hand():
     ids=repr,
 )
 def test_a_group_has_one_score_of_which_every_weight_takes_part(structure, number):
-    _, state = learned(Moving(rate=1.0, optimizer="sgd"), structure)
+    _, state = learned(MovementGate(rate=1.0, optimizer="sgd"), structure)
     sums = -np.bincount(number.ravel(), (SLOPE * WEIGHT).ravel().astype("float64"))
     np.testing.assert_allclose(state["movement"].ravel(), sums, rtol=1e-5)
     repeated = state["movement"].ravel()[number]  # each weight under the score of its block
-    method = tfprune.get("movement", structure=structure)
+    method = tfprune.get_method("movement", structure=structure)
     scores = method.rule.scores([WEIGHT], [SITE], [state])
     if structure.fixed is None:
         (mask,) = method.rule.choose(scores, [SITE], 0.5, final=0.5)
@@ -73,7 +73,7 @@ def test_a_group_has_one_score_of_which_every_weight_takes_part(structure, numbe
 
 
 def test_adam_is_adam():
-    gate, slope = Moving(rate=0.1), (SLOPE * WEIGHT).astype("float64")
+    gate, slope = MovementGate(rate=0.1), (SLOPE * WEIGHT).astype("float64")
     _, state = learned(gate, Element(), steps=5)
     score = first = second = np.zeros(SITE.shape)
     for step in range(1, 6):
@@ -92,7 +92,7 @@ def test_the_penalty_is_the_slope_of_the_mean_of_sigmoids(course):
     with tf.GradientTape() as tape:
         loss = 4.0 * (course or 1.0) * tf.reduce_mean(tf.sigmoid(score))
         loss += tf.reduce_sum(score * SLOPE * WEIGHT)
-    _, state = learned(Moving(1.0, "sgd", penalty=4.0), Element(), movement=start, **more)
+    _, state = learned(MovementGate(1.0, "sgd", penalty=4.0), Element(), movement=start, **more)
     np.testing.assert_allclose(state["movement"], start - tape.gradient(loss, score), atol=1e-6)
 
 
@@ -106,7 +106,7 @@ def test_the_kept_fraction_is_cubic(time, kept):
 
 def soft(scores, sparsity, **changes):
     """The mask of movement_soft for scores [n], on the way to half."""
-    rule = tfprune.get("movement_soft", **changes).rule
+    rule = tfprune.get_method("movement_soft", **changes).rule
     site = Site("d/kernel", (len(scores), 1), kernel_layout.DENSE, "d")
     state = {**rule.state(site), "movement": np.array(scores, "float32")[:, None]}
     (moved,) = rule.advance([None], [site], [state], sparsity, final=0.5)
@@ -128,7 +128,7 @@ def test_the_soft_mask_is_a_threshold_and_then_exact():
 
 
 def test_the_soft_threshold_is_one_for_all_sites_in_the_end():
-    rule = tfprune.get("movement_soft").rule
+    rule = tfprune.get_method("movement_soft").rule
     sites = [Site(f"{name}/kernel", (4, 1), kernel_layout.DENSE, name) for name in "ab"]
     states = [
         {"movement": np.array(one, "float32")[:, None], "course": 1.0}
@@ -141,12 +141,15 @@ def test_the_soft_threshold_is_one_for_all_sites_in_the_end():
 @pytest.mark.parametrize(
     "change, message",
     [
-        (lambda: Moving(rate=0), "rate=0"),
-        (lambda: Moving(optimizer="lion"), "'adam' or 'sgd'"),
-        (lambda: Moving(penalty=-1), "penalty=-1"),
-        (lambda: tfprune.get("movement_soft", threshold=0.5), "threshold=0.5"),
-        (lambda: tfprune.get("movement_soft", least=1), "least=1"),
-        (lambda: tfprune.get("movement", structure=Pattern()), "is known for Element, Block"),
+        (lambda: MovementGate(rate=0), "rate=0"),
+        (lambda: MovementGate(optimizer="lion"), "'adam' or 'sgd'"),
+        (lambda: MovementGate(penalty=-1), "penalty=-1"),
+        (lambda: tfprune.get_method("movement_soft", threshold=0.5), "threshold=0.5"),
+        (lambda: tfprune.get_method("movement_soft", least=1), "least=1"),
+        (
+            lambda: tfprune.get_method("movement", structure=Pattern()),
+            "is known for Element, Block",
+        ),
     ],
 )
 def test_bad_settings(change, message):
@@ -155,6 +158,6 @@ def test_bad_settings(change, message):
 
 
 def test_another_gate_does_not_learn_scores():
-    rule = tfprune.get("movement", gate=tfprune.Fixed()).rule
+    rule = tfprune.get_method("movement", gate=tfprune.MaskGate()).rule
     with pytest.raises(ValueError, match="needs movement, which nobody supplies"):
         rule.masks([WEIGHT], [SITE], 0.5, final=0.5, states=[{"mask": MASK}])

@@ -15,7 +15,7 @@ from tfprune.masks.kernel_layout import conv
 from tfprune.masks.serialization import from_config, to_config
 from tfprune.masks.sites import Site
 from tfprune.masks.structures import Kernel, Pattern
-from tfprune.methods import get
+from tfprune.methods import get_method
 
 LIBRARIES = (
     pattern_library.FOUR_OF_NINE,
@@ -35,7 +35,7 @@ def weights_of(sites, seed=0):
 
 
 def masks_of(structure, weights, sites, sparsity, allocation=Uniform()):
-    rule = get("magnitude", structure=structure, allocation=allocation).rule
+    rule = get_method("magnitude", structure=structure, allocation=allocation).rule
     return rule.masks(weights, sites, sparsity, final=sparsity)
 
 
@@ -186,7 +186,7 @@ def test_balance_needs_several_kernels_in_a_filter():
         (lambda: Pattern(("0134",)), "such as"),
         (lambda: Pattern(((0, 1), (1, 2, 3))), "equally many"),
         (lambda: Pattern(balanced=True), "connectivity=True"),
-        (lambda: get("magnitude", structure=Pattern(), allocation=Global()), "Uniform"),
+        (lambda: get_method("magnitude", structure=Pattern(), allocation=Global()), "Uniform"),
         (
             lambda: tfprune.PruningCallback("magnitude", 0.5, structure=Pattern()),
             "removes 0.555556",

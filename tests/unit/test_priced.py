@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`Priced`: channels are ranked by what they are worth and what they cost."""
+"""`CostAware`: channels are ranked by what they are worth and what they cost."""
 
 import numpy as np
 import pytest
@@ -29,7 +29,7 @@ def macs(narrow, wide):
 
 
 def bound(prices, **settings):
-    return tfprune.Priced(**settings).at(prices)
+    return tfprune.CostAware(**settings).at(prices)
 
 
 def test_savings_are_differences_of_whole_costs():
@@ -106,9 +106,9 @@ def test_one_channel_at_a_time_in_training(family="keras"):
 
     callback = tfprune.PruningCallback(
         "fisher",
-        schedule=tfprune.Removal(0.5, count=1, frequency=1),
-        allocation=tfprune.Priced(beta=1e6),
-        data=tfprune.Data((images, labels)),
+        schedule=tfprune.StepwiseRemoval(0.5, count=1, frequency=1),
+        allocation=tfprune.CostAware(beta=1e6),
+        data=tfprune.CalibrationData((images, labels)),
     )
     model.fit(images, labels, batch_size=4, verbose=0, callbacks=[callback, Watch()])
     lost = [sum(one) - sum(other) for one, other in zip(history, history[1:])]
@@ -118,14 +118,14 @@ def test_one_channel_at_a_time_in_training(family="keras"):
 
 
 def test_settings_and_places_that_it_does_not_take():
-    for settings in ({"beta": -1}, {"beta": float("nan")}, {"unit": "watts"}, {"floor": -1}):
+    for settings in ({"beta": -1}, {"beta": float("nan")}, {"unit": "watts"}, {"min_keep": -1}):
         with pytest.raises(ValueError, match=next(iter(settings))):
-            tfprune.Priced(**settings)
+            tfprune.CostAware(**settings)
     model = network("keras")
     with pytest.raises(ValueError, match="Filter\\(coupled=True\\)"):
-        tfprune.sparsify(model, "magnitude", 0.5, allocation=tfprune.Priced())
+        tfprune.sparsify(model, "magnitude", 0.5, allocation=tfprune.CostAware())
     with pytest.raises(ValueError, match="Filter\\(coupled=True\\)"):
-        tfprune.Priced()([np.ones(3)], [None], 0.5, 0.5)
+        tfprune.CostAware()([np.ones(3)], [None], 0.5, 0.5)
 
 
 def test_it_is_saved_with_a_wrapped_model(tmp_path):
@@ -134,9 +134,9 @@ def test_it_is_saved_with_a_wrapped_model(tmp_path):
         "magnitude",
         0.5,
         structure=tfprune.Filter(coupled=True),
-        allocation=tfprune.Priced(beta=0.5, unit="parameters"),
+        allocation=tfprune.CostAware(beta=0.5, unit="parameters"),
     )
     wrapped.save(tmp_path / "model.keras")
     again = tfprune.load_model(tmp_path / "model.keras")
     method = next(layer.method for layer in again.layers if hasattr(layer, "method"))
-    assert method.rule.allocation == tfprune.Priced(beta=0.5, unit="parameters")
+    assert method.rule.allocation == tfprune.CostAware(beta=0.5, unit="parameters")

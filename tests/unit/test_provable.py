@@ -150,7 +150,7 @@ def test_dead_channels_go_first_and_dead_layers_keep_their_floor():
     assert PFP()(scores, sites, 0.5, 0.5).tolist() == [1, 1, 4]
     assert PFP()(scores, sites, 0.25, 0.5).tolist() == [4, 1, 4]
     assert PFP()(scores, sites, 0.0, 0.5).tolist() == [4, 4, 4]
-    assert PFP(floor=0)(scores, sites, 0.9, 0.9).sum() == 1
+    assert PFP(min_keep=0)(scores, sites, 0.9, 0.9).sum() == 1
 
 
 def test_the_first_layer_can_be_left_out():
@@ -164,7 +164,7 @@ def test_the_first_layer_can_be_left_out():
 @pytest.mark.parametrize(
     "make, words",
     [
-        (lambda: PFP(floor=-1), "floor=-1"),
+        (lambda: PFP(min_keep=-1), "min_keep=-1"),
         (lambda: PFP(delta=0), r"delta=0\).*between 0 and 1"),
         (lambda: PFP(delta=1.0), r"delta=1.0"),
         (lambda: PFP(constant=-1), r"constant=-1\).*between 0 and inf"),

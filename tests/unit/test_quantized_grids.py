@@ -122,4 +122,4 @@ def test_the_range_is_a_running_mean_that_the_first_batch_begins():
 )
 def test_settings_out_of_range_are_named(wrong, said):
     with pytest.raises(ValueError, match=said):
-        tfprune.FakeQuantization(**wrong)
+        tfprune.QuantizationConfig(**wrong)

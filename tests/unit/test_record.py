@@ -31,7 +31,7 @@ def test_a_record_is_replayed_on_the_same_and_on_fresh_weights(family, tmp_path)
     model.save(tmp_path / "model.keras")
     path = report.record.save(tmp_path / "model.keras")
     assert path == tmp_path / "model.pruning.json"
-    record = tfprune.Record.load(tmp_path / "model.keras")
+    record = tfprune.PruningRecord.load(tmp_path / "model.keras")
     assert record == report.record
     assert deviation(small, record.replay(model), examples(model)) < 1e-6
     fresh = record.replay(network(family, seed=6))
@@ -45,9 +45,9 @@ def test_a_record_is_replayed_on_the_same_and_on_fresh_weights(family, tmp_path)
 
 
 def test_a_record_in_a_folder(tmp_path):
-    record = tfprune.Record({"a": 5}, ({"a": (1, 3)}, {"a": (0,)}))
+    record = tfprune.PruningRecord({"a": 5}, ({"a": (1, 3)}, {"a": (0,)}))
     assert record.save(tmp_path) == tmp_path / "pruning.json"
-    assert tfprune.Record.load(tmp_path) == record
+    assert tfprune.PruningRecord.load(tmp_path) == record
     assert record.removed(1)["a"].tolist() == [False, True, False, True, False]
     assert record.removed()["a"].tolist() == [True, True, False, True, False]
     assert record.and_then({"a": [0]}).steps[-1] == {"a": (2,)}
@@ -94,37 +94,37 @@ def test_files_that_are_no_records(tmp_path, text, reason):
     path = tmp_path / "record.json"
     path.write_bytes(text.encode("latin-1"))
     with pytest.raises(ValueError) as raised:
-        tfprune.Record.load(path)
+        tfprune.PruningRecord.load(path)
     assert str(path) in str(raised.value) and reason in str(raised.value)
 
 
 def test_files_that_never_end_are_no_records():
     with pytest.raises(ValueError, match="/dev/zero is not a pruning record .* it has more than"):
-        tfprune.Record.load("/dev/zero")
+        tfprune.PruningRecord.load("/dev/zero")
 
 
 def test_records_that_do_not_fit(tmp_path):
     with pytest.raises(FileNotFoundError, match="No pruning record"):
-        tfprune.Record.load(tmp_path / "missing.json")
+        tfprune.PruningRecord.load(tmp_path / "missing.json")
     with pytest.raises(FileNotFoundError, match="missing does not exist; create it first"):
-        tfprune.Record({"first": 8}).save(tmp_path / "missing" / "record.json")
-    for call in (tfprune.Record({"first": 8}).save, tfprune.Record.load):
+        tfprune.PruningRecord({"first": 8}).save(tmp_path / "missing" / "record.json")
+    for call in (tfprune.PruningRecord({"first": 8}).save, tfprune.PruningRecord.load):
         with pytest.raises(ValueError, match="path='': expected the path of a pruning record"):
             call("")
     model = network("keras")
     with pytest.raises(ValueError, match="'first' has 9 channels in the record and 8 in the model"):
-        tfprune.Record({"first": 9, "second": 16}).replay(model)
+        tfprune.PruningRecord({"first": 9, "second": 16}).replay(model)
     with pytest.raises(ValueError, match="'third' has 4 .* and no in the model"):
-        tfprune.Record({"first": 8, "second": 16, "third": 4}).replay(model)
+        tfprune.PruningRecord({"first": 8, "second": 16, "third": 4}).replay(model)
 
 
 @everywhere
 def test_a_family_by_hand(family):
     model = network(family)
-    record = tfprune.Record(
+    record = tfprune.PruningRecord(
         {"first": 8, "second": 16}, ({"first": (0, 1, 2, 3), "second": tuple(range(6))},)
     )  # 4 and 10 are left
-    half, same, twice, whole = tfprune.family(model, record, [0.5, 1.0, 1.5, 9])
+    half, same, twice, whole = tfprune.scaled_models(model, record, [0.5, 1.0, 1.5, 9])
     assert half.channels == {"first": 2, "second": 5}
     assert same.channels == {"first": 4, "second": 10}
     assert twice.channels == {"first": 6, "second": 15}
@@ -147,7 +147,7 @@ def test_a_family_within_budgets(family):
     model = network(family)
     _, report = tfprune.shrink_to(model, BUDGET)
     limits = [1400, 1000, 700, 400, 200]
-    members = tfprune.family(
+    members = tfprune.scaled_models(
         model, report.record, [tfprune.Budget(weight_bytes=one) for one in limits]
     )
     found = [one.costs["weight_bytes"] for one in members]
@@ -158,13 +158,13 @@ def test_a_family_within_budgets(family):
 
 
 def test_sizes_that_no_family_has():
-    model, record = network("keras"), tfprune.Record({"first": 8, "second": 16})
+    model, record = network("keras"), tfprune.PruningRecord({"first": 8, "second": 16})
     for size in (0, -1.0, "half", True, float("inf")):
         with pytest.raises(ValueError, match="no size of a model"):
-            tfprune.family(model, record, [size])
+            tfprune.scaled_models(model, record, [size])
     with pytest.raises(ValueError, match="below the smallest model of the family"):
-        tfprune.family(model, record, [tfprune.Budget(parameters=10)])
+        tfprune.scaled_models(model, record, [tfprune.Budget(parameters=10)])
     with pytest.raises(ValueError, match="latency"):
-        tfprune.family(model, record, [tfprune.Budget(latency=1, meter=len)])
+        tfprune.scaled_models(model, record, [tfprune.Budget(latency=1, meter=len)])
     with pytest.raises(ValueError, match="another architecture"):
-        tfprune.family(model, tfprune.Record({"first": 8}), [0.5])
+        tfprune.scaled_models(model, tfprune.PruningRecord({"first": 8}), [0.5])

@@ -13,7 +13,7 @@ from tfprune.masks.sites import Site
 from tfprune.masks.structures import Block, Element, Filter, NofM
 from tfprune.methods.weight_statistics import drawn
 
-RIGL = tfprune.get("rigl", allocation=tfprune.Uniform()).rule
+RIGL = tfprune.get_method("rigl", allocation=tfprune.Uniform()).rule
 
 
 @pytest.mark.parametrize("step, share", [(0, 0.3), (6250, 0.256066), (12500, 0.15), (25000, 0)])
@@ -21,9 +21,9 @@ def test_the_part_that_is_exchanged(step, share):
     progress = step / 25000
     assert RIGL.exchanged(10**6, progress) == pytest.approx(share * 10**6, abs=1)
     assert RIGL.exchanged(100, progress) == int(share * 100 + 1e-9)
-    constant = tfprune.get("set", anneal="constant").rule
+    constant = tfprune.get_method("set", anneal="constant").rule
     assert constant.exchanged(100, progress) == (30 if step < 25000 else 0)
-    assert tfprune.get("set", fraction=0.29, anneal="constant").rule.exchanged(100, 0) == 29
+    assert tfprune.get_method("set", fraction=0.29, anneal="constant").rule.exchanged(100, 0) == 29
 
 
 def update(rule, weight, mask, gradient=None, progress=0.5, step=7):
@@ -40,7 +40,9 @@ def update(rule, weight, mask, gradient=None, progress=0.5, step=7):
 
 
 def test_one_update_by_hand():
-    rule = tfprune.get("rigl", allocation=tfprune.Uniform(), fraction=0.5, anneal="constant").rule
+    rule = tfprune.get_method(
+        "rigl", allocation=tfprune.Uniform(), fraction=0.5, anneal="constant"
+    ).rule
     weight = [[0.5, -0.1, 2, 0.2, 0, 0, 0, 0]]
     mask = [[1, 1, 1, 1, 0, 0, 0, 0]]
     # .2 and -.1 are dropped; the second largest slope outside of the kept is the dropped .2's own
@@ -56,7 +58,9 @@ def test_the_first_mask():
     assert update(RIGL, weight, full, progress=0).tolist() == [[True, True, False, False]]
     masks = set()
     for seed in range(9):
-        rule = tfprune.get("rigl", allocation=tfprune.Uniform(), start="random", seed=seed).rule
+        rule = tfprune.get_method(
+            "rigl", allocation=tfprune.Uniform(), start="random", seed=seed
+        ).rule
         found = update(rule, weight, full, progress=0)
         assert found.sum() == 2
         masks.add(str(found))
@@ -80,7 +84,9 @@ def test_updates_are_a_plain_loop(grow, progress):
     mask = generator.permutation(np.arange(60) < 30).reshape(10, 6)
     weight = (generator.normal(size=mask.shape).round(1) * mask).astype("float32")
     slope = generator.normal(size=mask.shape).round(1).astype("float32")
-    rule = tfprune.get("set" if grow == "random" else "rigl", allocation=tfprune.Uniform()).rule
+    rule = tfprune.get_method(
+        "set" if grow == "random" else "rigl", allocation=tfprune.Uniform()
+    ).rule
     found = update(rule, weight, mask, slope, progress)
     wanted = np.abs(slope) if grow == "gradient" else drawn(weight.ravel(), (0, 0, 1), 7)
     count = int(0.3 * (1 + math.cos(math.pi * progress)) / 2 * 30 + 1e-9)
@@ -93,7 +99,9 @@ def test_numpy_and_xla_agree(grow, progress=0.3):
     mask = generator.permutation(np.arange(60) < 30).reshape(10, 6)
     weight = (generator.normal(size=mask.shape).round(1) * mask).astype("float32")
     slope = generator.normal(size=mask.shape).round(1).astype("float32")
-    rule = tfprune.get("set" if grow == "random" else "rigl", allocation=tfprune.Uniform()).rule
+    rule = tfprune.get_method(
+        "set" if grow == "random" else "rigl", allocation=tfprune.Uniform()
+    ).rule
     found = update(rule, weight, mask, slope, progress)
     site = Site("d/kernel", weight.shape, kernel_layout.DENSE, "d")
 
@@ -117,7 +125,7 @@ def test_draws_change_with_the_seed_and_the_step_and_are_spread_evenly():
     weight = np.where(mask, 1.0, 0.0)
     found = {}
     for seed, step in ((0, 7), (0, 8), (1, 7)):
-        rule = tfprune.get("set", allocation=tfprune.Uniform(), seed=seed).rule
+        rule = tfprune.get_method("set", allocation=tfprune.Uniform(), seed=seed).rule
         grown = update(rule, weight, mask, step=step, progress=0.0) & ~mask
         assert 80 < grown.sum() <= 150  # the others are dropped ones, drawn again
         found[seed, step] = grown
@@ -136,7 +144,9 @@ def test_whole_groups_are_exchanged(structure):
     start = generator.permutation(np.arange(groups) < groups // 2)
     mask = structure.expand(start, site.shape, site.layout)
     weight = np.where(mask, generator.normal(size=site.shape), 0)
-    rule = tfprune.get("rigl", allocation=tfprune.Uniform(), structure=structure, fraction=0.9).rule
+    rule = tfprune.get_method(
+        "rigl", allocation=tfprune.Uniform(), structure=structure, fraction=0.9
+    ).rule
     found = update(rule, weight, mask, generator.normal(size=site.shape), progress=0.0)
     kept = structure.reduce(found.astype("float32"), site.layout)
     assert set(kept.tolist()) == {0, 1} and kept.sum() == groups // 2
@@ -163,12 +173,12 @@ def test_a_rising_schedule_prunes_and_regrows():
 )
 def test_bad_settings(change, message):
     with pytest.raises(ValueError, match=message):
-        tfprune.get("rigl", **change)
+        tfprune.get_method("rigl", **change)
 
 
 def test_another_gate_keeps_no_gradient():
     site = Site("d/kernel", (2, 2), kernel_layout.DENSE, "d")
-    rule = tfprune.get("rigl", gate=tfprune.Fixed()).rule
-    with pytest.raises(ValueError, match=r"needs the gate Growing\(\)"):
+    rule = tfprune.get_method("rigl", gate=tfprune.MaskGate()).rule
+    with pytest.raises(ValueError, match=r"needs the gate RegrowthGate\(\)"):
         rule.masks([np.ones((2, 2))], [site], 0.5, final=0.5, states=[{"mask": np.ones((2, 2))}])
     assert Element() == rule.structure

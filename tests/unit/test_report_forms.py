@@ -17,7 +17,7 @@ from tflite_export.flatbuffer.signature_io import Port
 from tflite_export.report.export_report import TensorReport
 from tflite_export.report.inspection_report import Stored
 from tflite_export.report.measurements import Compatibility, Measurement
-from tfprune import ChannelGroup, Comparison, Curve, PotentialReport, Record, Report
+from tfprune import ChannelGroup, Comparison, Curve, PotentialReport, PruningRecord, Report
 from tfprune.channels.groups import Member
 from tfprune.evaluation.calibration import calibrate
 from tfprune.evaluation.costs import Costs
@@ -57,7 +57,7 @@ SITES = Report(
     "every kept weight lies on one",
     ("rounded",),
 )
-RECORD = Record({"conv1": 16, "conv2": 8}, ({"conv1": (0, 3)}, {"conv1": (5,)}))
+RECORD = PruningRecord({"conv1": 16, "conv2": 8}, ({"conv1": (0, 3)}, {"conv1": (5,)}))
 NOISE = (NoiseDistance(0.0, 0.95, 0.04), NoiseDistance(0.1, 0.9, 0.07))
 COMPARISON = Comparison(
     (

@@ -9,7 +9,7 @@ import tfprune
 from tfprune.masks import kernel_layout
 from tfprune.masks.sites import Site
 from tfprune.masks.structures import Rows
-from tfprune.methods import get
+from tfprune.methods import get_method
 
 CONV, SHAPE = kernel_layout.conv(2), (3, 3, 4, 6)
 
@@ -59,7 +59,7 @@ def test_maps_are_one_row_and_tiles_are_neighbours():
 )
 def test_every_row_keeps_as_many(structure, sparsity, kept):
     weight = np.random.default_rng(3).normal(size=SHAPE).astype("float32")
-    rule = get("magnitude", structure=structure).rule
+    rule = get_method("magnitude", structure=structure).rule
     (mask,) = rule.masks([weight], [site()], sparsity, final=sparsity)
     rows, length = structure.rows_of(SHAPE, CONV)
     groups = structure.reduce(mask.astype("float64"), CONV).reshape(rows, length)
@@ -103,7 +103,7 @@ def test_wrapped_layers_that_do_not_fit_are_named():
             keras.layers.Dense(2, name="wide"),
         ]
     )
-    model = tfprune.prune(model, tfprune.get("dpp", structure=Rows("weights", 12)))
+    model = tfprune.prune(model, tfprune.get_method("dpp", structure=Rows("weights", 12)))
     (left,) = tfprune.report(model).skipped
     assert left.name == "narrow/kernel" and "9, fewer than k=12" in left.reason
 

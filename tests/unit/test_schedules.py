@@ -12,7 +12,14 @@ from hypothesis import strategies as st
 
 from tfprune.masks.resolved_schedule import Timetable
 from tfprune.masks.schedule_times import Epochs
-from tfprune.masks.schedules import Constant, Exponential, OneShot, Polynomial, Removal, accepts
+from tfprune.masks.schedules import (
+    Constant,
+    Exponential,
+    OneShot,
+    Polynomial,
+    StepwiseRemoval,
+    accepts,
+)
 from tfprune.masks.serialization import from_config, to_config
 
 
@@ -60,8 +67,8 @@ def test_integers_of_numpy_are_integers(kind):
         (OneShot(fraction, at=kind(100)), OneShot(0.75, at=100)),
         (Constant(fraction, end=Epochs(kind(100))), Constant(0.75, end=Epochs(100))),
         (
-            Removal(fraction, count=kind(2), frequency=kind(100), groups=kind(100)),
-            Removal(0.75, count=2, frequency=100, groups=100),
+            StepwiseRemoval(fraction, count=kind(2), frequency=kind(100), groups=kind(100)),
+            StepwiseRemoval(0.75, count=2, frequency=100, groups=100),
         ),
     ]:
         assert repr(numpy) == repr(python)

@@ -130,7 +130,7 @@ def test_nested(kind):
 
 def test_misleading_sample_stays_exact():
     # Large where the sample looks, small elsewhere: every bracket is wrong.
-    from tfprune.masks.select import stride
+    from tfprune.masks.select_numpy import stride
 
     scores = weights(80_000, "dense")
     for density in (8, 32):

@@ -110,7 +110,11 @@ def test_a_border_where_folding_is_not_exact_stays_unless_asked_for(family):
             TypeError,
             "expected arrays .*got _TensorDataset",
         ),
-        (lambda x: tfprune.Data((x,)), TypeError, "expected arrays or tensors.*got Data"),
+        (
+            lambda x: tfprune.CalibrationData((x,)),
+            TypeError,
+            "expected arrays or tensors.*got Data",
+        ),
         (lambda x: x.tolist(), TypeError, "expected arrays or tensors.*got float"),
         (lambda x: x * np.nan, ValueError, "holds NaN or infinity"),
     ],

@@ -167,14 +167,14 @@ def test_allocations_by_hand():
         model.get_layer(layer).set_weights([np.full((2, 2), value)])
 
     def left(allocation, **settings):
-        score = tfprune.get("magnitude", allocation=allocation)
+        score = tfprune.get_method("magnitude", allocation=allocation)
         _, report = tfprune.shrink_to(model, tfprune.Budget(macs=107, **settings), score)
         return {name: after for name, (_, after) in report.channels.items()}
 
     # A channel of `wide` costs 52 MACs and is worth 3, one of `narrow` 3 MACs and is worth 2.
     assert left(tfprune.Global(), per_cost=False) == {"wide": 2, "narrow": 1}
     assert left(tfprune.Global()) == {"wide": 1, "narrow": 2}
-    assert left(tfprune.Priced()) == {"wide": 1, "narrow": 2}
+    assert left(tfprune.CostAware()) == {"wide": 1, "narrow": 2}
 
 
 @pytest.mark.parametrize("score", ["magnitude", "random"])
@@ -297,7 +297,7 @@ def test_weights_that_are_not_finite_are_refused_by_name(family):
 def test_scores_rank_channels(family, score):
     model = network(family)
     model.compile("sgd", "mse")
-    data = tfprune.Data((examples(model, 16), np.zeros((16, 3), np.float32)))
+    data = tfprune.CalibrationData((examples(model, 16), np.zeros((16, 3), np.float32)))
     small, report = tfprune.shrink_to(model, tfprune.Budget(macs=0.5), score, data=data)
     assert costs(small)["macs"] == report.costs[0].after and report.unused < 0.05
 
@@ -313,7 +313,7 @@ def test_scores_rank_channels(family, score):
     ],
 )
 def test_what_ranks_no_channels_is_refused(score, said):
-    for given in (score, tfprune.get(score)):
+    for given in (score, tfprune.get_method(score)):
         with pytest.raises(
             ValueError,
             match=f"'{score}' {said}.* and has no score for channels: "

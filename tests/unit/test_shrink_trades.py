@@ -24,7 +24,7 @@ def test_groups_trade_channels_where_nothing_more_fits(round_to, unused):
     for name, value in (("a", 1.0), ("b", 3.0)):  # so that all of `b` comes before any of `a`
         kernel, bias = model.get_layer(name).get_weights()
         model.get_layer(name).set_weights([np.full_like(kernel, value), bias])
-    score = tfprune.get("magnitude", allocation=tfprune.Global())
+    score = tfprune.get_method("magnitude", allocation=tfprune.Global())
     budget = tfprune.Budget(macs=0.5, per_cost=False, round_to=round_to, min_channels=3)
     small, report = tfprune.shrink_to(model, budget, score)
     again, same = tfprune.shrink_to(model, budget, score)

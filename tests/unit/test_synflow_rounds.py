@@ -68,7 +68,7 @@ def test_masks_of_a_plain_implementation(sparsity, floor):
     rounds = 6
     model = network()
     kernels = [layer.kernel.numpy() for layer in model.layers]
-    method = tfprune.get("synflow", rounds=rounds, allocation=Global(floor=floor))
+    method = tfprune.get_method("synflow", rounds=rounds, allocation=Global(min_keep=floor))
     callback = tfprune.PruningCallback(method, sparsity)
     callback.start(model)
     callback.finish()
@@ -117,6 +117,6 @@ def test_floors_with_infinite_scores_and_nan():
     scores = [np.array([np.nan, -np.inf, np.nan]), np.array([np.inf, np.inf, 1, 2, 3.0])]
     wanted = [[False, True, False], [True, True, False, False, True]]
     for given in (scores, [tf.constant(score) for score in scores]):
-        masks = Global(floor=1).masks(given, [], 0.5, 0.5)
+        masks = Global(min_keep=1).masks(given, [], 0.5, 0.5)
         assert [np.asarray(mask).tolist() for mask in masks] == wanted
-        assert np.asarray(Global(floor=1)(given, [], 0.5, 0.5)).tolist() == [1, 3]
+        assert np.asarray(Global(min_keep=1)(given, [], 0.5, 0.5)).tolist() == [1, 3]

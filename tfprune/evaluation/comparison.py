@@ -133,7 +133,7 @@ class Comparison:
             everything=everything,
         )
 
-    def _drawn(self) -> drawings.Drawn:
+    def _drawn(self) -> drawings.GumbelTopKGate:
         """Everything that a look tells better."""
         yield from drawings.shifts(self.networks, self.unit)
         yield from drawings.noise(self.networks, self.yardstick)

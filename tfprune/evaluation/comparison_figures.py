@@ -14,14 +14,14 @@ from tfprune.evaluation.conditions import NOMINAL
 from tfprune.evaluation.network_result import NetworkResult, NoiseDistance
 from tfprune.evaluation.predictions import Predictions
 
-Drawn = Iterator[tuple[str, Any, str]]
+GumbelTopKGate = Iterator[tuple[str, Any, str]]
 """(section, matplotlib figure, caption) of each."""
 DETAILED = 6  # networks whose classes, images and calibration are drawn
 _EXEMPLARS = 12  # of each network
 _CLASSES = 40  # most whose confusion is drawn
 
 
-def shifts(networks: Sequence[NetworkResult], unit: str) -> Drawn:
+def shifts(networks: Sequence[NetworkResult], unit: str) -> GumbelTopKGate:
     """Corruptions by networks."""
     reference, *others = networks
     if not reference.kinds or not others:
@@ -40,7 +40,7 @@ def shifts(networks: Sequence[NetworkResult], unit: str) -> Drawn:
     )
 
 
-def noise(networks: Sequence[NetworkResult], yardstick: Sequence[NoiseDistance]) -> Drawn:
+def noise(networks: Sequence[NetworkResult], yardstick: Sequence[NoiseDistance]) -> GumbelTopKGate:
     """Distance over the size of the noise, with the yardstick."""
     reference, *others = networks
     found: dict[str, Sequence[NoiseDistance]] = {
@@ -71,7 +71,7 @@ def classes(
     *,
     class_name: Callable[[int], str],
     predictions: Predictions | None,
-) -> Drawn:
+) -> GumbelTopKGate:
     """Confusion, and images that are seen differently."""
     if one.confusion is None:
         return
@@ -97,7 +97,7 @@ def classes(
         )
 
 
-def calibration(networks: Sequence[NetworkResult]) -> Drawn:
+def calibration(networks: Sequence[NetworkResult]) -> GumbelTopKGate:
     """Reliability diagrams."""
     found = {
         one.name: (one.calibration.confidences, one.calibration.accuracies, one.calibration.counts)
@@ -113,7 +113,7 @@ def calibration(networks: Sequence[NetworkResult]) -> Drawn:
         )
 
 
-def features(found: Matrix) -> Drawn:
+def features(found: Matrix) -> GumbelTopKGate:
     """What networks make of the pixels that others need."""
     yield (
         "Informative features",

@@ -144,8 +144,8 @@ def curve(
 
     Args:
         make: seed -> a model of keras or tf_keras.
-        methods: a name out of `tfprune.methods()` or a `tfprune.Method`, or several of them; or
-            {name: one of these, or a function}: a function of the sparsity returns a
+        methods: a name out of `tfprune.list_methods()` or a `tfprune.Method`, or several of them;
+            or {name: one of these, or a function}: a function of the sparsity returns a
             `PruningCallback` (or a list of callbacks) with a structure, an allocation or a
             schedule of its own. The schedule of a Method ends at the sparsity of the run.
         sparsities: fractions to remove, each in (0, 1).

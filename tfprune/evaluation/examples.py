@@ -14,7 +14,7 @@ import numpy as np
 
 from tfprune.evaluation.labels import classes
 from tfprune.evaluation.nested import leaves, mapped
-from tfprune.statistics.calibration_data import Data, Feed
+from tfprune.statistics.calibration_data import CalibrationData, Feed
 
 _BATCH = 256
 
@@ -50,8 +50,8 @@ class Examples:
         and values from 0 to 255, or from 0 to 1.
 
         Args:
-            data: what `tfprune.Data` takes: (x, y), x alone, a `tf.data.Dataset` or any iterable of
-                such batches. Weights of examples are left out.
+            data: what `tfprune.CalibrationData` takes: (x, y), x alone, a `tf.data.Dataset` or any
+                iterable of such batches. Weights of examples are left out.
             scale: 255.0 or 1.0 where that is not to be told from the values.
 
         Raises:
@@ -125,7 +125,7 @@ def _collected(data: Any) -> tuple[Any, Any, Any]:
 
     if isinstance(data, tf.data.Dataset) and _is_unbatched(data.element_spec):
         data = data.batch(_BATCH)
-    data = Data.of(data)
+    data = CalibrationData.of(data)
     if data is None:
         raise TypeError("data=None: expected (x, y), a tf.data.Dataset or an iterable of batches.")
     if data.is_arrays:

@@ -19,8 +19,8 @@ import tensorflow as tf
 from tfprune.api import report, strip_pruning
 from tfprune.backend import adapter_of_model
 from tfprune.masks.serialization import to_config
-from tfprune.methods import Method, get
-from tfprune.statistics.calibration_data import Data
+from tfprune.methods import Method, get_method
+from tfprune.statistics.calibration_data import CalibrationData
 from tfprune.training.callback import PruningCallback
 
 DENSE = "dense"
@@ -115,13 +115,13 @@ def callbacks_of(said: Any, sparsity: float, data: Any) -> list[Any]:
     if callable(said):
         said = said(sparsity)
     if isinstance(said, str):
-        said = get(said)
+        said = get_method(said)
     if isinstance(said, Method):
         schedule = said.schedule
         is_setting = dataclasses.is_dataclass(schedule) and not isinstance(schedule, type)
         if is_setting and hasattr(schedule, "sparsity"):
             schedule = dataclasses.replace(schedule, sparsity=sparsity)
-        said = PruningCallback(get(said, schedule=schedule), sparsity)
+        said = PruningCallback(get_method(said, schedule=schedule), sparsity)
     callbacks = list(said) if isinstance(said, (list, tuple)) else [said]
     for one in callbacks:
         if not hasattr(one, "set_model"):
@@ -130,7 +130,7 @@ def callbacks_of(said: Any, sparsity: float, data: Any) -> list[Any]:
                 f"sparsity that returns a tfprune.PruningCallback, got {type(one).__name__}."
             )
         if isinstance(one, PruningCallback) and one.data is None:
-            one.data = Data.of(data)
+            one.data = CalibrationData.of(data)
     return callbacks
 
 

@@ -15,6 +15,20 @@ from typing import Any
 import numpy as np
 
 
+class _TensorFlow:
+    """TensorFlow, which is loaded when something of it is first used: arrays do without it."""
+
+    def __getattr__(self, name: str) -> Any:
+        import tensorflow
+
+        value = getattr(tensorflow, name)
+        setattr(self, name, value)
+        return value
+
+
+tf: Any = _TensorFlow()
+
+
 def is_tensor(x: Any) -> bool:
     """Tell whether `x` must be handled by TensorFlow (a tensor, a variable, or a list of them).
 
@@ -41,8 +55,6 @@ def namespace(*values: Any) -> Any:
 
 @functools.cache
 def _tensorflow() -> SimpleNamespace:
-    import tensorflow as tf
-
     def like(x, y):
         """Give Python scalars the dtype of the tensor beside them."""
         if tf.is_tensor(x) or hasattr(x, "dtype"):

@@ -255,9 +255,9 @@ class Exponential(Schedule):
         return 1 - (1 - self.initial) * ((1 - self.sparsity) / (1 - self.initial)) ** progress
 
 
-@register
+@register(name="Removal")
 @dataclass(frozen=True)
-class Removal(Schedule):
+class StepwiseRemoval(Schedule):
     """Removes `count` groups every `frequency` steps, until the sparsity is reached.
 
     s(t) = min(sparsity, count ((t - begin) / frequency + 1) / groups), groups: all that the run
@@ -278,9 +278,9 @@ class Removal(Schedule):
         ValueError: If an argument is out of its range, and when resolved, if the number of groups
             is not known.
 
-    >>> Removal(0.5, count=2, frequency=10).of_groups(10).resolve().updates
+    >>> StepwiseRemoval(0.5, count=2, frequency=10).of_groups(10).resolve().updates
     array([ 0, 10, 20])
-    >>> Removal(0.5, count=2, frequency=10).of_groups(10).resolve().sparsities
+    >>> StepwiseRemoval(0.5, count=2, frequency=10).of_groups(10).resolve().sparsities
     array([0.2, 0.4, 0.5])
     """
 
@@ -320,17 +320,17 @@ class Removal(Schedule):
         return np.full(progress.shape, self.sparsity)
 
 
-@register
+@register(name="Held")
 @dataclass(frozen=True)
-class Held(Schedule):
+class FixedMask(Schedule):
     """Masks are never chosen: weights that are zero when training begins stay zero.
 
     For a model that was pruned before, by `sparsify` or elsewhere. Any method will do whose
     structure takes the layers that were pruned.
 
     >>> import tfprune
-    >>> callback = tfprune.PruningCallback(schedule=tfprune.Held())
-    >>> Held().resolve().updates  # before the first step of all
+    >>> callback = tfprune.PruningCallback(schedule=tfprune.FixedMask())
+    >>> FixedMask().resolve().updates  # before the first step of all
     array([-1])
     """
 

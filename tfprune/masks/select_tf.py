@@ -7,16 +7,16 @@ import functools
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
-from tfprune.masks.select import SHORT, check_keep, check_scores, rank, stride
+from tfprune.masks.array_namespace import tf
+from tfprune.masks.select_numpy import SHORT, check_keep, check_scores, rank, stride
 
 _SMALL = 1 << 16  # up to this length a sample does not pay
 _PARTS = 8  # parts below this share of all are put together: the graph grows with their number
 _ROW = 32  # keys are counted in rows of this length, so that an int8 can hold the count
 
 
-def select_tensor(scores: Any, keep: Any, xla: bool | None = None) -> tf.Tensor:
+def select_tensor(scores: Any, keep: Any, xla: bool | None = None) -> Any:
     """Return the mask for a tensor of scores; see `tfprune.masks.select.select`.
 
     `xla` asks for the form with static shapes, which is slower outside XLA; None finds out by
@@ -51,7 +51,7 @@ def _select(scores, keep, xla):
     return tf.reshape(mask, shape)
 
 
-def select_joint_tensor(parts: list[Any], keep: Any) -> list[tf.Tensor]:
+def select_joint_tensor(parts: list[Any], keep: Any) -> list[Any]:
     """Return the masks for several tensors of scores; see `tfprune.masks.select.select_joint`."""
     parts = [tf.convert_to_tensor(part) for part in parts]
     sizes = [part.shape[0] for part in parts]

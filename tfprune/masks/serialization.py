@@ -8,34 +8,74 @@ Only classes that were registered here are read back, so a file can never name o
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Any, Callable, TypeVar
+import functools
+from typing import TYPE_CHECKING, Any, Callable, TypeVar, overload
 
 from tfprune.output.argument_checks import check_fields
 from tfprune.output.plain_numbers import plain
+from tfprune.output.renamed import accept_old_fields
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 _CLASSES: dict[str, Any] = {}
+_NAMES: dict[type, str] = {}
+_READERS: dict[str, Callable[[Any], Any]] = {}
+_FALLBACKS: list[Callable[[str], type | None]] = []
 T = TypeVar("T", bound="DataclassInstance")
 
 
-def register(cls: type[T]) -> type[T]:
+@overload
+def register(cls: type[T]) -> type[T]: ...
+@overload
+def register(*, name: str) -> Callable[[type[T]], type[T]]: ...
+def register(cls: Any = None, *, name: str | None = None) -> Any:
     """Make a frozen dataclass readable by `from_config`; use it as a decorator.
 
-    Its constructor refuses values that are not of their fields' types (`check_fields`).
+    Its constructor refuses values that are not of their fields' types (`check_fields`). Names in
+    files never change: a class that was renamed is registered by the name that it had, and says
+    by `renamed`, {name: name that it had}, which of its fields were; the constructor takes both.
+
+    Args:
+        cls: the class.
+        name: in files; None: the class's own.
 
     Raises:
         ValueError: another class of the same name is registered.
     """
-    known = _CLASSES.setdefault(cls.__name__, cls)
+    if cls is None:
+        return functools.partial(register, name=name)
+    name = _NAMES[cls] = name or cls.__name__
+    if hasattr(cls, "renamed"):
+        accept_old_fields(cls, cls.renamed)
+    known = _CLASSES.setdefault(name, cls)
     if known.__qualname__ != cls.__qualname__ or known.__module__ != cls.__module__:
         raise ValueError(
-            f"A setting named {cls.__name__!r} is registered by {known.__module__}; "
+            f"A setting named {name!r} is registered by {known.__module__}; "
             f"give the class of {cls.__module__} another name."
         )
-    _CLASSES[cls.__name__] = check_fields(cls)
+    _CLASSES[name] = check_fields(cls)
     return cls
+
+
+def name_in_files(cls: type) -> str:
+    """The name of a class in files, which stays when the class is renamed."""
+    return _NAMES.get(cls, cls.__name__)
+
+
+def read_by(name: str, reader: Callable[[Any], Any]) -> None:
+    """Let a function of the saved fields build the settings of this name."""
+    _READERS[name] = reader
+
+
+def add_fallback(find: Callable[[str], type | None]) -> None:
+    """Let a function find the class of a name that is not registered here.
+
+    Args:
+        find: name -> its class, or None after a search that may have registered it. The latest
+            added is asked first; it may raise a ValueError that says more than this module can.
+    """
+    _FALLBACKS.append(find)
 
 
 def to_config(value: Any) -> Any:
@@ -50,10 +90,14 @@ def to_config(value: Any) -> Any:
         config = value.get_config()
         if isinstance(config, dict) and set(config) == {"class_name", "config"}:
             return to_config(config)
-        return {"class_name": type(value).__name__, "config": to_config(config)}
+        return {"class_name": name_in_files(type(value)), "config": to_config(config)}
     if dataclasses.is_dataclass(value):
-        fields = {f.name: to_config(getattr(value, f.name)) for f in dataclasses.fields(value)}
-        return {"class_name": type(value).__name__, "config": fields}
+        old = getattr(value, "renamed", {})
+        fields = {
+            old.get(field.name, field.name): to_config(getattr(value, field.name))
+            for field in dataclasses.fields(value)
+        }
+        return {"class_name": name_in_files(type(value)), "config": fields}
     if isinstance(value, (list, tuple)):
         return [to_config(item) for item in value]
     if isinstance(value, dict):
@@ -82,24 +126,22 @@ def class_named(name: str) -> type:
     Raises:
         ValueError: there is none.
     """
+    for find in reversed(_FALLBACKS):
+        if name in _CLASSES:
+            break
+        found = find(name)
+        if found is not None:
+            return found
     if name not in _CLASSES:
         raise ValueError(f"No setting named {name!r}; import the module that registers it first.")
     return _CLASSES[name]
 
 
-_fallback: Callable[[str], Any] = class_named
-
-
-def set_fallback(find: Callable[[str], type]) -> None:
-    """Let `find(name)` look for a class that is not registered; it raises ValueError for none."""
-    global _fallback
-    _fallback = find
-
-
 def _build(name: str, fields: dict[str, Any]) -> Any:
-    cls = _CLASSES.get(name)
-    if cls is None:
-        return _fallback(name).from_config(fields)
-    if "from_config" in vars(cls):
+    if name in _READERS:
+        return _READERS[name](fields)
+    cls: Any = class_named(name)
+    if "from_config" in vars(cls) or name not in _CLASSES:
         return cls.from_config(fields)
-    return cls(**{key: from_config(value) for key, value in fields.items()})
+    new = {old: name for name, old in getattr(cls, "renamed", {}).items()}
+    return cls(**{new.get(key, key): from_config(value) for key, value in fields.items()})

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The registry of methods: one line each. `tfprune.methods()` lists their names.
+"""The registry of methods: one line each. `tfprune.list_methods()` lists their names.
 
 >>> import tfprune
->>> "magnitude" in tfprune.methods()
+>>> "magnitude" in tfprune.list_methods()
 True
 """
 
@@ -15,67 +15,12 @@ from collections import UserDict
 from typing import Any
 
 from tfprune.masks.allocations import Allocation
+from tfprune.masks.serialization import add_fallback, class_named, from_config, read_by
 from tfprune.masks.structures import Structure
-from tfprune.methods.base import Method, Rank, Score
-from tfprune.methods.coreset import coreset
-from tfprune.methods.coreset_caratheodory import coreset_caratheodory
-from tfprune.methods.coreset_draws import coreset_draws
-from tfprune.methods.coreset_mussay import coreset_mussay
-from tfprune.methods.dpf import dpf
-from tfprune.methods.dpp import dpp
-from tfprune.methods.filter_threshold import filter_threshold, filter_threshold_l2
-from tfprune.methods.fisher import fisher
-from tfprune.methods.grasp import grasp
-from tfprune.methods.magnitude import magnitude
-from tfprune.methods.movement import movement, movement_soft
-from tfprune.methods.pfp import pfp
-from tfprune.methods.random import random
-from tfprune.methods.rigl import rigl
-from tfprune.methods.rules.drop_probability import Chances
-from tfprune.methods.rules.importance_sampling import Draw
-from tfprune.methods.rules.regrow import Regrowth
-from tfprune.methods.rules.threshold import Threshold
-from tfprune.methods.rules.topk_logits import Logits
-from tfprune.methods.set import sparse_evolution
-from tfprune.methods.sipp import sipp
-from tfprune.methods.snip import snip
-from tfprune.methods.spp import spp
-from tfprune.methods.srste import srste
-from tfprune.methods.st3 import st3
-from tfprune.methods.synflow import synflow
-from tfprune.methods.taylor import taylor, taylor_second_order
+from tfprune.methods.base import Method, Score
 from tfprune.output.argument_checks import check_kind
 from tfprune.output.named_object import named
-
-_ROWS: dict[str, Method | str] = {
-    "magnitude": magnitude,
-    "random": random,
-    "snip": snip,
-    "grasp": grasp,
-    "synflow": synflow,
-    "sipp": sipp,
-    "pfp": pfp,
-    "filter_threshold": filter_threshold,
-    "filter_threshold_l2": filter_threshold_l2,
-    "coreset": coreset,
-    "coreset_caratheodory": coreset_caratheodory,
-    "coreset_mussay": coreset_mussay,
-    "coreset_draws": coreset_draws,
-    "fisher": fisher,
-    "taylor": taylor,
-    "taylor_second_order": taylor_second_order,
-    "admm": "tfprune.reconstruction.admm:admm",
-    "djpq": "tfprune.quantization.djpq:djpq",
-    "dpf": dpf,
-    "srste": srste,
-    "st3": st3,
-    "spp": spp,
-    "dpp": dpp,
-    "movement": movement,
-    "movement_soft": movement_soft,
-    "rigl": rigl,
-    "set": sparse_evolution,
-}
+from tfprune.output.renamed import warn_renamed
 
 
 class _Registry(UserDict):
@@ -86,24 +31,65 @@ class _Registry(UserDict):
         return named(method) if isinstance(method, str) else method
 
 
-REGISTRY = _Registry(_ROWS)
+REGISTRY = _Registry(
+    {
+        "magnitude": "tfprune.methods.magnitude:magnitude",
+        "random": "tfprune.methods.random:random",
+        "snip": "tfprune.methods.snip:snip",
+        "grasp": "tfprune.methods.grasp:grasp",
+        "synflow": "tfprune.methods.synflow:synflow",
+        "sipp": "tfprune.methods.sipp:sipp",
+        "pfp": "tfprune.methods.pfp:pfp",
+        "filter_threshold": "tfprune.methods.filter_threshold:filter_threshold",
+        "filter_threshold_l2": "tfprune.methods.filter_threshold:filter_threshold_l2",
+        "coreset": "tfprune.methods.coreset:coreset",
+        "coreset_caratheodory": "tfprune.methods.coreset_caratheodory:coreset_caratheodory",
+        "coreset_mussay": "tfprune.methods.coreset_mussay:coreset_mussay",
+        "coreset_draws": "tfprune.methods.coreset_draws:coreset_draws",
+        "fisher": "tfprune.methods.fisher:fisher",
+        "taylor": "tfprune.methods.taylor:taylor",
+        "taylor_second_order": "tfprune.methods.taylor:taylor_second_order",
+        "admm": "tfprune.reconstruction.admm:admm",
+        "djpq": "tfprune.quantization.djpq:djpq",
+        "dpf": "tfprune.methods.dpf:dpf",
+        "srste": "tfprune.methods.srste:srste",
+        "st3": "tfprune.methods.st3:st3",
+        "spp": "tfprune.methods.spp:spp",
+        "dpp": "tfprune.methods.dpp:dpp",
+        "movement": "tfprune.methods.movement:movement",
+        "movement_soft": "tfprune.methods.movement:movement_soft",
+        "rigl": "tfprune.methods.rigl:rigl",
+        "set": "tfprune.methods.set:sparse_evolution",
+    }
+)
 
 
 class _Names(types.ModuleType):
     """The package's own name is the function's name, too, so the package can be called."""
 
     def __call__(self) -> tuple[str, ...]:
-        return tuple(REGISTRY)
+        warn_renamed("tfprune.methods()", "tfprune.list_methods()")
+        return list_methods()
 
 
 sys.modules[__name__].__class__ = _Names
 
 
-def get(method: str | Method, **changes: Any) -> Method:
+def list_methods() -> tuple[str, ...]:
+    """The names of all methods.
+
+    Example:
+        >>> "magnitude" in list_methods()
+        True
+    """
+    return tuple(REGISTRY)
+
+
+def get_method(method: str | Method, **changes: Any) -> Method:
     """The method of that name, with some of its parts replaced.
 
     Args:
-        method: a name out of `methods()`, or a Method.
+        method: a name out of `list_methods()`, or a Method.
         **changes: `structure`, `allocation`, `seed`, `rounds`, `momentum` of its rule; settings of
             its score (`temperature` of "grasp"); `gate`, `schedule` of itself.
 
@@ -113,7 +99,7 @@ def get(method: str | Method, **changes: Any) -> Method:
 
     Example:
         >>> from tfprune.masks.structures import Filter
-        >>> get("magnitude", structure=Filter()).rule.structure
+        >>> get_method("magnitude", structure=Filter()).rule.structure
         Filter(pooling='mean', coupled=False)
     """
     if isinstance(method, str):
@@ -127,7 +113,9 @@ def get(method: str | Method, **changes: Any) -> Method:
     rule_names = {field.name for field in dataclasses.fields(method.rule)}
     of_rule = {key: changes.pop(key) for key in [*changes] if key in rule_names}
     own = of_rule.get("score", method.rule.score)
-    check_kind("score", own, Score, "a tfprune.Score, such as tfprune.get('snip').rule.score")
+    check_kind(
+        "score", own, Score, "a tfprune.Score, such as tfprune.get_method('snip').rule.score"
+    )
     known = dict(own.settings)
     of_score = {key: changes.pop(key) for key in [*changes] if key in known}
     if of_score:
@@ -144,26 +132,30 @@ def get(method: str | Method, **changes: Any) -> Method:
 
 def score(name: str) -> Score:
     """The score of that name, for settings read from a file."""
-    scores = {
-        method.rule.score.name: method.rule.score for method in reversed([*REGISTRY.values()])
-    }
-    if name in scores:
-        return scores[name]
+    own = [name] if name in REGISTRY else []  # most scores have the name of their method
+    for row in [*own, *REGISTRY]:
+        if REGISTRY[row].rule.score.name == name:
+            return REGISTRY[row].rule.score
     raise ValueError(
         f"No score {name!r}; add its method to tfprune.methods.REGISTRY before loading."
     )
 
 
-__all__ = [
-    "REGISTRY",
-    "Chances",
-    "Draw",
-    "Logits",
-    "Method",
-    "Rank",
-    "Regrowth",
-    "Score",
-    "Threshold",
-    "get",
-    "score",
-]
+def _read(config: dict[str, Any]) -> Method:
+    """The method that `Method.get_config` wrote."""
+    fields = {key: from_config(value) for key, value in config.items()}
+    rule, fields["default_schedule"] = fields.pop("rule"), fields.pop("timing")
+    rule["score"] = score(rule["score"]).with_settings(rule.pop("settings", {}))
+    kind = class_named(rule.pop("class_name", "Rank"))
+    return Method(rule=kind(**rule), **fields)
+
+
+def _load_all(name: str) -> None:
+    """Loads all methods, one of which may register the setting of this name."""
+    tuple(REGISTRY.values())
+
+
+read_by("Method", _read)
+add_fallback(_load_all)
+
+__all__ = ["REGISTRY", "Method", "Score", "get_method", "list_methods", "score"]

@@ -14,18 +14,18 @@ from tfprune.masks.allocations import Allocation, Uniform
 from tfprune.masks.array_namespace import namespace
 from tfprune.masks.coupled_channels import Coupled, is_coupled
 from tfprune.masks.select import select
-from tfprune.masks.serialization import class_named, from_config, register, to_config
+from tfprune.masks.serialization import from_config, name_in_files, register, to_config
 from tfprune.masks.sites import Site
 from tfprune.masks.structures import Element, Structure
 from tfprune.methods import statistics_table
-from tfprune.methods.gates import Fixed, Gate
+from tfprune.methods.gates import Gate, MaskGate
 from tfprune.methods.measurement_state import first_memory
 from tfprune.methods.score import Score, Solution
 
 
-@register
+@register(name="Rank")
 @dataclass(frozen=True)
-class Rank:
+class TopKRule:
     """Keep the groups with the highest scores.
 
     mask = expand(select(reduce(score), allocate(reduce(score), sparsity)))
@@ -122,7 +122,7 @@ class Rank:
     @property
     def is_measured(self) -> bool:
         """Whether the rule takes or changes more than the weights of a site: the model, data."""
-        return self.changes or statistics_table.is_measured(self.score.needs)
+        return self.changes or bool(statistics_table.measured(self.score.needs))
 
     @property
     def changes(self) -> bool:
@@ -266,12 +266,12 @@ class Rank:
         (1 - begin) ((1 - end) / (1 - begin))^(k/n), as SynFlow's authors do; the last one ends at
         `end`.
 
-        >>> from tfprune.methods import get
-        >>> get("magnitude", rounds=3).rule.course(0.0, 0.875, 8)
+        >>> from tfprune.methods import get_method
+        >>> get_method("magnitude", rounds=3).rule.course(0.0, 0.875, 8)
         [0.5, 0.75, 0.875]
-        >>> get("magnitude", rounds=3).rule.course(0.0, 0.875, 5)
+        >>> get_method("magnitude", rounds=3).rule.course(0.0, 0.875, 5)
         [0.4, 0.6, 0.875]
-        >>> get("magnitude", rounds=3).rule.course(0.55, 0.56, 10)
+        >>> get_method("magnitude", rounds=3).rule.course(0.55, 0.56, 10)
         [0.55, 0.55, 0.56]
         """
         left = (1 - end) / (1 - begin)
@@ -289,16 +289,18 @@ class Method:
         rule: from weights to masks.
         gate: how the mask acts.
         schedule: when to prune and how much; None until a sparsity is given.
-        timing: the schedule into which a sparsity is put that is given alone; None:
+        default_schedule: the schedule into which a sparsity is put that is given alone; None:
             `Polynomial(sparsity)`.
         paper: authors, title, year, arXiv number.
     """
 
+    renamed: ClassVar[dict[str, str]] = {"default_schedule": "timing"}
+
     name: str
-    rule: Rank
-    gate: Gate = Fixed()
+    rule: TopKRule
+    gate: Gate = MaskGate()
     schedule: Any = None
-    timing: Any = None
+    default_schedule: Any = None
     paper: str = ""
 
     def __post_init__(self):
@@ -335,25 +337,18 @@ class Method:
         rule["score"] = self.rule.score.name
         if self.rule.score.settings:
             rule["settings"] = dict(self.rule.score.settings)
-        if type(self.rule) is not Rank:
-            rule["class_name"] = type(self.rule).__name__
+        if type(self.rule) is not TopKRule:
+            rule["class_name"] = name_in_files(type(self.rule))
         return {
             "name": self.name,
             "rule": rule,
             "gate": to_config(self.gate),
             "schedule": to_config(self.schedule),
-            "timing": to_config(self.timing),
+            "timing": to_config(self.default_schedule),
             "paper": self.paper,
         }
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "Method":
         """The method that `get_config` wrote."""
-        from tfprune.methods import score
-
-        found = score(config["rule"]["score"])  # first: it imports what any method's parts need
-        rule = {key: from_config(value) for key, value in config["rule"].items()}
-        rule["score"] = found.with_settings(rule.pop("settings", {}))
-        kind = class_named(rule.pop("class_name", "Rank"))
-        fields = {key: from_config(value) for key, value in config.items() if key != "rule"}
-        return cls(rule=kind(**rule), **fields)
+        return from_config({"class_name": "Method", "config": config})

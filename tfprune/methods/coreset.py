@@ -3,7 +3,7 @@
 
 from tfprune.masks.schedules import OneShot
 from tfprune.masks.structures import Filter
-from tfprune.methods.base import Method, Rank, Score
+from tfprune.methods.base import Method, Score, TopKRule
 
 
 def _formula(statistics):
@@ -14,8 +14,8 @@ score = Score("coreset", needs=("contact_sensitivity",), formula=_formula)
 
 coreset = Method(
     name="coreset",
-    rule=Rank(score, structure=Filter()),
-    timing=OneShot(0.0),
+    rule=TopKRule(score, structure=Filter()),
+    default_schedule=OneShot(0.0),
     paper="M. Tukan, L. Mualem, A. Maalouf, 'Pruning Neural Networks via Coresets and Convex "
     "Geometry', 2022, arXiv 2209.08554",
 )

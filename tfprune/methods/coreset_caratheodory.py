@@ -3,7 +3,7 @@
 
 from tfprune.masks.schedules import OneShot
 from tfprune.masks.structures import Filter
-from tfprune.methods.base import Method, Rank, Score
+from tfprune.methods.base import Method, Score, TopKRule
 
 
 def _formula(statistics):
@@ -12,11 +12,11 @@ def _formula(statistics):
 
 coreset_caratheodory = Method(
     name="coreset_caratheodory",
-    rule=Rank(
+    rule=TopKRule(
         Score("coreset_caratheodory", needs=("caratheodory_sensitivity",), formula=_formula),
         structure=Filter(),
     ),
-    timing=OneShot(0.0),
+    default_schedule=OneShot(0.0),
     paper="M. Tukan, L. Mualem, A. Maalouf, 'Pruning Neural Networks via Coresets and Convex "
     "Geometry', 2022, arXiv 2209.08554",
 )

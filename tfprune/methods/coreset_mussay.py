@@ -3,7 +3,7 @@
 
 from tfprune.masks.schedules import OneShot
 from tfprune.masks.structures import Filter
-from tfprune.methods.base import Method, Rank, Score
+from tfprune.methods.base import Method, Score, TopKRule
 
 
 def _formula(statistics):
@@ -12,10 +12,10 @@ def _formula(statistics):
 
 coreset_mussay = Method(
     name="coreset_mussay",
-    rule=Rank(
+    rule=TopKRule(
         Score("coreset_mussay", needs=("norm_sensitivity",), formula=_formula), structure=Filter()
     ),
-    timing=OneShot(0.0),
+    default_schedule=OneShot(0.0),
     paper="B. Mussay, M. Osadchy, V. Braverman, S. Zhou, D. Feldman, 'Data-Independent Neural "
     "Pruning via Coresets', 2020, arXiv 1907.04018",
 )

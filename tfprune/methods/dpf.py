@@ -3,15 +3,15 @@
 
 from tfprune.masks.allocations import Global
 from tfprune.masks.schedules import Polynomial
-from tfprune.methods.base import Method, Rank
-from tfprune.methods.gates import Fixed
+from tfprune.methods.base import Method, TopKRule
+from tfprune.methods.gates import MaskGate
 from tfprune.methods.magnitude import magnitude
 
 dpf = Method(
     name="dpf",
-    rule=Rank(magnitude.rule.score, allocation=Global()),
-    gate=Fixed(straight_through=True),
-    timing=Polynomial(0.0, end=0.75, frequency=16),
+    rule=TopKRule(magnitude.rule.score, allocation=Global()),
+    gate=MaskGate(straight_through=True),
+    default_schedule=Polynomial(0.0, end=0.75, frequency=16),
     paper="T. Lin, S. U. Stich, L. Barba, D. Dmitriev, M. Jaggi, 'Dynamic Model Pruning with "
     "Feedback', 2020, arXiv 2006.07253",
 )

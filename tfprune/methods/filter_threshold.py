@@ -4,7 +4,7 @@
 from tfprune.masks.array_namespace import namespace
 from tfprune.masks.schedules import OneShot
 from tfprune.masks.structures import Filter
-from tfprune.methods.base import Method, Rank, Score
+from tfprune.methods.base import Method, Score, TopKRule
 
 
 def _magnitude(statistics):
@@ -19,10 +19,10 @@ def _square(statistics):
 
 filter_threshold = Method(
     name="filter_threshold",
-    rule=Rank(
+    rule=TopKRule(
         Score("filter_threshold", needs=("weight",), formula=_magnitude), structure=Filter("sum")
     ),
-    timing=OneShot(0.0),
+    default_schedule=OneShot(0.0),
     paper="H. Li, A. Kadav, I. Durdanovic, H. Samet, H. P. Graf, 'Pruning Filters for Efficient "
     "ConvNets', 2016, arXiv 1608.08710",
 )
@@ -33,16 +33,16 @@ The last layer's filters are the model's outputs: `allocation=PerSite({last laye
 
 filter_threshold_l2 = Method(
     name="filter_threshold_l2",
-    rule=Rank(
+    rule=TopKRule(
         Score("filter_threshold_l2", needs=("weight",), formula=_square), structure=Filter("sum")
     ),
-    timing=OneShot(0.0),
+    default_schedule=OneShot(0.0),
     paper="Y. He, G. Kang, X. Dong, Y. Fu, Y. Yang, 'Soft Filter Pruning for Accelerating Deep "
     "Convolutional Neural Networks', 2018, arXiv 1808.06866",
 )
 """score = sum of W^2 over a filter, which ranks as its L2 norm does.
 
 Once, as in comparisons of methods. The paper prunes after every epoch and lets filters come back:
-`get("filter_threshold_l2", gate=Fixed(straight_through=True), schedule=Constant(sparsity,
+`get_method("filter_threshold_l2", gate=MaskGate(straight_through=True), schedule=Constant(sparsity,
 frequency=steps per epoch))` is the nearest to it.
 """

@@ -4,7 +4,7 @@
 from tfprune.masks.allocations import Global
 from tfprune.masks.schedules import Polynomial
 from tfprune.masks.structures import Filter
-from tfprune.methods.base import Method, Rank, Score
+from tfprune.methods.base import Method, Score, TopKRule
 
 
 def _formula(statistics):
@@ -13,12 +13,12 @@ def _formula(statistics):
 
 fisher = Method(
     name="fisher",
-    rule=Rank(
+    rule=TopKRule(
         Score("fisher", needs=("gate_square",), formula=_formula),
         structure=Filter(coupled=True),
         allocation=Global(),
     ),
-    timing=Polynomial(0.0, power=1, frequency=30),
+    default_schedule=Polynomial(0.0, power=1, frequency=30),
     paper="L. Theis, I. Korshunova, A. Tejani, F. Huszar, 'Faster gaze prediction with dense "
     "networks and Fisher pruning', 2018, arXiv 1801.05787",
 )

@@ -2,7 +2,7 @@
 """Magnitude pruning: keep the largest weights."""
 
 from tfprune.masks.array_namespace import namespace
-from tfprune.methods.base import Method, Rank, Score
+from tfprune.methods.base import Method, Score, TopKRule
 
 
 def _formula(statistics):
@@ -12,7 +12,7 @@ def _formula(statistics):
 
 magnitude = Method(
     name="magnitude",
-    rule=Rank(Score("magnitude", needs=("weight",), formula=_formula)),
+    rule=TopKRule(Score("magnitude", needs=("weight",), formula=_formula)),
     paper="M. Zhu, S. Gupta, 'To prune, or not to prune: exploring the efficacy of pruning for "
     "model compression', 2017, arXiv 1710.01878",
 )

@@ -3,9 +3,9 @@
 
 from tfprune.masks.allocations import Global
 from tfprune.masks.schedules import Polynomial
-from tfprune.methods.base import Method, Rank, Score
-from tfprune.methods.gates import Moving
-from tfprune.methods.rules.threshold import Threshold
+from tfprune.methods.base import Method, Score, TopKRule
+from tfprune.methods.gates import MovementGate
+from tfprune.methods.rules.threshold import ThresholdRule
 
 _PAPER = (
     "V. Sanh, T. Wolf, A. M. Rush, 'Movement Pruning: Adaptive Sparsity by Fine-Tuning', "
@@ -17,7 +17,9 @@ _SCORE = Score(
 # All weights for a tenth of the run, the last masks for two tenths, as with a warm-up of a tenth.
 _TIMING = Polynomial(0.0, begin=0.1, end=0.8)
 
-movement = Method("movement", Rank(_SCORE), gate=Moving(), timing=_TIMING, paper=_PAPER)
+movement = Method(
+    "movement", TopKRule(_SCORE), gate=MovementGate(), default_schedule=_TIMING, paper=_PAPER
+)
 """score = S, learned: dL/dS = g w, and the highest of each layer are kept.
 
 Made for fine-tuning pretrained networks. All S are 0 before the first step: what is cut then is
@@ -28,13 +30,13 @@ one score per block, which is block movement pruning.
 
 movement_soft = Method(
     "movement_soft",
-    Threshold(_SCORE, allocation=Global()),
-    gate=Moving(penalty=5.0),
-    timing=_TIMING,
+    ThresholdRule(_SCORE, allocation=Global()),
+    gate=MovementGate(penalty=5.0),
+    default_schedule=_TIMING,
     paper=_PAPER,
 )
 """sigmoid(S) > tau keeps a weight, one tau for all layers, and a penalty lowers all S.
 
-The asked sparsity is reached exactly, at the last update: see `Threshold`. The penalty is counted
-per site, the authors' 400 is shared by all matrices of a network.
+The asked sparsity is reached exactly, at the last update: see `ThresholdRule`. The penalty is
+counted per site, the authors' 400 is shared by all matrices of a network.
 """

@@ -4,7 +4,7 @@
 from tfprune.masks.allocations import PFP
 from tfprune.masks.schedules import OneShot
 from tfprune.masks.structures import Channel
-from tfprune.methods.base import Method, Rank, Score
+from tfprune.methods.base import Method, Score, TopKRule
 
 
 def _formula(statistics):
@@ -13,12 +13,12 @@ def _formula(statistics):
 
 pfp = Method(
     name="pfp",
-    rule=Rank(
+    rule=TopKRule(
         Score("pfp", needs=("peak_sensitivity",), formula=_formula),
         structure=Channel("max"),
         allocation=PFP(),
     ),
-    timing=OneShot(0.0),
+    default_schedule=OneShot(0.0),
     paper="L. Liebenwein, C. Baykal, H. Lang, D. Feldman, D. Rus, 'Provable Filter Pruning for "
     "Efficient Neural Networks', 2019, arXiv 1911.07412",
 )

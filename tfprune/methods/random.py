@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Random pruning: the control that every other method must beat."""
 
-from tfprune.methods.base import Method, Rank, Score
+from tfprune.methods.base import Method, Score, TopKRule
 
 
 def _formula(statistics):
@@ -10,7 +10,7 @@ def _formula(statistics):
 
 random = Method(
     name="random",
-    rule=Rank(Score("random", needs=("noise",), formula=_formula)),
+    rule=TopKRule(Score("random", needs=("noise",), formula=_formula)),
     paper="T. Gale, E. Elsen, S. Hooker, 'The State of Sparsity in Deep Neural Networks', 2019, "
     "arXiv 1902.09574",
 )

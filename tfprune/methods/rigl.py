@@ -4,15 +4,15 @@
 from tfprune.masks.allocations import ERK
 from tfprune.masks.schedules import Constant
 from tfprune.methods.base import Method
-from tfprune.methods.gates import Growing
+from tfprune.methods.gates import RegrowthGate
 from tfprune.methods.magnitude import magnitude
-from tfprune.methods.rules.regrow import Regrowth
+from tfprune.methods.rules.regrow import RegrowRule
 
 rigl = Method(
     name="rigl",
-    rule=Regrowth(magnitude.rule.score, allocation=ERK()),
-    gate=Growing(),
-    timing=Constant(0.0, end=0.78, frequency=100),
+    rule=RegrowRule(magnitude.rule.score, allocation=ERK()),
+    gate=RegrowthGate(),
+    default_schedule=Constant(0.0, end=0.78, frequency=100),
     paper="U. Evci, T. Gale, J. Menick, P. S. Castro, E. Elsen, 'Rigging the Lottery: Making All "
     "Tickets Winners', 2020, arXiv 1911.11134",
 )

@@ -3,7 +3,7 @@
 
 from tfprune.masks.allocations import Global
 from tfprune.masks.schedules import OneShot
-from tfprune.methods.base import Method, Rank, Score
+from tfprune.methods.base import Method, Score, TopKRule
 
 
 def _formula(statistics):
@@ -12,8 +12,10 @@ def _formula(statistics):
 
 sipp = Method(
     name="sipp",
-    rule=Rank(Score("sipp", needs=("mean_sensitivity",), formula=_formula), allocation=Global()),
-    timing=OneShot(0.0),
+    rule=TopKRule(
+        Score("sipp", needs=("mean_sensitivity",), formula=_formula), allocation=Global()
+    ),
+    default_schedule=OneShot(0.0),
     paper="C. Baykal, L. Liebenwein, I. Gilitschenski, D. Feldman, D. Rus, 'SiPPing Neural "
     "Networks: Sensitivity-informed Provable Pruning of Neural Networks', 2019, arXiv 1910.05422",
 )

@@ -4,7 +4,7 @@
 from tfprune.masks.allocations import Global
 from tfprune.masks.array_namespace import namespace
 from tfprune.masks.schedules import OneShot
-from tfprune.methods.base import Method, Rank, Score
+from tfprune.methods.base import Method, Score, TopKRule
 
 
 def _formula(statistics):
@@ -14,8 +14,10 @@ def _formula(statistics):
 
 snip = Method(
     name="snip",
-    rule=Rank(Score("snip", needs=("weight", "gradient"), formula=_formula), allocation=Global()),
-    timing=OneShot(0.0),
+    rule=TopKRule(
+        Score("snip", needs=("weight", "gradient"), formula=_formula), allocation=Global()
+    ),
+    default_schedule=OneShot(0.0),
     paper="N. Lee, T. Ajanthan, P. Torr, 'SNIP: Single-shot Network Pruning based on Connection "
     "Sensitivity', 2018, arXiv 1810.02340",
 )

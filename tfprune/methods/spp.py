@@ -4,15 +4,15 @@
 from tfprune.masks.schedules import Polynomial
 from tfprune.masks.structures import Column
 from tfprune.methods.base import Method
-from tfprune.methods.gates import Sampled
+from tfprune.methods.gates import StochasticGate
 from tfprune.methods.magnitude import magnitude
-from tfprune.methods.rules.drop_probability import Chances
+from tfprune.methods.rules.drop_probability import DropProbabilityRule
 
 spp = Method(
     name="spp",
-    rule=Chances(magnitude.rule.score, Column()),
-    gate=Sampled(),
-    timing=Polynomial(0.0, end=0.75),
+    rule=DropProbabilityRule(magnitude.rule.score, Column()),
+    gate=StochasticGate(),
+    default_schedule=Polynomial(0.0, end=0.75),
     paper="H. Wang, Q. Zhang, Y. Wang, H. Hu, 'Structured Probabilistic Pruning for Convolutional "
     "Neural Network Acceleration', 2017, arXiv 1709.06994",
 )

@@ -3,15 +3,15 @@
 
 from tfprune.masks.schedules import Constant
 from tfprune.masks.structures import NofM
-from tfprune.methods.base import Method, Rank
-from tfprune.methods.gates import Decaying
+from tfprune.methods.base import Method, TopKRule
+from tfprune.methods.gates import WeightDecayGate
 from tfprune.methods.magnitude import magnitude
 
 srste = Method(
     name="srste",
-    rule=Rank(magnitude.rule.score, structure=NofM(2, 4)),
-    gate=Decaying(),
-    timing=Constant(0.0, end=0.9, frequency=1),
+    rule=TopKRule(magnitude.rule.score, structure=NofM(2, 4)),
+    gate=WeightDecayGate(),
+    default_schedule=Constant(0.0, end=0.9, frequency=1),
     paper="A. Zhou, Y. Ma, J. Zhu, J. Liu, Z. Zhang, K. Yuan, W. Sun, H. Li, 'Learning N:M "
     "Fine-grained Structured Sparse Neural Networks From Scratch', 2021, arXiv 2102.04010",
 )

@@ -3,15 +3,15 @@
 
 from tfprune.masks.allocations import Global
 from tfprune.masks.schedules import Polynomial
-from tfprune.methods.base import Method, Rank
-from tfprune.methods.gates import Soft
+from tfprune.methods.base import Method, TopKRule
+from tfprune.methods.gates import SoftThresholdGate
 from tfprune.methods.magnitude import magnitude
 
 st3 = Method(
     name="st3",
-    rule=Rank(magnitude.rule.score, allocation=Global()),
-    gate=Soft(),
-    timing=Polynomial(0.0, end=0.9, frequency=4),
+    rule=TopKRule(magnitude.rule.score, allocation=Global()),
+    gate=SoftThresholdGate(),
+    default_schedule=Polynomial(0.0, end=0.9, frequency=4),
     paper="A. Vanderschueren, C. De Vleeschouwer, 'Are Straight-Through gradients and "
     "Soft-Thresholding all you need for Sparse Training?', 2022, arXiv 2212.01076",
 )

@@ -1,120 +1,127 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What scores are computed from. A score says what it `needs`; `tfprune.statistics` supplies it.
+"""The statistics that scores are computed from; a score names them in `needs`.
 
-Some statistics can be told from a weight alone, at any time, inside a compiled training step
-(`RESTING`). The others are measured: they need the model, and most of them data, so masks that
-rest on them are chosen between two training steps.
-
-| name | of each site, in the weight's shape unless said otherwise | data |
-|---|---|---|
-| weight | W | no |
-| noise | i.i.d. uniform in [0, 1), fixed by the seed | no |
-| flow | dR/dabs(W) of the linearised model, R the sum of its outputs for inputs of ones | no |
-| mean_sensitivity | share of a weight in its unit's input, max of means over positions | inputs |
-| peak_sensitivity | the same, max over positions | inputs |
-| gradient | dL/dW, L the mean loss | yes |
-| hessian_gradient | H dL/dW, of the loss at softened outputs | yes |
-| gate_batch_square | mean over batches of (dL_b/dz)^2, z a gate; one number per group | yes |
-| gate_square | mean over the examples of (dL_n/dz)^2; one number per group | yes |
-| gate_change | -dL/dz + d2L/dz2 / 2; one number per group | yes |
-| contact_sensitivity | of each filter, from the Löwner ellipsoid's contact points | no |
-| caratheodory_sensitivity | of each filter, from the ends of the ellipsoid's axes | no |
-| norm_sensitivity | of each filter, from its norm | no |
-
-Names of the state that a method keeps for its sites are none of these tables' business: a score
-may need them, too, inside the compiled step (`movement`, kept by the gate `Moving`).
+Some can be told from a weight alone, at any time, inside a compiled training step (`RESTING`:
+`weight`, W, and `noise`, i.i.d. uniform in [0, 1)). Others are measured between two training steps,
+with the model and mostly with data, by a function of `tfprune.statistics` that says by `measures`
+what it gives. A score may also need what its gate or rule keeps for the sites (`movement`).
 """
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from dataclasses import dataclass
+from typing import Any, Callable, Sequence, TypeVar
 
 from tfprune.methods.weight_statistics import RESTING, collect
 
-MEASURED = {
-    "flow": "synaptic_flow",
-    "mean_sensitivity": "activations",
-    "peak_sensitivity": "activations",
-    "gradient": "gradient",
-    "hessian_gradient": "hessian_gradient",
-    "gate_batch_square": "gate_gradient",
-    "gate_square": "gate_fisher",
-    "gate_change": "gate_curvature",
-    "contact_sensitivity": "coresets",
-    "caratheodory_sensitivity": "coresets",
-    "norm_sensitivity": "coresets",
-}
-"""The measured statistics, and the module of `tfprune.statistics` that measures each."""
+ROOM = "tfprune.statistics"
+"""Where statistics are measured; its files are imported when one is first asked for."""
 
-TRACEABLE = ("flow",)
-"""Those of them that can be measured inside a compiled function."""
-
-GROUPED: tuple[str, ...] = (
-    "gate_batch_square",
-    "gate_square",
-    "gate_change",
-    "contact_sensitivity",
-    "caratheodory_sensitivity",
-    "norm_sensitivity",
-    "movement",
-)
-"""Those of them, and of what gates keep, that have one number per group of the structure instead
-of one per weight."""
-
-STRUCTURES = {
-    "contact_sensitivity": ("Filter",),
-    "caratheodory_sensitivity": ("Filter",),
-    "norm_sensitivity": ("Filter",),
-    # Below zero is worst; the energy of a Pattern is a sum of squares.
-    "movement": ("Element", "Block", "NofM", "Kernel", "Column", "Channel", "Filter"),
-}
-"""Those of them that are known for the groups of some structures only, by their names."""
+_KNOWN: dict[str, Statistic] = {}
+_loaded: list[str] = []
+F = TypeVar("F", bound=Callable)
 
 
-def is_measured(needs: tuple[str, ...]) -> bool:
-    """Whether one of these statistics takes more than the weight.
+@dataclass(frozen=True)
+class Statistic:
+    """What is known of one statistic, or of several that are measured together.
 
-    >>> is_measured(("weight", "noise")), is_measured(("weight", "gradient"))
-    (False, True)
+    Attributes:
+        names: as scores call them.
+        measuring: context manager (subject, feed, structure) that yields a function without
+            arguments: one dictionary {name: tensor} per site. With `names=` of what is wanted
+            where there are several. None: it is kept in the state of the sites.
+        per_group: whether it has one number per group of the structure instead of one per weight.
+        structures: names of the structures for whose groups it is known; None: all.
+        traceable: whether it can be measured inside a compiled function.
+        settings: names of numbers of the score that `measuring` takes.
+        refusal: function of a `Found`: why it cannot be measured at a site; None if it can.
+        refusals: the same as function of a subject: {name of the site: reason}, from where the
+            sites stand in the model.
     """
-    return any(name in MEASURED for name in needs)
+
+    names: tuple[str, ...]
+    measuring: Callable | None = None
+    per_group: bool = False
+    structures: tuple[str, ...] | None = None
+    traceable: bool = False
+    settings: tuple[str, ...] = ()
+    refusal: Callable[[Any], str | None] = lambda found: None
+    refusals: Callable[[Any], dict[str, str]] = lambda subject: {}
+
+    def wanted(self, needs: Sequence[str], settings: dict[str, float]) -> dict[str, Any]:
+        """Keyword arguments of `measuring` for what a score needs."""
+        taken: dict[str, Any] = {name: settings[name] for name in self.settings if name in settings}
+        if len(self.names) > 1:
+            taken["names"] = [name for name in self.names if name in needs]
+        return taken
 
 
-def is_traceable(needs: tuple[str, ...]) -> bool:
-    """Whether all measured statistics among these can be measured inside a compiled function.
+def measures(*names: str, **traits: Any) -> Callable[[F], F]:
+    """Declare that a context manager measures statistics; use it as a decorator.
 
-    >>> is_traceable(("weight", "flow")), is_traceable(("weight", "gradient"))
-    (True, False)
+    Args:
+        *names: of the statistics.
+        **traits: fields of `Statistic`.
     """
-    return all(name in TRACEABLE for name in needs if name in MEASURED)
+
+    def declare(measuring: F) -> F:
+        keeps(*names, measuring=measuring, **traits)
+        return measuring
+
+    return declare
 
 
-def of_groups(needs: tuple[str, ...]) -> bool:
-    """Whether these statistics are measured group by group, so that nothing is left to pool.
+def keeps(*names: str, **traits: Any) -> None:
+    """Declare statistics that a gate or a rule keeps for its sites: those that need traits."""
+    _KNOWN.update(dict.fromkeys(names, Statistic(names, **traits)))
+
+
+def known(needs: Sequence[str]) -> list[Statistic]:
+    """What is known of these statistics; of those that rest on the weight alone, nothing is.
+
+    >>> [one.names for one in known(("weight", "gradient"))]
+    [('gradient',)]
+    """
+    asked = [name for name in needs if name not in RESTING]
+    if not _loaded and not all(name in _KNOWN for name in asked):
+        room = importlib.import_module(ROOM)
+        for module in pkgutil.iter_modules(room.__path__):
+            importlib.import_module(f"{ROOM}.{module.name}")
+        _loaded.append(ROOM)
+    return list(dict.fromkeys(_KNOWN[name] for name in asked if name in _KNOWN))
+
+
+def measured(needs: Sequence[str]) -> list[Statistic]:
+    """Those of these statistics that take more than the weight and what is kept for its site.
+
+    >>> measured(("weight", "noise"))
+    []
+    """
+    return [one for one in known(needs) if one.measuring is not None]
+
+
+def of_groups(needs: Sequence[str]) -> bool:
+    """Whether these statistics are told group by group, so that nothing is left to pool.
 
     >>> of_groups(("weight", "gradient"))
     False
     """
-    return any(name in GROUPED for name in needs)
+    return any(one.per_group for one in known(needs))
 
 
-def structures(needs: tuple[str, ...]) -> tuple[str, ...] | None:
+def structures(needs: Sequence[str]) -> tuple[str, ...] | None:
     """The names of the structures for which all of these statistics are known; None for all.
 
     >>> structures(("weight", "gradient")), structures(("contact_sensitivity",))
     (None, ('Filter',))
     """
-    limits = [STRUCTURES[name] for name in needs if name in STRUCTURES]
+    limits = [one.structures for one in known(needs) if one.structures is not None]
     if not limits:
         return None
     return tuple(name for name in limits[0] if all(name in other for other in limits))
 
 
-__all__ = [
-    "GROUPED",
-    "MEASURED",
-    "RESTING",
-    "STRUCTURES",
-    "TRACEABLE",
-    "collect",
-    "is_measured",
-    "is_traceable",
-    "of_groups",
-    "structures",
-]
+__all__ = ["RESTING", "Statistic", "collect", "keeps", "known", "measured", "measures"]

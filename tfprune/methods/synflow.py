@@ -4,7 +4,7 @@
 from tfprune.masks.allocations import Global
 from tfprune.masks.array_namespace import namespace
 from tfprune.masks.schedules import OneShot
-from tfprune.methods.base import Method, Rank, Score
+from tfprune.methods.base import Method, Score, TopKRule
 
 
 def _formula(statistics):
@@ -14,12 +14,12 @@ def _formula(statistics):
 
 synflow = Method(
     name="synflow",
-    rule=Rank(
+    rule=TopKRule(
         Score("synflow", needs=("weight", "flow"), formula=_formula),
         allocation=Global(),
         rounds=100,
     ),
-    timing=OneShot(0.0),
+    default_schedule=OneShot(0.0),
     paper="H. Tanaka, D. Kunin, D. Yamins, S. Ganguli, 'Pruning neural networks without any data "
     "by iteratively conserving synaptic flow', 2020, arXiv 2006.05467",
 )

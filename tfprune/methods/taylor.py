@@ -5,7 +5,7 @@ from tfprune.masks.allocations import Global
 from tfprune.masks.array_namespace import namespace
 from tfprune.masks.schedules import Polynomial
 from tfprune.masks.structures import Filter
-from tfprune.methods.base import Method, Rank, Score
+from tfprune.methods.base import Method, Score, TopKRule
 
 _PAPER = (
     "P. Molchanov, A. Mallya, S. Tyree, I. Frosio, J. Kautz, 'Importance Estimation for Neural "
@@ -23,13 +23,13 @@ def _second_order(statistics):
 
 taylor = Method(
     name="taylor",
-    rule=Rank(
+    rule=TopKRule(
         Score("taylor", needs=("gate_batch_square",), formula=_first_order),
         structure=Filter(coupled=True),
         allocation=Global(),
         momentum=0.9,
     ),
-    timing=Polynomial(0.0, power=1, frequency=30),
+    default_schedule=Polynomial(0.0, power=1, frequency=30),
     paper=_PAPER,
 )
 """score = mean over the batches of (dL/dz)^2, dL/dz = sum of W dL/dW over the group, z its gate.
@@ -39,13 +39,13 @@ Averaged over the updates, too, 0.9 old and 0.1 new. One ranking over all layers
 
 taylor_second_order = Method(
     name="taylor_second_order",
-    rule=Rank(
+    rule=TopKRule(
         Score("taylor_second_order", needs=("gate_change",), formula=_second_order),
         structure=Filter(coupled=True),
         allocation=Global(),
         momentum=0.9,
     ),
-    timing=Polynomial(0.0, power=1, frequency=30),
+    default_schedule=Polynomial(0.0, power=1, frequency=30),
     paper=_PAPER,
 )
 """score = (dL/dz - d2L/dz2 / 2)^2, z a gate on the group: exact for a quadratic loss."""

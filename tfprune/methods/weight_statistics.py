@@ -8,7 +8,7 @@ from typing import Any, Sequence
 
 import numpy as np
 
-from tfprune.masks.array_namespace import is_tensor
+from tfprune.masks.array_namespace import is_tensor, tf
 
 RESTING = ("weight", "noise")
 
@@ -67,8 +67,6 @@ def drawn(like: Any, seeds: Sequence[int], step: Any) -> Any:
         own = _hashed(np.asarray([step]).astype(np.uint32), keys, np.uint32)
         bits = _hashed(np.arange(math.prod(shape)).astype(np.uint32) ^ (own << 8), keys, np.uint32)
         return (bits.astype(np.float32) * np.float32(2**-24)).reshape(shape)
-    import tensorflow as tf
-
     own = _hashed(tf.cast([step], tf.uint32), keys, lambda x: tf.constant(x, tf.uint32))
     counter = tf.cast(tf.range(math.prod(shape)), tf.uint32)
     counter = counter ^ (own * tf.constant(1 << 8, tf.uint32))
@@ -77,8 +75,6 @@ def drawn(like: Any, seeds: Sequence[int], step: Any) -> Any:
 
 
 def _noise_tensor(shape: Any, size: int, keys: Any) -> Any:
-    import tensorflow as tf
-
     bits = _hashed(tf.cast(tf.range(size), tf.uint32), keys, lambda x: tf.constant(x, tf.uint32))
     return tf.reshape(tf.cast(bits, tf.float32) * 2**-24, shape)
 

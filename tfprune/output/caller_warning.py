@@ -20,6 +20,7 @@ _INSIDE = frozenset(
         "tensorflow_model_optimization",
         "contextlib",
         "functools",
+        "importlib",
     }
 )
 

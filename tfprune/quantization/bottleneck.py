@@ -19,7 +19,7 @@ import tensorflow as tf
 
 from tfprune.methods.gates.base import seed_of_step
 from tfprune.quantization.quantizers import scaled, straight_through
-from tfprune.quantization.settings import THRESHOLD, Joint
+from tfprune.quantization.settings import THRESHOLD, DJPQConfig
 
 EPSILON = 1e-8
 FIRST_LOG_VARIANCE = -9.0
@@ -107,13 +107,13 @@ class Bottleneck:
         held: its variables `mu` and `log_variance`, divided by the rate.
     """
 
-    def __init__(self, gate: Joint, held: dict[str, Any]):
+    def __init__(self, gate: DJPQConfig, held: dict[str, Any]):
         self.gate = gate
         self.held = held
         self.copies: tuple["Bottleneck", ...] = (self,)
 
     @classmethod
-    def made(cls, gate: Joint, channels: int, make: Callable) -> "Bottleneck":
+    def made(cls, gate: DJPQConfig, channels: int, make: Callable) -> "Bottleneck":
         """With variables that `make(name, value, trainable=True, smallest=None)` creates."""
         ones = np.ones(channels, np.float32) / gate.rate
         held = {

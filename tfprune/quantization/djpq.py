@@ -14,7 +14,7 @@ from tfprune.methods.magnitude import magnitude
 from tfprune.methods.rules.learned_mask import Told
 from tfprune.quantization import djpq_export, djpq_report, djpq_training
 from tfprune.quantization.djpq_placement import places
-from tfprune.quantization.settings import Joint
+from tfprune.quantization.settings import DJPQConfig
 from tfprune.training.model_hooks import ModelHooks
 from tfprune.training.wrap import exchanged, refuse_lost_training, refuse_wrapped
 
@@ -33,7 +33,7 @@ def insert(to_prune: Any, home: Backend, method: Method) -> Any:
             "Sequential model that holds them."
         )
     refuse_wrapped(to_prune, home)
-    parts = places(to_prune, home, cast(Joint, method.gate).activations).parts
+    parts = places(to_prune, home, cast(DJPQConfig, method.gate).activations).parts
     kind = wrapper_class(home.NAME, "JointLayer")
 
     def make(layer: Any) -> Any:
@@ -62,7 +62,7 @@ HOOKS = ModelHooks(
 djpq = Method(
     name="djpq",
     rule=Told(magnitude.rule.score, Filter()),
-    gate=Joint(),
+    gate=DJPQConfig(),
     schedule=OneShot(0.0),
     paper="Y. Wang, Y. Lu, T. Blankevoort, 'Differentiable Joint Pruning and Quantization for "
     "Hardware Efficiency', 2020, arXiv 2007.10463",
@@ -70,6 +70,7 @@ djpq = Method(
 """Wrap the whole model, `prune(model, "djpq")`, and train it with `PruningCallback()`.
 
 How much goes is not asked for as a sparsity, but by the strengths of the gate:
-`get("djpq", gate=Joint(bops=2.0))`. A price raised from zero over `ramp` steps; dense weights
-until the end of `fit`, where gates are folded, dropped channels masked and weights quantized.
+`get_method("djpq", gate=DJPQConfig(bops=2.0))`. A price raised from zero over `ramp` steps; dense
+weights until the end of `fit`, where gates are folded, dropped channels masked and weights
+quantized.
 """

@@ -23,7 +23,8 @@ def rounding(model: Any, home: Backend) -> Any:
     """
     if not (home.is_model(model) and home.has_graph(model)):
         raise ValueError(
-            f"activations=True: {model.name!r} has no graph, and what layers read is "
+            f"keep_activation_quantizers=True: {model.name!r} has no graph, and what layers read "
+            f"is "
             "rounded by operations before them: strip the functional or Sequential "
             "model that it was wrapped as."
         )
@@ -66,7 +67,8 @@ class _Rounding:
                 return tensor
             if self.home.loses_mask(tensor):
                 raise ValueError(
-                    f"activations=True: {operation.name!r} reads what a Keras mask belongs to "
+                    f"keep_activation_quantizers=True: {operation.name!r} reads what a Keras mask "
+                    f"belongs to "
                     "(Embedding(mask_zero=True), Masking), which tf_keras does not hand on through "
                     "plain operations. Evaluate the wrapped model instead."
                 )

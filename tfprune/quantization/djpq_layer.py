@@ -13,7 +13,7 @@ from tfprune.backend.substitute import Change, shown_as
 from tfprune.quantization.bottleneck import Bottleneck
 from tfprune.quantization.quantized_layer import Core
 from tfprune.quantization.quantizers import bits, bounded, quantize, restricted, scaled, step_for
-from tfprune.quantization.settings import Joint, Part
+from tfprune.quantization.settings import DJPQConfig, Part
 
 _LOWEST, _HIGHEST = 2.0, 32.0  # bits
 _POWERS = 0.5, 1.5
@@ -29,13 +29,13 @@ class Quantizer:
         held: its variables by name: `step` and `top` (logarithms divided by the rate), `power`.
     """
 
-    def __init__(self, gate: Joint, signed: bool, held: dict[str, Any]):
+    def __init__(self, gate: DJPQConfig, signed: bool, held: dict[str, Any]):
         self.gate = gate
         self.signed = signed
         self._held = held
 
     @classmethod
-    def made(cls, gate: Joint, signed: bool, make: Callable, name: str) -> "Quantizer":
+    def made(cls, gate: DJPQConfig, signed: bool, make: Callable, name: str) -> "Quantizer":
         """With variables that `make(name, value, trainable=True)` creates."""
         firsts = {"step": -math.log(2.0 ** (gate.width - signed) - 1) / gate.rate, "top": 0.0}
         if gate.learn_power:
@@ -99,7 +99,7 @@ class LearnedCore(Core):
         variables: all that it has created.
     """
 
-    def __init__(self, gate: Joint, part: Part, layer: Any):
+    def __init__(self, gate: DJPQConfig, part: Part, layer: Any):
         super().__init__(layer)
         self.gate = gate
         self.part = part

@@ -28,7 +28,8 @@ def report_lines(model: Any, home: Backend) -> dict[str, tuple[str, ...]]:
     if price.gate.activations:
         whole.append(
             "strip_pruning(model) has quantized weights and float activations; the "
-            "wrapped model and strip_pruning(model, activations=True) compute with the "
+            "wrapped model and strip_pruning(model, keep_activation_quantizers=True) compute with "
+            "the "
             "bits and ranges of the inputs given above"
         )
     whole += [f"{skip.name}: {skip.reason}" for skip in price.places.skipped]

@@ -15,7 +15,7 @@ from tfprune.masks.serialization import from_config, to_config
 from tfprune.quantization.djpq_layer import LearnedCore, at_least
 from tfprune.quantization.quantize_aware import HOOKS
 from tfprune.quantization.quantized_layer import MinMaxCore
-from tfprune.quantization.settings import FakeQuantization, Part
+from tfprune.quantization.settings import Part, QuantizationConfig
 from tfprune.training.keras3_layer import PrunedLayer
 
 
@@ -35,7 +35,7 @@ class QuantizedLayer(keras.layers.Wrapper):
     hooks = HOOKS
 
     def __init__(
-        self, layer, settings: FakeQuantization | dict, *, name: str | None = None, **kwargs: Any
+        self, layer, settings: QuantizationConfig | dict, *, name: str | None = None, **kwargs: Any
     ):
         kwargs.setdefault("dtype", layer.dtype_policy)
         kwargs.setdefault("autocast", layer.autocast)
@@ -67,7 +67,7 @@ class JointLayer(PrunedLayer):
 
     Args:
         layer: the layer.
-        method: with a `tfprune.Joint` gate.
+        method: with a `tfprune.DJPQConfig` gate.
         part: what stands around this layer.
 
     Attributes:

@@ -12,14 +12,14 @@ from tfprune.backend.base import Backend
 from tfprune.backend.find_sites import all_wrappers
 from tfprune.backend.registration import wrapper_class
 from tfprune.layers.base import has
-from tfprune.quantization.settings import FakeQuantization
+from tfprune.quantization.settings import QuantizationConfig
 from tfprune.quantization.supported_layers import kernels, left_out, refusal
 from tfprune.training.model_hooks import ModelHooks
 from tfprune.training.strip import strip
 from tfprune.training.wrap import exchanged, refuse_lost_training
 
 
-def quantize_aware(model: Any, settings: FakeQuantization | None = None) -> Any:
+def quantize_aware(model: Any, settings: QuantizationConfig | None = None) -> Any:
     """Make a model feel int8 while it is fine-tuned, with its zeros kept at zero.
 
     A kernel W with mask M = (W != 0), taken now, and a tensor x that a layer reads are seen as
@@ -31,7 +31,7 @@ def quantize_aware(model: Any, settings: FakeQuantization | None = None) -> Any:
     it. Rounding is straight through, so gradients of removed weights are exactly zero, and the
     weights stay exactly zero with any optimizer that starts afresh, weight decay or regularizer.
     These are the grids of `tflite_export.export(..., quantize="int8")`, and with
-    `FakeQuantization(weights=4)` those of "int4", but for what such a file keeps in 8 bits
+    `QuantizationConfig(weights=4)` those of "int4", but for what such a file keeps in 8 bits
     (depthwise kernels). The range of activations is there that of the data.
 
     Compile the result and train it as any model, in `fit` or a loop of your own, without a
@@ -98,13 +98,13 @@ def quantize_aware(model: Any, settings: FakeQuantization | None = None) -> Any:
     return aware
 
 
-def _checked(settings: Any) -> FakeQuantization:
+def _checked(settings: Any) -> QuantizationConfig:
     if settings is None:
-        return FakeQuantization()
-    if not isinstance(settings, FakeQuantization):
+        return QuantizationConfig()
+    if not isinstance(settings, QuantizationConfig):
         raise TypeError(
-            f"settings={settings!r}: expected a tfprune.FakeQuantization, for example "
-            "tfprune.FakeQuantization(weights=8, activations=8)."
+            f"settings={settings!r}: expected a tfprune.QuantizationConfig, for example "
+            "tfprune.QuantizationConfig(weights=8, activations=8)."
         )
     return settings
 

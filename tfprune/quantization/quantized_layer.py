@@ -13,7 +13,7 @@ from tfprune.backend.base import Backend
 from tfprune.backend.substitute import Change, replaced, shown_as
 from tfprune.masks.serialization import from_config
 from tfprune.quantization.fake_quant import on_activation_grid, on_weight_grid, tracked
-from tfprune.quantization.settings import FakeQuantization
+from tfprune.quantization.settings import QuantizationConfig
 from tfprune.quantization.supported_layers import kernels
 
 
@@ -61,10 +61,10 @@ class MinMaxCore(Core):
         ranges: variable [inputs, 2]: the lowest and highest value of each tensor that is read.
     """
 
-    def __init__(self, settings: FakeQuantization | dict, layer: Any, home: Backend):
+    def __init__(self, settings: QuantizationConfig | dict, layer: Any, home: Backend):
         super().__init__(layer)
         self.settings = (
-            settings if isinstance(settings, FakeQuantization) else from_config(settings)
+            settings if isinstance(settings, QuantizationConfig) else from_config(settings)
         )
         self.home = home
         self.masks: dict[str, Any] = {}

@@ -20,9 +20,9 @@ The value of 1e-3 that some descriptions of DJPQ give keeps channels that are 30
 than signal, whose mean, all that is left of them at evaluation, is not what was trained."""
 
 
-@register
+@register(name="FakeQuantization")
 @dataclass(frozen=True, kw_only=True)
-class FakeQuantization:
+class QuantizationConfig:
     """The grids on which a model computes while it is fine-tuned.
 
     Attributes:
@@ -34,7 +34,7 @@ class FakeQuantization:
         ValueError: a setting out of its range.
 
     Example:
-        >>> FakeQuantization(weights=4).activations
+        >>> QuantizationConfig(weights=4).activations
         8
     """
 
@@ -57,9 +57,9 @@ class FakeQuantization:
             raise ValueError(f"momentum={self.momentum!r}: expected a number in [0, 1).")
 
 
-@register
+@register(name="Joint")
 @dataclass(frozen=True, kw_only=True)
-class Joint(Gate):
+class DJPQConfig(Gate):
     """Gates on the channels and learned quantizers, under one price for bit operations.
 
         loss = task + min(1, step / ramp) (kl sum KL + bops f(BOP)),  f(BOP) = BOP / BOP_32 or its
@@ -88,13 +88,14 @@ class Joint(Gate):
         ValueError: a setting out of its range.
 
     Example:
-        >>> Joint(bops=2.0, restricted=True).width
+        >>> DJPQConfig(bops=2.0, restricted=True).width
         8
     """
 
     hooks: ClassVar[str] = "tfprune.quantization.djpq:HOOKS"
     asks: ClassVar[str] = (
-        "tfprune.get('djpq', gate=tfprune.Joint(bops=2.0)): the higher its strengths kl and bops, "
+        "tfprune.get_method('djpq', gate=tfprune.DJPQConfig(bops=2.0)): the higher its strengths "
+        "kl and bops, "
         "the fewer channels and bits are left"
     )
 

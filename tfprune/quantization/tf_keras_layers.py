@@ -16,7 +16,7 @@ from tfprune.masks.serialization import from_config, to_config
 from tfprune.quantization.djpq_layer import LearnedCore, at_least
 from tfprune.quantization.quantize_aware import HOOKS
 from tfprune.quantization.quantized_layer import MinMaxCore
-from tfprune.quantization.settings import FakeQuantization, Part
+from tfprune.quantization.settings import Part, QuantizationConfig
 from tfprune.training.tf_keras_in_call import NOT_DRIVEN
 from tfprune.training.tf_keras_layer import PrunedLayer
 
@@ -36,7 +36,7 @@ class QuantizedLayer(tf_keras.layers.Wrapper):
     wrapper_kind = "quantized"
     hooks = HOOKS
 
-    def __init__(self, layer, settings: FakeQuantization | dict, **kwargs: Any):
+    def __init__(self, layer, settings: QuantizationConfig | dict, **kwargs: Any):
         kwargs.setdefault("dtype", layer._dtype_policy)
         kwargs["name"] = kwargs.get("name") or f"quantize_{layer.name}"
         super().__init__(layer, **kwargs)
@@ -72,7 +72,7 @@ class JointLayer(PrunedLayer):
 
     Args:
         layer: the layer.
-        method: with a `tfprune.Joint` gate.
+        method: with a `tfprune.DJPQConfig` gate.
         part: what stands around this layer.
 
     Attributes:

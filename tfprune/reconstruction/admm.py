@@ -7,7 +7,7 @@ from typing import ClassVar
 from tfprune.masks.array_namespace import namespace
 from tfprune.masks.schedules import OneShot
 from tfprune.masks.serialization import register
-from tfprune.methods.base import Method, Rank, Score
+from tfprune.methods.base import Method, Score, TopKRule
 from tfprune.reconstruction.settings import ADMM
 from tfprune.reconstruction.solver import solve
 
@@ -25,19 +25,19 @@ def _root(values):
 
 @register
 @dataclass(frozen=True)
-class Solve(Rank):
+class Solve(TopKRule):
     """Looks for weights on the structure whose layers do what the dense layers do.
 
     Attributes:
         solver: how the search is run.
-        score, structure, allocation, seed: as of `Rank`; the seed is that of the inputs.
+        score, structure, allocation, seed: as of `TopKRule`; the seed is that of the inputs.
 
     Raises:
         ValueError: several rounds, or a running average: the search has its own iterations.
 
     Example:
         >>> import tfprune
-        >>> tfprune.get("admm", solver=tfprune.ADMM(iterations=5)).rule.solver.iterations
+        >>> tfprune.get_method("admm", solver=tfprune.ADMM(iterations=5)).rule.solver.iterations
         5
     """
 
@@ -50,7 +50,7 @@ class Solve(Rank):
         if self.rounds != 1 or self.momentum:
             raise ValueError(
                 f"rounds={self.rounds}, momentum={self.momentum}: ADMM has iterations of its own, "
-                "get('admm', solver=ADMM(iterations=20)); leave both out."
+                "get_method('admm', solver=ADMM(iterations=20)); leave both out."
             )
 
     def solve(self, subject, sparsity, *, final):
@@ -60,12 +60,12 @@ class Solve(Rank):
 admm = Method(
     name="admm",
     rule=Solve(Score("admm", needs=("weight",), formula=_square, finish=_root)),
-    timing=OneShot(0.0),
+    default_schedule=OneShot(0.0),
     paper="Z. Zhan, Y. Gong, Z. Li, P. Zhao, X. Ma, W. Niu, X. Xu, B. Ren, Y. Wang, X. Lin, "
     "'A Privacy-Preserving DNN Pruning and Mobile Acceleration Framework', 2020, arXiv 2003.06513",
 )
 """score = norm of a group, ||W||_2, of the weights that the search has found.
 
 Takes no data: inputs are random, or what `solver=ADMM(inputs=...)` says. Changes the kept
-weights and biases, too. To train on with exactly the zeros that there are: `schedule=Held()`.
+weights and biases, too. To train on with exactly the zeros that there are: `schedule=FixedMask()`.
 """

@@ -11,7 +11,7 @@ import numpy as np
 from tfprune.masks.allocations import Allocation, Uniform
 from tfprune.masks.coupled_channels import is_coupled
 from tfprune.masks.sites import Site
-from tfprune.methods.base import Rank, Score
+from tfprune.methods.base import Score, TopKRule
 
 
 @dataclass(frozen=True)
@@ -40,13 +40,13 @@ class Projection:
         score: the norm of a group.
         rule: its structure and its allocation.
         weights, sites: of all sites, NumPy arrays.
-        sparsity, final: as for `Rank.choose`.
+        sparsity, final: as for `TopKRule.choose`.
     """
 
     def __init__(
         self,
         score: Score,
-        rule: Rank,
+        rule: TopKRule,
         weights: Sequence[np.ndarray],
         sites: Sequence[Site],
         *,
@@ -56,9 +56,9 @@ class Projection:
         self._sites = list(sites)
         self._settled = None
         structure = rule.structure
-        whole = Rank(score, structure, rule.allocation)
+        whole = TopKRule(score, structure, rule.allocation)
         if structure.fixed is not None:
-            self._rank = Rank(score, structure, Uniform())
+            self._rank = TopKRule(score, structure, Uniform())
             return
         masks = whole.masks(weights, sites, sparsity, final=final)
         if is_coupled(sites):
@@ -68,7 +68,7 @@ class Projection:
         for mask, site in zip(masks, sites, strict=True):
             held = structure.compete(structure.reduce(mask.astype(np.float32), site.layout))
             counts[site.name] = int(np.count_nonzero(held > 0))
-        self._rank = Rank(score, structure, Counted(counts))
+        self._rank = TopKRule(score, structure, Counted(counts))
 
     def masks(self, indices: Sequence[int], weights: Sequence[np.ndarray]) -> list[np.ndarray]:
         """The masks of the nearest weights; which sites they are the weights of, say `indices`."""

@@ -25,9 +25,9 @@ def _check_count(name: str, value: Any, least: int = 1) -> None:
         raise ValueError(f"{name}: {value!r} given, expected an integer of at least {least}.")
 
 
-@register
+@register(name="Penalty")
 @dataclass(frozen=True)
-class Penalty:
+class ADMMPenalty:
     """How strongly weights are drawn to the structure: rho_i = min(start growth^i, most).
 
     Attributes:
@@ -39,7 +39,7 @@ class Penalty:
         ValueError: a number out of range.
 
     Example:
-        >>> [Penalty(0.01, growth=4, most=0.1).at(i) for i in range(4)]
+        >>> [ADMMPenalty(0.01, growth=4, most=0.1).at(i) for i in range(4)]
         [0.01, 0.04, 0.1, 0.1]
     """
 
@@ -48,9 +48,9 @@ class Penalty:
     most: float = 100.0
 
     def __post_init__(self):
-        _check("Penalty(start=...)", self.start, math.ulp(0.0))
-        _check("Penalty(growth=...)", self.growth, 1)
-        _check("Penalty(most=...)", self.most, self.start)
+        _check("ADMMPenalty(start=...)", self.start, math.ulp(0.0))
+        _check("ADMMPenalty(growth=...)", self.growth, 1)
+        _check("ADMMPenalty(most=...)", self.most, self.start)
 
     def at(self, iteration: int) -> float:
         """rho of an iteration, counted from 0."""
@@ -59,9 +59,9 @@ class Penalty:
         return self.start * self.growth**iteration
 
 
-@register
+@register(name="Synthetic")
 @dataclass(frozen=True)
-class Synthetic:
+class SyntheticInputs:
     """The random inputs that stand for data, fresh in every step.
 
     Attributes:
@@ -82,7 +82,7 @@ class Synthetic:
         ValueError: an unknown kind, or a number out of range.
 
     Example:
-        >>> Synthetic("normal", batch=64).scale
+        >>> SyntheticInputs("normal", batch=64).scale
         1.0
     """
 
@@ -94,12 +94,14 @@ class Synthetic:
 
     def __post_init__(self):
         if self.kind not in _KINDS:
-            raise ValueError(f"Synthetic(kind={self.kind!r}): expected one of {', '.join(_KINDS)}.")
-        _check("Synthetic(scale=...)", self.scale, math.ulp(0.0))
-        _check_count("Synthetic(batch=...)", self.batch)
+            raise ValueError(
+                f"SyntheticInputs(kind={self.kind!r}): expected one of {', '.join(_KINDS)}."
+            )
+        _check("SyntheticInputs(scale=...)", self.scale, math.ulp(0.0))
+        _check_count("SyntheticInputs(batch=...)", self.batch)
         for name in ("size", "tokens"):
             if getattr(self, name) is not None:
-                _check_count(f"Synthetic({name}=...)", getattr(self, name))
+                _check_count(f"SyntheticInputs({name}=...)", getattr(self, name))
 
 
 @register
@@ -127,7 +129,8 @@ class ADMM:
         >>> import keras
         >>> import tfprune
         >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
-        >>> quick = tfprune.get("admm", solver=ADMM(2, 5, inputs=tfprune.Synthetic("normal")))
+        >>> solver = ADMM(2, 5, inputs=tfprune.SyntheticInputs("normal"))
+        >>> quick = tfprune.get_method("admm", solver=solver)
         >>> tfprune.sparsify(model, quick, 0.5).kept
         4
     """
@@ -136,8 +139,8 @@ class ADMM:
     steps: int = 30
     refit: int = 12
     rate: float = 5e-2
-    penalty: Penalty = Penalty()
-    inputs: Synthetic = Synthetic()
+    penalty: ADMMPenalty = ADMMPenalty()
+    inputs: SyntheticInputs = SyntheticInputs()
     progress: bool = True
 
     def __post_init__(self):

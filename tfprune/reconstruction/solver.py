@@ -19,7 +19,7 @@ from typing import Any, Iterator, Sequence
 import numpy as np
 
 from tfprune.backend.substitute import replaced
-from tfprune.methods.base import Rank, Solution
+from tfprune.methods.base import Solution, TopKRule
 from tfprune.output.progress import Progress
 from tfprune.reconstruction.points import Station, stations, watched
 from tfprune.reconstruction.problem import Problem
@@ -50,7 +50,7 @@ class Course:
 
 
 def solve(
-    rule: Rank, settings: ADMM, subject: Subject, sparsity: float, *, final: float
+    rule: TopKRule, settings: ADMM, subject: Subject, sparsity: float, *, final: float
 ) -> Solution:
     """Find the weights; the model is not changed.
 
@@ -222,7 +222,7 @@ def _solution(
             cautions.append(
                 f"The ADMM of {site.name} diverged in iteration {course.diverged}: the loss was no "
                 "number any more, and the last good weights were projected. Take a lower learning "
-                "rate, or inputs of another scale: get('admm', solver=ADMM(rate=1e-4))."
+                "rate, or inputs of another scale: get_method('admm', solver=ADMM(rate=1e-4))."
             )
     for index in left:
         cautions.append(

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from tfprune.layers.base import kind_of
 from tfprune.reconstruction.points import Visit
-from tfprune.reconstruction.settings import Synthetic
+from tfprune.reconstruction.settings import SyntheticInputs
 
 _BYTES = 256
 
@@ -26,7 +26,7 @@ class Source:
     """
 
     specs: Any
-    settings: Synthetic
+    settings: SyntheticInputs
     vocabularies: tuple[int | None, ...]
 
     def draw(self, seed: Any) -> Any:
@@ -100,7 +100,7 @@ def clouds(shape: tuple[int, ...], seed: Any) -> tf.Tensor:
     return tf.reshape(tf.clip_by_value(tf.round(values), 0.0, _BYTES - 1.0), shape)
 
 
-def source(specs: Any, settings: Synthetic, name: str) -> Source:
+def source(specs: Any, settings: SyntheticInputs, name: str) -> Source:
     """The source for a model of these input specifications.
 
     Args:
@@ -122,7 +122,7 @@ def source(specs: Any, settings: Synthetic, name: str) -> Source:
     return Source(whole, settings, (None,) * len(tf.nest.flatten(whole)))
 
 
-def _whole(spec: Any, settings: Synthetic, name: str) -> tf.TensorSpec:
+def _whole(spec: Any, settings: SyntheticInputs, name: str) -> tf.TensorSpec:
     dtype = tf.as_dtype(spec.dtype)
     if not (dtype.is_floating or dtype.is_integer or dtype == tf.bool):
         raise ValueError(
@@ -133,7 +133,7 @@ def _whole(spec: Any, settings: Synthetic, name: str) -> tf.TensorSpec:
     if None in sizes and settings.size is None:
         raise ValueError(
             f"The model {name!r} takes inputs of shape {tuple(spec.shape)}: say what stands for "
-            "the open sizes, get('admm', solver=ADMM(inputs=Synthetic(size=32)))."
+            "the open sizes, get_method('admm', solver=ADMM(inputs=SyntheticInputs(size=32)))."
         )
     sizes = [settings.size if size is None else size for size in sizes]
     return tf.TensorSpec([batch or settings.batch, *sizes], dtype)

@@ -18,8 +18,9 @@ from tfprune.backend.substitute import around, replaced
 from tfprune.layers.im2col import patches, reading
 from tfprune.masks.kernel_layout import Layout
 from tfprune.masks.tiles import from_matrix, to_matrix
+from tfprune.methods.statistics_table import measures
 from tfprune.output.caller_warning import warn
-from tfprune.statistics.gradient import as_tensors, examined
+from tfprune.statistics.gradients import as_tensors, examined
 from tfprune.statistics.input_sensitivity import mean_sensitivity, peak_sensitivity
 from tfprune.statistics.measured_model import Subject
 
@@ -30,8 +31,21 @@ _ROOM = 1 << 24  # numbers that the patches of a part of a batch may have: 64 Mi
 _KERNELS = ("kernel", "depthwise_kernel")
 
 
+def refusal(item: Found) -> str | None:
+    """Why the sensitivities of a site cannot be measured; None if they can."""
+    attribute = item.site.name.rpartition("/")[2]
+    try:
+        reading(item.owner, item.site.layout)
+    except ValueError as reason:
+        return str(reason)
+    if attribute not in _KERNELS:
+        return f"it is not known how {type(item.owner).__name__} uses its {attribute}"
+    return None
+
+
+@measures("mean_sensitivity", "peak_sensitivity", refusal=refusal)
 @contextlib.contextmanager
-def measuring(
+def sensitivities(
     subject: Subject,
     feed: Any = None,
     structure: Any = None,
@@ -80,18 +94,6 @@ def measuring(
             return [watch.result() for watch in watches]
 
         yield measure
-
-
-def refusal(item: Found) -> str | None:
-    """Why the sensitivities of a site cannot be measured; None if they can."""
-    attribute = item.site.name.rpartition("/")[2]
-    try:
-        reading(item.owner, item.site.layout)
-    except ValueError as reason:
-        return str(reason)
-    if attribute not in _KERNELS:
-        return f"it is not known how {type(item.owner).__name__} uses its {attribute}"
-    return None
 
 
 def _seen_by(watches: list["_Watch"]) -> Callable:

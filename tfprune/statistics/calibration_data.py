@@ -12,7 +12,7 @@ import numpy as np
 
 
 @dataclass(frozen=True)
-class Data:
+class CalibrationData:
     """Examples for scores that look at data: with labels (SNIP, GraSP, Fisher, Taylor, ...) or,
     for scores that look at the inputs of layers (SiPP, PFP), without.
 
@@ -33,7 +33,7 @@ class Data:
         TypeError: neither arrays nor an iterable.
 
     Example:
-        >>> Data((np.ones((10, 4)), np.zeros(10)), batch_size=4).batch_size
+        >>> CalibrationData((np.ones((10, 4)), np.zeros(10)), batch_size=4).batch_size
         4
     """
 
@@ -47,7 +47,9 @@ class Data:
             value = getattr(self, name)
             wrong = not isinstance(value, Integral) or isinstance(value, bool) or value < 1
             if wrong and not (name == "batches" and value is None):
-                raise ValueError(f"Data({name}={value!r}): expected an integer of at least 1.")
+                raise ValueError(
+                    f"CalibrationData({name}={value!r}): expected an integer of at least 1."
+                )
         if not self.is_arrays and (
             isinstance(self.source, (str, bytes, type))
             or not {"__iter__", "__getitem__"} & set(dir(self.source))
@@ -63,7 +65,8 @@ class Data:
             )
         if self.batches is None and _is_endless(self.source):
             raise ValueError(
-                "The data never ends, so that no pass over it would: pass tfprune.Data(data, "
+                "The data never ends, so that no pass over it would: pass "
+                "tfprune.CalibrationData(data, "
                 "batches=n) for n batches a pass, or the data without repeat()."
             )
         if self.is_arrays:
@@ -80,7 +83,7 @@ class Data:
         return isinstance(self.source, tuple) or _is_input(self.source)
 
     @classmethod
-    def of(cls, value: Any) -> "Data | None":
+    def of(cls, value: Any) -> "CalibrationData | None":
         """What a user passed as `data`: a Data, or the source of one; None stays None."""
         return value if value is None or isinstance(value, cls) else cls(value)
 
@@ -92,7 +95,7 @@ _EMPTY = (
 
 
 class Feed:
-    """Hands out the batches of `Data`, pass after pass.
+    """Hands out the batches of `CalibrationData`, pass after pass.
 
     Args:
         data: the data.
@@ -101,7 +104,7 @@ class Feed:
         taken: how many batches were handed out.
     """
 
-    def __init__(self, data: Data):
+    def __init__(self, data: CalibrationData):
         self.data = data
         self.taken = 0
         self._stream: Iterator | None = None

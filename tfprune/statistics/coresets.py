@@ -17,6 +17,7 @@ from tfprune.layers.base import has
 from tfprune.masks import kernel_layout
 from tfprune.masks.coresets import mussay_sensitivities, points, sensitivities
 from tfprune.masks.coresets.sensitivities import Sensitivities
+from tfprune.methods.statistics_table import measures
 from tfprune.statistics.measured_model import Subject
 
 _VARIANTS = {
@@ -24,36 +25,6 @@ _VARIANTS = {
     "caratheodory_sensitivity": "lowner_caratheodory",
 }
 NAMES = (*_VARIANTS, "norm_sensitivity")
-
-
-@contextlib.contextmanager
-def measuring(
-    subject: Subject, feed: Any = None, structure: Any = None, *, names: Sequence[str] = NAMES
-) -> Iterator[Any]:
-    """Measure sensitivities of filters, without data.
-
-    The point of a filter is its kernel and bias, a BatchNormalization behind it folded in, times
-    the largest weight that reads the filter's channel. A sensitivity bounds how large a share of
-    what all filters of the layer give together one of them can give.
-
-    Args:
-        subject: the model.
-        feed: not used.
-        structure: not used: groups are filters.
-        names: which of `NAMES`.
-
-    Yields:
-        A function without arguments: for each site `{name: [filters]}`, float32. Its attribute
-        `notes` gives what the numbers rest on.
-
-    Raises:
-        ValueError: weights that are not finite.
-
-    Papers: M. Tukan, L. Mualem, A. Maalouf, 'Pruning Neural Networks via Coresets and Convex
-    Geometry', 2022, arXiv 2209.08554; B. Mussay, M. Osadchy, V. Braverman, S. Zhou, D. Feldman,
-    'Data-Independent Neural Pruning via Coresets', 2020, arXiv 1907.04018 (`norm_sensitivity`).
-    """
-    yield _Measure(subject, names)
 
 
 def refusal(item: Found) -> str | None:
@@ -83,6 +54,37 @@ def refusals(subject: Subject) -> dict[str, str]:
         if reasons:
             found[name] = f"its channels stay whole: {'; '.join(reasons)}"
     return found
+
+
+@measures(*NAMES, per_group=True, structures=("Filter",), refusal=refusal, refusals=refusals)
+@contextlib.contextmanager
+def filter_sensitivities(
+    subject: Subject, feed: Any = None, structure: Any = None, *, names: Sequence[str] = NAMES
+) -> Iterator[Any]:
+    """Measure sensitivities of filters, without data.
+
+    The point of a filter is its kernel and bias, a BatchNormalization behind it folded in, times
+    the largest weight that reads the filter's channel. A sensitivity bounds how large a share of
+    what all filters of the layer give together one of them can give.
+
+    Args:
+        subject: the model.
+        feed: not used.
+        structure: not used: groups are filters.
+        names: which of `NAMES`.
+
+    Yields:
+        A function without arguments: for each site `{name: [filters]}`, float32. Its attribute
+        `notes` gives what the numbers rest on.
+
+    Raises:
+        ValueError: weights that are not finite.
+
+    Papers: M. Tukan, L. Mualem, A. Maalouf, 'Pruning Neural Networks via Coresets and Convex
+    Geometry', 2022, arXiv 2209.08554; B. Mussay, M. Osadchy, V. Braverman, S. Zhou, D. Feldman,
+    'Data-Independent Neural Pruning via Coresets', 2020, arXiv 1907.04018 (`norm_sensitivity`).
+    """
+    yield _Measure(subject, names)
 
 
 def neurons(item: Found, ways: Sequence[Outlet], norm: Any, adapter: Any) -> np.ndarray:

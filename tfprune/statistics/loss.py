@@ -93,7 +93,8 @@ def objective(subject: Subject, loss: Any) -> Objective:
     if not loss:
         raise ValueError(
             f"The score needs a loss, and the model {model.name!r} is not compiled with "
-            "one: pass data=tfprune.Data((x, y), loss='sparse_categorical_crossentropy'), or "
+            "one: pass data=tfprune.CalibrationData((x, y), "
+            "loss='sparse_categorical_crossentropy'), or "
             "compile the model."
         )
     names = adapter.output_names(model)
@@ -194,7 +195,7 @@ def _check_outputs(takes_logits: bool, output: tf.Tensor) -> None:
         raise ValueError(
             "The loss expects probabilities, but the model's outputs are none (they do not lie in "
             "[0, 1]): they look like logits. Use a loss with from_logits=True: "
-            "data=tfprune.Data((x, y), loss=keras.losses.SparseCategoricalCrossentropy("
+            "data=tfprune.CalibrationData((x, y), loss=keras.losses.SparseCategoricalCrossentropy("
             "from_logits=True))."
         )
     if (

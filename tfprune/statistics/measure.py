@@ -4,13 +4,11 @@
 from __future__ import annotations
 
 import contextlib
-import importlib
-from types import ModuleType
 from typing import Any, Iterator, Sequence
 
 import tensorflow as tf
 
-from tfprune.methods.statistics_table import MEASURED
+from tfprune.methods.statistics_table import measured
 from tfprune.statistics.calibration_data import Feed
 from tfprune.statistics.measured_model import Subject
 
@@ -31,8 +29,8 @@ def measuring(
         subject: the model and its sites.
         feed: the data; None: none.
         structure: for the statistics of groups.
-        settings: (name, value) of what they are measured with; each goes to the modules whose
-            `SETTINGS` name it.
+        settings: (name, value) of what they are measured with; each goes to the statistics whose
+            `settings` name it.
 
     Yields:
         A function without arguments: one dictionary {name: tensor} per site. Weights, averages
@@ -46,8 +44,10 @@ def measuring(
     """
     with contextlib.ExitStack() as stack:
         parts = [
-            stack.enter_context(module.measuring(subject, feed, structure, **wanted))
-            for module, wanted in _modules(needs, settings)
+            stack.enter_context(
+                one.measuring(subject, feed, structure, **one.wanted(needs, dict(settings)))
+            )
+            for one in measured(needs)
         ]
         checked = False
 
@@ -71,13 +71,12 @@ def refusals(needs: Sequence[str], subject: Subject) -> dict[str, str]:
     """The sites that cannot be measured because of where they stand in the model, and why.
 
     Args:
-        needs: names of statistics. Modules whose statistics do not serve all sites of a model have
-            a function `refusals(subject)`.
+        needs: names of statistics.
         subject: the model and its sites.
     """
     found: dict[str, str] = {}
-    for module, _ in _modules(needs):
-        found = {**getattr(module, "refusals", lambda subject: {})(subject), **found}
+    for one in measured(needs):
+        found = {**one.refusals(subject), **found}
     return found
 
 
@@ -86,14 +85,10 @@ def refusal(needs: Sequence[str], item: Any) -> str | None:
 
     Args:
         needs: names of statistics.
-        item: the `Found` of the site. Modules whose statistics cannot be measured everywhere have
-            a function `refusal(item)`.
+        item: the `Found` of the site.
     """
-    for module, _ in _modules(needs):
-        reason = getattr(module, "refusal", lambda item: None)(item)
-        if reason is not None:
-            return reason
-    return None
+    reasons = (one.refusal(item) for one in measured(needs))
+    return next((reason for reason in reasons if reason is not None), None)
 
 
 def _notes(parts: Sequence[Any]) -> dict[str, tuple[str, ...]]:
@@ -102,21 +97,6 @@ def _notes(parts: Sequence[Any]) -> dict[str, tuple[str, ...]]:
         for name, texts in getattr(part, "notes", dict)().items():
             notes[name] = notes.get(name, ()) + tuple(texts)
     return notes
-
-
-def _modules(
-    needs: Sequence[str], settings: Sequence[tuple[str, float]] = ()
-) -> list[tuple[ModuleType, dict[str, Any]]]:
-    """The modules that measure, each with `names=` of what is wanted if it measures several, and
-    with its settings."""
-    found = []
-    for home in dict.fromkeys(MEASURED[name] for name in needs if name in MEASURED):
-        names = [name for name in MEASURED if MEASURED[name] == home]
-        wanted = [name for name in names if name in needs]
-        module = importlib.import_module(f"tfprune.statistics.{home}")
-        taken = {name: value for name, value in settings if name in getattr(module, "SETTINGS", ())}
-        found.append((module, {"names": wanted, **taken} if len(names) > 1 else taken))
-    return found
 
 
 def _refuse_nothing(found: list[dict[str, Any]], subject: Subject) -> None:

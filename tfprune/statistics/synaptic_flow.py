@@ -5,11 +5,16 @@ R = sum of the outputs for inputs of ones, with every weight replaced by its abs
 every activation linear. The statistic is dR/d|W|; multiplied by |W| it is the share of R that
 passes through a weight. R and all shares are known up to one common factor, since activations are
 rescaled on the way where all paths meet.
+
+A tensor that every path from the inputs to the outputs passes through may be multiplied by any
+constant: the result and all derivatives are multiplied by it, too. So the float32 range suffices
+for networks of any depth, residual ones included, where scaling a layer would favour one branch.
 """
 
 from __future__ import annotations
 
 import contextlib
+from collections import defaultdict
 from typing import Any, Iterator
 
 import numpy as np
@@ -17,16 +22,24 @@ import tensorflow as tf
 
 from tfprune.backend.find_sites import Found
 from tfprune.backend.substitute import replaced, unpruned_calls
+from tfprune.methods.statistics_table import measures
 from tfprune.output.caller_warning import warn
 from tfprune.statistics import linearized_layers
 from tfprune.statistics.measured_model import Subject
-from tfprune.statistics.rescaling import on_every_path, rescaled
 
+# Operations whose result depends on the shape of their input alone.
+_SHAPES = {"Shape", "ShapeN", "Size", "Rank"}
 _SOURCE, _CUT, _SINK = "tfprune_source", "tfprune_cut", "tfprune_sink"
 
 
+def refusal(item: Found) -> str | None:
+    """Why no flow can be measured through a site's layer; None if it can."""
+    return linearized_layers.refusal(item.owner)
+
+
+@measures("flow", traceable=True, refusal=refusal)
 @contextlib.contextmanager
-def measuring(
+def flow(
     subject: Subject, feed: Any = None, structure: Any = None, *, biases: bool = False
 ) -> Iterator[Any]:
     """Measure `flow`, as often as the masks change.
@@ -57,17 +70,12 @@ def measuring(
     specs = input_specs(subject, feed)
     with absolute(subject, biases), contextlib.ExitStack() as stack:
         stack.enter_context(replaced(subject.adapter.single_precision(subject.model)))
-        flow = _Flow(subject, specs, rescale=not biases)
+        found = _Flow(subject, specs, rescale=not biases)
         operations = subject.adapter.operations(subject.model)
-        stack.enter_context(replaced(linearized_layers.changes(operations, flow.cut)))
-        flow.find_cuts()
-        _check(subject, flow.shares())  # a single call takes less time than tracing it
-        yield flow
-
-
-def refusal(item: Found) -> str | None:
-    """Why no flow can be measured through a site's layer; None if it can."""
-    return linearized_layers.refusal(item.owner)
+        stack.enter_context(replaced(linearized_layers.changes(operations, found.cut)))
+        found.find_cuts()
+        _check(subject, found.shares())  # a single call takes less time than tracing it
+        yield found
 
 
 def _check(subject: Subject, shares: Any) -> None:
@@ -238,3 +246,56 @@ def _biases(subject: Subject) -> list[Any]:
             if variable is not None:
                 found.append(adapter.raw(variable))
     return found
+
+
+def on_every_path(graph: tf.Graph, sources: list[str], sink: str, names: list[str]) -> list[str]:
+    """Which of some operations lie on every path from the sources to the sink.
+
+    n(source -> v) n(v -> sink) = n(source -> sink), n the number of paths, an exact integer.
+
+    Args:
+        graph: of a traced function.
+        sources, sink, names: names of operations in it.
+
+    Returns:
+        Those of `names` that do, in the same order.
+
+    Example:
+        >>> with tf.Graph().as_default() as graph:
+        ...     x = tf.identity(1.0, name="x")
+        ...     y = tf.identity(tf.identity(x, name="a") + x, name="y")
+        ...     _ = tf.identity(2 * y, name="z")
+        >>> on_every_path(graph, ["x"], "z", ["a", "y"])
+        ['y']
+    """
+    order = [op for op in graph.get_operations() if op.type not in _SHAPES]
+    ahead = _paths(order, set(sources), lambda op: [t.op for t in op.inputs])
+    behind = _paths(order[::-1], {sink}, _consumers)
+    total = sum(behind[source] for source in sources)
+    return [name for name in names if total and ahead[name] * behind[name] == total]
+
+
+def _paths(order: list[Any], starts: set[str], before: Any) -> dict[str, int]:
+    """Number of paths from the starts to each operation, in an order that follows the edges."""
+    counts: dict[str, int] = defaultdict(int)
+    for op in order:
+        counts[op.name] = int(op.name in starts) + sum(
+            counts[other.name] for other in before(op) if other.type not in _SHAPES
+        )
+    return counts
+
+
+def _consumers(op: Any) -> list[Any]:
+    return [consumer for tensor in op.outputs for consumer in tensor.consumers()]
+
+
+@tf.custom_gradient
+def rescaled(x: tf.Tensor):
+    """The tensor times the power of two that brings its maximum to 1; its gradient as much."""
+    peak = tf.reduce_max(tf.abs(x))
+    exponent = tf.round(
+        tf.math.log(tf.where(peak > 0, peak, tf.ones_like(peak)))
+        / tf.math.log(tf.constant(2.0, x.dtype))
+    )
+    factor = tf.pow(tf.constant(2.0, x.dtype), -exponent)
+    return x * factor, lambda upstream: upstream * factor

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tfprune.output.report_forms import Table, markdown, plain_text, rich_parts
-from tfprune.surgery.history import Record
+from tfprune.surgery.history import PruningRecord
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class BudgetReport:
 
     costs: tuple[Cost, ...]
     channels: dict[str, tuple[int, int]]
-    record: Record
+    record: PruningRecord
     notes: tuple[str, ...] = ()
 
     @property

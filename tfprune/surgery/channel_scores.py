@@ -16,7 +16,7 @@ from tfprune.masks.coupled_channels import Coupled
 from tfprune.masks.schedules import OneShot
 from tfprune.masks.sites import Site
 from tfprune.masks.structures import Filter, Structure
-from tfprune.methods import Method, get, statistics_table
+from tfprune.methods import Method, get_method, statistics_table
 from tfprune.statistics.calibration_data import Feed
 from tfprune.statistics.measure import measuring
 from tfprune.statistics.measured_model import Subject
@@ -51,14 +51,14 @@ def rank_channels(model: Any, method: str | Method, feed: Feed | None = None) ->
         ValueError: the score is not known for filters, or needs what only training gives; data is
             needed and there is none; the model has no graph.
     """
-    method, channels = get(method), Filter(coupled=True)
+    method, channels = get_method(method), Filter(coupled=True)
     reason = _without_scores(method, channels)
     if reason is not None:
         raise ValueError(
             f"{method.name!r} {reason} and has no score for channels: take another "
             "one, such as 'magnitude', 'taylor' or 'fisher'."
         )
-    method = get(method, structure=channels, schedule=OneShot(0.5))
+    method = get_method(method, structure=channels, schedule=OneShot(0.5))
     adapter = adapter_of(model)
     found, _ = find(model, adapter)
     made = plan(found, method, model, Run())
@@ -100,7 +100,7 @@ def _without_scores(method: Method, structure: Structure) -> str | None:
     kept = [
         name
         for name in rule.score.needs
-        if name not in statistics_table.RESTING and name not in statistics_table.MEASURED
+        if name not in statistics_table.RESTING and not statistics_table.measured([name])
     ]
     if kept:
         return f"ranks by what only training gives ({', '.join(kept)})"

@@ -27,7 +27,7 @@ _LONGEST = 1 << 28  # bytes of a file
 
 
 @dataclass(frozen=True)
-class Record:
+class PruningRecord:
     """What pruning has taken out of a model, step by step.
 
     Attributes:
@@ -86,7 +86,7 @@ class Record:
                 )
 
     @classmethod
-    def of(cls, groups: Iterable[ChannelGroup]) -> "Record":
+    def of(cls, groups: Iterable[ChannelGroup]) -> "PruningRecord":
         """The record of a model from which nothing has gone yet.
 
         Args:
@@ -102,7 +102,7 @@ class Record:
                 gone[name][list(channels)] = True
         return gone
 
-    def and_then(self, gone: dict[str, Sequence[int]]) -> "Record":
+    def and_then(self, gone: dict[str, Sequence[int]]) -> "PruningRecord":
         """The record with one more step.
 
         Args:
@@ -113,7 +113,7 @@ class Record:
             if len(channels):
                 left = np.flatnonzero(~before[name])
                 step[name] = tuple(left[list(channels)].tolist())
-        return Record(self.sizes, (*self.steps, step))
+        return PruningRecord(self.sizes, (*self.steps, step))
 
     def replay(self, model: Any, steps: int | None = None) -> Any:
         """A smaller model, from one of the architecture that the record began with.
@@ -151,7 +151,7 @@ class Record:
 
     def check(self, survey: Survey) -> None:
         """Raise ValueError if a model has other channel groups than the record's."""
-        sizes = Record.of(group for group, _ in survey.groups).sizes
+        sizes = PruningRecord.of(group for group, _ in survey.groups).sizes
         if sizes != self.sizes:
             other = sorted(set(sizes.items()) ^ set(self.sizes.items()))[0][0]
             raise ValueError(
@@ -187,7 +187,7 @@ class Record:
         return place
 
     @classmethod
-    def load(cls, path: str | Path) -> "Record":
+    def load(cls, path: str | Path) -> "PruningRecord":
         """Read what `save` wrote, from the same path.
 
         Raises:

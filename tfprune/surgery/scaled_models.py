@@ -17,7 +17,7 @@ from tfprune.output.argument_checks import check_kind
 from tfprune.output.report_forms import markdown, plain_text, rich_parts
 from tfprune.surgery.budget import Budget
 from tfprune.surgery.channel_scores import rank_channels
-from tfprune.surgery.history import Record
+from tfprune.surgery.history import PruningRecord
 from tfprune.surgery.masked_channels import without
 from tfprune.surgery.shrink import shrunk, stripped
 
@@ -61,7 +61,9 @@ class Relative:
         return f"<{plain_text(self)}>"
 
 
-def family(model: Any, record: Record, sizes: Sequence[float | Budget]) -> list[Relative]:
+def scaled_models(
+    model: Any, record: PruningRecord, sizes: Sequence[float | Budget]
+) -> list[Relative]:
     """Scale the architecture that one pruning run has found: several models, no other run.
 
         n = max(1, round(s p)) channels for a group that the run has left with p
@@ -90,11 +92,11 @@ def family(model: Any, record: Record, sizes: Sequence[float | Budget]) -> list[
         >>> model = keras.Sequential([
         ...     keras.Input((4,)), keras.layers.Dense(8, name="a"), keras.layers.Dense(2)])
         >>> small, report = tfprune.shrink_to(model, tfprune.Budget(parameters=30))
-        >>> [one.channels["a"] for one in family(model, report.record, [0.5, 1.0, 2.0])]
+        >>> [one.channels["a"] for one in scaled_models(model, report.record, [0.5, 1.0, 2.0])]
         [2, 4, 8]
     """
     model = stripped(model, adapter_of_model(model))
-    check_kind("record", record, Record, "a tfprune.Record, such as report.record")
+    check_kind("record", record, PruningRecord, "a tfprune.PruningRecord, such as report.record")
     check_kind("sizes", sizes, (list, tuple, np.ndarray), "a list of scales and budgets")
     survey = Survey.of(model)
     record.check(survey)
@@ -120,7 +122,7 @@ def family(model: Any, record: Record, sizes: Sequence[float | Budget]) -> list[
     return members
 
 
-def _order(record: Record, scores: dict[str, np.ndarray]) -> dict[str, list[int]]:
+def _order(record: PruningRecord, scores: dict[str, np.ndarray]) -> dict[str, list[int]]:
     """The channels of each group, those first that went first; then by score."""
     order = {}
     for name, size in record.sizes.items():

@@ -11,16 +11,16 @@ import numpy as np
 from tfprune.backend import adapter_of_model
 from tfprune.channels.cost_model import Prices
 from tfprune.channels.model_channels import Survey
-from tfprune.methods import Method, get
+from tfprune.methods import Method, get_method
 from tfprune.output.progress import Progress
-from tfprune.statistics.calibration_data import Data, Feed
+from tfprune.statistics.calibration_data import CalibrationData, Feed
 from tfprune.surgery.budget import Budget
 from tfprune.surgery.budget_report import BudgetReport, Cost
 from tfprune.surgery.budget_search import Cut, costs_of
 from tfprune.surgery.channel_scores import rank_channels
 from tfprune.surgery.fine_tuning import check_callable, tuned
 from tfprune.surgery.finite import check_finite
-from tfprune.surgery.history import Record
+from tfprune.surgery.history import PruningRecord
 from tfprune.surgery.shrink import stripped
 from tfprune.surgery.shrink_report import GroupChange
 
@@ -46,9 +46,10 @@ def shrink_to(
     Args:
         model: a built functional or Sequential model of Keras 3 or tf_keras. It is not changed.
         budget: what the new model may cost.
-        score: a method whose score ranks channels: a name out of `tfprune.methods()` or a Method,
-            `tfprune.get(name, allocation=...)` for another allocation than its own.
-        data: for scores that look at data: (x, y), a data set of batches, or a `tfprune.Data`.
+        score: a method whose score ranks channels: a name out of `tfprune.list_methods()` or a
+            Method, `tfprune.get_method(name, allocation=...)` for another allocation than its own.
+        data: for scores that look at data: (x, y), a data set of batches, or a
+            `tfprune.CalibrationData`.
         steps: how often channels are scored and removed, in equal factors of what is to go.
         fine_tune: called with the smaller model between two steps, to train it, in place or by
             returning another model of the same architecture.
@@ -79,14 +80,14 @@ def shrink_to(
     if not isinstance(steps, Integral) or isinstance(steps, bool) or steps < 1:
         raise ValueError(f"steps={steps!r}: expected an integer of at least 1.")
     check_callable(fine_tune)
-    adapter, method, data = adapter_of_model(model), get(score), Data.of(data)
+    adapter, method, data = adapter_of_model(model), get_method(score), CalibrationData.of(data)
     feed = None if data is None else Feed(data)
     given, model = model, stripped(model, adapter)
     prices = Prices(Survey.of(model))
     check_finite(model, "shrink a model from before")
     whole = reached = costs_of(budget, prices, model)
     limits = budget.limits(whole)
-    record = Record.of(prices.groups)
+    record = PruningRecord.of(prices.groups)
     notes = dict.fromkeys(
         f"MACs of {name} are not known and not counted"
         for name in prices.uncounted

@@ -14,11 +14,11 @@ import tensorflow as tf
 
 from tfprune.masks.schedules import Constant, Polynomial, accepts
 from tfprune.masks.structures import Structure
-from tfprune.methods import Method, get
+from tfprune.methods import Method, get_method
 from tfprune.output.argument_checks import check_kind
 from tfprune.output.caller_warning import warn
 from tfprune.output.plain_numbers import is_real, plain
-from tfprune.statistics.calibration_data import Data, Feed
+from tfprune.statistics.calibration_data import CalibrationData, Feed
 from tfprune.training import run_checks
 from tfprune.training.callback_base import Hooks, listed
 from tfprune.training.fit import Fit
@@ -52,14 +52,15 @@ class PruningCallback(Hooks):
     optimizer step (both inside the compiled step, if there is one), and `finish` after it.
 
     Args:
-        method: a name out of `tfprune.methods()` or a Method; None for a wrapped model.
+        method: a name out of `tfprune.list_methods()` or a Method; None for a wrapped model.
         sparsity: fraction of groups to remove, in [0, 1). Short for
             `schedule=Polynomial(sparsity)`: cubic, reached at half of the run.
         schedule: a tfprune schedule or a TF-MOT `PruningSchedule`. Steps are finished training
             steps (batches), counted from the beginning of training, `initial_epoch` included.
         structure: which weights go together; the method's own by default.
         allocation: how many each layer keeps; the method's own by default.
-        data: for scores that look at data: (x, y), a data set of batches, or a `tfprune.Data`.
+        data: for scores that look at data: (x, y), a data set of batches, or a
+            `tfprune.CalibrationData`.
 
     Attributes:
         total_steps: length of the run; set it where Keras cannot know it and the schedule needs
@@ -94,7 +95,7 @@ class PruningCallback(Hooks):
             self.method = settings(
                 method, sparsity, schedule=schedule, structure=structure, allocation=allocation
             )
-        self.data = Data.of(data)
+        self.data = CalibrationData.of(data)
         self.total_steps: int | None = None
         self.report = None
         self.driver: Driver | None = None
@@ -341,7 +342,7 @@ def settings(
     """
     changes = {"structure": structure, "allocation": allocation}
     changes = {key: value for key, value in changes.items() if value is not None}
-    method = get("magnitude" if method is None else method, **changes)
+    method = get_method("magnitude" if method is None else method, **changes)
     asked = changes or sparsity is not None or schedule is not None
     if asked and method.gate.asks:
         raise ValueError(
@@ -350,7 +351,7 @@ def settings(
         )
     schedule = schedule if schedule is not None else method.schedule
     if schedule is None:
-        return get(method, schedule=_default_schedule(method, sparsity))
+        return get_method(method, schedule=_default_schedule(method, sparsity))
     if not accepts(schedule):
         raise TypeError(
             f"schedule={schedule!r}: expected a tfprune schedule such as Polynomial(0.8) or a "
@@ -360,7 +361,7 @@ def settings(
         raise ValueError(
             f"sparsity={sparsity} and schedule={name_of(schedule)} disagree; pass one of them."
         )
-    return get(method, schedule=schedule)
+    return get_method(method, schedule=schedule)
 
 
 def _agree(sparsity: Any, schedule: Any) -> bool:
@@ -383,15 +384,15 @@ def _default_schedule(method: Method, sparsity: float | None) -> Any:
         if sparsity not in (None, own):
             says = f"keeps {structure.fixed} in every row" if own is None else f"removes {own:g}"
             raise ValueError(f"sparsity={sparsity}, but {structure} {says}; leave sparsity out.")
-        if method.timing is not None:
-            return dataclasses.replace(method.timing, sparsity=own or 0.0)
+        if method.default_schedule is not None:
+            return dataclasses.replace(method.default_schedule, sparsity=own or 0.0)
         return Constant(own or 0.0, end=0.5)
     if sparsity is None:
         raise ValueError(
             "How much to prune? Pass sparsity=0.8 (the fraction to remove), or a schedule."
         )
-    if method.timing is not None:
-        return dataclasses.replace(method.timing, sparsity=sparsity)
+    if method.default_schedule is not None:
+        return dataclasses.replace(method.default_schedule, sparsity=sparsity)
     return Polynomial(sparsity)
 
 

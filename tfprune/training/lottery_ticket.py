@@ -15,7 +15,8 @@ from tfprune.backend import adapter_of, adapter_of_model
 from tfprune.backend.find_sites import wrappers
 from tfprune.masks.allocations import Global
 from tfprune.masks.schedules import OneShot
-from tfprune.methods import Method, Rank, get
+from tfprune.methods import Method, get_method
+from tfprune.methods.base import TopKRule
 from tfprune.output.plain_numbers import is_real
 from tfprune.output.progress import Progress
 from tfprune.output.report_forms import Table, markdown, plain_text, rich_parts
@@ -29,7 +30,7 @@ Masks = dict[str, np.ndarray]
 
 @dataclass(frozen=True)
 class Level:
-    """One training of `lottery`.
+    """One training of `find_lottery_ticket`.
 
     Attributes:
         number: 0 is the training of the dense network.
@@ -70,7 +71,7 @@ class Level:
         return f"<level {self.number}: {self.density:.2%} of the weights kept>"
 
 
-def lottery(
+def find_lottery_ticket(
     model: Any,
     train: Mapping[str, Any] | Callable[[Any, list], Any],
     *,
@@ -118,7 +119,7 @@ def lottery(
         >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(25)])
         >>> model.compile("sgd", "mse")
         >>> data = {"x": np.ones((8, 4)), "y": np.ones((8, 25)), "verbose": 0}
-        >>> [level.density for level in lottery(model, data, levels=3)]
+        >>> [level.density for level in find_lottery_ticket(model, data, levels=3)]
         [1.0, 0.8, 0.64, 0.51]
     """
     method = _checked(levels, fraction, rewind, method)
@@ -147,7 +148,7 @@ def lottery(
 
 
 @dataclass(frozen=True)
-class _Given(Rank):
+class _Given(TopKRule):
     """The masks that it is given. Unlike zeros that are adopted, they tell a weight that begins at
     zero from a pruned one."""
 
@@ -198,9 +199,9 @@ def _checked(levels: Any, fraction: Any, rewind: Any, method: Any) -> Method:
             f"rewind={rewind!r}: expected a number of steps, an integer of at least "
             "0, or None to keep the weights."
         )
-    method = get("magnitude", allocation=Global()) if method is None else get(method)
+    method = get_method("magnitude", allocation=Global()) if method is None else get_method(method)
     rule = method.rule
-    plain = type(rule) is Rank and not rule.is_measured and not method.gate.acts
+    plain = type(rule) is TopKRule and not rule.is_measured and not method.gate.acts
     if not plain or rule.structure.fixed is not None or rule.structure.within is not None:
         raise ValueError(
             f"The method {method.name!r} with {rule.structure} does not choose by weights alone "
@@ -239,7 +240,7 @@ def _targets(model: Any, method: Method) -> list[Target]:
             f"The model {model.name!r} is wrapped for pruning: take the wrappers off "
             "with tfprune.strip_pruning(model) first."
         )
-    callback = PruningCallback(get(method, schedule=OneShot(0.0)))
+    callback = PruningCallback(get_method(method, schedule=OneShot(0.0)))
     callback.start(model)
     targets = callback.require_targets()
     callback.finish()

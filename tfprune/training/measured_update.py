@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfprune.methods.base import Solution
-from tfprune.methods.statistics_table import is_traceable
+from tfprune.methods.statistics_table import measured
 from tfprune.statistics.calibration_data import Feed
 from tfprune.statistics.measure import measuring
 from tfprune.statistics.measured_model import Subject
@@ -139,7 +139,9 @@ class Updates:
                 self._masked(masks)
             return masks
 
-        if is_traceable(rule.score.needs) and not (rule.momentum or rule.reweights):
+        if all(one.traceable for one in measured(rule.score.needs)) and not (
+            rule.momentum or rule.reweights
+        ):
             return tf.function(traced, autograph=False)
 
         def called(level: tf.Tensor) -> list[Any]:

@@ -192,13 +192,13 @@ def of_floors(settle: Any) -> list[str]:
     return [
         f"Asked was a sparsity of {settle.final:.6g}, reached is {1 - reached / total:.6g}: "
         f"{type(rule.allocation).__name__} keeps at least {max(floors)} of the groups of every "
-        f"weight, {held} in all instead of {free}. With floor=0 layers may be emptied."
+        f"weight, {held} in all instead of {free}. With min_keep=0 layers may be emptied."
     ]
 
 
 def _floors(allocation: Any) -> list[int]:
     inner = getattr(allocation, "others", None)
-    own = [allocation.floor] if hasattr(allocation, "floor") else []
+    own = [allocation.min_keep] if hasattr(allocation, "floor") else []
     return own + (_floors(inner) if inner is not None else [])
 
 

@@ -11,7 +11,7 @@ from tfprune.masks.kernel_layout import Layout
 from tfprune.masks.schedules import OneShot
 from tfprune.masks.sites import Site
 from tfprune.masks.structures import Block, Element, NofM, Structure
-from tfprune.methods import Method, get
+from tfprune.methods import Method, get_method
 
 _POOLINGS = {"AVG": "mean", "MAX": "max"}
 
@@ -65,7 +65,7 @@ def method_of_tfmot(
     structure = structure_of_tfmot(block_size, block_pooling_type, sparsity_m_by_n, layout=layout)
     if isinstance(structure, NofM):
         pruning_schedule = OneShot(1 - structure.n / structure.m, at=1)
-    return get("magnitude", structure=structure, schedule=pruning_schedule)
+    return get_method("magnitude", structure=structure, schedule=pruning_schedule)
 
 
 def site_of_tfmot(site: Site, wrapper: Any) -> Site:

@@ -8,12 +8,12 @@ higher = keep; `sites` describe them in the same order (name, shape, layer). `sp
 fraction of groups to remove now, `final` the schedule's last one. The counts are int64 [sites], a
 tensor if a score or the sparsity is one; they can be computed in graphs and compile under XLA.
 
-Every count is at least `floor` (1 by default, at most the site's groups), so no layer dies. A
+Every count is at least `min_keep` (1 by default, at most the site's groups), so no layer dies. A
 sparsity of 0 keeps everything.
 """
 
 from tfprune.masks.allocations.base import Allocation, Uniform, keep_count
-from tfprune.masks.allocations.cost_aware import Priced
+from tfprune.masks.allocations.cost_aware import CostAware
 from tfprune.masks.allocations.erdos_renyi import ERK
 from tfprune.masks.allocations.per_site import PerSite
 from tfprune.masks.allocations.pfp import PFP
@@ -26,7 +26,7 @@ __all__ = [
     "Allocation",
     "Global",
     "PerSite",
-    "Priced",
+    "CostAware",
     "Uniform",
     "keep_count",
     "lamp_scores",

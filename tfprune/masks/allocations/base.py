@@ -14,7 +14,7 @@ from tfprune.masks.select import select
 from tfprune.masks.serialization import register
 
 
-def keep_count(groups: Any, sparsity: Any, floor: int = 0) -> Any:
+def keep_count(groups: Any, sparsity: Any, min_keep: int = 0) -> Any:
     """How many of `groups` stay: round(groups (1 - sparsity)), halves to the even neighbour.
 
     Computed in the dtype of `sparsity`: float64 for Python numbers; with the float32 tensors of
@@ -23,19 +23,19 @@ def keep_count(groups: Any, sparsity: Any, floor: int = 0) -> Any:
     Args:
         groups: int or int64 array of any shape.
         sparsity: Fraction to remove; Python number, NumPy or TensorFlow scalar.
-        floor: The smallest count, as far as there are as many groups.
+        min_keep: The smallest count, as far as there are as many groups.
 
     Returns:
         int64, of the shape of `groups`.
 
-    >>> keep_count(np.array([5, 1000]), 0.9, floor=1).tolist()  # 0.5 rounds to 0
+    >>> keep_count(np.array([5, 1000]), 0.9, min_keep=1).tolist()  # 0.5 rounds to 0
     [1, 100]
     """
     xp, sparsity = level_of(sparsity)
     groups = np.asarray(groups, np.int64)
     keep = xp.round(xp.astype(groups, sparsity.dtype) * (1 - sparsity))
     keep = xp.where(xp.equal(sparsity, 0), groups, xp.astype(keep, "int64"))
-    return xp.clip(keep, np.minimum(floor, groups), groups)
+    return xp.clip(keep, np.minimum(min_keep, groups), groups)
 
 
 def level_of(sparsity, *others):
@@ -109,21 +109,22 @@ class Allocation(abc.ABC):
 
 @dataclass(frozen=True)
 class Floored(Allocation):
-    floor: int = 1
+    renamed: ClassVar[dict[str, str]] = {"min_keep": "floor"}
+    min_keep: int = 1
 
     def __post_init__(self):
-        check_floor(self.floor)
+        check_min_keep(self.min_keep)
 
     def _total(self, groups, sparsity):
         """(floors of the sites, int64 number to keep in all: exact, or the floors if more)."""
-        floors = np.minimum(self.floor, groups)
-        return floors, keep_count(groups.sum(), sparsity, floor=int(floors.sum()))
+        floors = np.minimum(self.min_keep, groups)
+        return floors, keep_count(groups.sum(), sparsity, min_keep=int(floors.sum()))
 
 
-def check_floor(floor):
-    if not isinstance(floor, Integral) or isinstance(floor, bool) or floor < 0:
+def check_min_keep(min_keep):
+    if not isinstance(min_keep, Integral) or isinstance(min_keep, bool) or min_keep < 0:
         raise ValueError(
-            f"floor={floor!r}: expected the smallest number of groups that a site "
+            f"min_keep={min_keep!r}: expected the smallest number of groups that a site "
             "keeps, an integer of at least 0."
         )
 
@@ -134,10 +135,10 @@ class Uniform(Floored):
     """The same sparsity at every site.
 
     Args:
-        floor: Smallest count per site.
+        min_keep: Smallest count per site.
 
     Raises:
-        ValueError: If the floor is negative.
+        ValueError: If `min_keep` is negative.
 
     >>> Uniform()([np.ones(10), np.ones(4)], [], 0.75, 0.75)
     array([2, 1])
@@ -148,4 +149,4 @@ class Uniform(Floored):
 
     def __call__(self, scores, sites, sparsity, final):
         xp, sparsity = level_of(sparsity, *scores)
-        return keep_count(groups_of(scores), sparsity, self.floor)
+        return keep_count(groups_of(scores), sparsity, self.min_keep)

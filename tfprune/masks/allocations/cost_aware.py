@@ -18,9 +18,9 @@ from tfprune.masks.sizes import Sizes
 UNITS = ("macs", "parameters")
 
 
-@register
+@register(name="Priced")
 @dataclass(frozen=True)
-class Priced(Floored):
+class CostAware(Floored):
     """One ranking over the channels of all groups, by what they are worth and what they cost.
 
         rank(c) = score(c) - beta dC(c) / C       with a penalty beta
@@ -36,14 +36,14 @@ class Priced(Floored):
     Fisher Pruning for Practical Network Compression", 2021, arXiv 2108.00708 (the ratio).
 
     Args:
-        floor: Smallest count per group.
+        min_keep: Smallest count per group.
         beta: The penalty, at least 0; None: the ratio.
         unit: "macs", multiply-accumulates of one example, or "parameters".
 
     Raises:
         ValueError: If one of them is out of its range.
 
-    >>> Priced(beta=0.1).unit
+    >>> CostAware(beta=0.1).unit
     'macs'
     """
 
@@ -56,11 +56,11 @@ class Priced(Floored):
         is_number = isinstance(self.beta, Real) and not isinstance(self.beta, bool)
         if self.beta is not None and not (is_number and 0 <= self.beta < math.inf):
             raise ValueError(
-                f"Priced(beta={self.beta!r}): expected a number of at least 0, or "
+                f"CostAware(beta={self.beta!r}): expected a number of at least 0, or "
                 "None for score per cost."
             )
         if self.unit not in UNITS:
-            raise ValueError(f"Priced(unit={self.unit!r}): expected one of {', '.join(UNITS)}.")
+            raise ValueError(f"CostAware(unit={self.unit!r}): expected one of {', '.join(UNITS)}.")
 
     def __call__(self, scores, sites, sparsity, final):
         raise ValueError(
@@ -69,7 +69,7 @@ class Priced(Floored):
         )
 
     def total(self, groups, sites, sparsity, final):
-        return Global(self.floor).total(groups, sites, sparsity, final)
+        return Global(self.min_keep).total(groups, sites, sparsity, final)
 
     def at(self, prices: Any) -> Allocation:
         """The allocation in one model, whose prices are known (`surgery.prices.Prices`)."""
@@ -90,17 +90,17 @@ class _At(Allocation):
         uses: int64 [weights], by what a weight's size counts.
     """
 
-    priced: Priced
+    priced: CostAware
     names: tuple[str, ...]
     full: np.ndarray
     sizes: Sizes
     uses: np.ndarray
 
     def __call__(self, scores, sites, sparsity, final):
-        return Global(self.priced.floor)(self.ranks(scores, sites), sites, sparsity, final)
+        return Global(self.priced.min_keep)(self.ranks(scores, sites), sites, sparsity, final)
 
     def masks(self, scores, sites, sparsity, final):
-        return Global(self.priced.floor).masks(self.ranks(scores, sites), sites, sparsity, final)
+        return Global(self.priced.min_keep).masks(self.ranks(scores, sites), sites, sparsity, final)
 
     def total(self, groups, sites, sparsity, final):
         return self.priced.total(groups, sites, sparsity, final)

@@ -23,10 +23,10 @@ class ERK(Floored):
     Paper: Evci et al., Rigging the Lottery, arXiv 1911.11134.
 
     Args:
-        floor: Smallest count per site.
+        min_keep: Smallest count per site.
 
     Raises:
-        ValueError: If the floor is negative.
+        ValueError: If `min_keep` is negative.
 
     >>> from types import SimpleNamespace as Site
     >>> sites = [Site(shape=(10, 100)), Site(shape=(10, 10))]

@@ -3,12 +3,12 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from tfprune.masks.allocations.base import (
     Allocation,
     Uniform,
-    check_floor,
+    check_min_keep,
     groups_of,
     keep_count,
     level_of,
@@ -32,7 +32,7 @@ class PerSite(Allocation):
         sparsities: {layer object, layer name or site name: fraction to remove at the end}. Kept
             as (name, fraction) pairs.
         others: Allocation of the sites that are not listed.
-        floor: Smallest count of a listed site.
+        min_keep: Smallest count of a listed site.
 
     Raises:
         ValueError: If a fraction is no sparsity, and when used, if a key matches no site.
@@ -48,14 +48,15 @@ class PerSite(Allocation):
     sparsities: Mapping[Any, float] | Sequence[tuple[Any, float]]
     others: Allocation = field(default_factory=Uniform)
 
-    floor: int = 1
+    min_keep: int = 1
+    renamed: ClassVar[dict[str, str]] = {"min_keep": "floor"}
 
     @property
     def compares_sites(self) -> bool:
         return self.others.compares_sites
 
     def __post_init__(self):
-        check_floor(self.floor)
+        check_min_keep(self.min_keep)
         try:
             check_kind("sparsities", self.sparsities, (Mapping, tuple, list), "a dictionary")
             given = dict(self.sparsities)
@@ -86,7 +87,7 @@ class PerSite(Allocation):
         others = self.others.among(sites, left)
         if len(pairs) == len(self.sparsities) and others is self.others:
             return self
-        return PerSite(pairs, others, self.floor) if pairs else others
+        return PerSite(pairs, others, self.min_keep) if pairs else others
 
     def leaves_dense(self, site):
         target = self._target(site)
@@ -128,7 +129,7 @@ class PerSite(Allocation):
             [
                 next(shared)
                 if target is None
-                else keep_count(count, self._scaled(target, sparsity, final), self.floor)
+                else keep_count(count, self._scaled(target, sparsity, final), self.min_keep)
                 for count, target in zip(groups, targets)
             ]
         )

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tfprune.masks.allocations.base import Floored, groups_of, level_of
-from tfprune.masks.array_namespace import namespace
+from tfprune.masks.array_namespace import namespace, tf
 from tfprune.masks.serialization import register
 
 _REACH = 256.0  # epsilon lies between 2^-256 and 2^256
@@ -28,7 +28,7 @@ class PFP(Floored):
 
         K = 2 C ln(8 (P + 1) k / delta) t
         m = max(1, ceil(3 (6 + 2 epsilon) K / epsilon^2))
-        count = ceil(sum of 1 - (1 - q_j)^m over j), at least `floor`, at most the channels
+        count = ceil(sum of 1 - (1 - q_j)^m over j), at least `min_keep`, at most the channels
 
     P: uses of a weight per example (`Site.positions`, 1 where that is unknown), k: positions of
     the kernel. Epsilon is found by bisection so that the counts sum to
@@ -37,7 +37,7 @@ class PFP(Floored):
     never grow with sparsity, so the masks are nested.
 
     The formula knows nothing of images: with few input channels a first layer gives them up like
-    any other. Leave it out with `PerSite({first layer: 0}, others=PFP())` or raise `floor`.
+    any other. Leave it out with `PerSite({first layer: 0}, others=PFP())` or raise `min_keep`.
 
     Scores are meant to be in [0, 1]; negative ones and NaN count as 0.
 
@@ -45,7 +45,7 @@ class PFP(Floored):
     arXiv 1911.07412.
 
     Args:
-        floor: Smallest count per site.
+        min_keep: Smallest count per site.
         delta: Probability with which the bound may fail, in (0, 1).
         constant: C, above 0.
 
@@ -99,7 +99,7 @@ class PFP(Floored):
         """Counts, int64 [sites], that bound the relative error of every site by `epsilon`."""
         xp = namespace(epsilon, *scores)
         epsilon = xp.asarray(epsilon, "float64")
-        floors = np.minimum(self.floor, groups_of(scores))
+        floors = np.minimum(self.min_keep, groups_of(scores))
         return self._bound(xp, scores, sites).counts(epsilon, floors)
 
     def _bound(self, xp, scores, sites):
@@ -148,15 +148,11 @@ def _area(site):
 def _site_sums(xp, values, owners, groups):
     if xp is np:
         return np.add.reduceat(values, np.cumsum(groups) - groups)
-    import tensorflow as tf
-
     return tf.math.unsorted_segment_sum(values, owners, len(groups))
 
 
 def _repeated(xp, step, state):
     if xp is not np:
-        import tensorflow as tf
-
         return tf.while_loop(lambda *_: True, step, state, maximum_iterations=_STEPS)
     for _ in range(_STEPS):
         state = step(*state)

@@ -8,8 +8,9 @@ from typing import Any, ClassVar
 import numpy as np
 
 from tfprune.masks.allocations.base import Floored, groups_of, level_of
-from tfprune.masks.array_namespace import is_tensor, namespace
+from tfprune.masks.array_namespace import is_tensor, namespace, tf
 from tfprune.masks.select import select, select_joint
+from tfprune.masks.select_tf import in_xla
 from tfprune.masks.serialization import register
 
 
@@ -24,14 +25,14 @@ class Global(_Ranking):
     """One ranking over the groups of all sites.
 
     The counts sum to round(all groups (1 - sparsity)), or to the floors if those are more. Each
-    site's best `floor` groups stay; the rest is chosen from all others. Ties: the earlier site,
+    site's best `min_keep` groups stay; the rest is chosen from all others. Ties: the earlier site,
     then the lower index.
 
     Args:
-        floor: Smallest count per site.
+        min_keep: Smallest count per site.
 
     Raises:
-        ValueError: If the floor is negative.
+        ValueError: If `min_keep` is negative.
 
     >>> Global()([np.array([9.0, 8.0, 7.0]), np.array([1.0, 2.0, 3.0])], [], 0.5, 0.5)
     array([2, 1])
@@ -73,10 +74,10 @@ class LAMP(_Ranking):
     Paper: Lee et al., Layer-adaptive Sparsity for the Magnitude-based Pruning, arXiv 2010.07611.
 
     Args:
-        floor: Smallest count per site.
+        min_keep: Smallest count per site.
 
     Raises:
-        ValueError: If the floor is negative.
+        ValueError: If `min_keep` is negative.
 
     >>> LAMP()([np.array([4.0, 3.0]), np.array([0.2, 0.1])], [], 0.25, 0.25)
     array([2, 1])
@@ -124,7 +125,7 @@ def _raised(xp, scores, floors):
 
 
 def _reaches(xp, mask, floor):
-    """Whether at least `floor` entries are True; one takes no counting."""
+    """Whether at least `min_keep` entries are True; one takes no counting."""
     return xp.any(mask) if floor == 1 else xp.greater_equal(xp.count_nonzero(mask), floor)
 
 
@@ -139,9 +140,6 @@ def _first_success(attempt, first, second):
     if not is_tensor(first):
         success, result = attempt(first)
         return result if success else attempt(second())[1]
-    import tensorflow as tf
-
-    from tfprune.masks.select_tf import in_xla
 
     def body(again, success, result):  # a loop, so that the graph holds `attempt` only once
         return tf.constant(True), *attempt(tf.cond(again, second, lambda: first))
@@ -164,8 +162,6 @@ def _highest(xp, scores, count):
     """Indices, int64, of the `count` highest scores; ties by index."""
     if xp is np:
         return np.flatnonzero(select(scores, count))
-    import tensorflow as tf
-
     return tf.cast(tf.math.top_k(scores, count).indices, tf.int64)
 
 
@@ -175,8 +171,6 @@ def _set(xp, values, places, value):
         values = values.copy()
         values[places] = value
         return values
-    import tensorflow as tf
-
     return tf.tensor_scatter_nd_update(
         values, places[:, None], tf.fill(places.shape, tf.constant(value, values.dtype))
     )

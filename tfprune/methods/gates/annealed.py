@@ -13,9 +13,9 @@ import tensorflow as tf
 from tfprune.masks.serialization import register
 
 
-@register
+@register(name="Course")
 @dataclass(frozen=True)
-class Course:
+class Annealed:
     """A number that moves in a straight line from one value to another, and then stays.
 
         begin + (end - begin) min(progress / until, 1)
@@ -28,7 +28,7 @@ class Course:
         ValueError: a value that is not finite; `until` out of range.
 
     Example:
-        >>> [Course(5.0, 0.5).at(e / 9) for e in (0, 1, 9)]
+        >>> [Annealed(5.0, 0.5).at(e / 9) for e in (0, 1, 9)]
         [5.0, 4.5, 0.5]
     """
 
@@ -43,7 +43,7 @@ class Course:
             raise ValueError(f"until={self.until}: expected a fraction of the schedule in (0, 1].")
 
     @classmethod
-    def of(cls, value: Any, name: str = "value") -> Course:
+    def of(cls, value: Any, name: str = "value") -> Annealed:
         """A course as it is; a number as the course that stays there.
 
         Raises:
@@ -51,12 +51,12 @@ class Course:
 
         Example:
             >>> Course.of(0.5)
-            Course(begin=0.5, end=0.5, until=1.0)
+            Annealed(begin=0.5, end=0.5, until=1.0)
         """
         if isinstance(value, cls):
             return value
         if not isinstance(value, Real) or isinstance(value, bool):
-            raise ValueError(f"{name}={value!r}: expected a number, or a Course(begin, end).")
+            raise ValueError(f"{name}={value!r}: expected a number, or a Annealed(begin, end).")
         return cls(float(value), float(value))
 
     def at(self, progress: Any) -> Any:

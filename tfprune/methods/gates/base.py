@@ -76,8 +76,8 @@ class Gate(abc.ABC):
     A gate that does not act leaves the optimizer alone, and needs nothing before the step.
 
     Example:
-        >>> from tfprune import get
-        >>> isinstance(get("dpf").gate, Gate), get("spp").gate.acts
+        >>> from tfprune import get_method
+        >>> isinstance(get_method("dpf").gate, Gate), get_method("spp").gate.acts
         (True, True)
     """
 

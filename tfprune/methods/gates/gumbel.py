@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from tfprune.masks.serialization import register
 from tfprune.methods.gates.adam import adam
-from tfprune.methods.gates.annealed import Course
+from tfprune.methods.gates.annealed import Annealed
 from tfprune.methods.gates.base import Gate, Moment
 from tfprune.methods.gates.chunked_rows import Turn
 from tfprune.methods.gates.gumbel_topk import entropy_slope, gumbel, pulled_back
@@ -20,9 +20,9 @@ from tfprune.methods.gates.gumbel_topk import entropy_slope, gumbel, pulled_back
 _LEVELS = 127  # of TFLite's int8 weights, to either side of zero
 
 
-@register
+@register(name="Drawn")
 @dataclass(frozen=True)
-class Drawn(Gate):
+class GumbelTopKGate(Gate):
     """In every step k of the n candidates of each row are drawn, by chances that are learned.
 
         M: the k largest of phi + nu g in each row, g Gumbel noise;  forward pass at Q(W*M)
@@ -30,8 +30,8 @@ class Drawn(Gate):
         dL/dphi = J^T dL/dM + mu dR/dphi,  J = dM_soft/dphi,  R = sum of H(softmax(phi))
         gradient of W = M*G
 
-    phi, the logits, are the rule's (`Logits`), which keeps the k highest at rest; they are moved
-    by an Adam of this gate's. M_soft relaxes the draw at the temperature tau: see
+    phi, the logits, are the rule's (`TopKLogitsRule`), which keeps the k highest at rest; they are
+    moved by an Adam of this gate's. M_soft relaxes the draw at the temperature tau: see
     `tfprune.methods.gates.gumbel_topk`. What is not drawn in a step comes out of it unchanged;
     its momenta see a gradient of zero. Nothing is learned while k = n.
 
@@ -60,24 +60,24 @@ class Drawn(Gate):
     Granularities", 2021, arXiv 2105.12686.
 
     Example:
-        >>> Drawn(temperature=2.0, bits=8).temperature.at(0.3)
+        >>> GumbelTopKGate(temperature=2.0, bits=8).temperature.at(0.3)
         2.0
     """
 
     acts: ClassVar[bool] = True
     opens: ClassVar[bool] = True
     rests: ClassVar[bool] = False
-    temperature: Course = Course(5.0, 0.5)
-    entropy: Course = Course(5e-5, 5e-5)
+    temperature: Annealed = Annealed(5.0, 0.5)
+    entropy: Annealed = Annealed(5e-5, 5e-5)
     rate: float = 1e-3
     bits: int = 32
     seed: int = 0
-    noise: Course = Course(1.0, 0.0, until=0.5)
+    noise: Annealed = Annealed(1.0, 0.0, until=0.5)
     turn: int | None = 1 << 16
 
     def __post_init__(self):
         for name in ("temperature", "entropy", "noise"):
-            object.__setattr__(self, name, Course.of(getattr(self, name), name))
+            object.__setattr__(self, name, Annealed.of(getattr(self, name), name))
         if min(self.temperature.begin, self.temperature.end) <= 0:
             raise ValueError(f"temperature={self.temperature}: expected values above 0.")
         if min(self.entropy.begin, self.entropy.end) < 0:

@@ -9,9 +9,9 @@ from tfprune.masks.serialization import register
 from tfprune.methods.gates.base import Gate
 
 
-@register
+@register(name="Fixed")
 @dataclass(frozen=True)
-class Fixed(Gate):
+class MaskGate(Gate):
     """A mask that multiplies the weight: y = f(x; W*M).
 
     Attributes:
@@ -24,7 +24,7 @@ class Fixed(Gate):
     "Dynamic Model Pruning with Feedback", 2020, arXiv 2006.07253.
 
     Example:
-        >>> Fixed().hides
+        >>> MaskGate().hides
         False
     """
 

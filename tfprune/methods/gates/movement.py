@@ -13,11 +13,19 @@ import tensorflow as tf
 from tfprune.masks.serialization import register
 from tfprune.methods.gates.adam import adam
 from tfprune.methods.gates.base import Gate
+from tfprune.methods.statistics_table import keeps
+
+# Below zero is worst, and the energy of a Pattern is a sum of squares.
+keeps(
+    "movement",
+    per_group=True,
+    structures=("Element", "Block", "NofM", "Kernel", "Column", "Channel", "Filter"),
+)
 
 
-@register
+@register(name="Moving")
 @dataclass(frozen=True)
-class Moving(Gate):
+class MovementGate(Gate):
     """Every group has a score S, learned beside the weights, and W*M is what the network sees.
 
         dL/dS = sum over the group of g W,  g taken at W*M
@@ -41,7 +49,7 @@ class Moving(Gate):
     2020, arXiv 2005.07683.
 
     Example:
-        >>> Moving(optimizer="sgd").rate
+        >>> MovementGate(optimizer="sgd").rate
         0.01
     """
 

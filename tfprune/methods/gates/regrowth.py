@@ -13,9 +13,9 @@ from tfprune.masks.serialization import register
 from tfprune.methods.gates.base import Gate
 
 
-@register
+@register(name="Growing")
 @dataclass(frozen=True)
-class Growing(Gate):
+class RegrowthGate(Gate):
     """What is masked is zero and learns nothing; what is grown begins at zero, without momenta.
 
         gradient of W = g M;  where M = 0 neither W nor its momenta move
@@ -30,7 +30,7 @@ class Growing(Gate):
     Tickets Winners", 2020, arXiv 1911.11134.
 
     Example:
-        >>> Growing().hides
+        >>> RegrowthGate().hides
         False
     """
 

@@ -12,9 +12,9 @@ from tfprune.masks.serialization import register
 from tfprune.methods.gates.base import Gate
 
 
-@register
+@register(name="Soft")
 @dataclass(frozen=True)
-class Soft(Gate):
+class SoftThresholdGate(Gate):
     """A soft threshold, y = f(x; S(W)), with the gradient taken at S(W) applied to W in full.
 
         S(W) = W max(2^-20, 1 - t / s),  s = abs(W) for single weights, the score of groups
@@ -31,7 +31,7 @@ class Soft(Gate):
     Soft-Thresholding all you need for Sparse Training?", 2022, arXiv 2212.01076.
 
     Example:
-        >>> Soft().hides
+        >>> SoftThresholdGate().hides
         True
     """
 

@@ -12,9 +12,9 @@ from tfprune.masks.serialization import register
 from tfprune.methods.gates.base import Gate
 
 
-@register
+@register(name="Sampled")
 @dataclass(frozen=True)
-class Sampled(Gate):
+class StochasticGate(Gate):
     """In every step each group is left out with its own chance, and learns nothing in it.
 
         forward pass at W*S,  S = 0 for a whole group with probability p, drawn anew in every step
@@ -29,7 +29,7 @@ class Sampled(Gate):
     Neural Network Acceleration", 2017, arXiv 1709.06994.
 
     Example:
-        >>> Sampled(seed=3).hides
+        >>> StochasticGate(seed=3).hides
         True
     """
 

@@ -10,9 +10,9 @@ from tfprune.masks.serialization import register
 from tfprune.methods.gates.base import Gate
 
 
-@register
+@register(name="Decaying")
 @dataclass(frozen=True)
-class Decaying(Gate):
+class WeightDecayGate(Gate):
     """The pruned weights live on beside the kernel, and decay: SR-STE's refined gradient.
 
         gradient of W = g + rate * (1 - M) * W,  g taken at W*M
@@ -27,7 +27,7 @@ class Decaying(Gate):
     Fine-grained Structured Sparse Neural Networks From Scratch", 2021, arXiv 2102.04010.
 
     Example:
-        >>> Decaying().rate
+        >>> WeightDecayGate().rate
         0.0002
     """
 

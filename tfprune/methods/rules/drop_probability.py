@@ -11,14 +11,14 @@ import numpy as np
 
 from tfprune.masks.array_namespace import namespace
 from tfprune.masks.serialization import register
-from tfprune.methods.base import Rank
+from tfprune.methods.base import TopKRule
 
 _NEARLY = 1 - 1e-6  # twenty times 0.05 are not quite 1 in float32
 
 
-@register
+@register(name="Chances")
 @dataclass(frozen=True)
-class Chances(Rank):
+class DropProbabilityRule(TopKRule):
     """Every group has a chance p to be left out of a step, which moves with the group's rank.
 
         p <- clip(p + delta(r), 0, 1),  alpha = (ln 2 - ln u) / (n - done),  N = -ln u / alpha
@@ -34,7 +34,7 @@ class Chances(Rank):
     Attributes:
         increment: A, in (0, 1].
         center: u, in (0, 1): delta(N) = u A.
-        score, structure, allocation: as of `Rank`.
+        score, structure, allocation: as of `TopKRule`.
 
     Raises:
         ValueError: an increment or a center out of range; a structure that fixes its own counts,
@@ -44,8 +44,8 @@ class Chances(Rank):
     Neural Network Acceleration", 2017, arXiv 1709.06994.
 
     Example:
-        >>> from tfprune import get
-        >>> get("spp", increment=0.1).rule.increment
+        >>> from tfprune import get_method
+        >>> get_method("spp", increment=0.1).rule.increment
         0.1
     """
 

@@ -8,18 +8,18 @@ from typing import Any, ClassVar, Sequence
 
 import numpy as np
 
-from tfprune.masks.array_namespace import is_tensor, namespace
+from tfprune.masks.array_namespace import is_tensor, namespace, tf
 from tfprune.masks.coresets import draw_distinct
 from tfprune.masks.coupled_channels import Coupled, is_coupled
 from tfprune.masks.select import select
 from tfprune.masks.serialization import register
 from tfprune.masks.sites import Site
-from tfprune.methods.base import Rank
+from tfprune.methods.base import TopKRule
 
 
-@register
+@register(name="Draw")
 @dataclass(frozen=True)
-class Draw(Rank):
+class ImportanceSamplingRule(TopKRule):
     """Keep filters drawn in proportion to their scores, and re-weight what reads them.
 
         q_j = s_j / sum s,  u_j = count_j / (draws q_j),  V_j <- u_j V_j
@@ -28,7 +28,7 @@ class Draw(Rank):
     says. V_j is what the next layers read filter j by; of a removed filter, never drawn, u is 0.
     So the sum over all filters that the next layer computes is estimated almost without bias.
     For one seed, a smaller number of filters is a part of a larger one. Where all that is left
-    stays, nothing is drawn and u is 1. Attributes are those of `Rank`.
+    stays, nothing is drawn and u is 1. Attributes are those of `TopKRule`.
 
     The weights V change once for every removal, in the update that removes. Where a filter's
     channel is made by other layers, too, or nothing is known of what reads it, filters are drawn
@@ -38,10 +38,10 @@ class Draw(Rank):
         ValueError: a structure other than Filter; more than one round; scores that may be negative.
 
     Example:
-        >>> from tfprune.methods import Draw, get
+        >>> from tfprune import ImportanceSamplingRule, get_method
         >>> from tfprune.masks.structures import Filter
-        >>> rule = Draw(get("coreset_mussay").rule.score, Filter(), seed=3)
-        >>> get("coreset_mussay", rule=rule).rule.reweights
+        >>> rule = ImportanceSamplingRule(get_method("coreset_mussay").rule.score, Filter(), seed=3)
+        >>> get_method("coreset_mussay", rule=rule).rule.reweights
         True
     """
 
@@ -88,8 +88,6 @@ def _factors(scores: Any, keep: Any, key: tuple[int, int]) -> Any:
     """u of each group, float32, above 0 for exactly `keep` of them."""
     if not is_tensor([scores, keep]):
         return _factors_of_array(np.asarray(scores), int(keep), key)
-    import tensorflow as tf
-
     factors = tf.numpy_function(
         lambda values, number: _factors_of_array(values, int(number), key),
         [scores, keep],

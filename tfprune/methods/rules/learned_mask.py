@@ -8,17 +8,17 @@ from dataclasses import dataclass
 import tensorflow as tf
 
 from tfprune.masks.serialization import register
-from tfprune.methods.base import Rank
+from tfprune.methods.base import TopKRule
 
 
 @register
 @dataclass(frozen=True)
-class Told(Rank):
+class Told(TopKRule):
     """Masks stay what they are: the gate writes them when the run ends.
 
     Example:
-        >>> from tfprune import get
-        >>> get("djpq").rule.structure
+        >>> from tfprune import get_method
+        >>> get_method("djpq").rule.structure
         Filter(pooling='mean', coupled=False)
     """
 

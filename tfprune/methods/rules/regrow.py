@@ -10,15 +10,15 @@ from typing import Any
 from tfprune.masks.array_namespace import namespace
 from tfprune.masks.select import select
 from tfprune.masks.serialization import register
-from tfprune.methods.base import Rank
+from tfprune.methods.base import TopKRule
 from tfprune.methods.weight_statistics import drawn
 
 _ROUNDING = 1e-9  # 0.29 * 100 is a little less than 29 in floating point
 
 
-@register
+@register(name="Regrowth")
 @dataclass(frozen=True)
-class Regrowth(Rank):
+class RegrowRule(TopKRule):
     """As many groups as the allocation says, of which every update exchanges a part.
 
         exchanged = int(zeta_t n),  n the number that a site keeps
@@ -39,7 +39,7 @@ class Regrowth(Rank):
         grow: "gradient" or "random".
         start: "magnitude" or "random": the first mask.
         score: of the active ones, higher = stays.
-        structure, allocation: as of `Rank`; seed: of what is drawn.
+        structure, allocation: as of `TopKRule`; seed: of what is drawn.
 
     Raises:
         ValueError: a setting out of range; a structure that fixes its own counts, chooses within
@@ -52,8 +52,8 @@ class Regrowth(Rank):
 
     Example:
         >>> import math
-        >>> from tfprune import get
-        >>> rule = get("rigl").rule
+        >>> from tfprune import get_method
+        >>> rule = get_method("rigl").rule
         >>> [round(float(rule.exchanged(100, t)), 1) for t in (0, .25, .5, 1)]
         [30.0, 25.0, 15.0, 0.0]
     """
@@ -104,7 +104,7 @@ class Regrowth(Rank):
     def masks(self, weights, sites, sparsity, *, final, states=None):
         if self.grow == "gradient" and not all("dense_gradient" in one for one in states or [{}]):
             raise ValueError(
-                "Growing by gradient needs the gate Growing(), which keeps the "
+                "Growing by gradient needs the gate RegrowthGate(), which keeps the "
                 "gradient: leave `gate` out, or take grow='random'."
             )
         scores = self.scores(weights, sites, states)

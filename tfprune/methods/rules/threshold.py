@@ -12,12 +12,12 @@ import numpy as np
 from tfprune.masks.array_namespace import namespace
 from tfprune.masks.select import select
 from tfprune.masks.serialization import register
-from tfprune.methods.base import Rank
+from tfprune.methods.base import TopKRule
 
 
-@register
+@register(name="Threshold")
 @dataclass(frozen=True)
-class Threshold(Rank):
+class ThresholdRule(TopKRule):
     """Keeps the groups with sigmoid(score) > tau; at the end as many as were asked for.
 
         tau = threshold * s / s_final,  s the sparsity that the schedule says
@@ -34,7 +34,7 @@ class Threshold(Rank):
     Attributes:
         threshold: the last tau, in [0, 0.5): scores begin at sigmoid(0) = 0.5.
         least: fraction of the groups of a site, in [0, 1).
-        score, structure, allocation: as of `Rank`.
+        score, structure, allocation: as of `TopKRule`.
 
     Raises:
         ValueError: a threshold or `least` out of range.
@@ -43,8 +43,8 @@ class Threshold(Rank):
     2020, arXiv 2005.07683.
 
     Example:
-        >>> from tfprune import get
-        >>> get("movement_soft", threshold=0.05).rule.threshold
+        >>> from tfprune import get_method
+        >>> get_method("movement_soft", threshold=0.05).rule.threshold
         0.05
     """
 

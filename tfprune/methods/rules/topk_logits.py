@@ -11,15 +11,15 @@ import numpy as np
 
 from tfprune.masks.array_namespace import namespace
 from tfprune.masks.serialization import register
-from tfprune.methods.base import Rank
+from tfprune.methods.base import TopKRule
 from tfprune.methods.rules.mask_statistics import confidence, diversity
 
 _NEVER = -1e9  # of places that a short row does not have: never drawn
 
 
-@register
+@register(name="Logits")
 @dataclass(frozen=True)
-class Logits(Rank):
+class TopKLogitsRule(TopKRule):
     """Keeps the candidates with the highest logits, k in every row; a gate learns the logits.
 
     Rows are what the structure makes them: of `Rows` its own, of `NofM` its blocks, of
@@ -32,7 +32,7 @@ class Logits(Rank):
     Attributes:
         deviation: the standard deviation of the first logits, above 0.
         start: "magnitude" or "random": the first logits.
-        score, structure, allocation, seed: as of `Rank`.
+        score, structure, allocation, seed: as of `TopKRule`.
 
     Raises:
         ValueError: a deviation that is not above 0; another start; a structure that couples
@@ -43,8 +43,8 @@ class Logits(Rank):
     Granularities", 2021, arXiv 2105.12686.
 
     Example:
-        >>> from tfprune import Rows, get
-        >>> get("dpp", structure=Rows("weights", 4), deviation=1.0).rule.structure.k
+        >>> from tfprune import Rows, get_method
+        >>> get_method("dpp", structure=Rows("weights", 4), deviation=1.0).rule.structure.k
         4
     """
 

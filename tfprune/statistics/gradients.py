@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One pass over the data, for all the statistics that the derivative of the loss gives."""
+"""Derivatives of the loss by the weights, and the pass over the data that gives them."""
 
 from __future__ import annotations
 
@@ -9,12 +9,14 @@ from typing import Any, Callable, Iterator
 import tensorflow as tf
 
 from tfprune.backend.substitute import replaced
+from tfprune.methods.statistics_table import measures
 from tfprune.statistics.loss import Objective, check, objective
 from tfprune.statistics.measured_model import Subject
 
 
+@measures("gradient")
 @contextlib.contextmanager
-def measuring(subject: Subject, feed: Any = None, structure: Any = None) -> Iterator[Any]:
+def gradient(subject: Subject, feed: Any = None, structure: Any = None) -> Iterator[Any]:
     """Measure `gradient`: dL/dW, L the mean loss of the examples, with training=False.
 
     Args:
@@ -30,16 +32,67 @@ def measuring(subject: Subject, feed: Any = None, structure: Any = None) -> Iter
     """
     with prepared(subject, feed) as goal:
         kernels = subject.kernels
-        compiled = tf.function(
-            lambda *batch: gradients(subject, goal, kernels, batch),
-            autograph=False,
-            reduce_retracing=True,
+        slope = compiled(lambda *batch: gradients(subject, goal, kernels, batch))
+
+        def measure() -> list[dict[str, Any]]:
+            return [{"gradient": mean} for mean in mean_over(slope, feed.take())]
+
+        yield measure
+
+
+@measures("hessian_gradient", settings=("temperature",))
+@contextlib.contextmanager
+def hessian_gradient(
+    subject: Subject, feed: Any = None, structure: Any = None, *, temperature: float
+) -> Iterator[Any]:
+    """Measure `hessian_gradient`: H g, g = dL/dW and H = d2L/dW2 over the same examples.
+
+    L is the mean loss with logits divided by a temperature. Two passes over the data: one for g,
+    one for H g with that g.
+
+    Args:
+        subject: the model.
+        feed: the data.
+        structure: not used.
+        temperature: what logits are divided by, above 0; 200 in the paper's code.
+
+    Yields:
+        A function without arguments: for each site `{"hessian_gradient": H g}`, float32 of its
+        shape.
+
+    Raises:
+        ValueError: no data, no loss, or data that does not fit the model.
+
+    Paper: C. Wang, G. Zhang, R. Grosse, "Picking Winning Tickets Before Training by Preserving
+    Gradient Flow", 2020, arXiv 2002.07376.
+    """
+    with prepared(subject, feed) as goal:
+        kernels = subject.kernels
+        slope = compiled(lambda *batch: gradients(subject, goal, kernels, batch, temperature))
+        bend = compiled(
+            lambda direction, *batch: _product(subject, goal, direction, batch, temperature)
         )
 
         def measure() -> list[dict[str, Any]]:
-            return [{"gradient": mean} for mean in mean_over(compiled, feed.take())]
+            batches = list(feed.take())
+            direction = mean_over(slope, batches)
+            products = mean_over(lambda *batch: bend(direction, *batch), batches)
+            return [{"hessian_gradient": product} for product in products]
 
         yield measure
+
+
+def _product(
+    subject: Subject, goal: Objective, direction: list[Any], batch: tuple, temperature: float
+) -> tuple[list[Any], Any]:
+    """Sum over a batch of H v, at softened outputs, and the number of its examples."""
+    kernels = subject.kernels
+    with tf.GradientTape(watch_accessed_variables=False) as outer:
+        outer.watch(kernels)
+        found, examples = gradients(subject, goal, kernels, batch, temperature)
+        along = tf.add_n([tf.reduce_sum(one * way) for one, way in zip(found, direction)])
+    products = outer.gradient(along, kernels, unconnected_gradients="zero")
+    return [tf.convert_to_tensor(product) for product in products], examples
 
 
 @contextlib.contextmanager
@@ -70,6 +123,11 @@ def examined(subject: Subject, feed: Any) -> Iterator[tuple[Any, Any]]:
         yield inputs, labels
 
 
+def compiled(function: Callable) -> Callable:
+    """A function of a batch in graph operations, traced once for batches of most sizes."""
+    return tf.function(function, autograph=False, reduce_retracing=True)
+
+
 def require(feed: Any) -> None:
     """Refuse to go on without data.
 
@@ -79,7 +137,7 @@ def require(feed: Any) -> None:
     if feed is None:
         raise ValueError(
             "The score is computed from data: pass data=(x, y), a tf.data.Dataset of batches, or "
-            "tfprune.Data((x, y), loss=...)."
+            "tfprune.CalibrationData((x, y), loss=...)."
         )
 
 
@@ -108,17 +166,17 @@ def count(batch: tuple) -> Any:
     return tf.cast(tf.shape(tf.nest.flatten(inputs)[0])[0], tf.float32)
 
 
-def mean_over(compiled: Callable, batches: Any) -> list[Any]:
+def mean_over(sums_of: Callable, batches: Any) -> list[Any]:
     """The mean per example of what a function sums over each batch.
 
     Args:
-        compiled: batch -> (sums, examples).
+        sums_of: batch -> (sums, examples).
         batches: (inputs, labels, weights) of each.
     """
     totals: list[Any] = []
     examples = 0.0
     for inputs, labels, weights in batches:
-        sums, number = compiled(*map(as_tensors, (inputs, labels, weights)))
+        sums, number = sums_of(*map(as_tensors, (inputs, labels, weights)))
         totals = (
             [total + one for total, one in zip(totals, sums, strict=True)] if totals else list(sums)
         )
