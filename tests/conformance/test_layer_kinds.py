@@ -99,6 +99,7 @@ ROWS = {
     **_of("line", "Dropout AlphaDropout GaussianDropout GaussianNoise StochasticDepth", 0.1),
     **_of("line", "ActivityRegularization"),
     **_several("Add Subtract Multiply Average Maximum Minimum Concatenate Attention"),
+    **_several("AdditiveAttention"),
     **_several("CustomScaleLayer", 0.5),
     **_of("image", "Resizing CenterCrop", 4, 4),
     **_of("image", "Flatten"),

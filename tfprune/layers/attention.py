@@ -63,6 +63,12 @@ def _dot_product(step: LayerCall) -> list[SymbolicTensor]:
     return outputs
 
 
+def _additive(step: LayerCall) -> list[SymbolicTensor]:
+    """Query and key are added, and each of their channels has a scale."""
+    step.member(step.operation, "scale", 0, step.value.last)
+    return _dot_product(step)
+
+
 def _apply(step: LayerCall, layer, value: SymbolicTensor) -> SymbolicTensor:
     return step.tracer.apply(layer, (value,), {}, [(None,) * len(value.shape)])[0]
 
@@ -138,4 +144,4 @@ register(
     LayerKind(propagate=_multi_head, resize=_resize_grouped, factors=_factors, traits=_PROJECTIONS),
 )
 register("Attention", LayerKind(propagate=_dot_product, linearize=linearize.attention))
-register("AdditiveAttention", LayerKind(linearize=linearize.attention))
+register("AdditiveAttention", LayerKind(propagate=_additive, linearize=linearize.attention))
