@@ -101,7 +101,7 @@ class JointLayer(PrunedLayer):
         }
         return {**super().remembered(), **before}
 
-    def forward(self, in_training, inputs, /, *args, **kwargs):
+    def forward(self, in_training, /, inputs, *args, **kwargs):
         outputs = self.core.run(
             lambda given: self.layer(given, *args, **kwargs), inputs, bool(in_training)
         )
