@@ -6,9 +6,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from tfprune.layers import linearize
 from tfprune.layers.base import LayerKind, raw, register
 from tfprune.layers.call import KeptChannels, LayerCall
+from tfprune.layers.linearize import attention
 from tfprune.layers.resizing import Resizing
 from tfprune.layers.symbolic_tensor import SymbolicTensor, Unsupported
 
@@ -143,5 +143,5 @@ register(
     "GroupQueryAttention GroupedQueryAttention",
     LayerKind(propagate=_multi_head, resize=_resize_grouped, factors=_factors, traits=_PROJECTIONS),
 )
-register("Attention", LayerKind(propagate=_dot_product, linearize=linearize.attention))
-register("AdditiveAttention", LayerKind(propagate=_additive, linearize=linearize.attention))
+register("Attention", LayerKind(propagate=_dot_product, linearize=attention))
+register("AdditiveAttention", LayerKind(propagate=_additive, linearize=attention))

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfprune.layers import linearize
 from tfprune.layers.base import KernelSpec, LayerKind, Uses, register
 from tfprune.layers.call import LayerCall
 from tfprune.layers.channel_graph import Ids, Role
 from tfprune.layers.constants import Reader, last, value_of
 from tfprune.layers.elementwise import activated
 from tfprune.layers.im2col import Contraction
+from tfprune.layers.linearize import lookup
 from tfprune.layers.resizing import Resizing
 from tfprune.layers.symbolic_tensor import SymbolicTensor, Unsupported, with_last
 from tfprune.masks import kernel_layout
@@ -68,7 +68,7 @@ register(
         kernels=(KernelSpec.of("embeddings", kernel_layout.EMBEDDING, Uses.LOOKUP),),
         propagate=_embedding,
         resize=_resize_embedding,
-        linearize=linearize.lookup,
+        linearize=lookup,
         stays_float="rows are looked up by whole numbers, nothing is multiplied",
     ),
 )

@@ -6,9 +6,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from tfprune.layers import linearize
 from tfprune.layers.base import LayerKind, register
 from tfprune.layers.call import LayerCall
+from tfprune.layers.linearize import identity, total
 from tfprune.layers.symbolic_tensor import SymbolicTensor, broadcast, pin_all
 
 ELEMENTWISE = {
@@ -107,9 +107,7 @@ def _function_of(layer: Any) -> str:
     return getattr(layer.activation, "__name__", "?")
 
 
-_FUNCTION = LayerKind(
-    propagate=same, linearize=linearize.identity, traits=frozenset({"activation"})
-)
+_FUNCTION = LayerKind(propagate=same, linearize=identity, traits=frozenset({"activation"}))
 _FUSED = replace(_FUNCTION, traits=frozenset({"activation", "in_place"}))
 register("Activation", replace(_FUSED, propagate=_activation, function=_function_of))
 register("ReLU", replace(_FUSED, function=_relu_function))
@@ -134,19 +132,17 @@ def _masking(step: LayerCall) -> SymbolicTensor:
     return step.value
 
 
-_IDLE = LayerKind(
-    propagate=same, linearize=linearize.identity, traits=frozenset({"idle", "in_place"})
-)
+_IDLE = LayerKind(propagate=same, linearize=identity, traits=frozenset({"idle", "in_place"}))
 _SHOWN = replace(_IDLE, traits=_IDLE.traits | {"positive", "raw"})
 register("Dropout SpatialDropout1D SpatialDropout2D SpatialDropout3D", _SHOWN)
 register("Identity", replace(_SHOWN, linearize=None))
 register("AlphaDropout GaussianDropout GaussianNoise ActivityRegularization", _IDLE)
 register("StochasticDepth", replace(_IDLE, linearize=None))
-register("Masking", LayerKind(propagate=_masking, linearize=linearize.identity))
+register("Masking", LayerKind(propagate=_masking, linearize=identity))
 register(
     "RandomFlip RandomRotation RandomZoom RandomTranslation RandomContrast RandomBrightness "
     "RandomColorJitter",
-    LayerKind(linearize=linearize.identity),
+    LayerKind(linearize=identity),
 )
 
 
@@ -162,7 +158,7 @@ def _merge(step: LayerCall) -> SymbolicTensor:
 
 _MERGE = LayerKind(propagate=_merge, traits=frozenset({"positive", "quantizable"}))
 register("Add Average Maximum Minimum", _MERGE)
-register("Multiply", replace(_MERGE, linearize=linearize.total))
-register("Subtract", replace(_MERGE, linearize=linearize.total, traits=frozenset({"quantizable"})))
+register("Multiply", replace(_MERGE, linearize=total))
+register("Subtract", replace(_MERGE, linearize=total, traits=frozenset({"quantizable"})))
 # The scaled sums of InceptionResNetV2.
 register("CustomScaleLayer", LayerKind(propagate=_merge))

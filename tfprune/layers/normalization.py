@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from tfprune.layers import linearize
 from tfprune.layers.base import LayerKind, register
 from tfprune.layers.call import LayerCall
+from tfprune.layers.linearize import identity, normalized
 from tfprune.layers.resizing import Resizing
 from tfprune.layers.symbolic_tensor import SymbolicTensor, Unsupported
 
@@ -99,7 +99,7 @@ def _resize_layer_scale(resizing: Resizing) -> None:
 _SCALES = "normalization: scales and offsets are not pruned"
 _BATCH = LayerKind(
     propagate=_batch_normalization,
-    linearize=linearize.normalized,
+    linearize=normalized,
     stays_dense=_SCALES,
     traits=frozenset({"batch_statistics", "in_place", "normalization"}),
 )
@@ -110,18 +110,17 @@ register(
     "GroupNormalization",
     replace(_LAYER, propagate=_group_normalization, resize=_resize_group_normalization),
 )
-register("UnitNormalization", replace(_LAYER, linearize=linearize.identity, stays_dense=None))
+register("UnitNormalization", replace(_LAYER, linearize=identity, stays_dense=None))
 register(
     "Normalization",
     LayerKind(
         propagate=_normalization,
-        linearize=linearize.identity,
+        linearize=identity,
         stays_dense="normalization: means and variances are not pruned",
         traits=frozenset({"raw"}),
     ),
 )
 register(
-    "Rescaling",
-    LayerKind(propagate=_rescaling, linearize=linearize.identity, traits=frozenset({"raw"})),
+    "Rescaling", LayerKind(propagate=_rescaling, linearize=identity, traits=frozenset({"raw"}))
 )
 register("LayerScale", LayerKind(propagate=_layer_scale, resize=_resize_layer_scale))

@@ -7,12 +7,12 @@ from typing import Any, Callable
 
 import numpy as np
 
-from tfprune.layers import linearize
 from tfprune.layers.base import KernelSpec, LayerKind, Uses, register, stock_kind_of
 from tfprune.layers.call import LayerCall
 from tfprune.layers.channel_graph import Ids, Role
 from tfprune.layers.constants import Reader, last, value_of
 from tfprune.layers.elementwise import activated
+from tfprune.layers.linearize import stepped
 from tfprune.layers.resizing import Resizing, resized, settings_of
 from tfprune.layers.symbolic_tensor import (
     SymbolicTensor,
@@ -144,7 +144,7 @@ def _cell(gates: int, layout: Callable[[Any], Layout]) -> LayerKind:
         kernels=tuple(KernelSpec(name, layout, Uses.STEPS) for name in names),
         reads=_cell_reads,
         constant=_cell_constant,
-        linearize=linearize.stepped,
+        linearize=stepped,
         gates=gates,
     )
 

@@ -17,10 +17,11 @@ from tfprune.masks.select import select
 from tfprune.masks.serialization import from_config, name_in_files, register, to_config
 from tfprune.masks.sites import Site
 from tfprune.masks.structures import Element, Structure
-from tfprune.methods import statistics_table
 from tfprune.methods.gates import Gate, MaskGate
 from tfprune.methods.measurement_state import first_memory
 from tfprune.methods.score import Score, Solution
+from tfprune.methods.statistics_table import RESTING, collect, measured
+from tfprune.methods.statistics_table import structures as served_structures
 
 
 @register(name="Rank")
@@ -73,7 +74,7 @@ class TopKRule:
 
     def refusal(self, structure: Structure) -> str | None:
         """Why it does not take a structure; None: it does."""
-        served = statistics_table.structures(self.score.needs)
+        served = served_structures(self.score.needs)
         if served is None or type(structure).__name__ in served:
             return None
         return (
@@ -122,7 +123,7 @@ class TopKRule:
     @property
     def is_measured(self) -> bool:
         """Whether the rule takes or changes more than the weights of a site: the model, data."""
-        return self.changes or bool(statistics_table.measured(self.score.needs))
+        return self.changes or bool(measured(self.score.needs))
 
     @property
     def changes(self) -> bool:
@@ -145,8 +146,8 @@ class TopKRule:
         Raises:
             ValueError: the score needs what nobody keeps: the method has another gate than its own.
         """
-        resting = [name for name in self.score.needs if name in statistics_table.RESTING]
-        supplied = statistics_table.collect(resting, weights, seed=self.seed)
+        resting = [name for name in self.score.needs if name in RESTING]
+        supplied = collect(resting, weights, seed=self.seed)
         measured = measured or [{}] * len(sites)
         missing = {*self.score.needs} - {*resting}.union(*measured)
         if missing:

@@ -13,7 +13,7 @@ import numpy as np
 
 from tfprune.masks.kernel_layout import Layout
 from tfprune.masks.structures import Structure
-from tfprune.methods import statistics_table
+from tfprune.methods.statistics_table import of_groups as measures_groups
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Score:
     def of_groups(self, given: dict[str, Any], structure: Structure, layout: Layout) -> Any:
         """The scores of a site's groups, from its statistics."""
         values = self.formula(given)
-        if statistics_table.of_groups(self.needs) and structure.pooling is not None:
+        if measures_groups(self.needs) and structure.pooling is not None:
             return values
         if self.finish is None:
             return structure.reduce(values, layout)

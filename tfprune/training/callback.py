@@ -388,9 +388,7 @@ def _default_schedule(method: Method, sparsity: float | None) -> Any:
             return dataclasses.replace(method.default_schedule, sparsity=own or 0.0)
         return Constant(own or 0.0, end=0.5)
     if sparsity is None:
-        raise ValueError(
-            "How much to prune? Pass sparsity=0.8 (the fraction to remove), or a schedule."
-        )
+        raise ValueError("How much to prune? Pass sparsity=0.8 (80 % leave) or a schedule.")
     if method.default_schedule is not None:
         return dataclasses.replace(method.default_schedule, sparsity=sparsity)
     return Polynomial(sparsity)
