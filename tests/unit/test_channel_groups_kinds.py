@@ -3,6 +3,7 @@
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import tfprune
 from tests.tiny_models import KERASES
@@ -160,13 +161,13 @@ def test_wrapped_layers_are_looked_through(family):
 def test_a_lambda_pins_its_neighbours_and_nothing_else(family):
     library = KERASES[family]
     layers = library.layers
-    odd = layers.Lambda(lambda x: x[..., ::-1], output_shape=(6, 4), name="odd")
+    odd = layers.Lambda(tf.sort, output_shape=(6, 4), name="odd")
     found = reasons(dense_chain(library, odd, layers.Dense(7, name="next")))
-    assert found["first"] == found["next in"] == "unknown layer odd (Lambda)"
+    assert found["first"] == found["next in"] == "unknown operation odd/TopKV2"
     assert found["next"] is None and found["last"] == "model output"
 
 
-def test_a_layer_with_a_call_of_its_own_is_unknown(family):
+def test_a_layer_with_a_call_of_its_own_and_a_kernel_keeps_what_it_reads_and_makes(family):
     library = KERASES[family]
 
     class Doubled(library.layers.Dense):
@@ -178,7 +179,7 @@ def test_a_layer_with_a_call_of_its_own_is_unknown(family):
 
     found = reasons(dense_chain(library, Named(3, name="named"), Doubled(3, name="double")))
     assert found["first"] is None
-    assert found["named"] == found["last in"] == "unknown layer double (Doubled)"
+    assert "double/" in found["named"] and "double has kernel" in found["last in"]
 
 
 @pytest.mark.parametrize(
@@ -243,7 +244,7 @@ def test_models_without_a_graph_are_refused(family):
     inputs = library.Input((6,))
     outputs = library.layers.Dense(2, name="out")(model_on(library, Subclassed, inputs))
     found = reasons(library.Model(inputs, outputs))
-    assert "a subclassed model without a graph" in found["before"]
+    assert found["before"] is None
 
 
 def model_on(library, kind, inputs):

@@ -96,7 +96,7 @@ class Backend(OptimizerAccess):
 
     @abc.abstractmethod
     def put_layers(self, owner: Any, layers: dict[str, Any]) -> None:
-        """Exchange the layers that a layer holds as attributes, by their names."""
+        """Exchange the layers that a layer holds as attributes, or in lists of them, by name."""
 
     def build(self, model: Any, data: Any) -> None:
         """Build an unbuilt model for `data`, outside of the step that is being traced: where
@@ -136,6 +136,14 @@ class Backend(OptimizerAccess):
     @abc.abstractmethod
     def own_trainable(self, layer: Any) -> list[Any]:
         """The trainable variables that the layer holds itself."""
+
+    @abc.abstractmethod
+    def rename(self, layer: Any, name: str) -> None:
+        """Give a layer another name; its variables keep theirs."""
+
+    @abc.abstractmethod
+    def own_variables(self, layer: Any) -> list[Any]:
+        """The variables that the layer holds itself, without those of layers inside of it."""
 
     @abc.abstractmethod
     def variables(self, layer: Any) -> list[Any]:

@@ -14,7 +14,7 @@ from keras.src.models import functional
 
 from tfprune.backend import registration
 from tfprune.backend.base import Backend
-from tfprune.layers.graph import Ref, mapped
+from tfprune.layers.graph import Ref, leaves, mapped
 
 if keras.backend.backend() != "tensorflow":
     raise RuntimeError(
@@ -53,7 +53,8 @@ class Keras3(Backend):
 
     def put_layers(self, owner, layers):
         for name, layer in layers.items():
-            owner._tracker.untrack(vars(owner)[name])  # to delete an attribute does not
+            for one in leaves(vars(owner)[name]):
+                owner._tracker.untrack(one)  # to delete an attribute does not
             self.replace_attribute(owner, name, layer)
 
     def build(self, model, data):
@@ -85,6 +86,12 @@ class Keras3(Backend):
 
     def own_trainable(self, layer):
         return list(layer._trainable_variables)
+
+    def rename(self, layer, name):
+        layer.name = name
+
+    def own_variables(self, layer):
+        return [*layer._trainable_variables, *layer._non_trainable_variables]
 
     def variables(self, layer):
         return list(layer.variables)  # the states of random generators included

@@ -72,6 +72,12 @@ class TfKeras(Backend):
     def own_trainable(self, layer):
         return list(layer._trainable_weights)
 
+    def rename(self, layer, name):
+        layer._name = name
+
+    def own_variables(self, layer):
+        return [*layer._trainable_weights, *layer._non_trainable_weights]
+
     def variables(self, layer):
         return list(layer.weights)
 

@@ -55,7 +55,10 @@ def grouped(book: ChannelGraph) -> tuple[ChannelGroup, ...]:
     pinned = np.zeros(book.count, bool)
     for ids, _ in book.pinned:
         pinned[labels[ids]] = True
-    sets = _sets(entries, labels, pinned)
+    firm = np.zeros(book.count, bool)
+    for entry in entries:
+        firm[labels[entry.ids]] |= id(entry.variable) not in book.loose
+    sets = [one for one in _sets(entries, labels, pinned) if firm[one[0]]]
     home = np.full(book.count, -1, np.int64)
     for number, channels in enumerate(sets):
         home[channels] = number
@@ -107,7 +110,7 @@ def _members(
         along = labels[entry.ids]
         order = np.argsort(along, kind="stable")
         ordered = along[order]
-        for number in np.unique(home[along]):
+        for number in np.unique(home[along][home[along] >= 0]):
             if not members[number]:
                 mine = along[home[along] == number]
                 orders[number] = mine[np.sort(np.unique(mine, return_index=True)[1])]

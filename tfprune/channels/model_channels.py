@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from math import prod
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 from tfprune.backend.base import Backend
 from tfprune.channels.grouping import grouped
 from tfprune.channels.groups import ChannelGroup
+from tfprune.channels.inner_uses import inner_uses
 from tfprune.channels.tracer import Tracer, walked
 from tfprune.layers.call import LayerCall
 from tfprune.layers.channel_graph import Entry, Ids
@@ -27,11 +28,13 @@ class Survey:
         tracer: the walk.
         labels: for every number of the book the channel that it stands for.
         groups: the channel groups, each with its channels.
+        recipes: how layers of the user's own were made smaller, by layer and sizes.
     """
 
     tracer: Tracer
     labels: Ids
     groups: tuple[tuple[ChannelGroup, Ids], ...]
+    recipes: dict[tuple, tuple[int, int]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, model: Any) -> "Survey":
@@ -71,10 +74,19 @@ class Survey:
 
     @cached_property
     def uses(self) -> dict[str, int]:
-        """How often each weight of an EinsumDense is used for one example, by its site's name:
-        those inside of attention layers, too. The same without some channels."""
+        """How often each weight of an EinsumDense, and of kernels inside of layers that were looked
+        into, is used for one example, by its site's name. The same without some channels."""
         found: dict[str, int] = {}
-        for step, _ in self.tracer.history:
+        inside: set[int] = set()
+        for step, _ in reversed(self.tracer.history):  # a layer comes after those inside of it
+            if step.inside is not None and id(step) not in inside:
+                for name, count in inner_uses(step):
+                    if count is not None:
+                        found[name] = found.get(name, 0) + count
+            if step.inside is not None:
+                inside.update(id(one) for one, _ in step.parts)
+            if id(step) in inside:
+                continue
             equation = getattr(step.operation, "equation", None)
             if not isinstance(equation, str) or not hasattr(step.operation, "bias_axes"):
                 continue

@@ -7,10 +7,11 @@ from typing import Any, Iterator
 
 from tfprune.backend import adapter_of_model
 from tfprune.backend.base import Backend
+from tfprune.backend.call_graph import call_graph
 from tfprune.backend.find_sites import is_wrapped
 from tfprune.channels.captured_variables import variables_given, variables_read
 from tfprune.layers import graph as graphs
-from tfprune.layers.call import LayerCall
+from tfprune.layers.call import LayerCall, without_masks
 from tfprune.layers.channel_graph import ChannelGraph
 from tfprune.layers.channel_rules import rule_of
 from tfprune.layers.symbolic_tensor import SymbolicTensor, Unsupported, pin_all, plain, with_last
@@ -85,6 +86,8 @@ class Tracer:
 
     def path(self, layer: Any) -> str:
         """Where a layer stands in the model, as in the names of sites."""
+        if isinstance(layer, graphs.RawOperation):
+            return f"{self.path(layer.owner)}/{layer.name}"
         return self._paths.get(id(layer), layer.name)
 
     def source(self, ref: graphs.Ref, name: str) -> SymbolicTensor:
@@ -100,33 +103,57 @@ class Tracer:
         """Walk through one graph, from its inputs to its outputs."""
         return graph.replayed(inputs, self._call)
 
+    def look_into(self, step: LayerCall) -> list[SymbolicTensor]:
+        """Walk through what a layer of the user's own does in its `call`.
+
+        Raises:
+            Unsupported: it cannot be called on symbolic tensors.
+        """
+        if step.source is None:
+            raise Unsupported(f"unknown layer {step.name} ({type(step.operation).__name__})")
+        args, kwargs = step.source.args, without_masks(step.source.kwargs)
+        step.inside = call_graph(step.operation, self.adapter, args, kwargs)
+
+        def called(call: graphs.Call, known: dict[int, SymbolicTensor]) -> list[SymbolicTensor]:
+            results = self._called(call, known)
+            step.parts.append(self.history[-1])
+            return results
+
+        return step.inside.replayed(step.values, called)
+
     def _call(self, call: graphs.Call, known: dict[int, SymbolicTensor]) -> list[SymbolicTensor]:
-        args, kwargs = (
-            graphs.mapped(one, graphs.Ref, lambda ref: known[ref.key])
-            for one in (call.args, _without_masks(call.kwargs))
-        )
-        shapes = [ref.shape for ref in call.outputs]
-        results = self.apply(call.operation, args, kwargs, shapes)
+        results = self._called(call, known)
         if call.outputs:
             self.calls.setdefault(call.outputs[0].key, []).append(self.history[-1])
         return results
 
+    def _called(self, call: graphs.Call, known: dict[int, SymbolicTensor]) -> list[SymbolicTensor]:
+        given = (call.args, without_masks(call.kwargs))
+        args, kwargs = graphs.mapped(given, graphs.Ref, lambda ref: known[ref.key])
+        shapes = [ref.shape for ref in call.outputs]
+        return self.apply(call.operation, args, kwargs, shapes, call)
+
     def apply(
-        self, operation: Any, args: tuple, kwargs: dict, shapes: list
+        self,
+        operation: Any,
+        args: tuple,
+        kwargs: dict,
+        shapes: list,
+        source: graphs.Call | None = None,
     ) -> list[SymbolicTensor]:
         """One call: the rule of its kind, or, if there is none, channels that must stay."""
         if is_wrapped(operation, self.adapter):
             operation = operation.layer
-        step = LayerCall(self, operation, args, kwargs, shapes)
+        step = LayerCall(self, operation, args, kwargs, shapes, source)
         results = self._ruled(step)
         self.history.append((step, results))
         return results
 
     def _ruled(self, step: "LayerCall") -> list[SymbolicTensor]:
         values = step.values
-        self.book.hold(
-            variables_given((step.args, step.kwargs), self.adapter), f"{step.name} reads it"
-        )
+        if step.raw_kind != "variable":
+            given = variables_given((step.args, step.kwargs), self.adapter)
+            self.book.hold(given, f"{step.name} reads it")
         try:
             results = rule_of(step.operation, step)(step)
             results = list(results) if isinstance(results, (list, tuple)) else [results]
@@ -148,11 +175,6 @@ class Tracer:
         ids = self.book.fresh(shape[-1])
         self.book.pin(ids, reason)
         return with_last(shape, ids)
-
-
-def _without_masks(kwargs: dict[str, Any]) -> dict[str, Any]:
-    """Masks choose positions, never channels."""
-    return {name: value for name, value in kwargs.items() if not name.endswith("mask")}
 
 
 def _paths(layer: Any, path: tuple[str, ...], adapter: Backend) -> Iterator[tuple[Any, str]]:

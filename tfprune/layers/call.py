@@ -3,13 +3,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Mapping, Protocol
 
 import numpy as np
 
 from tfprune.layers.channel_graph import ChannelGraph, Entry, Ids, Role
-from tfprune.layers.graph import Graph
+from tfprune.layers.graph import Call, Graph, RawOperation
 from tfprune.layers.symbolic_tensor import SymbolicTensor, Unsupported, plain, tensors
 
 
@@ -30,6 +30,9 @@ class Walk(Protocol):
     def run(self, graph: Graph, inputs: list[SymbolicTensor]) -> list[SymbolicTensor]:
         """Walk through the graph of a nested model."""
 
+    def look_into(self, step: "LayerCall") -> list[SymbolicTensor]:
+        """Walk through what a layer of unknown kind does itself."""
+
     def apply(
         self, operation: Any, args: tuple, kwargs: dict, shapes: list
     ) -> list[SymbolicTensor]:
@@ -38,13 +41,33 @@ class Walk(Protocol):
 
 @dataclass
 class LayerCall:
-    """One call of one layer or operation, as its rule sees it."""
+    """One call of one layer or operation, as its rule sees it.
+
+    Attributes:
+        tracer: the walk.
+        operation: what is called.
+        args, kwargs: what it is called with.
+        shapes: of what comes out.
+        source: the call in its graph; None: a part of another layer, called by that one's rule.
+        inside: the graph of what the layer itself does, where it was looked into.
+        parts: its calls, with what came out.
+    """
 
     tracer: Walk
     operation: Any
     args: tuple
     kwargs: dict
     shapes: list
+    source: Call | None = None
+    inside: Graph | None = None
+    parts: list[tuple["LayerCall", list[SymbolicTensor]]] = field(default_factory=list)
+
+    @property
+    def raw_kind(self) -> str | None:
+        """The name of a raw operation in lower case ("add"); None for a layer."""
+        if isinstance(self.operation, RawOperation):
+            return self.operation.kind
+        return self.tracer.adapter.operation_name(self.operation)
 
     @property
     def book(self) -> ChannelGraph:
@@ -137,6 +160,11 @@ class LayerCall:
             if raw.dtype.is_floating and not is_scalar and id(raw) not in self.book.known:
                 return adapter.attribute_of(self.operation, weight)
         return None
+
+
+def without_masks(kwargs: dict[str, Any]) -> dict[str, Any]:
+    """Masks choose positions, never channels."""
+    return {name: value for name, value in kwargs.items() if not name.endswith("mask")}
 
 
 class Walked(Protocol):

@@ -37,11 +37,15 @@ class Entry:
 class ChannelGraph:
     """What a walk through a model finds out about its channels; nothing is resolved before
     the end, so that each step costs no more than its own channels.
+
+    Attributes:
+        loose: ids of variables whose axes carry channels only where they meet those of others.
     """
 
     count: int = 0
     entries: dict[tuple[int, int], Entry] = field(default_factory=dict)
     known: set[int] = field(default_factory=set)
+    loose: set[int] = field(default_factory=set)
     joined: list[tuple[Ids, Ids]] = field(default_factory=list)
     pinned: list[tuple[Ids, str]] = field(default_factory=list)
     passed: list[tuple[str, Ids, int]] = field(default_factory=list)

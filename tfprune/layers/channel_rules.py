@@ -12,29 +12,27 @@ from tfprune.layers.symbolic_tensor import SymbolicTensor, Unsupported
 
 
 def rule_of(operation: Any, step: LayerCall) -> Callable[[LayerCall], Any]:
-    """The rule for a layer, a nested model or a raw operation.
+    """The rule for a layer, a nested model or a raw operation; a layer of which nothing is known,
+    or of which a class of the user's changes something, is looked into.
 
     Raises:
-        Unsupported: nothing is known of it, or of what a class of the user's changes in it.
+        Unsupported: nothing is known of a raw operation.
     """
     adapter = step.tracer.adapter
     if adapter.is_model(operation):
         return _nested
-    name = step.tracer.adapter.operation_name(operation)
+    name = step.raw_kind
     if name is not None:
         if name not in operations.RULES:
-            raise Unsupported(f"unknown operation {operation.name}")
+            raise Unsupported(f"unknown operation {step.name}")
         return operations.RULES[name]
-    rule = stock_kind_of(operation).propagate
-    if rule is None:
-        raise Unsupported(f"unknown layer {step.name} ({type(operation).__name__})")
-    return rule
+    return stock_kind_of(operation).propagate or step.tracer.look_into
 
 
 def _nested(step: LayerCall) -> list[SymbolicTensor]:
     graph = step.tracer.adapter.graph(step.operation)
     if graph is None:
-        raise Unsupported(f"{step.name} is a subclassed model without a graph")
+        return step.tracer.look_into(step)
     values = step.values
     if len(values) != len(graph.inputs):
         raise Unsupported(

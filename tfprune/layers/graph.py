@@ -31,6 +31,21 @@ class Call:
         return [one for one in leaves((self.args, self.kwargs)) if isinstance(one, Ref)]
 
 
+@dataclass(frozen=True, eq=False)
+class RawOperation:
+    """An operation inside a layer's own `call`.
+
+    Attributes:
+        kind: the rule that speaks for it.
+        owner: the layer.
+        name: TensorFlow's for this kind of operation.
+    """
+
+    kind: str
+    owner: Any
+    name: str
+
+
 @dataclass(frozen=True)
 class Graph:
     """The calls of a model in an order in which they can be computed; `names` are the inputs'."""

@@ -9,7 +9,9 @@ from typing import Any, Callable
 
 import numpy as np
 
+from tfprune.layers import contraction, rearrange
 from tfprune.layers.call import LayerCall
+from tfprune.layers.channel_graph import Role
 from tfprune.layers.elementwise import joined, same, softmax
 from tfprune.layers.shapes import concatenate, reshape
 from tfprune.layers.symbolic_tensor import SymbolicTensor, Unsupported, rearranged
@@ -128,6 +130,22 @@ def resize(step: LayerCall) -> SymbolicTensor:
     return step.made(step.shapes[0], step.channels(step.value))
 
 
+def own_variable(step: LayerCall) -> SymbolicTensor:
+    """A variable that the layer itself reads: what it meets says whose its entries are."""
+    raw, owner = step.args[0], step.operation.owner
+    adapter, book = step.tracer.adapter, step.book
+    held = next(one for one in owner.weights if adapter.raw(one) is raw)
+    site = f"{step.tracer.path(owner)}/{adapter.attribute_of(owner, held)}"
+    book.known.add(id(raw))
+    book.loose.add(id(raw))
+    axes = [book.fresh(size) if size > 1 else None for size in map(int, raw.shape)]
+    for axis, ids in enumerate(axes):
+        book.use(raw, (id(step), id(owner), step.name), None if ids is None else axis)
+        if ids is not None:
+            book.enter(raw, (site, axis, Role.FOLLOWER, ids))
+    return SymbolicTensor(tuple(raw.shape), tuple(axes))
+
+
 def nothing(step: LayerCall) -> list[SymbolicTensor]:
     """Only the shape is read."""
     return [SymbolicTensor(tuple(shape), (None,) * len(shape)) for shape in step.shapes]
@@ -154,6 +172,8 @@ _ELEMENTWISE = """
     sign silu sin sinh softplus softshrink softsign sqrt square squareplus squared_difference
     stopgradient stop_gradient sub subtract swish tan tanh tanhshrink threshold truediv
     truedivide where where_v2 zeroslike zeros_like oneslike ones_like
+    addv2 biasadd clipbyvalue divnonan erfc floordiv floormod mulnonan realdiv rint select selectv2
+    squareddifference xdivy xlogy
 """
 _REDUCTIONS = """
     all amax amin any logsumexp max mean min prod reduce_all reduce_any reduce_logsumexp
@@ -163,24 +183,43 @@ _REDUCTIONS = """
 RULES: dict[str, Callable[[LayerCall], Any]] = {
     **dict.fromkeys(_ELEMENTWISE.split(), elementwise),
     **dict.fromkeys(_REDUCTIONS.split(), reduction),
+    "along": rearrange.along,
+    "broadcast_to": rearrange.broadcast_to,
+    "broadcastto": rearrange.broadcast_to,
     "concat": concatenate,
     "concatenate": concatenate,
+    "depth_to_space": rearrange.depth_to_space,
+    "depthtospace": rearrange.depth_to_space,
+    "einsum": contraction.einsum,
     "expand_dims": reshape,
     "expand_dims_v2": reshape,
     "expanddims": reshape,
     "getitem": getitem,
+    "flip": rearrange.along,
+    "gather": rearrange.take,
     "log_softmax": softmax,
     "logsoftmax": softmax,
+    "matmul": contraction.matmul,
     "pad": pad,
     "reshape": reshape,
     "resize": resize,
+    "reverse": rearrange.along,
+    "roll": rearrange.roll,
     "shape": nothing,
     "shape_v2": nothing,
     "softmax": softmax,
     "softmax_v2": softmax,
+    "space_to_depth": rearrange.space_to_depth,
+    "spacetodepth": rearrange.space_to_depth,
     "split": split,
     "squeeze": reshape,
+    "stack": rearrange.stack,
+    "swapaxes": rearrange.swap,
+    "take": rearrange.take,
+    "tile": rearrange.tile,
     "transpose": transpose,
+    "unstack": rearrange.unstack,
+    "variable": own_variable,
     "convert_to_tensor": same,
     "converttotensor": same,
 }

@@ -90,11 +90,11 @@ def broadcast(
         for ids in repeated:
             book.pin(ids, f"{name} repeats it along an axis")
         full = [ids for size, ids in here if size != 1 or shape[axis] == 1]
-        axes.append(_one(book, full, name))
+        axes.append(meet(book, full, name))
     return SymbolicTensor(tuple(shape), tuple(axes))
 
 
-def _one(book: ChannelGraph, candidates: list[Ids | None], name: str) -> Ids | None:
+def meet(book: ChannelGraph, candidates: list[Ids | None], name: str) -> Ids | None:
     """The channels of an axis on which all of these meet."""
     known = [ids for ids in candidates if ids is not None]
     for ids in known[1:]:
@@ -115,7 +115,7 @@ def concatenated(
     for each in range(rank):
         along = [one.axes[each] for one in values]
         if each != axis:
-            axes.append(_one(book, along, name))
+            axes.append(meet(book, along, name))
         elif all(ids is None for ids in along):
             axes.append(None)
         else:

@@ -14,7 +14,7 @@ from tfprune.layers.resizing import Resizing, resized
 from tfprune.layers.resizing_operations import sizes
 from tfprune.layers.symbolic_tensor import Unsupported
 from tfprune.surgery.constant_folding import Folding
-from tfprune.surgery.rebuild import is_changed
+from tfprune.surgery.rebuild import Rebuild, is_changed
 
 Obstacle = tuple[Ids, str]
 
@@ -73,6 +73,11 @@ def _unsized(kept: KeptChannels, folding: Folding) -> Iterator[Obstacle]:
         for step, results in calls:
             operation = step.operation
             try:
+                if step.inside is not None:
+                    if id(operation) not in asked and is_changed(operation, kept, folding):
+                        asked[id(operation)] = None
+                        yield from _unsized_block(operation, kept, folding)
+                    continue
                 if survey.adapter.is_model(operation):
                     new = [
                         [int(kept.mask(ids).sum()) for ids in one.axes if ids is not None]
@@ -92,6 +97,27 @@ def _unsized(kept: KeptChannels, folding: Folding) -> Iterator[Obstacle]:
                     raise Unsupported(f"{step.name} is called with tensors of different sizes")
             except Unsupported as why:
                 yield _touched(operation, kept), str(why)
+
+
+def _unsized_block(layer: Any, kept: KeptChannels, folding: Folding) -> Iterator[Obstacle]:
+    """What stands in the way of a layer that was looked into: the channels of one group inside of
+    it, or all that run through it."""
+    try:
+        Rebuild(kept, folding).copy(layer)
+    except (Unsupported, ValueError) as why:
+        touched = _touched(layer, kept)
+        for _, channels in kept.survey.groups:
+            here = np.intersect1d(channels, touched)
+            if 0 < len(here) < len(touched):
+                alive = kept.alive.copy()
+                alive[here] = True
+                try:
+                    Rebuild(KeptChannels(kept.survey, alive), folding).copy(layer)
+                except (Unsupported, ValueError):
+                    continue
+                touched = here
+                break
+        yield touched, str(why)
 
 
 def _alike(one: Any, other: Any) -> bool:

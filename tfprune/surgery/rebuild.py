@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from typing import Any, Iterator
 
 import numpy as np
@@ -14,6 +15,8 @@ from tfprune.layers.base import kind_of, raw
 from tfprune.layers.call import KeptChannels
 from tfprune.layers.resizing import Resizing, resized
 from tfprune.layers.resizing_operations import Sizes, sizes
+from tfprune.layers.symbolic_tensor import Unsupported
+from tfprune.surgery.block_copies import looked_into, smaller
 from tfprune.surgery.constant_folding import Folding
 from tfprune.surgery.shared_weights import (
     WHAT_TO_DO,
@@ -40,6 +43,7 @@ class Rebuild:
         self.adapter: Backend = kept.survey.adapter
         self.copies: dict[int, Any] = {}
         self.originals: list[Any] = []
+        self.blocks: set[int] = set()
         self.shared = Shared(kept.survey)
         self.own = {id(self.adapter.raw(one)) for one in kept.survey.tracer.root.weights}
         self.pairs: list[tuple[Any, Any]] = []
@@ -53,7 +57,7 @@ class Rebuild:
         new = self._model(model)
         self.copies[id(model)] = new
         self._pairs = [
-            (layer, old, one) for layer in self.originals for old, one in self._paired(layer)
+            (layer, old, one) for layer in self.originals for old, one in self.paired(layer)
         ]
         refuse_lost_ties(self._pairs)
         for operation in self.originals:
@@ -69,7 +73,7 @@ class Rebuild:
             for layer, shape in zip(self.adapter.input_layers(model), self._inputs(model))
         ]
         if self.adapter.is_sequence(model):
-            return self.adapter.sequence(model, [*inputs, *map(self._copy, model.layers)])
+            return self.adapter.sequence(model, [*inputs, *map(self.copy, model.layers)])
         return self.adapter.assembled(model, inputs, graph.replayed(inputs, self._call))
 
     def _inputs(self, model: Any) -> list[tuple]:
@@ -94,9 +98,9 @@ class Rebuild:
         if changed:
             config = call.operation.get_config()
             self.adapter.set_sizes(config, args, kwargs, changed)
-            new = self._keep(call.operation, self.adapter.from_config(call.operation, config))
+            new = self.keep(call.operation, self.adapter.from_config(call.operation, config))
         else:
-            new = self._copy(call.operation)
+            new = self.copy(call.operation)
         return list(graphs.leaves(new(*args, **kwargs)))
 
     def _sizes(self, call: graphs.Call) -> Sizes:
@@ -106,28 +110,58 @@ class Rebuild:
         step, results = self.kept.survey.tracer.calls[call.outputs[0].key][0]
         return sizes(name, step, results, self.kept)
 
-    def _copy(self, operation: Any) -> Any:
+    def copy(self, operation: Any) -> Any:
         """The layer's or operation's copy, the same wherever it is used."""
         if id(operation) in self.copies:
             return self.copies[id(operation)]
         if self.adapter.is_model(operation) and self.adapter.graph(operation) is not None:
-            return self._keep(operation, self._model(operation))
+            return self.keep(operation, self._model(operation))
         try:
+            is_smaller = is_changed(operation, self.kept, self.folding)
+            if is_smaller and looked_into(operation, self.kept.survey):
+                return smaller(operation, self)
             config = operation.get_config()
-            if is_changed(operation, self.kept, self.folding):
+            if is_smaller:
                 resized(Resizing(operation, config, self.kept, self.folding.biases))
             new = self.adapter.from_config(operation, config)
             if isinstance(operation, self.adapter.Layer):
-                self.shared.join(operation, new, self._copy)
+                self.shared.join(operation, new, self.copy)
+        except Unsupported:
+            raise
         except Exception as error:
             raise ValueError(
                 f"{operation.name!r} ({type(operation).__name__}) cannot be copied: its "
                 f"from_config(get_config()) fails with {type(error).__name__}: {error}. A layer "
                 "of your own needs both, so that a smaller model can be built around it."
             ) from error
-        return self._keep(operation, new)
+        return self.keep(operation, new)
 
-    def _keep(self, operation: Any, new: Any) -> Any:
+    def settings(self, layer: Any) -> dict[str, Any]:
+        """What the layer says of itself.
+
+        Raises:
+            Unsupported: nothing.
+        """
+        try:
+            return layer.get_config()
+        except Exception as error:
+            raise Unsupported(
+                f"its get_config() fails with {type(error).__name__}: {str(error)[:100]}"
+            ) from error
+
+    def fork(self) -> "Rebuild":
+        """The same so far, to try something."""
+        fork = copy(self)
+        fork.copies, fork.originals = dict(self.copies), list(self.originals)
+        fork.blocks = set(self.blocks)
+        return fork
+
+    def adopt(self, fork: "Rebuild") -> None:
+        """Go on from where a trial has come to."""
+        self.copies, self.originals, self.blocks = fork.copies, fork.originals, fork.blocks
+
+    def keep(self, operation: Any, new: Any) -> Any:
+        """Remember the copy of an operation."""
         self.copies[id(operation)] = new
         self.originals.append(operation)
         return new
@@ -162,11 +196,15 @@ class Rebuild:
             if kind_of(layer).name == "Normalization":
                 self.copies[id(layer)].finalize_state()  # computes with what it has just been given
 
-    def _paired(self, layer: Any) -> Iterator[tuple[Any, Any]]:
+    def paired(self, layer: Any) -> Iterator[tuple[Any, Any]]:
         """The variables of a layer with those of its copy."""
         is_nested = self.adapter.is_model(layer) and self.adapter.graph(layer) is not None
         if isinstance(layer, self.adapter.Layer) and not is_nested:
-            own, theirs = counterparts(layer, self.copies[id(layer)], self.folding)
+            new = self.copies[id(layer)]
+            if id(layer) in self.blocks:  # the layers inside have copies of their own
+                own, theirs = map(self.adapter.own_variables, (layer, new))
+            else:
+                own, theirs = counterparts(layer, new, self.folding)
             refuse_unequal(layer, (own, theirs), self.originals)
             yield from zip(own, theirs)
 
@@ -174,7 +212,7 @@ class Rebuild:
         """What an operation reads in place of a variable: that of the copy, if a layer holds it."""
         key = id(self.adapter.raw(variable))
         for layer in self.originals:
-            for old, new in self._paired(layer):
+            for old, new in self.paired(layer):
                 if id(self.adapter.raw(old)) == key:
                     return new
         if key in self.own:
@@ -254,6 +292,6 @@ def copy_flags(old: Any, new: Any, copies: dict[int, Any]) -> None:
         matched = [
             (sub, copies.get(id(sub), other)) for sub, other in zip(inside, adapter.sublayers(new))
         ]
-    for sub, copy in matched:
-        if copy is not None and not adapter.is_input(sub):
-            copy_flags(sub, copy, copies)
+    for sub, other in matched:
+        if other is not None and not adapter.is_input(sub):
+            copy_flags(sub, other, copies)

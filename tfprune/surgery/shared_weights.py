@@ -43,6 +43,10 @@ class Shared:
             for sub in self.adapter.sublayers(operation):
                 self._visit(sub)
 
+    def is_elsewhere(self, layer: Any) -> bool:
+        """Whether a layer stands at another place, too."""
+        return self._places[id(layer)] > 1
+
     def join(self, old: Any, new: Any, copy: Callable[[Any], Any]) -> None:
         """Put the one copy of each shared layer into the copy of a layer that holds it.
 
