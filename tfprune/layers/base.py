@@ -115,17 +115,17 @@ UNKNOWN = LayerKind()
 _KINDS: dict[str | type, LayerKind] = {}
 
 
-def register(names: str, kind: LayerKind) -> None:
-    """Say what layers of Keras are.
+def register(names: str | type, kind: LayerKind) -> None:
+    """Say what layers are.
 
     Args:
-        names: of their classes, with spaces between them.
+        names: of classes of Keras, with spaces between them; or a class of the user's.
         kind: the record.
     """
-    for name in names.split():
+    for name in names.split() if isinstance(names, str) else [names]:
         if name in _KINDS:
             raise ValueError(f"{name} is registered already.")
-        _KINDS[name] = replace(kind, name=name)
+        _KINDS[name] = replace(kind, name=name if isinstance(name, str) else name.__name__)
 
 
 def registered() -> Iterator[LayerKind]:

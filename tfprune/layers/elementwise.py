@@ -11,39 +11,24 @@ from tfprune.layers.call import LayerCall
 from tfprune.layers.linearize import identity, total
 from tfprune.layers.symbolic_tensor import SymbolicTensor, broadcast, pin_all
 
-ELEMENTWISE = {
-    "celu",
-    "elu",
-    "exp",
-    "exponential",
-    "gelu",
-    "hard_shrink",
-    "hard_sigmoid",
-    "hard_silu",
-    "hard_swish",
-    "hard_tanh",
-    "identity",
-    "leaky_relu",
-    "linear",
-    "log_sigmoid",
-    "mish",
-    "relu",
-    "relu6",
-    "selu",
-    "sigmoid",
-    "silu",
-    "sin",
-    "soft_shrink",
-    "softplus",
-    "softsign",
-    "sparse_plus",
-    "sparse_sigmoid",
-    "squareplus",
-    "swish",
-    "tanh",
-    "tanh_shrink",
-    "threshold",
-}
+ELEMENTWISE = frozenset(
+    """
+    celu elu exp exponential gelu hard_shrink hard_sigmoid hard_silu hard_swish hard_tanh identity
+    leaky_relu linear log_sigmoid mish relu relu6 selu sigmoid silu sin soft_shrink softplus
+    softsign sparse_plus sparse_sigmoid squareplus swish tanh tanh_shrink threshold
+    """.split()
+)
+"""Activations of every value by itself, by the name of the function."""
+HOMOGENEOUS = frozenset({"linear", "relu", "leaky_relu"})
+"""Activations with f(c x) = c f(x) for c > 0."""
+ZERO_AT_ZERO = HOMOGENEOUS.union(
+    """
+    relu6 elu selu celu gelu silu swish tanh mish softsign hard_tanh hard_silu hard_swish
+    tanh_shrink thresholded_relu
+    """.split()
+)
+"""Activations with f(0) = 0."""
+NEVER_BELOW_ZERO = frozenset("relu relu6 sigmoid hard_sigmoid softmax softplus exponential".split())
 
 
 def activated(step: LayerCall, value: SymbolicTensor, function: Any) -> SymbolicTensor:

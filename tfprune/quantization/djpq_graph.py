@@ -9,6 +9,7 @@ from typing import Any
 from tfprune.backend.base import Backend
 from tfprune.layers import graph as graphs
 from tfprune.layers.base import stock_kind_of
+from tfprune.layers.elementwise import NEVER_BELOW_ZERO, ZERO_AT_ZERO
 
 _SAME_SIGN = (
     "add",
@@ -20,35 +21,6 @@ _SAME_SIGN = (
     "concat",
     "flatten",
     "reshape",
-)
-HOMOGENEOUS = ("linear", "relu", "leaky_relu")
-"""Activations with f(c x) = c f(x) for c > 0, by the name of the function."""
-ZERO_AT_ZERO = (
-    *HOMOGENEOUS,
-    "relu6",
-    "elu",
-    "selu",
-    "celu",
-    "gelu",
-    "silu",
-    "swish",
-    "tanh",
-    "mish",
-    "softsign",
-    "hard_tanh",
-    "hard_silu",
-    "hard_swish",
-    "tanh_shrink",
-    "thresholded_relu",
-)
-_NEVER_BELOW_ZERO = (
-    "relu",
-    "relu6",
-    "sigmoid",
-    "hard_sigmoid",
-    "softmax",
-    "softplus",
-    "exponential",
 )
 
 
@@ -84,7 +56,7 @@ class Node:
         """The name of the function that it applies; "" if it has none, "?" for an unknown one."""
         layer = self.operation
         if self.name is not None:
-            return self.name if self.name in (*ZERO_AT_ZERO, *_NEVER_BELOW_ZERO) else "?"
+            return self.name if self.name in ZERO_AT_ZERO | NEVER_BELOW_ZERO else "?"
         named = stock_kind_of(layer).function
         if named is not None:
             return named(layer)
@@ -103,7 +75,7 @@ class Node:
         """Whether its output is never below zero, as far as that can be told."""
         if self.operation is None:
             return False
-        if self.activation in _NEVER_BELOW_ZERO:
+        if self.activation in NEVER_BELOW_ZERO:
             return True
         sources = self.sources
         return "positive" in self.traits and bool(sources) and all(x.is_positive for x in sources)

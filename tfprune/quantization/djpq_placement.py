@@ -19,9 +19,10 @@ from tfprune.channels.grouping import channel_groups
 from tfprune.channels.groups import ChannelGroup, Member
 from tfprune.layers.base import stock_kind_of
 from tfprune.layers.channel_graph import Role
+from tfprune.layers.elementwise import HOMOGENEOUS, ZERO_AT_ZERO
 from tfprune.masks.costs import macs
 from tfprune.masks.sites import Site, Skip
-from tfprune.quantization.djpq_graph import HOMOGENEOUS, ZERO_AT_ZERO, Node, nodes
+from tfprune.quantization.djpq_graph import Node, nodes
 from tfprune.quantization.settings import Part
 
 
