@@ -16,7 +16,7 @@ from tfprune.quantization.djpq_layer import LearnedCore, at_least
 from tfprune.quantization.quantize_aware import HOOKS
 from tfprune.quantization.quantized_layer import MinMaxCore
 from tfprune.quantization.settings import Part, QuantizationConfig
-from tfprune.training.keras3_layer import PrunedLayer
+from tfprune.training.keras3_layer import PrunedLayer, add_weight
 
 
 @functools.partial(register_real, "keras")
@@ -114,8 +114,9 @@ class JointLayer(PrunedLayer):
 
 
 def _variable(layer, name, value, *, trainable=False, aggregation="mean", smallest=None):
-    return layer.add_weight(
-        name=name,
+    return add_weight(
+        layer,
+        name,
         shape=value.shape,
         dtype="float32",
         trainable=trainable,

@@ -114,23 +114,28 @@ class PrunedLayer(keras.layers.Wrapper):
         kernels = [found.variable for found in sites]
         by_value = {id(adapter.raw(weight)): weight for weight in self.layer.weights}
         weights = [by_value[id(kernel)] for kernel in kernels]
-        held = []
-        for weight in weights:
-            mask = self._add("mask", weight.shape, weight.dtype, "ones")
-            threshold = self._add("threshold", (), weight.dtype, "zeros")
-            held.append((weight, mask, threshold))
-        self._held.pruning_vars = tuple(held)
+        suffixes = [f"_{index}" if index else "" for index in range(len(weights))]
+        self._held.pruning_vars = tuple(
+            (
+                weight,
+                self._add("mask" + suffix, weight.shape, weight.dtype, "ones"),
+                self._add("threshold" + suffix, (), weight.dtype, "zeros"),
+            )
+            for weight, suffix in zip(weights, suffixes)
+        )
         if self.method.gate.hides:
             self._held.hidden = tuple(
-                self._add("hidden", weight.shape, weight.dtype, "zeros") for weight in weights
+                self._add("hidden" + suffix, weight.shape, weight.dtype, "zeros")
+                for weight, suffix in zip(weights, suffixes)
             )
         self._held.state = tuple(
-            self._keep(self.method.state(found.site, memory=False)) for found in sites
+            self._keep(self.method.state(found.site, memory=False), suffix)
+            for found, suffix in zip(sites, suffixes)
         )
         self.pruning_step = self._add("pruning_step", (), "int64", keras.initializers.Constant(-1))
         if self.memory:
-            for found, state in zip(sites, self._held.state):
-                state.update(self._keep(self.method.memory(found.site)))
+            for found, state, suffix in zip(sites, self._held.state, suffixes):
+                state.update(self._keep(self.method.memory(found.site), suffix))
 
     def forward(self, in_training, /, *args, **kwargs):
         """The layer's own call."""
@@ -144,15 +149,18 @@ class PrunedLayer(keras.layers.Wrapper):
         """What an earlier version did not save: {id of a variable: its first value}."""
         return remembered(self.state_vars)
 
-    def _keep(self, values):
+    def _keep(self, values, suffix):
         return {
-            name: self._add(name, value.shape, value.dtype.name, keras.initializers.Constant(value))
+            name: self._add(
+                name + suffix, value.shape, value.dtype.name, keras.initializers.Constant(value)
+            )
             for name, value in values.items()
         }
 
     def _add(self, name, shape, dtype, initializer):
-        return self.add_weight(
-            name=name,
+        return add_weight(
+            self,
+            name,
             shape=shape,
             dtype=dtype,
             initializer=initializer,
@@ -182,6 +190,14 @@ class PrunedLayer(keras.layers.Wrapper):
         if dtype is not None:
             config["dtype"] = keras.dtype_policies.get(dtype)
         return cls(layer, Method.from_config(config.pop("method")), **config)
+
+
+def add_weight(wrapper: Any, name: str, **settings: Any) -> Any:
+    """A variable of a wrapper, of a name that no other of its variables has, as `.h5` asks; held
+    as an attribute, as `tf.train.Checkpoint` asks, which sees nothing else."""
+    variable = wrapper.add_weight(name=name, **settings)
+    setattr(wrapper, f"wrapper_{name}", variable)
+    return variable
 
 
 def _with_signature(function, target):
