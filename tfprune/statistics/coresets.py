@@ -39,7 +39,7 @@ def refusal(item: Found) -> str | None:
     outputs = layout.outputs
     if len(outputs) != 1:
         return "its filters lie along several axes, as those of attention heads do"
-    bias = getattr(item.owner, "bias", None)
+    bias: Any = getattr(item.owner, "bias", None)
     sizes = (1, item.site.shape[outputs[0]])
     if hasattr(bias, "shape") and math.prod(bias.shape) not in sizes:
         return "its filters have several biases each"

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import contextlib
-from typing import Any, Callable, Iterator
+from typing import Any, Callable, Iterator, Sequence
 
 import tensorflow as tf
 
@@ -144,7 +144,7 @@ def require(feed: Any) -> None:
 def gradients(
     subject: Subject,
     goal: Objective,
-    sources: list[Any],
+    sources: Sequence[Any],
     batch: tuple,
     temperature: float | None = None,
 ) -> tuple[list[Any], Any]:

@@ -10,6 +10,7 @@ is to remove these, whatever normalization or activation lies between.
 from __future__ import annotations
 
 import contextlib
+import functools
 from dataclasses import dataclass
 from typing import Any, Iterator, Sequence
 
@@ -160,8 +161,10 @@ def change(subject: Subject, feed: Any = None, structure: Any = None) -> Iterato
             directions, share = _directions([tuple(value.shape) for value in slope])
             curvature = [tf.zeros_like(value) for value in slope]
             for direction in directions:
-                found = mean_over(lambda *batch: bends(direction, *batch), batches)
-                curvature = [total + share * one for total, one in zip(curvature, found)]
+                found = mean_over(functools.partial(bends, direction), batches)
+                curvature = [
+                    total + share * one for total, one in zip(curvature, found, strict=True)
+                ]
             changes = [0.5 * bend - one for bend, one in zip(curvature, slope)]
             return [{"gate_change": value} for value in held.per_site(changes)]
 

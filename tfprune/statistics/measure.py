@@ -8,7 +8,7 @@ from typing import Any, Iterator, Sequence
 
 import tensorflow as tf
 
-from tfprune.methods.statistics_table import measured
+from tfprune.methods.statistics_table import known, measured
 from tfprune.statistics.calibration_data import Feed
 from tfprune.statistics.measured_model import Subject
 
@@ -47,7 +47,8 @@ def measuring(
             stack.enter_context(
                 one.measuring(subject, feed, structure, **one.wanted(needs, dict(settings)))
             )
-            for one in measured(needs)
+            for one in known(needs)
+            if one.measuring is not None
         ]
         checked = False
 
@@ -56,15 +57,16 @@ def measuring(
             given = [part() for part in parts]
             found = [
                 {name: value for one in site for name, value in one.items() if name in needs}
-                for site in zip(*given)
+                for site in zip(*given, strict=True)
             ]
             if parts and tf.executing_eagerly() and not checked:
                 _refuse_nothing(found, subject)
                 checked = True
             return found
 
-        measure.notes = lambda: _notes(parts)
-        yield measure
+        told: Any = measure
+        told.notes = lambda: _notes(parts)
+        yield told
 
 
 def refusals(needs: Sequence[str], subject: Subject) -> dict[str, str]:

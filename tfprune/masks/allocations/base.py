@@ -74,6 +74,10 @@ class Allocation(abc.ABC):
     ) -> Any:
         """Counts, int64 [sites]."""
 
+    def at(self, prices: Any) -> "Allocation":
+        """The allocation that knows what channels cost."""
+        return self
+
     def masks(
         self, scores: Sequence[Any], sites: Sequence[Any], sparsity: Any, final: float
     ) -> list[Any]:

@@ -167,7 +167,8 @@ class GumbelTopKGate(Gate):
         return tf.round(kept / step) * step
 
     def _turn(self, now: Moment) -> Turn:
-        return Turn(*now.state["logits"].shape, self.turn, now.step)
+        rows, length = now.state["logits"].shape
+        return Turn(rows, length, self.turn, now.step)
 
     def _waiting(self, now: Moment, turn: Turn) -> Any:
         """What rows show that wait for their turn: what they drew, if it was as many as now."""
