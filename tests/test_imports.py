@@ -3,6 +3,7 @@
 
 import importlib
 import os
+import re
 import subprocess
 import sys
 
@@ -210,6 +211,17 @@ def test_the_interpreters_are_found_where_they_always_were():
         "print(package.runtime.predict is predict, package.runtime.latency_ms is latency_ms)"
     )
     assert _python(code) == "True True"
+
+
+def test_a_file_may_name_any_setting_first():
+    configs = (ROOT / "tests/saved/configs.json").read_text()
+    names = sorted(set(re.findall(r'"class_name": "(\w+)"', configs)))
+    code = (
+        "from tfprune.masks.serialization import class_named, from_config\n"
+        "first = from_config({'class_name': 'FakeQuantization', 'config': {}})\n"
+        f"print(type(first).__name__, len([class_named(name) for name in {names}]))"
+    )
+    assert len(names) > 40 and _python(code) == f"QuantizationConfig {len(names)}"
 
 
 def test_after_tfmot_models_are_pruned():

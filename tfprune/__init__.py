@@ -154,5 +154,15 @@ def _tfmot_schedule(name: str) -> type:
     return schedule_class(name)
 
 
+def _load_setting(name: str) -> None:
+    """Loads the file that registers a public setting; for a part of a method all methods."""
+    public = _RENAMED.get(name, name)
+    if public in _HOME:
+        importlib.import_module(_HOME[public])
+    else:
+        tuple(importlib.import_module("tfprune.methods").REGISTRY.values())
+
+
 registration.register_loaded()
 serialization.add_fallback(_tfmot_schedule)
+serialization.add_fallback(_load_setting)

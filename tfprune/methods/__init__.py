@@ -15,7 +15,7 @@ from collections import UserDict
 from typing import Any
 
 from tfprune.masks.allocations import Allocation
-from tfprune.masks.serialization import add_fallback, class_named, from_config, read_by
+from tfprune.masks.serialization import class_named, from_config, read_by
 from tfprune.masks.structures import Structure
 from tfprune.methods.base import Method, Score
 from tfprune.output.argument_checks import check_kind
@@ -150,12 +150,6 @@ def _read(config: dict[str, Any]) -> Method:
     return Method(rule=kind(**rule), **fields)
 
 
-def _load_all(name: str) -> None:
-    """Loads all methods, one of which may register the setting of this name."""
-    tuple(REGISTRY.values())
-
-
 read_by("Method", _read)
-add_fallback(_load_all)
 
 __all__ = ["REGISTRY", "Method", "Score", "get_method", "list_methods", "score"]
