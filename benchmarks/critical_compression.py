@@ -25,9 +25,9 @@ import contextlib
 import itertools
 import math
 import os
-import statistics
 import sys
 
+from critical_compression_table import PUBLISHED, table
 from ledger import Ledger, commands, matches, run_each
 
 LEDGER = Ledger("critical_compression")
@@ -57,10 +57,6 @@ VARIANTS = (
     (("grasp",), {"training": True, "order": "flipped"}, SEEDS),
 )
 """What `all` runs."""
-PUBLISHED = {"magnitude": 2.75, "random": 3.33, "snip": 3.58, "grasp": 3.58, "synflow": 5.92}
-"""Means of three runs behind H. Tanaka et al., arXiv 2006.05467, figure 1; possible: 6.02."""
-GRID = 0.25
-"""Between the exponents that were tried for it: what is published is the last one that lives."""
 ORDERS = {"signed": lambda score: score, "flipped": lambda score: -score, "absolute": abs}
 TAKE_DATA = ("snip", "grasp")
 CLASSES, BATCH = 100, 256
@@ -78,7 +74,7 @@ def main() -> int:
     elif options.command == "all":
         return run_missing()
     else:
-        table()
+        table(known_lines(), SETTINGS)
     return 0
 
 
@@ -361,63 +357,6 @@ def _is_missing(case: tuple[str, int, dict]) -> bool:
     score, seed, changes = case
     wanted = {"score": score, "seed": seed, **SETTINGS, **changes}
     return not any("exponent" in line and matches(line, wanted) for line in known_lines())
-
-
-def table() -> None:
-    """Mean exponents for every setting that was run; as found on a grid, beside the published."""
-    from rich.console import Console
-    from rich.table import Table
-
-    found: dict[tuple, list[dict]] = {}
-    for line in known_lines():
-        if "exponent" in line:
-            setting = tuple(line[name] for name in ("score", *SETTINGS))
-            found.setdefault(setting, []).append(line)
-    shown = Table(title="log10 of the largest compression before a layer of VGG-16 collapses")
-    for column in ("score", "changed", "mean", "seeds", "on the grid", "published", "difference"):
-        shown.add_column(column, justify="left" if column in ("score", "changed") else "right")
-    order = sorted(found, key=lambda one: (list(PUBLISHED).index(one[0]), _changed(one), str(one)))
-    for setting in order:
-        score = setting[0]
-        runs = sorted(found[setting], key=lambda line: line["seed"])
-        mean = statistics.mean(run["exponent"] for run in runs)
-        gridded = statistics.mean(run["exponent"] // GRID * GRID for run in runs)
-        shown.add_row(
-            score,
-            _changed(setting),
-            f"{mean:.2f}",
-            "  ".join(f"{run['exponent']:.2f}" for run in runs),
-            f"{gridded:.2f}",
-            f"{PUBLISHED[score]:.2f}",
-            f"{gridded - PUBLISHED[score]:+.2f}",
-        )
-    Console(width=110).print(shown)
-    if "random" in {setting[0] for setting in found}:
-        mean, spread = law(next(line["sizes"] for line in known_lines() if "sizes" in line))
-        print(f"Of i.i.d. scores the exponent of one seed is {mean:.2f} +- {spread:.2f}.")
-
-
-def _changed(setting: tuple) -> str:
-    """In which ways a run differs from the paper's."""
-    said = [
-        f"{name} {value}" if value is not True else name
-        for (name, usual), value in zip(SETTINGS.items(), setting[1:])
-        if value != usual
-    ]
-    return ", ".join(said)
-
-
-def law(sizes: list[int], draws: int = 100_000) -> tuple[float, float]:
-    """Mean and standard deviation of the exponent of i.i.d. scores.
-
-    The best of n uniform numbers is U^(1/n); the layer with the lowest of them sets the limit.
-    """
-    import numpy as np
-
-    uniform = np.random.default_rng(0).random((draws, len(sizes)))
-    above = -np.expm1(np.log(uniform) / np.array(sizes))  # the fraction of scores that are higher
-    exponents = -np.log10(np.maximum(above.max(axis=1), 1 / sum(sizes)))
-    return float(exponents.mean()), float(exponents.std())
 
 
 if __name__ == "__main__":
