@@ -92,11 +92,14 @@ class Survey:
                 continue
             inputs, kernel, _ = labels_of(equation, len(step.value.shape), step.name)
             sizes = [
-                size for size, label in zip(step.value.shape[1:], inputs[1:]) if label not in kernel
+                size
+                for size, label in zip(step.value.shape[1:], inputs[1:], strict=True)
+                if label not in kernel
             ]
-            if None not in sizes:
+            known = [size for size in sizes if size is not None]
+            if len(known) == len(sizes):
                 name = f"{step.name}/kernel"
-                found[name] = found.get(name, 0) + prod(sizes)
+                found[name] = found.get(name, 0) + prod(known)
         return found
 
     def positions(self, site: Site) -> int | None:

@@ -120,19 +120,20 @@ def concatenated(
             axes.append(None)
         else:
             axes.append(np.concatenate([_known(book, one, each, name) for one in values]))
-    sizes = [one.shape[axis] for one in values]
-    total = None if None in sizes else sum(sizes)
+    sizes = [size for one in values if (size := one.shape[axis]) is not None]
+    total = sum(sizes) if len(sizes) == len(values) else None
     first = values[0].shape
     return SymbolicTensor(first[:axis] + (total,) + first[axis + 1 :], tuple(axes))
 
 
 def _known(book: ChannelGraph, value: SymbolicTensor, axis: int, name: str) -> Ids:
     """The channels of an axis; where there are none, new ones that must stay."""
-    if value.axes[axis] is not None:
-        return value.axes[axis]
-    if value.shape[axis] is None:
+    ids, size = value.axes[axis], value.shape[axis]
+    if ids is not None:
+        return ids
+    if size is None:
         raise Unsupported(f"{name} appends an axis of unknown size")
-    ids = book.fresh(value.shape[axis])
+    ids = book.fresh(size)
     book.pin(ids, f"values without channels in {name}")
     return ids
 
@@ -144,7 +145,9 @@ def reshaped(book: ChannelGraph, value: SymbolicTensor, shape: Shape, name: str)
     differ, or else along the last: then those that share a place there become one.
     """
     before, after = list(value.shape), list(shape)
-    axes, front, back = list(value.axes), [], []
+    axes = list(value.axes)
+    front: list[Ids | None] = []
+    back: list[Ids | None] = []
     while before and after and before[0] == after[0]:
         front.append(axes.pop(0))
         before.pop(0), after.pop(0)
@@ -156,20 +159,22 @@ def reshaped(book: ChannelGraph, value: SymbolicTensor, shape: Shape, name: str)
 
 
 def _regrouped(book: ChannelGraph, value: SymbolicTensor, shape: Shape, name: str) -> Axes:
-    held = [axis for axis, ids in enumerate(value.axes) if ids is not None]
+    held = [(axis, ids) for axis, ids in enumerate(value.axes) if ids is not None]
     nothing: list[Ids | None] = [None] * len(shape)
     if not held:
         return tuple(nothing)
-    if None in value.shape or None in shape or prod(value.shape) != prod(shape) or not shape:
+    old, new = ([size for size in each if size is not None] for each in (value.shape, shape))
+    is_known = len(old) == len(value.shape) and len(new) == len(shape) > 0
+    if not is_known or prod(old) != prod(new):
         raise Unsupported(f"{name} reshapes axes of unknown size")
-    for axis in held[:-1]:
-        book.pin(value.axes[axis], f"{name} merges it with another axis")
-    across = [1] * len(value.shape)
-    across[held[-1]] = -1
-    full = np.broadcast_to(value.axes[held[-1]].reshape(across), value.shape).reshape(shape)
-    differing = [axis for axis in range(len(shape)) if (full != np.take(full, [0], axis)).any()]
-    axis = differing[0] if len(differing) == 1 else len(shape) - 1
-    rows = np.moveaxis(full, axis, -1).reshape(-1, shape[axis])
+    for _, ids in held[:-1]:
+        book.pin(ids, f"{name} merges it with another axis")
+    across = [1] * len(old)
+    across[held[-1][0]] = -1
+    full = np.broadcast_to(held[-1][1].reshape(across), old).reshape(new)
+    differing = [axis for axis in range(len(new)) if (full != np.take(full, [0], axis)).any()]
+    axis = differing[0] if len(differing) == 1 else len(new) - 1
+    rows = np.moveaxis(full, axis, -1).reshape(-1, new[axis])
     book.join(rows[:1], rows)
     nothing[axis] = rows[0].copy()
     return tuple(nothing)

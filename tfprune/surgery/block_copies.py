@@ -301,6 +301,7 @@ def _spelled(key: Any, shape: tuple) -> str:
     spelled = []
     for part in parts:
         size = None if part is None else next(axes)
-        is_known = isinstance(part, slice) and size is not None
-        spelled.append(range(size)[part] if is_known else part)
+        if isinstance(part, slice) and size is not None:
+            part = range(size)[part]
+        spelled.append(part)
     return repr(spelled)

@@ -56,10 +56,11 @@ def _unequal(kept: KeptChannels) -> Iterator[Obstacle]:
                     None,
                 )
             )
-        if any(ids is None for ids in units):
+        known = [ids for ids in units if ids is not None]
+        if len(known) < len(units):
             continue
-        left = [int(kept.mask(ids).sum()) for ids in units]
-        for ids, count in zip(units, left):
+        left = [int(kept.mask(ids).sum()) for ids in known]
+        for ids, count in zip(known, left, strict=True):
             gone = survey.labels[ids][~kept.mask(ids)]
             if max(left) > count:
                 yield gone[: max(left) - count], f"{step.name} has as many units in each direction"
@@ -72,6 +73,7 @@ def _unsized(kept: KeptChannels, folding: Folding) -> Iterator[Obstacle]:
     for calls in survey.tracer.calls.values():
         for step, results in calls:
             operation = step.operation
+            new: Any = None
             try:
                 if step.inside is not None:
                     if id(operation) not in asked and is_changed(operation, kept, folding):
@@ -86,7 +88,6 @@ def _unsized(kept: KeptChannels, folding: Folding) -> Iterator[Obstacle]:
                 elif survey.adapter.operation_name(operation) is not None:
                     new = sizes(survey.adapter.operation_name(operation), step, results, kept)
                 elif id(operation) not in asked and is_changed(operation, kept, folding):
-                    new = None
                     _try(
                         Resizing(operation, operation.get_config(), kept, folding.biases),
                         survey.adapter,

@@ -61,7 +61,7 @@ class Settle:
         targets: the sites, in the model's order.
         method: the rule and the gate.
         timetable: `step -> (due, sparsity)` in TensorFlow ops: a resolved schedule or an object
-            like TF-MOT's.
+            like TF-MOT's; None where masks are only applied.
         final: the last sparsity of the run.
         followers: what is zero with the channels that the sites make together.
     """
@@ -71,7 +71,7 @@ class Settle:
         targets: Sequence[Target],
         method: Method,
         *,
-        timetable: Callable,
+        timetable: Any,
         final: float,
         followers: Sequence[Follower] = (),
     ):
