@@ -146,11 +146,11 @@ import os, resource, sys, time
 import numpy as np
 import tfprune
 from benchmarks.networks import vgg16_bn
-from tfprune.adapters import adapter_of
+from tfprune.backend import adapter_of, view
 from tfprune.statistics.measuring import measuring
 from tfprune.statistics.subject import Subject
 model = vgg16_bn()
-subject = Subject.of(model, adapter_of(model))
+subject = Subject.of(view(model))
 rule = tfprune.get_method(sys.argv[1]).rule
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 begin = time.perf_counter()

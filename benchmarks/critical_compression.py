@@ -205,7 +205,7 @@ def iterated(options: argparse.Namespace) -> dict:
 def _measuring(options: argparse.Namespace):
     """The sites, a function that scores each of their weights, and the kernels."""
     import tfprune
-    from tfprune.backend import adapter_of
+    from tfprune.backend import view
     from tfprune.statistics.calibration_data import Feed
     from tfprune.statistics.measure import measuring
     from tfprune.statistics.measured_model import Subject
@@ -213,7 +213,7 @@ def _measuring(options: argparse.Namespace):
     model = network(options)
     changes = {"temperature": options.temperature} if options.score == "grasp" else {}
     rule = tfprune.get_method(options.score, seed=options.seed, **changes).rule
-    subject = Subject.of(model, adapter_of(model))
+    subject = Subject.of(view(model))
     feed = Feed(images(options)) if options.score in TAKE_DATA else None
     if options.training:
         model.call = _in_training(model.call)
@@ -317,11 +317,11 @@ def _measured(model) -> tuple[list, list]:
     """Weights and flows of each site, float64; no flow at all where a layer is empty."""
     import numpy as np
 
-    from tfprune.backend import adapter_of
+    from tfprune.backend import view
     from tfprune.statistics.measured_model import Subject
     from tfprune.statistics.synaptic_flow import flow
 
-    subject = Subject.of(model, adapter_of(model))
+    subject = Subject.of(view(model))
     weights = [kernel.numpy().astype(np.float64) for kernel in subject.kernels]
     if not all(weight.any() for weight in weights):
         return weights, [np.zeros_like(weight) for weight in weights]

@@ -169,8 +169,7 @@ def prunable_share(model, groups) -> float:
     """The share of the multiply-accumulates at entries of kernels that prunable channels have."""
     import numpy as np
 
-    from tfprune.backend import adapter_of
-    from tfprune.backend.find_sites import find
+    from tfprune.backend import view
     from tfprune.masks.costs import macs
 
     left: dict[str, dict[int, int]] = {}
@@ -179,7 +178,7 @@ def prunable_share(model, groups) -> float:
             entries = left.setdefault(member.site, {})
             entries[member.axis] = entries.get(member.axis, 0) + member.indices.size
     total = prunable = 0.0
-    for item in find(model, adapter_of(model))[0]:
+    for item in view(model).sites:
         count = macs(item.site.shape, item.site.positions) or 0
         others = np.prod(
             [

@@ -6,7 +6,7 @@ import pytest
 
 import tfprune
 from tests.tiny_models import KERASES, masks, with_weights
-from tfprune.backend import adapter_of
+from tfprune.backend import view
 from tfprune.channels.consumers import outlets
 from tfprune.channels.normalization_folding import folds
 from tfprune.statistics import coresets
@@ -61,8 +61,8 @@ def kernel(model, name):
 
 def points_of(model):
     """{site name: the points of its filters}."""
-    subject = Subject.of(model, adapter_of(model))
-    ways, norms = outlets(model, subject.sites), folds(model)
+    subject = Subject.of(view(model))
+    ways, norms = outlets(model, subject.sites), folds(subject.view)
     return {
         item.site.name: coresets.neurons(
             item, ways[item.site.name], norms.get(id(item.owner)), subject.adapter

@@ -5,7 +5,7 @@ import numpy as np
 from tiny_models import KERASES, compiled, fit, with_weights
 
 import tfprune
-from tfprune.backend import adapter_of
+from tfprune.backend import view
 from tfprune.quantization.djpq_training import cores_of, price_of
 
 STRONG = tfprune.DJPQConfig(bops=1.0, kl=1e-3, rate=10.0, ramp=2)
@@ -70,11 +70,11 @@ def in_half(family, action):
 
 def cores(model):
     """{name of a layer: what stands around it}."""
-    return {core.layer.name: core for core in cores_of(model, adapter_of(model))}
+    return {core.layer.name: core for core in cores_of(view(model))}
 
 
 def price(model):
-    return price_of(model, adapter_of(model))
+    return price_of(view(model))
 
 
 def set_gates(model, values):

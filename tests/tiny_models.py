@@ -83,11 +83,9 @@ def masks(callback):
 
 def zeros(model):
     """{site name: True where the weight is not zero}, whatever was pruned and how."""
-    from tfprune.backend import adapter_of
-    from tfprune.backend.find_sites import find
+    from tfprune.backend import view
 
-    home = adapter_of(model)
-    return {item.site.name: home.raw(item.variable).numpy() != 0 for item in find(model, home)[0]}
+    return {item.site.name: item.variable.numpy() != 0 for item in view(model).sites}
 
 
 def check_run(callback, sparsity):

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from tfprune.backend import adapter_of, adapter_of_model
-from tfprune.backend.find_sites import find
+from tfprune.backend import adapter_of, adapter_of_model, view
+from tfprune.backend.model_view import ModelView
 from tfprune.backend.saved_model import keras_of_file
 from tfprune.masks.pattern_library import Library, mine
 from tfprune.masks.schedules import OneShot
@@ -69,14 +69,14 @@ def prune(
     method = settings(
         method, sparsity, schedule=schedule, structure=structure, allocation=allocation
     )
-    home = adapter_of(to_prune)
+    backend = adapter_of(to_prune)
     given = to_prune if isinstance(to_prune, (list, tuple)) else [to_prune]
     for one in given:
         adapter_of_model(one, layers=True)
-        if not home.is_model(one):
-            refuse_wrapped(one, home)
-    refuse_pruning(to_prune, home)
-    return hooks_of(method.gate).insert(to_prune, home, method)
+        if not backend.is_model(one):
+            refuse_wrapped(ModelView(one, backend))
+        refuse_pruning(ModelView(one, backend))
+    return hooks_of(method.gate).insert(to_prune, backend, method)
 
 
 def sparsify(
@@ -201,9 +201,9 @@ def strip_pruning(model: Any, *, keep_activation_quantizers: bool = False) -> An
         >>> strip_pruning(prune(model, "magnitude", 0.5)).layers[0].name
         'd'
     """
-    home = adapter_of_model(model, layers=True)
+    seen = view(model, layers=True)
     check_kind("keep_activation_quantizers", keep_activation_quantizers, bool, "True or False")
-    return strip(model, home, keep_activation_quantizers)
+    return strip(seen, keep_activation_quantizers)
 
 
 def load_model(path: str | Path, **kwargs: Any) -> Any:
@@ -241,7 +241,7 @@ def report(model: Any) -> Report:
         >>> report(keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])).size
         8
     """
-    return of_model(model, adapter_of_model(model, layers=True))
+    return of_model(view(model, layers=True))
 
 
 def mine_patterns(model: Any, count: int = 8, keep: int = 4) -> Library:
@@ -265,7 +265,7 @@ def mine_patterns(model: Any, count: int = 8, keep: int = 4) -> Library:
         >>> len(mine_patterns(keras.Sequential(layers), 1))
         1
     """
-    found, taken = find(model, adapter_of_model(model, layers=True))[0], Pattern()
+    found, taken = view(model, layers=True).sites, Pattern()
     kernels = [
         np.moveaxis(np.asarray(item.variable), item.site.layout.spatial, (0, 1))
         for item in found

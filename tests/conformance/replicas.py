@@ -6,7 +6,7 @@ import tensorflow as tf
 from tiny_models import KERASES, STEPS, check_run, cnn, compiled, examples, fit, masks, with_weights
 
 import tfprune
-from tfprune.backend import adapter_of
+from tfprune.backend import adapter_of, view
 from tfprune.quantization.quantize_aware import wrappers
 
 SCHEDULE = tfprune.Polynomial(0.6, end=1.0, frequency=2)
@@ -80,7 +80,7 @@ def compare_quantized(family):
         compiled(aware, family)
     fit(aware)
     home = adapter_of(aware)
-    for one in wrappers(aware, home):
+    for one in wrappers(view(aware)):
         for variable in (one.core.ranges, one.layer.kernel):
             first, second = (local.numpy() for local in home.raw(variable).values)
             np.testing.assert_array_equal(first, second, one.name)

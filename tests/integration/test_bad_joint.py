@@ -7,7 +7,7 @@ from joint_models import cores, prune, residual
 from tiny_models import KERASES, compiled, fit
 
 import tfprune
-from tfprune.backend import adapter_of
+from tfprune.backend import view
 from tfprune.training import model_hooks
 
 everywhere = pytest.mark.parametrize("family", KERASES)
@@ -68,11 +68,10 @@ def test_what_is_no_whole_model_is_refused(family):
 @everywhere
 def test_a_model_is_not_stripped_in_the_middle_of_a_run(family):
     model = prune(residual(family))
-    home = adapter_of(model)
-    model_hooks.begin(model, home, [])
+    model_hooks.begin(view(model), [])
     with pytest.raises(ValueError, match="being trained.*finish"):
         tfprune.strip_pruning(model)
-    model_hooks.finish(model, home)
+    model_hooks.finish(view(model))
     assert not any(core.is_running for core in cores(model).values())
     layer = next(one for one in model.layers if one.name.endswith("stem"))
     assert tfprune.strip_pruning(layer).name == "stem"

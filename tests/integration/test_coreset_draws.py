@@ -10,7 +10,7 @@ import tensorflow as tf
 import tfprune
 from tests.coreset_models import MODELS, dense_chain, everywhere, images, kept, kernel, pruned
 from tests.tiny_models import KERASES, masks, with_weights
-from tfprune.backend import adapter_of
+from tfprune.backend import view
 from tfprune.methods.rules.importance_sampling import ImportanceSamplingRule
 from tfprune.statistics.measure import measuring
 from tfprune.statistics.measured_model import Subject
@@ -34,7 +34,7 @@ def test_nothing_changes_where_everything_is_kept(kind, family):
 def test_the_next_layers_are_scaled_exactly(kind, family):
     model = MODELS[kind](family)
     rule = DRAWN.rule
-    subject = Subject.of(model, adapter_of(model))
+    subject = Subject.of(view(model))
     with measuring(rule.score.needs, subject, None, rule.structure) as measure:
         scores = [given["contact_sensitivity"].numpy() for given in measure()[:2]]
     factors = rule.factors(scores, subject.sites[:2], 0.5, final=0.5)
@@ -112,7 +112,7 @@ def test_drawn_outputs_are_right_on_average(family):
     first = library.Model(model.inputs, model.get_layer("one").output)
     data = images(model)
     hidden, weights = first.predict(data, verbose=0), model.get_layer("two").get_weights()
-    subject = Subject.of(model, adapter_of(model))
+    subject = Subject.of(view(model))
     with measuring(("contact_sensitivity",), subject, None, tfprune.Filter()) as measure:
         scores = [measure()[0]["contact_sensitivity"].numpy()]
     factors = np.mean(

@@ -17,7 +17,7 @@ from tests.coreset_models import (
     pruned,
 )
 from tests.tiny_models import KERASES
-from tfprune.backend import adapter_of
+from tfprune.backend import view
 from tfprune.channels.normalization_folding import folds
 from tfprune.statistics.measure import measuring
 from tfprune.statistics.measured_model import Subject
@@ -82,7 +82,7 @@ def test_only_a_normalization_that_is_all_that_reads_a_linear_layer_is_folded(fa
     last = layers.Conv2D(5, 1, name="last")(x)
     model = library.Model(inputs, [last, layers.BatchNormalization(name="end")(last)])
     names = {id(layer): layer.name for layer in (*model.layers, *inner.layers)}
-    found = {names[key]: norm.name for key, norm in folds(model).items()}
+    found = {names[key]: norm.name for key, norm in folds(view(model)).items()}
     assert found == {"alone": "behind", "inside": "outside"}
 
 
@@ -96,8 +96,8 @@ def test_channels_first_folds_along_the_channels(family):
     x = layers.Conv2D(4, 3, data_format="channels_first", name="conv")(inputs)
     right = layers.BatchNormalization(axis=1, name="right")(x)
     wrong = layers.BatchNormalization(name="wrong")
-    assert list(folds(library.Model(inputs, right)).values())[0].name == "right"
-    assert not folds(library.Model(inputs, wrong(x)))
+    assert list(folds(view(library.Model(inputs, right))).values())[0].name == "right"
+    assert not folds(view(library.Model(inputs, wrong(x))))
 
 
 @everywhere
@@ -108,7 +108,7 @@ def test_the_highest_scores_are_kept_and_no_other_weight_changes(kind, name, fam
     before = {layer.name: [w.copy() for w in layer.get_weights()] for layer in model.layers}
     scores = {}
     rule = tfprune.get_method(name).rule
-    subject = Subject.of(model, adapter_of(model))
+    subject = Subject.of(view(model))
     with measuring(rule.score.needs, subject, None, rule.structure) as measure:
         for site, given in zip(subject.sites, measure()):
             scores[site.name] = given[rule.score.needs[0]].numpy()
@@ -136,7 +136,7 @@ def test_the_order_of_filters_and_the_scale_of_the_data_do_not_matter(family):
         needs = tfprune.get_method(name).rule.score.needs
         found = []
         for each in (model, other):
-            subject = Subject.of(each, adapter_of(each))
+            subject = Subject.of(view(each))
             with measuring(needs, subject, None, tfprune.Filter()) as measure:
                 found.append(measure()[0][needs[0]].numpy())
         assert len(np.unique(found[0])) > 2
@@ -154,7 +154,7 @@ class Untouchable:
 @pytest.mark.parametrize("name", ["coreset", "coreset_caratheodory", "coreset_mussay"])
 def test_no_data_is_touched(name):
     model = dense_chain("keras")
-    subject = Subject.of(model, adapter_of(model))
+    subject = Subject.of(view(model))
     needs = tfprune.get_method(name).rule.score.needs
     with measuring(needs, subject, Untouchable(), tfprune.Filter()) as measure:
         assert len(measure()) == 3

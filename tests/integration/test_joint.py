@@ -17,8 +17,7 @@ from joint_models import (
 from tiny_models import KERASES, compiled, data, fit, zeros
 
 import tfprune
-from tfprune.backend import adapter_of
-from tfprune.backend.find_sites import find
+from tfprune.backend import view
 from tfprune.quantization import djpq_training
 
 everywhere = pytest.mark.parametrize("family", KERASES)
@@ -72,10 +71,9 @@ def test_folding_changes_nothing_and_dropped_channels_are_zero(family):
     model = prune(residual(family))
     set_gates(model, GATES)
     before = model.predict(inputs, verbose=0)
-    home = adapter_of(model)
-    djpq_training.finish(model, home)
+    djpq_training.finish(view(model))
     np.testing.assert_allclose(model.predict(inputs, verbose=0), before, rtol=1e-5, atol=1e-5)
-    djpq_training.finish(model, home)  # once more changes nothing
+    djpq_training.finish(view(model))  # once more changes nothing
     np.testing.assert_allclose(model.predict(inputs, verbose=0), before, rtol=1e-5, atol=1e-5)
     stripped = tfprune.strip_pruning(model)
     np.testing.assert_allclose(
@@ -105,7 +103,7 @@ def test_the_noise_is_kept_when_gates_are_folded(family):
     model = prune(residual(family))
     set_gates(model, GATES)
     told = {name: float(one.divergence()) for name, one in price(model).bottlenecks.items()}
-    djpq_training.finish(model, adapter_of(model))
+    djpq_training.finish(view(model))
     for name, one in price(model).bottlenecks.items():
         mu, log_variance, kept = one.read()
         assert mu[kept].tolist() == [1] * kept.sum() and not mu[~kept].any()
@@ -118,10 +116,10 @@ def test_the_noise_is_kept_when_gates_are_folded(family):
 def test_gates_and_quantizers_do_not_decay(family):
     model = compiled(prune(plain(family)), family, KERASES[family].optimizers.AdamW(0.1, 0.1))
     model.optimizer.build(model.trainable_variables)
-    djpq_training.begin(model, adapter_of(model))
+    djpq_training.begin(view(model))
     held = [one for core in cores(model).values() for one in core.variables]
     assert len(held) > 6 and not any(model.optimizer._use_weight_decay(one) for one in held)
-    kernels = [item.variable for item in find(model, adapter_of(model))[0]]
+    kernels = [item.variable for item in view(model).sites]
     assert len(kernels) == 2 and all(model.optimizer._use_weight_decay(one) for one in kernels)
 
 

@@ -182,10 +182,7 @@ def test_biases_stay_where_filters_are_not_coupled_or_a_maker_is_not_masked():
     model = network("keras")
     before = model.get_weights()
     tfprune.sparsify(model, "magnitude", 0.5, structure=tfprune.Filter())
-    kernels = {
-        id(one.variable)
-        for one in tfprune.backend.find_sites.find(model, tfprune.backend.adapter_of(model))[0]
-    }
+    kernels = {id(one.variable) for one in tfprune.backend.view(model).sites}
     for site, value in zip(model.weights, before):
         if id(site.value) not in kernels:
             np.testing.assert_array_equal(site, value, site.path)

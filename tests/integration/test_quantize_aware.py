@@ -10,7 +10,7 @@ import tflite_export
 import tfprune
 from tflite_export import runtime
 from tflite_export.flatbuffer.graph import Graph
-from tfprune.backend import adapter_of
+from tfprune.backend import view
 from tfprune.quantization.quantize_aware import wrappers
 
 both = pytest.mark.parametrize("family", list(KERASES))
@@ -81,7 +81,7 @@ def kernels(model):
 
 
 def ranges(model):
-    return {one.layer.name: one.core.ranges.numpy() for one in wrappers(model, adapter_of(model))}
+    return {one.layer.name: one.core.ranges.numpy() for one in wrappers(view(model))}
 
 
 def optimizers(library):
@@ -180,7 +180,7 @@ def test_a_saved_model_goes_on_as_if_it_had_not_been_saved(family, tmp_path):
     for form in forms:
         aware.save(str(tmp_path / f"model{form}"))
         loaded = tfprune.load_model(tmp_path / f"model{form}")
-        assert [one.core.settings for one in wrappers(loaded, adapter_of(loaded))] == [SETTINGS] * 2
+        assert [one.core.settings for one in wrappers(view(loaded))] == [SETTINGS] * 2
         np.testing.assert_array_equal(loaded(inputs), expected, form)
         for one, other in zip(loaded.get_weights(), aware.get_weights()):
             np.testing.assert_array_equal(one, other, form)

@@ -6,7 +6,7 @@ import pytest
 from tiny_models import KERASES, cnn, data, with_weights
 
 import tfprune
-from tfprune.backend import adapter_of
+from tfprune.backend import view
 from tfprune.quantization.quantize_aware import wrappers
 
 both = pytest.mark.parametrize("family", list(KERASES))
@@ -52,7 +52,7 @@ def test_nested_shared_and_whole_number_models_are_quantized_and_the_rest_is_nam
     np.testing.assert_array_equal(whole, same)
     difference = np.abs(expected - found).max() / np.abs(expected).max()
     assert 0 < difference < 0.1  # 8 bits, and one range for two calls
-    around = {one.layer.name: one for one in wrappers(aware, adapter_of(aware))}
+    around = {one.layer.name: one for one in wrappers(view(aware))}
     assert set(around) == {"shared", "most", "conv", "hidden", "logits", "whole", "all", "last"}
     assert around["all"].core.ranges.shape == (3, 2)
     assert not around["whole"].core.ranges.numpy().any()
@@ -80,7 +80,7 @@ def test_pruning_wrappers_come_off_and_their_zeros_are_the_mask(family):
     for layer in (one.layer for one in model.layers if hasattr(one, "pruning_vars")):
         layer.kernel.assign(layer.kernel.numpy() * (np.abs(layer.kernel.numpy()) > 0.2))
     aware = tfprune.quantize_aware(model)
-    for one in wrappers(aware, adapter_of(aware)):
+    for one in wrappers(view(aware)):
         np.testing.assert_array_equal(
             one.core.masks["kernel"].numpy() != 0, one.layer.kernel.numpy() != 0
         )

@@ -4,13 +4,13 @@
 import numpy as np
 from tiny_models import KERASES
 
-from tfprune.backend import adapter_of
+from tfprune.backend import view
 from tfprune.statistics.measured_model import Subject
 from tfprune.statistics.synaptic_flow import flow
 
 
 def subject(model):
-    return Subject.of(model, adapter_of(model))
+    return Subject.of(view(model))
 
 
 def shares(model, feed=None, **settings):

@@ -3,7 +3,7 @@
 
 from tiny_models import KERASES, with_weights
 
-from tfprune.backend import adapter_of
+from tfprune.backend import view
 from tfprune.statistics import activations
 from tfprune.statistics.calibration_data import CalibrationData, Feed
 from tfprune.statistics.measure import measuring
@@ -13,9 +13,9 @@ NAMES = ("mean_sensitivity", "peak_sensitivity")
 
 
 def subject_of(model):
-    subject = Subject.of(model, adapter_of(model))
+    subject = Subject.of(view(model))
     kept = tuple(item for item in subject.found if activations.refusal(item) is None)
-    return Subject(model, subject.adapter, kept)
+    return Subject(subject.view, kept)
 
 
 def measured(model, source, names=NAMES, **settings):

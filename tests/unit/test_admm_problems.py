@@ -11,7 +11,7 @@ from admm_models import QUICK, method, network
 from tiny_models import KERASES, cnn
 
 import tfprune
-from tfprune.backend import adapter_of
+from tfprune.backend import view
 from tfprune.masks.kernel_layout import DENSE
 from tfprune.masks.sites import Site
 from tfprune.reconstruction import ADMM, ADMMPenalty, SyntheticInputs, solver
@@ -28,7 +28,7 @@ everywhere = pytest.mark.parametrize("family", KERASES)
 def problem(model, index=0, **settings):
     """(problem of a station, subject)."""
     settings = ADMM(**{"inputs": SyntheticInputs("normal"), **settings})
-    subject = Subject.of(model, adapter_of(model))
+    subject = Subject.of(view(model))
     drawn, found, left = solver._prepared(subject, settings)
     assert not left
     return Problem(found[index], Student(subject), drawn, settings, seed=3), subject
@@ -149,7 +149,7 @@ def test_weights_come_to_sit_on_the_structure(family, monkeypatch):
 @everywhere
 def test_outputs_are_compared_behind_what_belongs_to_a_layer(family):
     model = network(family)
-    subject = Subject.of(model, adapter_of(model))
+    subject = Subject.of(view(model))
     given = source(subject.adapter.input_specs(model), SyntheticInputs(batch=2), "m").zeros()
     found, left = stations(subject, watched(subject, given))
     ends = {

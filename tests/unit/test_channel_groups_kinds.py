@@ -8,8 +8,7 @@ import tensorflow as tf
 import tfprune
 from tests.tiny_models import KERASES
 from tests.unit.test_channel_groups import groups_of, member, sites
-from tfprune.backend import adapter_of
-from tfprune.backend.find_sites import find
+from tfprune.backend import view
 from tfprune.layers.channel_graph import Role
 
 pytestmark = pytest.mark.parametrize("family", sorted(KERASES))
@@ -149,7 +148,7 @@ def test_sites_have_the_names_that_pruning_gives_them(family):
         ]
     )
     held = {one.site for group in tfprune.channel_groups(model) for one in group.members}
-    assert {item.site.name for item in find(model, adapter_of(model))[0]} <= held
+    assert {item.site.name for item in view(model).sites} <= held
 
 
 def test_wrapped_layers_are_looked_through(family):

@@ -9,7 +9,7 @@ from scipy.stats import spearmanr
 from tiny_models import BATCH, KERASES, cnn, data, with_weights
 
 import tfprune
-from tfprune.backend import adapter_of
+from tfprune.backend import adapter_of, view
 from tfprune.masks.structures import Block, Channel, Column, Element, Filter, Kernel
 from tfprune.statistics.calibration_data import CalibrationData, Feed
 from tfprune.statistics.measure import measuring
@@ -27,10 +27,9 @@ NEEDS = {
 
 def planned(model, structure, method="taylor"):
     """The subject of a run: with couplings where the structure asks for them."""
-    adapter = adapter_of(model)
-    subject = Subject.of(model, adapter)
+    subject = Subject.of(view(model))
     method = tfprune.get_method(method, structure=structure, schedule=tfprune.OneShot(0.5))
-    (settle,) = plan(subject.found, method, model, Run()).settles
+    (settle,) = plan(subject.view, subject.found, method, Run()).settles
     owners = {item.site.name: item for item in subject.found}
     found = tuple(
         type(owners[target.site.name])(
@@ -38,7 +37,7 @@ def planned(model, structure, method="taylor"):
         )
         for target in settle.targets
     )
-    return Subject(model, adapter, found)
+    return Subject(subject.view, found)
 
 
 def measured(model, structure, name, data):
@@ -122,7 +121,7 @@ def test_a_gate_on_a_site_is_the_sum_of_weight_times_gradient(family, structure)
     found = measured(
         model, structure, "gate_batch_square", whole((inputs, labels), loss_of(family))
     )
-    subject = Subject.of(model, adapter_of(model))
+    subject = Subject.of(view(model))
     with tf.GradientTape() as tape:
         loss = loss_of(family)(labels, model(inputs, training=False))
     for item, slope in zip(subject.found, tape.gradient(loss, subject.kernels)):
@@ -217,7 +216,7 @@ def test_exact_where_the_loss_is_linear_or_quadratic(family, method, loss):
         scores = tfprune.get_method(method).rule.score.formula({name: statistic}).reshape(-1)
         kernel = model.layers[-1].kernel
         value = kernel.numpy()
-        layout = Subject.of(model, adapter_of(model)).sites[0].layout
+        layout = Subject.of(view(model)).sites[0].layout
         before = float(tf.reduce_mean(loss(labels, model(inputs))))
         for group in range(structure.groups((3, 2), layout)):
             removed = np.zeros(structure.groups((3, 2), layout), bool)

@@ -7,7 +7,7 @@ import tensorflow as tf
 from tiny_models import BATCH, KERASES, cnn, compiled, data, zeros
 
 import tfprune
-from tfprune.backend import adapter_of
+from tfprune.backend import view
 from tfprune.methods import REGISTRY, Method
 from tfprune.statistics.calibration_data import Feed
 from tfprune.statistics.gradients import gradient, hessian_gradient
@@ -17,14 +17,14 @@ everywhere = pytest.mark.parametrize("family", KERASES)
 
 
 def measured(measuring, model, data, **settings):
-    subject = Subject.of(model, adapter_of(model))
+    subject = Subject.of(view(model))
     with measuring(subject, Feed(tfprune.CalibrationData.of(data)), **settings) as measure:
         return [value.numpy() for given in measure() for value in given.values()]
 
 
 def tape(model, loss, inputs, labels):
     """dL/dW over all examples at once."""
-    kernels = Subject.of(model, adapter_of(model)).kernels
+    kernels = Subject.of(view(model)).kernels
     with tf.GradientTape() as tape:
         value = loss(labels, model(inputs, training=False))
     return [gradient.numpy() for gradient in tape.gradient(value, kernels)]
@@ -62,7 +62,7 @@ def test_the_gradient_is_the_mean_over_all_examples_however_they_are_cut(family)
 def test_the_score_is_the_product_of_weight_and_gradient(family):
     model = cnn(family)
     loss = KERASES[family].losses.SparseCategoricalCrossentropy(from_logits=True)
-    subject = Subject.of(model, adapter_of(model))
+    subject = Subject.of(view(model))
     weights = [kernel.numpy() for kernel in subject.kernels]
     expected = [
         np.abs(weight * gradient).ravel()

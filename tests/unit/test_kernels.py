@@ -4,8 +4,7 @@
 import pytest
 from tiny_models import KERASES
 
-from tfprune.backend import adapter_of
-from tfprune.backend.find_sites import find
+from tfprune.backend import view
 from tfprune.masks import kernel_layout
 
 
@@ -15,9 +14,10 @@ def test_recurrent_convolutions(family, rank):
     library = KERASES[family]
     layer = getattr(library.layers, f"ConvLSTM{rank}D")(3, 2, padding="same", name="steps")
     model = library.Sequential([library.Input((5, *range(4, 4 + rank), 2)), layer])
-    found, skipped = find(model, adapter_of(model))
-    assert not skipped
-    assert [item.site.name.rpartition("/")[2] for item in found] == ["kernel", "recurrent_kernel"]
-    for item, channels in zip(found, (2, 3)):
+    seen = view(model)
+    assert not seen.skipped
+    names = [item.site.name.rpartition("/")[2] for item in seen.sites]
+    assert names == ["kernel", "recurrent_kernel"]
+    for item, channels in zip(seen.sites, (2, 3)):
         assert item.site.layout == kernel_layout.conv(rank)
         assert item.site.shape == (2,) * rank + (channels, 12)

@@ -8,7 +8,7 @@ from input_models import NAMES, measured, model_of, subject_of
 from tiny_models import KERASES, cnn, compiled, data, fit, masks, with_weights
 
 import tfprune
-from tfprune.backend import adapter_of
+from tfprune.backend import view
 from tfprune.layers.im2col import patches, reading
 from tfprune.masks.tiles import from_matrix, to_matrix
 from tfprune.statistics import activations, input_sensitivity
@@ -295,9 +295,7 @@ def test_pfp_never_empties_a_layer_and_removes_whole_channels(family, sparsity):
 @pytest.mark.parametrize("method, norm", [("filter_threshold", 1), ("filter_threshold_l2", 2)])
 def test_filter_thresholding_keeps_the_same_fraction_of_each_layer(family, method, norm):
     model = cnn(family)
-    before = {
-        item.site.name: item.variable.numpy() for item in Subject.of(model, adapter_of(model)).found
-    }
+    before = {item.site.name: item.variable.numpy() for item in Subject.of(view(model)).found}
     callback = tfprune.PruningCallback(method, 0.5)  # no data
     callback.start(model)
     for name, mask in masks(callback).items():

@@ -8,7 +8,7 @@ from input_models import measured, model_of
 from tiny_models import KERASES, cnn, data, masks, with_weights
 
 import tfprune
-from tfprune.backend import adapter_of
+from tfprune.backend import view
 from tfprune.statistics.calibration_data import CalibrationData
 from tfprune.statistics.measured_model import Subject
 
@@ -60,9 +60,7 @@ RECURRENT = {
 )
 def test_they_stay_dense_with_a_reason_and_the_rest_is_pruned(family, method, names):
     model = odd(family)
-    before = {
-        item.site.name: item.variable.numpy() for item in Subject.of(model, adapter_of(model)).found
-    }
+    before = {item.site.name: item.variable.numpy() for item in Subject.of(view(model)).found}
     callback = tfprune.PruningCallback(method, 0.5, data=(odd_data(),))
     callback.start(model)
     callback.finish()
@@ -78,7 +76,7 @@ def test_they_stay_dense_with_a_reason_and_the_rest_is_pruned(family, method, na
     chosen = masks(callback)
     assert chosen.keys() == before.keys() - names and "out/kernel" in chosen
     assert not all(mask.all() for mask in chosen.values())
-    for item in Subject.of(model, adapter_of(model)).found:
+    for item in Subject.of(view(model)).found:
         if item.site.name in names:
             np.testing.assert_array_equal(item.variable.numpy(), before[item.site.name])
     assert names <= {skip.name for skip in callback.report.skipped}

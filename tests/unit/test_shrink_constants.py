@@ -113,7 +113,7 @@ def test_a_border_where_folding_is_not_exact_stays_unless_asked_for(family):
         (
             lambda x: tfprune.CalibrationData((x,)),
             TypeError,
-            "expected arrays or tensors.*got Data",
+            "expected arrays or tensors.*got CalibrationData",
         ),
         (lambda x: x.tolist(), TypeError, "expected arrays or tensors.*got float"),
         (lambda x: x * np.nan, ValueError, "holds NaN or infinity"),

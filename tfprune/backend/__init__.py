@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Iterable
 
 if TYPE_CHECKING:
     from tfprune.backend.base import Backend
+    from tfprune.backend.model_view import ModelView
 
 KERAS3 = "keras"
 TF_KERAS = "tf_keras"
@@ -61,6 +62,21 @@ def adapter_of_model(value: Any, *, layers: bool = False) -> Backend:
             "model, for example keras.Sequential([keras.Input(shape), layer])."
         )
     return home
+
+
+def view(model: Any, *, layers: bool = False) -> ModelView:
+    """A look at one model.
+
+    Args:
+        model: what was passed as the model.
+        layers: whether a layer would do, too.
+
+    Raises:
+        TypeError: something else.
+    """
+    from tfprune.backend.model_view import ModelView
+
+    return ModelView(model, adapter_of_model(model, layers=layers))
 
 
 def _adapter_of_list(values: Iterable[Any]) -> Backend:

@@ -62,6 +62,10 @@ class Backend(OptimizerAccess):
         """Whether it is wrapped for quantization-aware fine-tuning."""
         return wrapper_kind(layer) == "quantized"
 
+    def is_wrapped(self, layer: Any) -> bool:
+        """Whether it is a wrapper, for pruning or for fine-tuning on integer grids."""
+        return self.is_wrapper(layer) or self.is_quantized(layer)
+
     def has_prunable_weights(self, layer: Any) -> bool:
         """Whether the layer's author says what to prune (a method of the class, not one put on
         it)."""

@@ -7,6 +7,7 @@ a real class takes its place as soon as it is imported.
 
 from __future__ import annotations
 
+import functools
 import importlib
 import sys
 
@@ -19,6 +20,7 @@ _MODULES = {
 _PREFIXES = {"keras": "keras3", "tf_keras": "tf_keras"}
 
 
+@functools.cache
 def wrapper_class(package: str, kind: str) -> type:
     """A wrapper class of one Keras, such as `("keras", "PrunedLayer")`, imported now."""
     return getattr(importlib.import_module(_MODULES[kind].format(_PREFIXES[package])), kind)

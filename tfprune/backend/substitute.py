@@ -9,9 +9,6 @@ from typing import Any, Callable, Iterable, Iterator
 
 import tensorflow as tf
 
-from tfprune.backend.base import Backend
-from tfprune.backend.find_sites import wrappers
-
 _ABSENT = object()
 Change = tuple[Any, str, Any]
 
@@ -35,13 +32,6 @@ def replaced(changes: Iterable[Change]) -> Iterator[None]:
                 object.__delattr__(owner, name)
             else:
                 object.__setattr__(owner, name, value)
-
-
-def unpruned_calls(model: Any, adapter: Backend) -> list[Change]:
-    """The changes that keep the wrappers of a model from applying masks in its calls, for as long
-    as its kernels hold other values than their own."""
-    held = (getattr(wrapper, "pruning_obj", None) for wrapper in wrappers(model, adapter))
-    return [(one, "weight_mask_op", tf.no_op) for one in held if one is not None]
 
 
 def shown_as(layer: Any, variable: Any, value: Any) -> Change:

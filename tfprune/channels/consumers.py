@@ -8,8 +8,7 @@ from typing import Any, Sequence
 
 import numpy as np
 
-from tfprune.channels.grouping import grouped
-from tfprune.channels.groups import ChannelGroup, Member
+from tfprune.channels.groups import ChannelGroup, Member, grouped
 from tfprune.channels.tracer import traced
 from tfprune.layers.channel_graph import Role
 from tfprune.masks.sites import Site

@@ -9,7 +9,7 @@ from typing import Any, Sequence
 
 import numpy as np
 
-from tfprune.backend.find_sites import Found, find
+from tfprune.backend.find_sites import Found
 from tfprune.channels.groups import ChannelGroup
 from tfprune.channels.model_channels import Survey
 from tfprune.channels.peak_memory import Buffers
@@ -91,12 +91,12 @@ class Prices:
 
     @cached_property
     def _weights(self) -> tuple[Any, ...]:
-        raw = self.survey.adapter.raw
-        return tuple({id(one): one for one in map(raw, self.survey.tracer.root.weights)}.values())
+        view = self.survey.tracer.view
+        return tuple({id(one): one for one in map(view.backend.raw, view.model.weights)}.values())
 
     @cached_property
-    def _kernels(self) -> list[Found]:
-        return find(self.survey.tracer.root, self.survey.adapter)[0]
+    def _kernels(self) -> tuple[Found, ...]:
+        return self.survey.tracer.view.sites
 
     @cached_property
     def _sizes(self) -> Sizes:

@@ -8,7 +8,6 @@ from typing import Any, Iterator
 
 from tfprune.backend.base import Backend
 from tfprune.backend.call_graph import call_graph
-from tfprune.backend.find_sites import is_wrapped
 from tfprune.layers.base import kind_of
 from tfprune.layers.call import LayerCall, without_masks
 from tfprune.layers.dense import labels_of
@@ -39,7 +38,7 @@ def _uses(call: Call, tracer: Any) -> Iterator[tuple[str, int | None]]:
     if isinstance(layer, RawOperation):
         return
     adapter: Backend = tracer.adapter
-    layer = layer.layer if is_wrapped(layer, adapter) else layer
+    layer = layer.layer if adapter.is_wrapped(layer) else layer
     kernels = kind_of(layer).kernels
     for one in kernels:
         if adapter.attribute(layer, one.attribute) is not None:

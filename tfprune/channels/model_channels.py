@@ -9,8 +9,7 @@ from math import prod
 from typing import Any
 
 from tfprune.backend.base import Backend
-from tfprune.channels.grouping import grouped
-from tfprune.channels.groups import ChannelGroup
+from tfprune.channels.groups import ChannelGroup, grouped
 from tfprune.channels.inner_uses import inner_uses
 from tfprune.channels.tracer import Tracer, walked
 from tfprune.layers.call import LayerCall

@@ -9,22 +9,21 @@ import numpy as np
 
 from tfprune.backend import adapter_of
 from tfprune.backend.base import Backend
+from tfprune.backend.model_view import ModelView
 from tfprune.layers import graph as graphs
 from tfprune.layers.base import stock_kind_of
 
 
-def folds(model: Any) -> dict[int, Any]:
+def folds(view: ModelView) -> dict[int, Any]:
     """The normalization that can be folded into a layer: {id of the layer: BatchNormalization}.
 
     A layer is called once, has no activation of its own, and one normalization along its channels
     is all that reads it.
 
     Args:
-        model: a functional or Sequential model; of any other nothing is known.
+        view: of a functional or Sequential model; of any other nothing is known.
     """
-    adapter = adapter_of(model)
-    walk = _Walk(adapter)
-    graph = walk.adapter.graph(model)
+    walk, graph = _Walk(view.backend), view.graph
     if graph is not None:
         walk.read(walk.run(graph, [None] * len(graph.inputs)), None)
     return {

@@ -3,12 +3,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Iterator
+from typing import Any
 
-from tfprune.backend import adapter_of_model
-from tfprune.backend.base import Backend
+from tfprune.backend import view
 from tfprune.backend.call_graph import call_graph
-from tfprune.backend.find_sites import is_wrapped
+from tfprune.backend.model_view import ModelView
 from tfprune.channels.captured_variables import variables_given, variables_read
 from tfprune.layers import graph as graphs
 from tfprune.layers.call import LayerCall, without_masks
@@ -44,12 +43,12 @@ def walked(model: Any) -> "Tracer":
         TypeError: not a Keras model.
         ValueError: no graph, or not built.
     """
-    adapter = adapter_of_model(model)
-    graph = adapter.graph(model)
+    seen = view(model)
+    graph = seen.graph
     if graph is None:
-        text = _NO_GRAPH if adapter.is_built(model) or not adapter.has_graph(model) else _NOT_BUILT
+        text = _NO_GRAPH if seen.is_built or not seen.has_graph else _NOT_BUILT
         raise ValueError(text.format(name=model.name))
-    tracer = Tracer(adapter, model)
+    tracer = Tracer(seen)
     inputs = [tracer.source(ref, name) for ref, name in zip(graph.inputs, graph.names)]
     pin_all(tracer.book, tracer.run(graph, inputs), "model output")
     tracer.book.pin_held()
@@ -65,7 +64,7 @@ class Tracer:
     """Applies the rules call by call.
 
     Attributes:
-        root: the model.
+        view: of the model.
         book: the channels.
         history: every call, those of layers inside of layers included, with what came out.
         calls: the same of the calls in graphs, by the key of their first output; several for a
@@ -73,22 +72,18 @@ class Tracer:
         unknown: the ids of layers and operations that no rule covers.
     """
 
-    def __init__(self, adapter: Backend, model: Any):
-        self.adapter = adapter
-        self.root = model
+    def __init__(self, view: ModelView):
+        self.view, self.adapter = view, view.backend
         self.book = ChannelGraph()
         self.history: list[tuple[LayerCall, list[SymbolicTensor]]] = []
         self.calls: dict[int, list[tuple[LayerCall, list[SymbolicTensor]]]] = {}
         self.unknown: set[int] = set()
-        self._paths: dict[int, str] = {}
-        for layer, path in _paths(model, (), adapter):
-            self._paths.setdefault(id(layer), path)
 
     def path(self, layer: Any) -> str:
         """Where a layer stands in the model, as in the names of sites."""
         if isinstance(layer, graphs.RawOperation):
             return f"{self.path(layer.owner)}/{layer.name}"
-        return self._paths.get(id(layer), layer.name)
+        return self.view.paths.get(id(layer), layer.name)
 
     def source(self, ref: graphs.Ref, name: str) -> SymbolicTensor:
         """A model's input. Vectors of integers are tokens, not channels."""
@@ -142,7 +137,7 @@ class Tracer:
         source: graphs.Call | None = None,
     ) -> list[SymbolicTensor]:
         """One call: the rule of its kind, or, if there is none, channels that must stay."""
-        if is_wrapped(operation, self.adapter):
+        if self.adapter.is_wrapped(operation):
             operation = operation.layer
         step = LayerCall(self, operation, args, kwargs, shapes, source)
         results = self._ruled(step)
@@ -175,12 +170,3 @@ class Tracer:
         ids = self.book.fresh(shape[-1])
         self.book.pin(ids, reason)
         return with_last(shape, ids)
-
-
-def _paths(layer: Any, path: tuple[str, ...], adapter: Backend) -> Iterator[tuple[Any, str]]:
-    """Every layer under a model with its path, in the order in which sites are named."""
-    for sub in adapter.sublayers(layer):
-        inner = sub.layer if is_wrapped(sub, adapter) else sub
-        own = (*path, inner.name)
-        yield inner, "/".join(own)
-        yield from _paths(inner, own, adapter)

@@ -14,8 +14,8 @@ from tflite_export.convert.signature import signature
 from tflite_export.report.tensor_stats import real_numbers
 from tflite_export.report.workload import workload
 from tflite_export.runtime import latency_ms
-from tfprune.backend import adapter_of_model
-from tfprune.backend.find_sites import find
+from tfprune.backend import view
+from tfprune.backend.model_view import ModelView
 from tfprune.channels.cost_model import Prices
 from tfprune.channels.model_channels import Survey
 from tfprune.evaluation.converted import file_of
@@ -90,15 +90,15 @@ def _of_model(network: Network, latency: bool) -> Costs:
         model = network.plain
     except ValueError:  # its wrappers are counted, too
         model = network.model
-    adapter = adapter_of_model(model)
+    seen = view(model)
     try:
         survey = Survey.of(model)
     except (TypeError, ValueError, NotImplementedError):  # subclassed: nobody sees its graph
         survey = None
-    weights = list({id(one): one for one in map(adapter.raw, model.weights)}.values())
+    weights = list({id(one): one for one in map(seen.backend.raw, model.weights)}.values())
     size = sum(int(np.prod(one.shape)) for one in weights)
     nonzeros = sum(int(np.count_nonzero(one.numpy())) for one in weights)
-    total, effective = _macs(model, adapter, survey)
+    total, effective = _macs(seen, survey)
     activations = None
     if survey is not None:
         prices = Prices(survey)
@@ -118,16 +118,16 @@ def _of_model(network: Network, latency: bool) -> Costs:
     )
 
 
-def _macs(model: Any, adapter: Any, survey: Any) -> tuple[int | None, int | None]:
+def _macs(view: ModelView, survey: Any) -> tuple[int | None, int | None]:
     """Of all kernels, and of their weights that are not zero; None if one's use is not known."""
     total = effective = 0
-    for item in find(model, adapter)[0]:
+    for item in view.sites:
         site = item.site
         uses = site.positions if survey is None else survey.positions(site)
         if uses is None:
             return None, None
         total += parameters(site.shape) * uses
-        effective += parameters(site.shape, adapter.raw(item.variable).numpy()) * uses
+        effective += parameters(site.shape, item.variable.numpy()) * uses
     return total, effective
 
 

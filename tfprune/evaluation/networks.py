@@ -16,8 +16,7 @@ import numpy as np
 
 from tflite_export.convert.signature import layers_of
 from tflite_export.flatbuffer.validate import verified
-from tfprune.backend import adapter_of_model, get
-from tfprune.backend.find_sites import wrappers
+from tfprune.backend import get, view
 from tfprune.backend.saved_model import keras_of_file
 from tfprune.surgery.reinitialize import fresh_weights
 from tfprune.training.strip import strip
@@ -90,16 +89,16 @@ class Network:
         Raises:
             ValueError: a wrapped subclassed model, which stripping would change; a run is on.
         """
-        home = adapter_of_model(self.model)
-        if not home.has_graph(self.model):
-            if any(True for _ in wrappers(self.model, home)):
+        seen = view(self.model)
+        if not seen.has_graph:
+            if seen.wrappers:
                 raise ValueError(
                     "a wrapped subclassed model cannot be stripped without changing it"
                     ": call tfprune.strip_pruning(model) before"
                 )
             return self.model
-        with fresh_weights(home, 0):  # which those of the model replace
-            return strip(self.model, home)
+        with fresh_weights(seen.backend, 0):  # which those of the model replace
+            return strip(seen)
 
     @cached_property
     def fingerprint(self) -> str | None:
@@ -146,7 +145,7 @@ def _of_model(model: Any) -> str | None:
         type(layer).__module__.split(".")[0] not in _KNOWN or type(layer).__name__ == "Lambda"
         for layer in layers_of(model)
     )
-    if own or not adapter_of_model(model).has_graph(model):
+    if own or not view(model).has_graph:
         return None
     found = hashlib.sha256(_configuration(model).encode())
     _add_weights(found, model)

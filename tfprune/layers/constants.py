@@ -39,21 +39,19 @@ class Reader:
         return raw(self.adapter, self.layer, name)
 
 
-def readers(model: Any, adapter: Any, wanted: set[int]) -> list[Reader]:
-    """The readers among all variables of a model, by the ids of the kernels."""
+def readers(view: Any, wanted: set[int]) -> list[Reader]:
+    """The readers among all variables of a model, by the ids of the kernels.
+
+    Args:
+        view: of the model.
+    """
     found: dict[int, Reader] = {}
-
-    def visit(layer: Any, chain: tuple[Any, ...]) -> None:
-        for sub in adapter.sublayers(layer):
-            inner = (*chain, sub)
-            visit(sub, inner)
-            for weight in getattr(sub, "weights", ()):
-                raw = adapter.raw(weight)
-                if id(raw) in wanted and id(raw) not in found:
-                    heard = chain[-1] if kind_of(sub).gates else sub
-                    found[id(raw)] = Reader(sub, heard, raw, inner, adapter)
-
-    visit(model, ())
+    for held in view.below:
+        for weight in getattr(held.layer, "weights", ()):
+            raw = view.backend.raw(weight)
+            if id(raw) in wanted and id(raw) not in found:
+                heard = held.chain[-2] if kind_of(held.layer).gates else held.layer
+                found[id(raw)] = Reader(held.layer, heard, raw, held.chain, view.backend)
     return list(found.values())
 
 

@@ -50,13 +50,3 @@ def positions(
         places = shape[1:-1]
     known = [size for size in places if size is not None]
     return prod(known) if len(known) == len(places) else None
-
-
-def may_hold_kernels(layer: Any, adapter: Any) -> bool:
-    """Whether a layer, built or not, has prunable kernels in itself or below it."""
-    kind = kind_of(layer)
-    if adapter.is_wrapper(layer) or adapter.has_prunable_weights(layer) or kind.kernels:
-        return True
-    if "projections" in kind.traits:
-        return True
-    return any(may_hold_kernels(sub, adapter) for sub in adapter.sublayers(layer))

@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import Any, cast
 
 from tfprune.backend.base import Backend
+from tfprune.backend.model_view import ModelView
 from tfprune.backend.registration import wrapper_class
 from tfprune.masks.schedules import OneShot
 from tfprune.masks.structures import Filter
@@ -19,33 +20,34 @@ from tfprune.training.model_hooks import ModelHooks
 from tfprune.training.wrap import exchanged, refuse_lost_training, refuse_wrapped
 
 
-def insert(to_prune: Any, home: Backend, method: Method) -> Any:
+def insert(to_prune: Any, backend: Backend, method: Method) -> Any:
     """The wrapped model; before it is trained it computes what the plain one does.
 
     Raises:
         ValueError: a layer or a list of layers; a subclassed or unbuilt model; a model that is
             wrapped already; nothing to quantize; a train_step that would be lost.
     """
-    if not home.is_model(to_prune):
+    if not backend.is_model(to_prune):
         raise ValueError(
             f"{method.name!r} prices the bit operations of a whole model and needs to know "
             "what reads what, so it cannot wrap layers one by one: pass the functional or "
             "Sequential model that holds them."
         )
-    refuse_wrapped(to_prune, home)
-    parts = places(to_prune, home, cast(DJPQConfig, method.gate).activations).parts
-    kind = wrapper_class(home.NAME, "JointLayer")
+    view = ModelView(to_prune, backend)
+    refuse_wrapped(view)
+    parts = places(view, cast(DJPQConfig, method.gate).activations).parts
+    kind = wrapper_class(backend.NAME, "JointLayer")
 
     def make(layer: Any) -> Any:
         part = parts.get(id(layer))
         return layer if part is None else kind(layer, method=method, part=part)
 
-    wrapped = exchanged(to_prune, home, make)
+    wrapped = exchanged(to_prune, backend, make)
     refuse_lost_training(to_prune, wrapped)
     return wrapped
 
 
-def _untraced(model: Any, home: Backend) -> str:
+def _untraced(view: ModelView) -> str:
     return "gates stand between the layers of the wrapped model: ask after strip_pruning"
 
 

@@ -6,34 +6,33 @@ from __future__ import annotations
 from typing import Any, Iterator
 
 from tfprune.backend.base import Backend
+from tfprune.backend.model_view import ModelView
 from tfprune.layers import graph as graphs
 from tfprune.quantization.djpq_layer import Quantizer, is_joint
 
 
-def rounding(model: Any, home: Backend) -> Any:
+def rounding(view: ModelView) -> Any:
     """The same graph with plain operations in place of the quantizers of inputs.
 
     Args:
-        model: wrapped for joint pruning and quantization, its gates folded. Layers are shared
-            with the result.
-        home: the adapter of its Keras.
+        view: of the model, wrapped for joint pruning and quantization, its gates folded. Layers
+            are shared with the result.
 
     Raises:
         ValueError: a layer, or a model without a graph; Keras masks that would be lost.
     """
-    if not (home.is_model(model) and home.has_graph(model)):
+    if not view.has_graph:
         raise ValueError(
-            f"keep_activation_quantizers=True: {model.name!r} has no graph, and what layers read "
-            f"is "
-            "rounded by operations before them: strip the functional or Sequential "
+            f"keep_activation_quantizers=True: {view.model.name!r} has no graph, and what layers "
+            "read is rounded by operations before them: strip the functional or Sequential "
             "model that it was wrapped as."
         )
-    return _Rounding(home).of(model)
+    return _Rounding(view.backend).of(view.model)
 
 
 class _Rounding:
-    def __init__(self, home: Backend):
-        self.home = home
+    def __init__(self, backend: Backend):
+        self.backend = backend
         self.models: dict[int, Any] = {}
 
     def of(self, model: Any) -> Any:
@@ -43,19 +42,19 @@ class _Rounding:
         return self.models[id(model)]
 
     def _new(self, model: Any) -> Any:
-        graph = self.home.graph(model)
+        graph = self.backend.graph(model)
         assert graph is not None  # the model was wrapped along its graph
         inputs = [
-            self.home.new_input(layer, ref.shape)
-            for layer, ref in zip(self.home.input_layers(model), graph.inputs)
+            self.backend.new_input(layer, ref.shape)
+            for layer, ref in zip(self.backend.input_layers(model), graph.inputs)
         ]
-        return self.home.assembled(model, inputs, graph.replayed(inputs, self._called))
+        return self.backend.assembled(model, inputs, graph.replayed(inputs, self._called))
 
     def _called(self, call: graphs.Call, known: dict[int, Any]) -> Iterator[Any]:
         operation, core = call.operation, None
         if is_joint(operation):
             operation, core = operation.layer, operation.core
-        elif self.home.is_model(operation):
+        elif self.backend.is_model(operation):
             operation = self.of(operation)
 
         def given(ref: graphs.Ref) -> Any:
@@ -65,7 +64,7 @@ class _Rounding:
             scale = float(core.range.numpy())
             if not scale:  # the range has not been seen yet
                 return tensor
-            if self.home.loses_mask(tensor):
+            if self.backend.loses_mask(tensor):
                 raise ValueError(
                     f"keep_activation_quantizers=True: {operation.name!r} reads what a Keras mask "
                     f"belongs to "
@@ -73,7 +72,7 @@ class _Rounding:
                     "plain operations. Evaluate the wrapped model instead."
                 )
             dtype = operation.compute_dtype  # in which the quantizer sees what the layer reads
-            tensor = tensor if ref.dtype == dtype else self.home.OPERATIONS.cast(tensor, dtype)
+            tensor = tensor if ref.dtype == dtype else self.backend.OPERATIONS.cast(tensor, dtype)
             return self._rounded(tensor, dtype, core.inputs, scale)
 
         args, kwargs = graphs.mapped((call.args, call.kwargs), graphs.Ref, given)
@@ -81,7 +80,7 @@ class _Rounding:
 
     def _rounded(self, tensor: Any, dtype: str, quantizer: Quantizer, scale: float) -> Any:
         """The operations of `tfprune.quantization.quantizers.quantize`, in the same order."""
-        ops = self.home.OPERATIONS
+        ops = self.backend.OPERATIONS
         step, top, power, _ = (one.numpy() for one in quantizer.settings())
         if dtype != "float32":
             tensor = ops.cast(tensor, "float32")

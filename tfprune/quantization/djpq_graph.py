@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from tfprune.backend.base import Backend
+from tfprune.backend.model_view import ModelView
 from tfprune.layers import graph as graphs
 from tfprune.layers.base import stock_kind_of
 from tfprune.layers.elementwise import NEVER_BELOW_ZERO, ZERO_AT_ZERO
@@ -81,34 +81,35 @@ class Node:
         return "positive" in self.traits and bool(sources) and all(x.is_positive for x in sources)
 
 
-def nodes(model: Any, adapter: Backend) -> list[Node]:
+def nodes(view: ModelView) -> list[Node]:
     """All nodes of a functional or Sequential model in an order in which they can be computed.
 
     Raises:
         ValueError: the model, or one inside it, has no graph.
     """
     found: list[Node] = []
-    outputs = _run(model, None, adapter, found)
+    outputs = _run(view, None, found)
     for node in outputs:
         node.readers.append(None)
     return found
 
 
-def _run(model: Any, given: list[Node] | None, adapter: Backend, found: list[Node]) -> list[Node]:
-    graph = adapter.graph(model)
+def _run(view: ModelView, given: list[Node] | None, found: list[Node]) -> list[Node]:
+    graph, backend = view.graph, view.backend
     if graph is None:
         raise ValueError(
-            f"{model.name!r} is not built, or a subclassed model: joint pruning and quantization "
-            "needs a functional or Sequential model, which shows how its layers are connected."
+            f"{view.model.name!r} is not built, or a subclassed model: joint pruning and "
+            "quantization needs a functional or Sequential model, which shows how its layers "
+            "are connected."
         )
 
     def results(call: graphs.Call, known: dict[int, Node]) -> list[Node]:
         operation = call.operation
-        operation = operation.layer if adapter.is_wrapper(operation) else operation
+        operation = operation.layer if backend.is_wrapper(operation) else operation
         sources = [known[one.key] for one in call.reads]
-        if adapter.is_model(operation):
-            return _run(operation, sources, adapter, found)
-        node = Node(operation, adapter.operation_name(operation), sources)
+        if backend.is_model(operation):
+            return _run(view.at(operation), sources, found)
+        node = Node(operation, backend.operation_name(operation), sources)
         for one in sources:
             one.readers.append(node)
         found.append(node)

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 
 from tfprune.backend.base import Backend
-from tfprune.backend.find_sites import Found, find
-from tfprune.channels.grouping import channel_groups
-from tfprune.channels.groups import ChannelGroup, Member
+from tfprune.backend.find_sites import Found
+from tfprune.backend.model_view import ModelView
+from tfprune.channels.groups import ChannelGroup, Member, channel_groups
 from tfprune.layers.base import stock_kind_of
 from tfprune.layers.channel_graph import Role
 from tfprune.layers.elementwise import HOMOGENEOUS, ZERO_AT_ZERO
@@ -90,17 +90,17 @@ class Places:
     skipped: tuple[Skip, ...]
 
 
-def places(model: Any, adapter: Backend, activations: bool = True) -> Places:
+def places(view: ModelView, activations: bool = True) -> Places:
     """Find out what stands where in a functional or Sequential model, wrapped already or not.
 
     Raises:
         ValueError: no graph; not built; nothing that can be quantized.
     """
-    graph = nodes(model, adapter)
+    graph = nodes(view)
     calls = Counter(id(node.operation) for node in graph)
     by_layer = {id(node.operation): node for node in graph}
     held, skipped = {}, []
-    for item in find(model, adapter)[0]:
+    for item in view.sites:
         reason = _unquantized(item, by_layer)
         if reason:
             skipped.append(Skip(item.site.name, f"not quantized: {reason}"))
@@ -108,13 +108,13 @@ def places(model: Any, adapter: Backend, activations: bool = True) -> Places:
             held[item.site.name] = item
     if not held:
         raise ValueError(
-            f"The model {model.name!r} has no layer that can be quantized: Dense, "
+            f"The model {view.model.name!r} has no layer that can be quantized: Dense, "
             "EinsumDense or a convolution, with fixed sizes of its inputs."
         )
     gated: dict[str, Gated] = {}
-    groups = channel_groups(model)
+    groups = channel_groups(view.model)
     for group in groups:
-        made = _gated(group, held, by_layer, calls, adapter)
+        made = _gated(group, held, by_layer, calls, view.backend)
         if isinstance(made, str):
             skipped.append(Skip(group.name, f"its channels have no gate: {made}"))
         elif made is not None:

@@ -7,16 +7,16 @@ from typing import Any
 
 import numpy as np
 
-from tfprune.backend.base import Backend
+from tfprune.backend.model_view import ModelView
 from tfprune.quantization.bop_loss import whole_bits
 from tfprune.quantization.djpq_training import price_of
 
 _EXPONENT = 0.995  # a power nearer to 1 than this is 1, up to rounding
 
 
-def report_lines(model: Any, home: Backend) -> dict[str, tuple[str, ...]]:
+def report_lines(view: ModelView) -> dict[str, tuple[str, ...]]:
     """Texts by the name of the site; under "" what is said of the whole model."""
-    price = price_of(model, home)
+    price = price_of(view)
     held = {}
     for work in price.places.works:
         core = price.wrapped[id(work.layer)]

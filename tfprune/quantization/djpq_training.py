@@ -8,8 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tfprune.backend.base import Backend
-from tfprune.backend.find_sites import all_wrappers
+from tfprune.backend.model_view import ModelView
 from tfprune.channels.groups import Member
 from tfprune.quantization import djpq_state
 from tfprune.quantization.bop_loss import Price
@@ -23,39 +22,39 @@ Cores = dict[int, LearnedCore]
 """{id of a layer: what its wrapper adds}."""
 
 
-def cores_of(model: Any, home: Backend) -> list[LearnedCore]:
+def cores_of(view: ModelView) -> list[LearnedCore]:
     """What the wrappers of joint pruning and quantization in a model add, each once."""
-    return list(dict.fromkeys(one.core for one in all_wrappers(model, home) if is_joint(one)))
+    return list(dict.fromkeys(one.core for one in view.all_wrappers if is_joint(one)))
 
 
-def price_of(model: Any, home: Backend) -> Price:
+def price_of(view: ModelView) -> Price:
     """The price of a wrapped model.
 
     Raises:
         ValueError: the model is not wrapped, or was changed since.
     """
-    cores = cores_of(model, home)
+    cores = cores_of(view)
     if not cores:
         raise ValueError(
             f"Joint pruning and quantization stands in the forward pass, and the model "
-            f"{model.name!r} is not wrapped for it: model = tfprune.prune(model, 'djpq'), compile "
-            "and train that with PruningCallback()."
+            f"{view.model.name!r} is not wrapped for it: model = tfprune.prune(model, 'djpq'), "
+            "compile and train that with PruningCallback()."
         )
-    found = places(model, home, cores[0].gate.activations)
+    found = places(view, cores[0].gate.activations)
     wrapped = {id(core.layer): core for core in cores}
     if found.parts.keys() - wrapped.keys():
         raise ValueError(
-            f"Some layers of the model {model.name!r} are wrapped for joint pruning and "
+            f"Some layers of the model {view.model.name!r} are wrapped for joint pruning and "
             "quantization and others are not: wrap the whole model, after its last change."
         )
     return Price(found, wrapped)
 
 
-def begin(model: Any, home: Backend) -> None:
+def begin(view: ModelView) -> None:
     """Soften the weights, note their scales, and let the model pay its price."""
-    price = price_of(model, home)
+    price = price_of(view)
     price.tie()
-    cores = cores_of(model, home)
+    cores = cores_of(view)
     softened = djpq_state.restore(cores, price.places)
     for core in cores:
         core.is_running = True
@@ -64,23 +63,24 @@ def begin(model: Any, home: Backend) -> None:
                 _soften(core)
             _note_scale(core)
         core.hard.assign(0.0)
-    optimizer = home.innermost_optimizer(model)
+    optimizer = view.backend.innermost_optimizer(view.model)
     if optimizer is not None:
-        home.spare_decay(optimizer, [variable for core in cores for variable in core.variables])
-    calls = Counter(id(node.operation) for node in nodes(model, home))
+        own = [variable for core in cores for variable in core.variables]
+        view.backend.spare_decay(optimizer, own)
+    calls = Counter(id(node.operation) for node in nodes(view))
     payer = min(cores, key=lambda core: calls[id(core.layer)])
     count = calls[id(payer.layer)]  # every call of a layer adds to the loss
     payer.price = lambda: price.penalty(payer.step) / count
 
 
-def finish(model: Any, home: Backend) -> None:
+def finish(view: ModelView) -> None:
     """Quantize the weights, fold the gates, mask what is dropped; once more changes nothing."""
-    cores = cores_of(model, home)
+    cores = cores_of(view)
     for core in cores:
         core.release()
     if all(float(core.hard.numpy()) for core in cores):
         return
-    price = price_of(model, home)
+    price = price_of(view)
     soft = djpq_state.take(cores, price.places)
     for core in cores:
         if core.weights is not None and not float(core.hard.numpy()):
@@ -91,25 +91,25 @@ def finish(model: Any, home: Backend) -> None:
     djpq_state.keep(soft, cores, price.places)
 
 
-def before_strip(model: Any, home: Backend) -> None:
+def before_strip(view: ModelView) -> None:
     """Make ready for taking the wrappers off.
 
     Raises:
         ValueError: a run is on, or a layer is to be stripped by itself.
     """
-    cores = cores_of(model, home)
+    cores = cores_of(view)
     if any(core.is_running for core in cores):
         raise ValueError(
-            f"The model {model.name!r} is being trained: its gates are folded and its weights "
+            f"The model {view.model.name!r} is being trained: its gates are folded and its weights "
             "quantized when the run ends, and the plain model shares them. Strip it afterwards; "
             "after a run that was interrupted call the callback's finish() first."
         )
-    if cores and not home.is_model(model) and not float(cores[0].hard.numpy()):
+    if cores and not view.is_model and not float(cores[0].hard.numpy()):
         raise ValueError(
-            f"{model.name!r} is one layer of a model whose gates are folded "
+            f"{view.model.name!r} is one layer of a model whose gates are folded "
             "together: strip the model."
         )
-    finish(model, home)
+    finish(view)
 
 
 def _soften(core: LearnedCore) -> None:

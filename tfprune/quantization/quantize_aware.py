@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 
 from tfprune.backend import adapter_of
-from tfprune.backend.base import Backend
-from tfprune.backend.find_sites import all_wrappers
+from tfprune.backend.model_view import ModelView
 from tfprune.backend.registration import wrapper_class
 from tfprune.layers.base import has
 from tfprune.quantization.settings import QuantizationConfig
@@ -76,19 +75,20 @@ def quantize_aware(model: Any, settings: QuantizationConfig | None = None) -> An
         4
     """
     settings = _checked(settings)
-    home = adapter_of(model)
-    _refuse(model, home)
-    plain = strip(model, home)
-    wrapper = wrapper_class(home.NAME, "QuantizedLayer")
+    backend = adapter_of(model)
+    view = ModelView(model, backend)
+    _refuse(view)
+    plain = strip(view)
+    wrapper = wrapper_class(backend.NAME, "QuantizedLayer")
 
     def wrap(layer: Any) -> Any:
-        left = not has(layer, "quantizable") or refusal(layer, home) is not None
+        left = not has(layer, "quantizable") or refusal(layer, backend) is not None
         return layer if left else wrapper(layer, settings)
 
-    with home.strategy(plain).scope():
-        aware = exchanged(plain, home, wrap)
-    if not any(kernels(one.layer, home) for one in wrappers(aware, home)):
-        reasons = "; ".join(f"{skip.name} ({skip.reason})" for skip in left_out(plain, home))
+    with backend.strategy(plain).scope():
+        aware = exchanged(plain, backend, wrap)
+    if not any(kernels(one.layer, backend) for one in wrappers(view.at(aware))):
+        reasons = "; ".join(f"{skip.name} ({skip.reason})" for skip in left_out(view.at(plain)))
         raise ValueError(
             f"The model {model.name!r} has no kernel to quantize: "
             f"{reasons or 'none of its layers has one'}."
@@ -109,35 +109,36 @@ def _checked(settings: Any) -> QuantizationConfig:
     return settings
 
 
-def _refuse(model: Any, home: Backend) -> None:
-    if isinstance(model, (list, tuple)) or not home.is_model(model):
+def _refuse(view: ModelView) -> None:
+    model = view.model
+    if not view.is_model:
         name = type(model).__name__
         raise ValueError(
             f"quantize_aware got a {name}, expected a model: pass the functional or "
             "Sequential model that holds the layer."
         )
-    if not home.has_graph(model):
+    if not view.has_graph:
         raise ValueError(
             f"{type(model).__name__} is a subclassed model, whose layers cannot be exchanged: "
             "build a functional model of the same layers, x = keras.Input(...) and "
             "keras.Model(x, model.call(x)), and pass that."
         )
-    if not home.is_built(model):
+    if not view.is_built:
         raise ValueError(
             f"The model {model.name!r} has no weights, so there is nothing to "
             "quantize. If it is not built yet, call it on a batch first."
         )
-    if any(wrappers(model, home)):
+    if wrappers(view):
         raise ValueError(
             f"The model {model.name!r} is quantization-aware already: train it on as "
             "it is, or tfprune.strip_pruning(model) first to choose other settings."
         )
 
 
-def wrappers(layer: Any, home: Backend) -> list[Any]:
+def wrappers(view: ModelView) -> list[Any]:
     """The wrappers of quantization-aware fine-tuning below a layer or a model, each once."""
-    found = all_wrappers(layer, home)
-    return list(dict.fromkeys(one for one in found if home.is_quantized(one)))
+    found = (one for one in view.all_wrappers if view.backend.is_quantized(one))
+    return list(dict.fromkeys(found))
 
 
 def _refuse_pruning(wrapper: Any) -> None:
@@ -148,25 +149,27 @@ def _refuse_pruning(wrapper: Any) -> None:
     )
 
 
-def _apply_masks(model: Any, home: Backend) -> None:
-    for wrapper in wrappers(model, home):
+def _apply_masks(view: ModelView) -> None:
+    for wrapper in wrappers(view):
         wrapper.core.apply_masks()
 
 
-def _report_lines(model: Any, home: Backend) -> dict[str, tuple[str, ...]]:
-    found = wrappers(model, home)
+def _report_lines(view: ModelView) -> dict[str, tuple[str, ...]]:
+    found = wrappers(view)
     settings = found[0].core.settings
-    count = sum(len(kernels(one.layer, home)) for one in found)
+    count = sum(len(kernels(one.layer, view.backend)) for one in found)
     text = f"quantization-aware: {count} kernels see {settings.weights} bits per output channel"
     if settings.activations:
         known = [
-            row[1] > row[0] for one in found for row in np.asarray(home.value(one.core.ranges))
+            row[1] > row[0]
+            for one in found
+            for row in np.asarray(view.backend.value(one.core.ranges))
         ]
         text += (
             f", {len(known)} activations see "
             f"{settings.activations} bits ({sum(known)} ranges are known)"
         )
-    floats = (f"in float: {skip.name} ({skip.reason})" for skip in left_out(model, home))
+    floats = (f"in float: {skip.name} ({skip.reason})" for skip in left_out(view))
     return {"": (text, *floats)}
 
 

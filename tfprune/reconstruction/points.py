@@ -8,14 +8,12 @@ from layer to layer tell what follows what, in functional, nested and subclassed
 
 from __future__ import annotations
 
-import contextlib
 from dataclasses import dataclass
-from typing import Any, Iterator, Sequence
+from typing import Any, Sequence
 
 import tensorflow as tf
 
-from tfprune.backend.base import Backend
-from tfprune.backend.substitute import Change, around, replaced
+from tfprune.backend.model_view import Held
 from tfprune.layers.base import has, kind_of
 from tfprune.statistics.measured_model import Subject
 
@@ -52,20 +50,13 @@ def watched(subject: Subject, inputs: Any) -> list[Visit]:
     visits: list[Visit] = []
     numbers: dict[int, int] = {}
 
-    def recorder(layer: Any) -> Change:
-        def forward(call, *args, **kwargs):
-            outputs = call(*args, **kwargs)
-            number = numbers.get(id(layer), 0)
-            numbers[id(layer)] = number + 1
-            visits.append(Visit(layer, number, _tensors((args, kwargs)), _tensors(outputs)))
-            return outputs
+    def note(layer: Any, args: tuple, kwargs: dict[str, Any], outputs: Any) -> None:
+        number = numbers.get(id(layer), 0)
+        numbers[id(layer)] = number + 1
+        visits.append(Visit(layer, number, _tensors((args, kwargs)), _tensors(outputs)))
 
-        return around(layer, forward)
-
-    held = _holders(subject)
-    with replaced([recorder(layer) for layer in _watchable(subject.model, subject.adapter, held)]):
-        with functions_run_eagerly():
-            subject.model(inputs, training=False)
+    with subject.view.record_calls(_watchable(subject), note):
+        subject.model(inputs, training=False)
     return visits
 
 
@@ -81,17 +72,6 @@ def stations(subject: Subject, visits: Sequence[Visit]) -> tuple[list[Station], 
             found[id(visit.layer)] = Station(visit.layer.name, tuple(sites[id(visit.layer)]), ends)
     passed = {index for station in found.values() for index in station.sites}
     return list(found.values()), [i for i in range(len(subject.found)) if i not in passed]
-
-
-@contextlib.contextmanager
-def functions_run_eagerly() -> Iterator[None]:
-    """What a model compiled of itself was traced before, and would pass by what is replaced."""
-    before = tf.config.functions_run_eagerly()
-    tf.config.run_functions_eagerly(True)
-    try:
-        yield
-    finally:
-        tf.config.run_functions_eagerly(before)
 
 
 def _end(visit: Visit, visits: Sequence[Visit]) -> tuple[Any, int]:
@@ -113,33 +93,31 @@ def _is_activated(layer: Any) -> bool:
     return name != "linear"
 
 
-def _holders(subject: Subject) -> list[Any]:
-    """For each site the layer whose output is compared: its owner, or the loop that it is in."""
-    home: dict[int, Any] = {}
-    for layer, loop in _below(subject.model, subject.adapter, None):
-        home.setdefault(id(layer), loop or layer)
-    return [home.get(id(item.owner), item.owner) for item in subject.found]
-
-
-def _watchable(model: Any, adapter: Backend, held: Sequence[Any]) -> list[Any]:
-    """The innermost layers, those that hold sites, and loops as a whole."""
-    found = {}
-    for layer, loop in _below(model, adapter, None):
-        is_inner = not adapter.sublayers(layer) or any(layer is one for one in held)
-        if is_inner and loop is None or loop is layer:
-            found[id(layer)] = layer
-    return list(found.values())
-
-
-def _below(layer: Any, adapter: Backend, loop: Any) -> Iterator[tuple[Any, Any]]:
-    """Every layer under a layer, with the outermost loop that it is in or that it is.
+def _loop(held: Held) -> Any:
+    """The outermost loop that a layer is in or that it is; None: in none.
 
     No tensor can be taken out of a loop that calls layers step by step.
     """
-    for inner in adapter.sublayers(layer):
-        around_it = loop or (inner if has(inner, "loop") else None)
-        yield inner, around_it
-        yield from _below(inner, adapter, around_it)
+    return next((one for one in held.chain if has(one, "loop")), None)
+
+
+def _holders(subject: Subject) -> list[Any]:
+    """For each site the layer whose output is compared: its owner, or the loop that it is in."""
+    found: dict[int, Any] = {}
+    for held in subject.view.below:
+        found.setdefault(id(held.layer), _loop(held) or held.layer)
+    return [found.get(id(item.owner), item.owner) for item in subject.found]
+
+
+def _watchable(subject: Subject) -> list[Any]:
+    """The innermost layers, those that hold sites, and loops as a whole."""
+    holders, found = {id(one) for one in _holders(subject)}, {}
+    for held in subject.view.below:
+        layer, loop = held.layer, _loop(held)
+        is_inner = not subject.adapter.sublayers(layer) or id(layer) in holders
+        if is_inner and loop is None or loop is layer:
+            found[id(layer)] = layer
+    return list(found.values())
 
 
 def _tensors(structure: Any) -> list[Any]:

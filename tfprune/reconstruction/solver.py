@@ -18,7 +18,6 @@ from typing import Any, Iterator, Sequence
 
 import numpy as np
 
-from tfprune.backend.substitute import replaced
 from tfprune.methods.base import Solution, TopKRule
 from tfprune.output.progress import Progress
 from tfprune.reconstruction.points import Station, stations, watched
@@ -176,7 +175,7 @@ def _restore(problem: Problem, values: Sequence[np.ndarray]) -> None:
 
 def _prepared(subject: Subject, settings: ADMM) -> tuple[Source, list[Station], list[int]]:
     """Where inputs come from, where outputs are compared, and the sites no input passes."""
-    specs = subject.adapter.input_specs(subject.model)
+    specs = subject.view.input_specs
     drawn = source(specs, settings.inputs, subject.model.name)
     given = drawn.zeros()
     visits = watched(subject, given)
@@ -190,7 +189,7 @@ def _at_rest(subject: Subject) -> Iterator[None]:
     states = [adapter.raw(one) for one in subject.model.variables if not one.trainable]
     before = [state.read_value() for state in states]
     try:
-        with replaced(adapter.single_precision(subject.model)):
+        with subject.view.in_single_precision():
             yield
     finally:
         for state, value in zip(states, before, strict=True):

@@ -11,8 +11,8 @@ from typing import Any, Sequence
 
 import tensorflow as tf
 
-from tfprune.backend.substitute import Change, around, replaced
-from tfprune.reconstruction.points import Station, functions_run_eagerly
+from tfprune.backend.substitute import Change, replaced
+from tfprune.reconstruction.points import Station
 from tfprune.statistics.measured_model import Subject, first_copy
 
 
@@ -37,7 +37,7 @@ class Student:
             if bias is not None and id(item.owner) not in self.biases and adapter.is_float(bias):
                 raw = adapter.raw(bias)
                 self.biases[id(item.owner)] = raw, _copy(first_copy(raw))
-        self._layers = {id(layer): layer for layer in adapter.operations(subject.model)}
+        self._layers = {id(layer): layer for layer in subject.view.operations}
         self._layers.update((id(item.owner), item.owner) for item in subject.found)
         self._places = [self._where(item.variable) for item in subject.found]
         self._bias_places = {key: self._where(raw) for key, (raw, _) in self.biases.items()}
@@ -88,21 +88,16 @@ def outputs(
     wanted = {(id(layer), number) for layer, number in station.ends}
     numbers: dict[int, int] = {}
 
-    def watch(layer: Any) -> Change:
-        def forward(call, *args, **kwargs):
-            made = call(*args, **kwargs)
-            key = id(layer), numbers.get(id(layer), 0)
-            numbers[id(layer)] = key[1] + 1
-            if key in wanted:
-                found[key] = [part for part in tf.nest.flatten(made) if tf.is_tensor(part)]
-                if len(found) == len(wanted):
-                    raise _Reached
-            return made
-
-        return around(layer, forward)
+    def note(layer: Any, args: tuple, kwargs: dict[str, Any], made: Any) -> None:
+        key = id(layer), numbers.get(id(layer), 0)
+        numbers[id(layer)] = key[1] + 1
+        if key in wanted:
+            found[key] = [part for part in tf.nest.flatten(made) if tf.is_tensor(part)]
+            if len(found) == len(wanted):
+                raise _Reached
 
     layers = {id(layer): layer for layer, _ in station.ends}
-    with replaced([*changes, *map(watch, layers.values())]), functions_run_eagerly():
+    with replaced(changes), subject.view.record_calls(layers.values(), note):
         try:
             subject.model(inputs, training=False)
         except _Reached:

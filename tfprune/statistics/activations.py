@@ -14,7 +14,6 @@ from typing import Any, Callable, Iterator, Sequence
 import tensorflow as tf
 
 from tfprune.backend.find_sites import Found
-from tfprune.backend.substitute import around, replaced
 from tfprune.layers.im2col import patches, reading
 from tfprune.masks.kernel_layout import Layout
 from tfprune.masks.tiles import from_matrix, to_matrix
@@ -80,44 +79,23 @@ def sensitivities(
         by_owner: dict[int, list[_Watch]] = {}
         for watch in watches:
             by_owner.setdefault(id(watch.item.owner), []).append(watch)
-        changes = [around(held[0].item.owner, _seen_by(held)) for held in by_owner.values()]
+        owners = [held[0].item.owner for held in by_owner.values()]
+
+        def see(layer: Any, args: tuple, kwargs: dict[str, Any], outputs: Any) -> None:
+            for watch in by_owner[id(layer)]:
+                watch.see(args[0] if args else kwargs["inputs"])
 
         def measure() -> list[dict[str, Any]]:
             for watch in watches:
                 watch.reset()
-            with replaced(changes):
-                for inputs, _, _ in feed.take():
-                    with _functions_run_eagerly(True):
-                        subject.model(as_tensors(inputs), training=False)
-                    for watch in watches:
-                        watch.check()
+            for inputs, _, _ in feed.take():
+                with subject.view.record_calls(owners, see):
+                    subject.model(as_tensors(inputs), training=False)
+                for watch in watches:
+                    watch.check()
             return [watch.result() for watch in watches]
 
         yield measure
-
-
-def _seen_by(watches: list["_Watch"]) -> Callable:
-    """A layer's forward pass that shows its input to the watches of its kernels."""
-
-    def forward(call, *args, **kwargs):
-        inputs = args[0] if args else kwargs["inputs"]
-        with _functions_run_eagerly(False):
-            for watch in watches:
-                watch.see(inputs)
-        return call(*args, **kwargs)
-
-    return forward
-
-
-@contextlib.contextmanager
-def _functions_run_eagerly(wanted: bool) -> Iterator[None]:
-    """What a model compiled of itself was traced before, and would pass by the watches."""
-    before = tf.config.functions_run_eagerly()
-    tf.config.run_functions_eagerly(wanted)
-    try:
-        yield
-    finally:
-        tf.config.run_functions_eagerly(before)
 
 
 class _Functions:

@@ -133,7 +133,7 @@ class _Measure:
     def __call__(self) -> list[dict[str, Any]]:
         """Sensitivities of the filters of each site."""
         ways, unknown = _outlets(self._subject)
-        norms = folds(self._subject.model)
+        norms = folds(self._subject.view)
         self._notes = {}
         found = []
         for item in self._subject.found:

@@ -8,7 +8,6 @@ from typing import Any, Callable, Iterator, Sequence
 
 import tensorflow as tf
 
-from tfprune.backend.substitute import replaced
 from tfprune.methods.statistics_table import measures
 from tfprune.statistics.loss import Objective, check, objective
 from tfprune.statistics.measured_model import Subject
@@ -117,7 +116,7 @@ def examined(subject: Subject, feed: Any) -> Iterator[tuple[Any, Any]]:
         ValueError: no data, or inputs that do not fit the model.
     """
     require(feed)
-    with replaced(subject.adapter.single_precision(subject.model)):
+    with subject.view.in_single_precision():
         inputs, labels, _ = feed.peek()
         check_inputs(subject, inputs)
         yield inputs, labels
@@ -197,7 +196,7 @@ def check_inputs(subject: Subject, inputs: Any) -> None:
     Raises:
         ValueError: they are not.
     """
-    specs = subject.adapter.input_specs(subject.model)
+    specs = subject.view.input_specs
     wanted = tf.nest.flatten(specs) if specs is not None else []
     given = tf.nest.flatten(inputs)
     shapes = [tuple(part.shape) for part in given]

@@ -17,7 +17,7 @@ from typing import Any, Iterator, Sequence
 import numpy as np
 import tensorflow as tf
 
-from tfprune.channels.grouping import channel_groups
+from tfprune.channels.groups import channel_groups
 from tfprune.channels.tracer import variables
 from tfprune.masks.coupled_channels import Coupled, is_coupled
 from tfprune.masks.structures import Structure

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from tfprune.backend.base import Backend
-from tfprune.backend.find_sites import Found, find, wrappers
+from tfprune.backend.find_sites import Found
+from tfprune.backend.model_view import ModelView
 from tfprune.masks.sites import Site
 
 
@@ -16,19 +17,25 @@ class Subject:
     """A model, and the sites whose statistics are wanted.
 
     Attributes:
-        model: a built Keras model.
-        adapter: of its Keras.
+        view: of a built Keras model.
         found: the sites with their variables and layers.
     """
 
-    model: Any
-    adapter: Backend
+    view: ModelView
     found: tuple[Found, ...]
 
     @classmethod
-    def of(cls, model: Any, adapter: Backend) -> "Subject":
+    def of(cls, view: ModelView) -> "Subject":
         """A model with all of its sites."""
-        return cls(model, adapter, tuple(find(model, adapter)[0]))
+        return cls(view, view.sites)
+
+    @property
+    def model(self) -> Any:
+        return self.view.model
+
+    @property
+    def adapter(self) -> Backend:
+        return self.view.backend
 
     @property
     def sites(self) -> list[Site]:
@@ -43,7 +50,7 @@ class Subject:
     def variables(self) -> list[Any]:
         """All variables of the model's own layers, without the masks of wrappers."""
         held = set()
-        for wrapper in wrappers(self.model, self.adapter):
+        for wrapper in self.view.wrappers:
             for _, mask, threshold in wrapper.pruning_vars:
                 held |= {id(self.adapter.raw(mask)), id(self.adapter.raw(threshold))}
             held |= {id(self.adapter.raw(one)) for one in getattr(wrapper, "hidden_vars", ())}

@@ -21,7 +21,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfprune.backend.find_sites import Found
-from tfprune.backend.substitute import replaced, unpruned_calls
+from tfprune.backend.substitute import replaced
 from tfprune.methods.statistics_table import measures
 from tfprune.output.caller_warning import warn
 from tfprune.statistics import linearized_layers
@@ -69,9 +69,9 @@ def flow(
     """
     specs = input_specs(subject, feed)
     with absolute(subject, biases), contextlib.ExitStack() as stack:
-        stack.enter_context(replaced(subject.adapter.single_precision(subject.model)))
+        stack.enter_context(subject.view.in_single_precision())
         found = _Flow(subject, specs, rescale=not biases)
-        operations = subject.adapter.operations(subject.model)
+        operations = subject.view.operations
         stack.enter_context(replaced(linearized_layers.changes(operations, found.cut)))
         found.find_cuts()
         _check(subject, found.shares())  # a single call takes less time than tracing it
@@ -200,7 +200,7 @@ def input_specs(subject: Subject, feed: Any = None) -> Any:
     Raises:
         ValueError: the model leaves sizes open, and there is no data to take them from.
     """
-    specs = subject.adapter.input_specs(subject.model)
+    specs = subject.view.input_specs
     is_open = specs is None or any(None in spec.shape[1:] for spec in tf.nest.flatten(specs))
     if is_open and feed is not None:
         inputs, _, _ = feed.peek()
@@ -229,7 +229,7 @@ def absolute(subject: Subject, biases: bool) -> Iterator[None]:
         for variable, value in zip(variables, before):
             kept = tf.zeros_like(value) if id(variable) in zeroed else tf.abs(value)
             variable.assign(kept, read_value=False)
-        with replaced(unpruned_calls(subject.model, subject.adapter)):
+        with subject.view.without_masking():
             yield
     finally:
         for variable, value in zip(variables, before):
@@ -240,7 +240,7 @@ def _biases(subject: Subject) -> list[Any]:
     """Variables that layers add to what flows through them."""
     adapter = subject.adapter
     found = []
-    for layer in adapter.operations(subject.model):
+    for layer in subject.view.operations:
         for name in ("bias", "beta"):
             variable = adapter.attribute(layer, name)
             if variable is not None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How far the outputs of two models are from each other."""
+"""How far the outputs of two models are from each other, and whether they can be compared."""
 
 from __future__ import annotations
 
@@ -66,6 +66,25 @@ def agreement(model: Any, other: Any, data: Any) -> Agreement:
 
 def _numbers(output: Any) -> np.ndarray:
     return np.asarray(output).astype(np.float64)
+
+
+def check_finite(model: Any, advice: str) -> None:
+    """Look for NaN and infinity in the weights: a ReLU may hide them from the outputs.
+
+    Args:
+        advice: what to do, for the error.
+
+    Raises:
+        ValueError: there is some.
+    """
+    adapter = adapter_of(model)
+    for variable in model.weights:
+        raw = adapter.raw(variable)
+        if raw.dtype.is_floating and not bool(tf.reduce_all(tf.math.is_finite(raw))):
+            name = getattr(variable, "path", None) or variable.name
+            raise ValueError(
+                f"The weight {name!r} has NaN or infinite values: the training diverged; {advice}."
+            )
 
 
 def check_inputs(model: Any, data: Any) -> None:

@@ -147,7 +147,7 @@ class Cut:
 
     @property
     def _name(self) -> str:
-        return self._prices.survey.tracer.root.name
+        return self._prices.survey.tracer.view.model.name
 
     def _asked(self) -> str:
         limits = ", ".join(f"{name}={value:,}" for name, value in self._limits.items())

@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfprune.backend import adapter_of
-from tfprune.backend.find_sites import find
+from tfprune.backend import view
 from tfprune.masks.allocations import Allocation
 from tfprune.masks.coupled_channels import Coupled
 from tfprune.masks.schedules import OneShot
@@ -59,9 +58,9 @@ def rank_channels(model: Any, method: str | Method, feed: Feed | None = None) ->
             "one, such as 'magnitude', 'taylor' or 'fisher'."
         )
     method = get_method(method, structure=channels, schedule=OneShot(0.5))
-    adapter = adapter_of(model)
-    found, _ = find(model, adapter)
-    made = plan(found, method, model, Run())
+    seen = view(model)
+    found = seen.sites
+    made = plan(seen, found, method, Run())
     if not made.settles:
         reasons = "".join(f"\n  {skip.name}: {skip.reason}" for skip in made.skipped)
         raise ValueError(
@@ -74,11 +73,7 @@ def rank_channels(model: Any, method: str | Method, feed: Feed | None = None) ->
     items = tuple(replace(held[site.name], site=site) for site in sites)
     weights = [tf.convert_to_tensor(target.kernel) for target in settle.targets]
     with measuring(
-        rule.score.needs,
-        Subject(model, adapter, items),
-        feed,
-        rule.structure,
-        settings=rule.score.settings,
+        rule.score.needs, Subject(seen, items), feed, rule.structure, settings=rule.score.settings
     ) as taken:
         scores = rule.below(rule.scores(weights, sites, taken()), weights, sites)
         coupled = Coupled.of(sites, [score.shape[0] for score in scores])

@@ -4,17 +4,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Sequence
 
 import numpy as np
+import tensorflow as tf
 
+from tfprune.backend.model_view import ModelView
 from tfprune.channels.model_channels import Survey
 from tfprune.channels.normalization_folding import folds
 from tfprune.layers.base import has, raw
 from tfprune.layers.call import KeptChannels
 from tfprune.layers.channel_graph import Ids, Role
 from tfprune.layers.constants import Reader, readers, spreads
-from tfprune.surgery.activation_constants import Seen, observed
+from tfprune.surgery.agreement import batches
+
+EXAMPLES = 3
+UNKNOWN_SIZE = 32
+"""Of an axis whose size the model leaves open."""
 
 
 @dataclass(frozen=True)
@@ -49,20 +55,124 @@ class Folding:
     folded: list[Folded] = field(default_factory=list)
 
 
+@dataclass
+class Seen:
+    """The smallest and largest values along the reading axes of a kernel.
+
+    Attributes:
+        low, high: arrays along those axes; None before the first call.
+        largest: the largest absolute value of all.
+        reason: why nothing is known, else None.
+    """
+
+    low: np.ndarray | None = None
+    high: np.ndarray | None = None
+    largest: float = 0.0
+    reason: str | None = None
+
+    def add(self, value: Any, axes: int) -> None:
+        """One more call."""
+        others = tuple(range(len(value.shape) - axes))
+        low, high = (
+            np.asarray(reduce(value, others), np.float64)
+            for reduce in (tf.reduce_min, tf.reduce_max)
+        )
+        self.low = low if self.low is None else np.minimum(self.low, low)
+        self.high = high if self.high is None else np.maximum(self.high, high)
+        self.largest = max(self.largest, float(np.abs([self.low, self.high]).max()))
+
+    def varies(self) -> np.ndarray:
+        """Where the values differ by more than what rounding explains."""
+        size = np.maximum(np.abs(self.low), np.abs(self.high))
+        return ~(self.high - self.low <= 1e-5 * size + 1e-7 * self.largest)
+
+    def constants(self) -> np.ndarray:
+        """The values; zero where they vary, or are zero but for rounding."""
+        middle = (self.low + self.high) / 2
+        nothing = self.varies() | (np.abs(middle) <= 1e-7 * self.largest)
+        return np.where(nothing, 0.0, middle)
+
+
+def observed(view: ModelView, readers: Sequence[Reader], data: Any) -> dict[int, Seen]:
+    """Run a model and look at what kernels read: {id of the kernel: Seen}.
+
+    Args:
+        readers: the kernels.
+        data: inputs of the model; None: random ones.
+
+    Raises:
+        ValueError: the model cannot be run on random inputs.
+    """
+    seen = {id(one.kernel): Seen() for one in readers}
+    by_layer: dict[int, list[Reader]] = {}
+    for one in readers:
+        by_layer.setdefault(id(one.heard), []).append(one)
+
+    def note(layer: Any, args: tuple, kwargs: dict[str, Any], outputs: Any) -> None:
+        inputs = args[0] if args else next(iter(kwargs.values()))
+        while isinstance(inputs, (list, tuple)):
+            inputs = inputs[0]
+        for one in by_layer[id(layer)]:
+            _look(seen[id(one.kernel)], one, inputs, outputs)
+
+    model = view.model
+    heard = [each[0].heard for each in by_layer.values()]
+    with view.in_single_precision(), view.record_calls(heard, note, eagerly=False):
+        try:
+            for batch in batches(model, _examples(view) if data is None else data):
+                model(batch, training=False)
+        except Exception as error:
+            if data is not None:
+                raise
+            raise ValueError(
+                f"{model.name!r} does not run on random inputs, which are needed to find out what "
+                f"dead channels carry ({type(error).__name__}: {str(error)[:200]}). Pass a few "
+                "examples of its inputs: tfprune.shrink(model, data=inputs)."
+            ) from error
+    return seen
+
+
+def _look(seen: Seen, one: Reader, inputs: Any, outputs: Any) -> None:
+    reads = one.kind.reads
+    if reads is None:
+        seen.reason = f"{one.layer.name} is not known to fold constants"
+    elif not hasattr(inputs, "numpy"):
+        seen.reason = f"{one.heard.name} cannot be watched at work"
+    else:
+        seen.add(*reads(one, inputs, outputs))
+
+
+def _examples(view: ModelView) -> Any:
+    """Random inputs in the structure of a model's own."""
+    generator = np.random.default_rng(0)
+
+    def draw(spec: tf.TensorSpec) -> Any:
+        sizes = [UNKNOWN_SIZE if size is None else size for size in spec.shape]
+        if spec.shape.rank and spec.shape[0] is None:
+            sizes[0] = EXAMPLES
+        if spec.dtype.is_floating:
+            return tf.constant(generator.normal(size=sizes), spec.dtype)
+        if spec.dtype.is_integer or spec.dtype.is_bool:
+            return tf.cast(generator.integers(0, 2, sizes), spec.dtype)
+        raise TypeError(f"no random values of {spec.dtype.name}")
+
+    return tf.nest.map_structure(draw, view.input_specs)
+
+
 class Constants:
     """Looks once at what the readers of dead channels read; then tells what can be folded."""
 
-    def __init__(self, model: Any, survey: Survey, dead: np.ndarray, data: Any):
+    def __init__(self, survey: Survey, dead: np.ndarray, data: Any):
         self.survey = survey
         wanted = {
             id(entry.variable)
             for entry in survey.tracer.book.entries.values()
             if entry.role is Role.CONSUMER and dead[survey.labels[entry.ids]].any()
         }
-        adapter = survey.adapter
-        self.readers = readers(model, adapter, wanted)
-        self.seen = observed(model, adapter, self.readers, data) if self.readers else {}
-        self.norms = folds(model)
+        view = survey.tracer.view
+        self.readers = readers(view, wanted)
+        self.seen = observed(view, self.readers, data) if self.readers else {}
+        self.norms = folds(view)
         self.sites = {
             id(entry.variable): entry.site for entry in survey.tracer.book.entries.values()
         }
@@ -119,7 +229,7 @@ class Constants:
         self, one: Reader, kept: KeptChannels
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Along the reading axes: what goes, what of it is read and varies, and the constants."""
-        seen: Seen = self.seen[id(one.kernel)]
+        seen = self.seen[id(one.kernel)]
         axes = [entry.axis for entry in self._entries(one)]
         gone = np.zeros([one.kernel.shape[axis] for axis in axes], bool)
         for place, entry in enumerate(self._entries(one)):

@@ -8,7 +8,7 @@ from typing import Any, Callable
 from tfprune.backend import adapter_of
 from tfprune.channels.model_channels import Survey
 from tfprune.layers.graph import leaves
-from tfprune.surgery.finite import check_finite
+from tfprune.surgery.agreement import check_finite
 
 WHAT_TO_DO = "Train the model that is passed, and return it, a copy of it, or nothing."
 

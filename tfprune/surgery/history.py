@@ -10,7 +10,7 @@ from typing import Any, Iterable, Sequence
 
 import numpy as np
 
-from tfprune.backend import adapter_of_model
+from tfprune.backend import view
 from tfprune.channels.groups import ChannelGroup
 from tfprune.channels.model_channels import Survey
 from tfprune.output.argument_checks import check_kind, check_path
@@ -125,7 +125,7 @@ class PruningRecord:
         Raises:
             ValueError: the model has other channel groups.
         """
-        survey = Survey.of(stripped(model, adapter_of_model(model)))
+        survey = Survey.of(stripped(view(model)))
         self.check(survey)
         with without(survey, self.removed(steps)):
             return shrunk(survey, model)[0]
@@ -157,7 +157,7 @@ class PruningRecord:
             raise ValueError(
                 f"The record is of another architecture: {other!r} has "
                 f"{self.sizes.get(other, 'no')} channels in the record and "
-                f"{sizes.get(other, 'no')} in the model {survey.tracer.root.name!r}."
+                f"{sizes.get(other, 'no')} in the model {survey.tracer.view.model.name!r}."
             )
 
     def save(self, path: str | Path) -> Path:

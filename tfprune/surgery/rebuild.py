@@ -45,7 +45,7 @@ class Rebuild:
         self.originals: list[Any] = []
         self.blocks: set[int] = set()
         self.shared = Shared(kept.survey)
-        self.own = {id(self.adapter.raw(one)) for one in kept.survey.tracer.root.weights}
+        self.own = {id(self.adapter.raw(one)) for one in kept.survey.tracer.view.model.weights}
         self.pairs: list[tuple[Any, Any]] = []
 
     def of(self, model: Any) -> Any:

@@ -10,7 +10,7 @@ from typing import Any, Sequence
 
 import numpy as np
 
-from tfprune.backend import adapter_of_model
+from tfprune.backend import view
 from tfprune.channels.cost_model import Prices
 from tfprune.channels.model_channels import Survey
 from tfprune.output.argument_checks import check_kind
@@ -95,7 +95,7 @@ def scaled_models(
         >>> [one.channels["a"] for one in scaled_models(model, report.record, [0.5, 1.0, 2.0])]
         [2, 4, 8]
     """
-    model = stripped(model, adapter_of_model(model))
+    model = stripped(view(model))
     check_kind("record", record, PruningRecord, "a tfprune.PruningRecord, such as report.record")
     check_kind("sizes", sizes, (list, tuple, np.ndarray), "a list of scales and budgets")
     survey = Survey.of(model)

@@ -7,15 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from tfprune.backend import adapter_of_model
-from tfprune.backend.find_sites import find
+from tfprune.backend import view
+from tfprune.backend.model_view import ModelView
 from tfprune.channels.model_channels import Survey
 from tfprune.layers.call import KeptChannels
 from tfprune.masks.costs import macs
-from tfprune.surgery.agreement import agreement, check_inputs
+from tfprune.surgery.agreement import agreement, check_finite, check_inputs
 from tfprune.surgery.constant_folding import Constants, Folding
 from tfprune.surgery.constraints import obstacles
-from tfprune.surgery.finite import check_finite
 from tfprune.surgery.optimizer_state import copy_slots
 from tfprune.surgery.rebuild import Rebuild
 from tfprune.surgery.reinitialize import fresh_weights
@@ -80,7 +79,7 @@ def shrink(
     for name, value in (("round_to", round_to), ("min_channels", min_channels)):
         if not isinstance(value, (int, np.integer)) or value < 1:
             raise ValueError(f"{name} is a number of channels, 1 or more; got {value!r}.")
-    plain = stripped(model, adapter_of_model(model))
+    plain = stripped(view(model))
     return shrunk(
         Survey.of(plain),
         model,
@@ -105,17 +104,17 @@ def shrunk(
         like: the model whose compilation is taken over: the same, or one that wraps its layers.
         asked: `borders`, `round_to` and `min_channels`.
     """
-    model, adapter = survey.tracer.root, survey.adapter
+    model = survey.tracer.view.model
     check_finite(model, "shrink a model from before")
     check_inputs(model, data)
     found = dead(survey)
-    constants = Constants(model, survey, found, data)
+    constants = Constants(survey, found, data)
     kept, reasons = _kept(survey, found, constants, asked)
     folding = constants.fold(kept)
     rebuild = Rebuild(kept, folding)
     small = rebuild.of(model)
     rebuild.set_weights()
-    notes = _finished(small, like, model, adapter)
+    notes = _finished(small, like, survey.tracer.view)
     if optimizer:
         notes += copy_slots(like, small, rebuild)
     agreed = None if data is None else agreement(model, small, data)
@@ -148,23 +147,22 @@ def reinitialize(model: Any, seed: int | None = None) -> Any:
         >>> bool((one.get_weights()[0] == other.get_weights()[0]).all())
         True
     """
-    adapter = adapter_of_model(model)
-    given, model = model, stripped(model, adapter)
+    given, model = model, stripped(view(model))
     survey = Survey.of(model)
     kept = KeptChannels(survey, np.ones(survey.tracer.book.count, bool))
     rebuild = Rebuild(kept, Folding())
-    with fresh_weights(adapter, seed):
+    with fresh_weights(survey.adapter, seed):
         new = rebuild.of(model)
     rebuild.set_weights(only=("Normalization",))
-    _finished(new, given, model, adapter)
+    _finished(new, given, survey.tracer.view)
     return new
 
 
-def stripped(model: Any, adapter: Any) -> Any:
+def stripped(view: ModelView) -> Any:
     """The model without the wrappers of pruning."""
-    if adapter.is_model(model) and not adapter.has_graph(model):
-        return model  # refused by the walk, and not to be changed in place
-    return strip(model, adapter)
+    if view.is_model and not view.has_graph:
+        return view.model  # refused by the walk, and not to be changed in place
+    return strip(view)
 
 
 def _kept(
@@ -204,12 +202,12 @@ def _rounded(kept: KeptChannels, round_to: int, least: int):
             yield channels[~kept.alive[channels]][:missing], why
 
 
-def _finished(new: Any, given: Any, model: Any, adapter: Any) -> list[str]:
-    """Compile like the given model; what is different."""
-    notes = []
-    compiled_like = given if adapter.is_model(given) else model
+def _finished(new: Any, given: Any, view: ModelView) -> list[str]:
+    """Compile like the given model; what is different from the one without wrappers."""
+    notes, model = [], view.model
+    compiled_like = given if view.backend.is_model(given) else model
     try:
-        done = adapter.recompiled(new, compiled_like)
+        done = view.backend.recompiled(new, compiled_like)
     except (TypeError, ValueError) as error:
         done = False
         notes.append(f"compile failed with {type(error).__name__}: {str(error)[:100]}")
@@ -218,7 +216,7 @@ def _finished(new: Any, given: Any, model: Any, adapter: Any) -> list[str]:
             "not compiled as the given model is, whose settings cannot be copied: call "
             "model.compile(...)"
         )
-    beside = adapter.lost(model)
+    beside = view.backend.lost(model)
     if beside is not None:
         notes.append(f"{beside} are not taken over")
     if type(new) is not type(model) and type(new).__name__ != type(model).__name__:
@@ -263,7 +261,7 @@ def _report(models: tuple[Any, Any], survey: Survey, outcome: tuple, more: tuple
 def _macs(model: Any, survey: Survey) -> tuple[int, tuple[str, ...]]:
     """Of the kernels whose use is known, and the names of the others."""
     total, unknown = 0, []
-    for item in find(model, survey.adapter)[0]:
+    for item in survey.tracer.view.at(model).sites:
         uses = survey.positions(item.site)
         total += macs(item.site.shape, uses) or 0
         unknown += [item.site.name] if uses is None else []

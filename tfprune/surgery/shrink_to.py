@@ -8,18 +8,18 @@ from typing import Any, Callable
 
 import numpy as np
 
-from tfprune.backend import adapter_of_model
+from tfprune.backend import view
 from tfprune.channels.cost_model import Prices
 from tfprune.channels.model_channels import Survey
 from tfprune.methods import Method, get_method
 from tfprune.output.progress import Progress
 from tfprune.statistics.calibration_data import CalibrationData, Feed
+from tfprune.surgery.agreement import check_finite
 from tfprune.surgery.budget import Budget
 from tfprune.surgery.budget_report import BudgetReport, Cost
 from tfprune.surgery.budget_search import Cut, costs_of
 from tfprune.surgery.channel_scores import rank_channels
 from tfprune.surgery.fine_tuning import check_callable, tuned
-from tfprune.surgery.finite import check_finite
 from tfprune.surgery.history import PruningRecord
 from tfprune.surgery.shrink import stripped
 from tfprune.surgery.shrink_report import GroupChange
@@ -80,9 +80,9 @@ def shrink_to(
     if not isinstance(steps, Integral) or isinstance(steps, bool) or steps < 1:
         raise ValueError(f"steps={steps!r}: expected an integer of at least 1.")
     check_callable(fine_tune)
-    adapter, method, data = adapter_of_model(model), get_method(score), CalibrationData.of(data)
+    seen, method, data = view(model), get_method(score), CalibrationData.of(data)
     feed = None if data is None else Feed(data)
-    given, model = model, stripped(model, adapter)
+    given, model = model, stripped(seen)
     prices = Prices(Survey.of(model))
     check_finite(model, "shrink a model from before")
     whole = reached = costs_of(budget, prices, model)
@@ -101,7 +101,7 @@ def shrink_to(
                 name: _between(whole[name], limit, step / steps) for name, limit in limits.items()
             }
             if any(reached[name] > goal[name] for name in goal):
-                if prices.survey.tracer.root is not model:
+                if prices.survey.tracer.view.model is not model:
                     prices = Prices(Survey.of(model))
                 ranking = rank_channels(model, method, feed)
                 cut = Cut(prices, budget, goal, ranking)

@@ -45,11 +45,11 @@ def paths(subject: Subject) -> Paths | str:
 
     Example:
         >>> import keras
-        >>> from tfprune.backend import adapter_of
+        >>> from tfprune.backend import view
         >>> layers = [keras.layers.Dense(2, name="a"), keras.layers.Dense(1, name="b")]
         >>> model = keras.Sequential([keras.Input((1,)), *layers])
         >>> model.set_weights([np.ones((1, 2)), np.zeros(2), np.array([[1], [0]]), np.zeros(1)])
-        >>> paths(Subject.of(model, adapter_of(model))).stranded
+        >>> paths(Subject.of(view(model))).stranded
         {'a/kernel': 1, 'b/kernel': 0}
     """
     for item in subject.found:
@@ -62,8 +62,8 @@ def paths(subject: Subject) -> Paths | str:
         return str(error)
     kernels = subject.kernels
     with absolute(subject, biases=False), contextlib.ExitStack() as stack:
-        stack.enter_context(replaced(subject.adapter.single_precision(subject.model)))
-        stack.enter_context(replaced(changes(subject.adapter.operations(subject.model), _reached)))
+        stack.enter_context(subject.view.in_single_precision())
+        stack.enter_context(replaced(changes(subject.view.operations, _reached)))
         for kernel in kernels:
             kernel.assign(tf.cast(kernel > 0, kernel.dtype), read_value=False)
 

@@ -158,7 +158,7 @@ class Fit:
         """Apply the masks once more: averaged or restored weights come back dense."""
         self._refuse_lost()
         if self.found:
-            model_hooks.finish(self.model, self.adapter)
+            model_hooks.finish(self.drivers[0].view)
         for driver in self.drivers:
             driver.finish()
         for target in self._pruned():
@@ -175,7 +175,7 @@ class Fit:
                 driver.find_sites(beside_wrapped=wrapped and len(self.drivers) > 1)
             self._share_out()
             own = [driver.method for driver in self.drivers if driver.method is not None]
-            model_hooks.begin(self.model, self.adapter, own)
+            model_hooks.begin(self.drivers[0].view, own)
             for driver in self.drivers:
                 driver.begin_sites()
             _OWNERS.update({id(target.kernel): self for target in self._pruned()})

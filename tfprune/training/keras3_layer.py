@@ -10,8 +10,8 @@ from typing import Any
 
 import keras
 
-from tfprune.backend.find_sites import find
 from tfprune.backend.keras3 import BACKEND as adapter
+from tfprune.backend.model_view import ModelView
 from tfprune.backend.registration import register_real
 from tfprune.methods.base import Method
 from tfprune.training.model_hooks import ModelHooks, hooks_of
@@ -110,7 +110,7 @@ class PrunedLayer(keras.layers.Wrapper):
     def build(self, *args, **kwargs):
         if not self.layer.built:
             _build(self.layer, *args, **kwargs)
-        sites = find(self.layer, adapter)[0]
+        sites = ModelView(self.layer, adapter).sites
         kernels = [found.variable for found in sites]
         by_value = {id(adapter.raw(weight)): weight for weight in self.layer.weights}
         weights = [by_value[id(kernel)] for kernel in kernels]

@@ -11,8 +11,7 @@ from typing import Any, Callable, Sequence
 
 import numpy as np
 
-from tfprune.backend import adapter_of, adapter_of_model
-from tfprune.backend.find_sites import wrappers
+from tfprune.backend import adapter_of, view
 from tfprune.masks.allocations import Global
 from tfprune.masks.schedules import OneShot
 from tfprune.methods import Method, get_method
@@ -235,7 +234,7 @@ def _runner(train: Any) -> Callable[[Any, list], Any]:
 
 def _targets(model: Any, method: Method) -> list[Target]:
     """The sites that can be pruned, with their kernels."""
-    if any(True for _ in wrappers(model, adapter_of_model(model))):
+    if view(model).wrappers:
         raise ValueError(
             f"The model {model.name!r} is wrapped for pruning: take the wrappers off "
             "with tfprune.strip_pruning(model) first."

@@ -8,9 +8,8 @@ from typing import Any, Collection, Sequence
 
 import tensorflow as tf
 
-from tfprune.backend import adapter_of
-from tfprune.backend.base import Backend
 from tfprune.backend.find_sites import Found
+from tfprune.backend.model_view import ModelView
 from tfprune.channels.cost_model import Prices
 from tfprune.channels.coupling import couplings, followers
 from tfprune.channels.model_channels import Survey
@@ -39,9 +38,9 @@ class Plan:
 
 
 def plan(
+    view: ModelView,
     found: Sequence[Found],
     method: Method | None,
-    model: Any,
     run: Run,
     *,
     without: Collection[str] = frozenset(),
@@ -49,9 +48,9 @@ def plan(
     """Group the sites by method, and give each the variables that it needs.
 
     Args:
-        found: the sites.
+        view: of the model.
+        found: the sites in it.
         method: of all sites; None: each wrapper's own.
-        model: the model that they are in.
         run: its length.
         without: names of sites that something else prunes in this run.
 
@@ -60,13 +59,12 @@ def plan(
             sites, and the model has no graph.
     """
     made = Plan()
-    adapter = adapter_of(model)
     for one, every in _by_method(found, method):
-        survey = Survey.of(model) if one.rule.structure.coupled else None
+        survey = Survey.of(view.model) if one.rule.structure.coupled else None
         items = _coupled(survey, every, made) if survey is not None else every
-        items = _placed(model, items, one, made)
+        items = _placed(view, items, one, made)
         targets = [
-            _target(item, one, adapter, made)
+            _target(item, one, made)
             for item in items
             if _takes(one, item, made) and not _yields(item, without, made)
         ]
@@ -104,9 +102,9 @@ def _coupled(survey: Survey, items: Sequence[Found], made: Plan) -> list[Found]:
     return kept
 
 
-def _placed(model: Any, items: Sequence[Found], method: Method, made: Plan) -> list[Found]:
+def _placed(view: ModelView, items: Sequence[Found], method: Method, made: Plan) -> list[Found]:
     """The sites that can be scored where they stand in the model."""
-    subject = Subject(model, adapter_of(model), tuple(items))
+    subject = Subject(view, tuple(items))
     reasons = refusals(method.rule.score.needs, subject)
     made.skipped += [Skip(name, reason) for name, reason in reasons.items()]
     return [item for item in items if item.site.name not in reasons]
@@ -157,7 +155,7 @@ def unserved(method: Method, site: Site) -> str | None:
     return None if reason is None else f"{structure}: {reason}"
 
 
-def _target(item: Found, method: Method, adapter: Backend, made: Plan) -> Target:
+def _target(item: Found, method: Method, made: Plan) -> Target:
     if item.wrapper is not None:
         held = target_of(item)
         made.noted.append(held)
@@ -173,7 +171,7 @@ def _target(item: Found, method: Method, adapter: Backend, made: Plan) -> Target
     hidden = None
     if method.gate.hides:
         hidden = tf.Variable(tf.zeros(kernel.shape, kernel.dtype), trainable=False)
-    return Target(item.site, adapter.raw(kernel), mask, hidden, state=_state(method, item.site))
+    return Target(item.site, kernel, mask, hidden, state=_state(method, item.site))
 
 
 def _state(method: Method, site: Site, but: Any = ()) -> dict[str, tf.Variable]:

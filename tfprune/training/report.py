@@ -8,7 +8,7 @@ from typing import Any, Iterable, Mapping, Sequence
 
 import numpy as np
 
-from tfprune.backend.find_sites import find
+from tfprune.backend.model_view import ModelView
 from tfprune.masks.costs import macs, parameters
 from tfprune.masks.sites import Site, Skip
 from tfprune.output.report_forms import Table, as_dict, markdown, plain_text, rich_parts
@@ -191,7 +191,7 @@ def of_run(drivers: Sequence[Any]) -> Report:
         for updates in driver.updates
         for name, texts in updates.notes.items()
     }
-    notes.update(report_lines(drivers[0].model, drivers[0].adapter))
+    notes.update(report_lines(drivers[0].view))
     pruned = set()
     for settle in settles:
         for target in settle.targets:
@@ -204,11 +204,11 @@ def of_run(drivers: Sequence[Any]) -> Report:
     return of_sites(rows, skipped, warnings=warnings, notes=notes)
 
 
-def of_model(model: Any, adapter: Any) -> Report:
+def of_model(view: ModelView) -> Report:
     """The report of any model; targets are known for wrapped layers only."""
-    found, skipped = find(model, adapter)
+    skipped = list(view.skipped)
     rows, notes = [], {}
-    for item in found:
+    for item in view.sites:
         structure = asked = None
         reason = item.wrapper and unserved(method_of(item.wrapper), item.site)
         if reason:
@@ -218,16 +218,18 @@ def of_model(model: Any, adapter: Any) -> Report:
             structure = method.rule.structure
             asked = 1 - float(np.mean(_array(held.mask, np.float64)))
             notes[item.site.name] = _kept_notes(method, held)
-        rows.append((item.site, _array(adapter.raw(item.variable)), structure, asked))
-    notes.update(report_lines(model, adapter))
+        rows.append((item.site, _array(item.variable), structure, asked))
+    notes.update(report_lines(view))
     report = of_sites(rows, skipped, notes=notes)
-    if not (rows and adapter.is_model(model) and adapter.is_built(model)):
+    if not (rows and view.is_model and view.is_built):
         return report
-    for hooks in hooks_in(model, adapter):
-        model = hooks.traced(model, adapter)
+    found = view.sites
+    for hooks in hooks_in(view):
+        model = hooks.traced(view)
         if isinstance(model, str):
             return _with_paths(report, model)
-    return _with_paths(report, paths(Subject(model, adapter, tuple(found))))
+        view = view.at(model)
+    return _with_paths(report, paths(Subject(view, found)))
 
 
 def _kept_notes(method: Any, target: Any) -> tuple[str, ...]:

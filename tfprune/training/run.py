@@ -10,7 +10,8 @@ from typing import Any, Collection
 import tensorflow as tf
 
 from tfprune.backend import adapter_of_model
-from tfprune.backend.find_sites import Found, find, wrappers
+from tfprune.backend.find_sites import Found
+from tfprune.backend.model_view import ModelView
 from tfprune.masks.sites import Skip
 from tfprune.methods.base import Method
 from tfprune.statistics.calibration_data import Feed
@@ -54,6 +55,11 @@ class Driver:
                 trainable=False,
                 aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
             )
+
+    @property
+    def view(self) -> ModelView:
+        """A look at the model now."""
+        return ModelView(self.model, self.adapter)
 
     @property
     def found(self) -> bool:
@@ -143,15 +149,15 @@ class Driver:
             ValueError: the model has no prunable weight, or is quantization-aware; a key of an
                 allocation matches nothing.
         """
-        refuse_pruning(self.model, self.adapter)
-        found, skipped = find(self.model, self.adapter)
-        self._found = self._chosen(found, beside_wrapped)
-        self.skipped = tuple(skipped)
+        view = self.view
+        refuse_pruning(view)
+        self._found = self._chosen(list(view.sites), beside_wrapped)
+        self.skipped = view.skipped
         self.wrappers = self._built_wrappers() if self.method is None else ()
         if not self._found:
             raise ValueError(self._nothing_to_prune())
         with self._scope():
-            made = plan(self._found, self.method, self.model, self.run, without=without)
+            made = plan(view, self._found, self.method, self.run, without=without)
         self.settles, self._noted = tuple(made.settles), made.noted
         self.skipped += tuple(made.skipped)
         if not self.settles:
@@ -188,8 +194,7 @@ class Driver:
             Updates(
                 settle,
                 Subject(
-                    self.model,
-                    self.adapter,
+                    self.view,
                     tuple(
                         replace(owners[id(target.kernel)], site=target.site)
                         for target in settle.targets
@@ -229,20 +234,20 @@ class Driver:
     def drive(self, driven: bool) -> None:
         """Tell the wrapped layers, built or not, whether this run prunes them."""
         if self.method is None:
-            for wrapper in wrappers(self.model, self.adapter):
+            for wrapper in self.view.wrappers:
                 drive(wrapper, driven)
 
     def has_weights(self) -> bool:
         """Whether the sites can be found."""
-        layers = wrappers(self.model, self.adapter)
-        return self.adapter.is_built(self.model) and all(layer.built for layer in layers)
+        view = self.view
+        return view.is_built and all(layer.built for layer in view.wrappers)
 
     def methods(self) -> list[Method]:
         """The methods of this run, known before the model is built."""
         if self.method is not None:
             return [self.method]
         methods: dict[str, Method] = {}
-        for wrapper in wrappers(self.model, self.adapter):
+        for wrapper in self.view.wrappers:
             method = method_of(wrapper)
             methods.setdefault(repr(method), method)
         return list(methods.values())
@@ -269,8 +274,8 @@ class Driver:
 
     def _built_wrappers(self) -> tuple:
         """Those without kernels too: TF-MOT's refuse to run before their step is counted."""
-        all_of_them = wrappers(self.model, self.adapter)
-        return tuple(_unique(one for one in all_of_them if hasattr(one, "pruning_step")))
+        built = (one for one in self.view.wrappers if hasattr(one, "pruning_step"))
+        return tuple(_unique(built))
 
     def _go_on_from_wrappers(self) -> None:
         """A wrapped model knows its own step: it survives saving, and a second fit goes on."""

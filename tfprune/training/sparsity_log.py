@@ -6,7 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from tfprune.backend import adapter_of
+from tfprune.backend import view
 from tfprune.output.argument_checks import check_kind, check_path
 from tfprune.training.callback_base import Hooks
 from tfprune.training.report import of_model
@@ -88,7 +88,7 @@ class SparsityLog(Hooks):
         if self._writer is not None:
             import tensorflow as tf
 
-            report = of_model(self.model, adapter_of(self.model))
+            report = of_model(view(self.model, layers=True))
             with self._writer.as_default(step=epoch):
                 tf.summary.scalar("sparsity", report.sparsity)
                 for site in report.sites:

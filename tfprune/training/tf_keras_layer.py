@@ -10,7 +10,7 @@ from typing import Any
 import tensorflow as tf
 import tf_keras
 
-from tfprune.backend.find_sites import find
+from tfprune.backend.model_view import ModelView
 from tfprune.backend.registration import register_real
 from tfprune.backend.tf_keras import BACKEND as adapter
 from tfprune.masks.serialization import to_config
@@ -120,7 +120,7 @@ class PrunedLayer(pruning_wrapper.PruneLowMagnitude):
         if self.method is None:
             self.prunable_weights = self.layer.get_prunable_weights()
         else:
-            sites = find(self.layer, adapter)[0]
+            sites = ModelView(self.layer, adapter).sites
             self.prunable_weights = [item.variable for item in sites]
         # One name twice in a layer cannot be saved as h5; TF-MOT's summaries read these names.
         suffixes = [f"_{index}" if index else "" for index in range(len(self.prunable_weights))]

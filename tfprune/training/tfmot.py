@@ -6,8 +6,10 @@ from __future__ import annotations
 from typing import Any
 
 from tfprune.backend import KERAS3, adapter_of, adapter_of_model
+from tfprune.backend.base import Backend
+from tfprune.backend.model_view import ModelView
 from tfprune.backend.registration import wrapper_class
-from tfprune.layers.prunable_weights import matrix_layout, may_hold_kernels
+from tfprune.layers.prunable_weights import matrix_layout
 from tfprune.masks.schedules import Constant, accepts
 from tfprune.training.model_hooks import refuse_pruning
 from tfprune.training.tfmot_latency_policy import policy_for
@@ -22,15 +24,17 @@ def prune_like_tfmot(
     if isinstance(to_prune, list) and not to_prune:
         return []
     try:
-        home = adapter_of(to_prune)
+        backend = adapter_of(to_prune)
         if not isinstance(to_prune, list):
             adapter_of_model(to_prune, layers=True)
     except (TypeError, ValueError):
         raise refusal(to_prune, "Pass a tf_keras or a keras model, a layer or layers.") from None
-    refuse_pruning(to_prune, home)
-    if home.NAME != KERAS3:
-        return _prune_tf_keras(to_prune, policy, home=home, options=options, kwargs=kwargs)
-    return _prune_keras3(to_prune, home, policy, options)
+    for one in to_prune if isinstance(to_prune, (list, tuple)) else [to_prune]:
+        if isinstance(one, backend.Layer):
+            refuse_pruning(ModelView(one, backend))
+    if backend.NAME != KERAS3:
+        return _prune_tf_keras(to_prune, policy, backend=backend, options=options, kwargs=kwargs)
+    return _prune_keras3(to_prune, backend, policy, options)
 
 
 def refusal(to_prune: Any, note: str) -> ValueError:
@@ -45,17 +49,17 @@ def refusal(to_prune: Any, note: str) -> ValueError:
     return error
 
 
-def _prune_keras3(to_prune: Any, home: Any, policy: Any, options: dict[str, Any]) -> Any:
+def _prune_keras3(to_prune: Any, backend: Backend, policy: Any, options: dict[str, Any]) -> Any:
     schedule = options.pop("pruning_schedule")
     schedule = Constant(0.5, begin=0, frequency=100) if schedule is None else schedule
     if not accepts(schedule):
         raise ValueError(f"pruning_schedule={schedule!r} is not a pruning schedule.")
 
     allowed, given = [], policy
-    wrapper = wrapper_class(home.NAME, "PrunedLayer")
+    wrapper = wrapper_class(backend.NAME, "PrunedLayer")
     if policy is not None:
-        policy = policy_for(policy, home)
-        if home.is_model(to_prune) and home.has_graph(to_prune):
+        policy = policy_for(policy, backend)
+        if backend.is_model(to_prune) and backend.has_graph(to_prune):
             policy.ensure_model_supports_pruning(to_prune)
 
     def wrap(layer: Any) -> Any:
@@ -66,9 +70,12 @@ def _prune_keras3(to_prune: Any, home: Any, policy: Any, options: dict[str, Any]
         method = method_of_tfmot(schedule, *options.values(), layout=matrix_layout(layer))
         return wrapper(layer, method=method, name=f"prune_low_magnitude_{layer.name}")
 
-    if not isinstance(to_prune, (list, tuple)) and not may_hold_kernels(to_prune, home):
+    if (
+        not isinstance(to_prune, (list, tuple))
+        and not ModelView(to_prune, backend).may_hold_kernels
+    ):
         return wrap(to_prune)
-    wrapped = exchange_layers(to_prune, home, wrap)
+    wrapped = exchange_layers(to_prune, backend, wrap)
     if policy is not None and not allowed:
         hint = (
             ""
@@ -86,30 +93,32 @@ def _prune_keras3(to_prune: Any, home: Any, policy: Any, options: dict[str, Any]
 
 
 def _prune_tf_keras(
-    to_prune: Any, policy: Any, *, home: Any, options: dict[str, Any], kwargs: dict[str, Any]
+    to_prune: Any, policy: Any, *, backend: Backend, options: dict[str, Any], kwargs: dict[str, Any]
 ) -> Any:
-    wrapper = wrapper_class(home.NAME, "PrunedLayer")
+    wrapper = wrapper_class(backend.NAME, "PrunedLayer")
 
     def wrap(layer: Any) -> Any:
-        return layer if home.is_wrapper(layer) else wrapper(layer, **options)
+        return layer if backend.is_wrapper(layer) else wrapper(layer, **options)
 
     def exchange(layer: Any) -> Any:
-        if home.is_model(layer):
-            if not home.has_graph(layer):
+        if backend.is_model(layer):
+            if not backend.has_graph(layer):
                 raise ValueError(f"{layer.name!r} is a subclassed model in a model. {_SUBCLASSED}")
-            return home.clone(layer, exchange)
+            return backend.clone(layer, exchange)
         if policy is not None and not policy.allow_pruning(layer):
             return layer
         return wrap(layer)
 
     if isinstance(to_prune, list):
         return [
-            type(one).from_config(one.get_config()) if home.is_input(one) else wrap(one)
+            type(one).from_config(one.get_config()) if backend.is_input(one) else wrap(one)
             for one in to_prune
         ]
-    if isinstance(to_prune, tuple) or (home.is_model(to_prune) and not home.has_graph(to_prune)):
-        raise refusal(to_prune, _SUBCLASSED if home.is_model(to_prune) else "Pass a list.")
-    if home.is_model(to_prune):
+    if isinstance(to_prune, tuple) or (
+        backend.is_model(to_prune) and not backend.has_graph(to_prune)
+    ):
+        raise refusal(to_prune, _SUBCLASSED if backend.is_model(to_prune) else "Pass a list.")
+    if backend.is_model(to_prune):
         if policy is not None:
             policy.ensure_model_supports_pruning(to_prune)
         return exchange(to_prune)

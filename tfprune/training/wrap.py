@@ -6,13 +6,12 @@ from __future__ import annotations
 from typing import Any, Callable
 
 from tfprune.backend.base import Backend
-from tfprune.backend.find_sites import wrappers
-from tfprune.layers.prunable_weights import may_hold_kernels
+from tfprune.backend.model_view import ModelView
 
 
 def exchanged(
     layer: Any,
-    home: Backend,
+    backend: Backend,
     make: Callable[[Any], Any],
     *,
     only: Callable[[Any], bool] = lambda layer: True,
@@ -20,55 +19,55 @@ def exchanged(
     """The layer or model with `make(layer)` in place of each layer, those of nested models, too.
 
     Args:
-        layer: as `home.clone` hands it on: a Keras 3 graph also holds operations that are no
+        layer: as `backend.clone` hands it on: a Keras 3 graph also holds operations that are no
             layers. They, inputs and models without a graph stay.
-        home: the adapter of its Keras.
+        backend: of its Keras.
         make: takes a layer that is no model.
         only: whether a layer or a nested model is looked at.
     """
-    if not isinstance(layer, home.Layer) or home.is_input(layer) or not only(layer):
+    if not isinstance(layer, backend.Layer) or backend.is_input(layer) or not only(layer):
         return layer
-    if not home.is_model(layer):
+    if not backend.is_model(layer):
         return make(layer)
-    if not home.has_graph(layer):
+    if not backend.has_graph(layer):
         return layer
-    return home.clone(layer, lambda inner: exchanged(inner, home, make, only=only))
+    return backend.clone(layer, lambda inner: exchanged(inner, backend, make, only=only))
 
 
-def exchange_layers(to_prune: Any, home: Backend, wrap: Callable[[Any], Any]) -> Any:
+def exchange_layers(to_prune: Any, backend: Backend, wrap: Callable[[Any], Any]) -> Any:
     """What is passed, with `wrap(layer)` in place of each layer that can be pruned.
 
     Args:
         to_prune: a model, a layer, or a list of layers.
-        home: the adapter of their Keras.
+        backend: of their Keras.
 
     Raises:
         ValueError: as `tfprune.prune` says.
     """
 
     def exchange(layer: Any) -> Any:
-        return exchanged(layer, home, wrap, only=is_free)
+        return exchanged(layer, backend, wrap, only=is_free)
 
     def is_free(layer: Any) -> bool:
-        return not home.is_wrapper(layer) and may_hold_kernels(layer, home)
+        return not backend.is_wrapper(layer) and ModelView(layer, backend).may_hold_kernels
 
     if isinstance(to_prune, (list, tuple)):
         _refuse_twice(to_prune)
         return [exchange(layer) for layer in to_prune]
-    if not home.is_model(to_prune):
-        if not may_hold_kernels(to_prune, home):
+    if not backend.is_model(to_prune):
+        if not ModelView(to_prune, backend).may_hold_kernels:
             raise ValueError(
                 f"The layer {to_prune.name!r} ({type(to_prune).__name__}) has no prunable weight; "
                 "give it a method get_prunable_weights() that returns the variables to prune."
             )
         return exchange(to_prune)
-    if not home.has_graph(to_prune):
+    if not backend.has_graph(to_prune):
         raise ValueError(
             f"{type(to_prune).__name__} is a subclassed model, whose layers cannot be exchanged: "
             "wrap its layers in its __init__, or prune it without wrapping: "
             "model.fit(..., callbacks=[tfprune.PruningCallback('magnitude', 0.8)])."
         )
-    if not may_hold_kernels(to_prune, home):
+    if not ModelView(to_prune, backend).may_hold_kernels:
         raise ValueError(f"The model {to_prune.name!r} has no weight that can be pruned.")
     wrapped = exchange(to_prune)
     refuse_lost_training(to_prune, wrapped)
@@ -107,9 +106,9 @@ def refuse_lost_training(
             )
 
 
-def refuse_wrapped(to_prune: Any, home: Backend) -> None:
+def refuse_wrapped(view: ModelView) -> None:
     """Raise ValueError if a layer of what is passed is wrapped for pruning."""
-    for wrapper in wrappers(to_prune, home):
+    for wrapper in view.wrappers:
         raise ValueError(
             f"The layer {wrapper.layer.name!r} is wrapped for pruning already, with settings of "
             "its own: take tfprune.strip_pruning(model) first, or train it as it is."

@@ -7,9 +7,9 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfprune.backend import adapter_of
+from tfprune.backend import adapter_of, view
 from tfprune.backend.base import wrapper_kind
-from tfprune.backend.find_sites import Found, find
+from tfprune.backend.find_sites import Found
 from tfprune.layers.prunable_weights import matrix_layout
 from tfprune.methods import Method
 from tfprune.training.mask_updater import Target
@@ -38,7 +38,7 @@ def method_of(wrapper: Any) -> Method:
 
 def targets_of(wrapper: Any) -> list[Target]:
     """The sites of one wrapper with their variables."""
-    return [target_of(item) for item in find(wrapper, adapter_of(wrapper))[0]]
+    return [target_of(item) for item in view(wrapper, layers=True).sites]
 
 
 def target_of(item: Found) -> Target:
