@@ -9,13 +9,13 @@ import importlib
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import tfprune
 from tests.shrink_models import examples, masked, randomized
 from tests.tiny_models import KERASES, arrays, check_run
 from tfprune.backend import adapter_of
 from tfprune.layers.base import registered
-from tfprune.reconstruction.points import functions_run_eagerly
 
 SHAPES = {
     "line": (6, 4),
@@ -217,8 +217,11 @@ def test_kernels_of_every_kind_are_trained_and_stay_sparse(family):
     labels = [np.ones(one.shape, "float32") for one in _outputs(model, data)]
     method = tfprune.get_method("magnitude", schedule=tfprune.Constant(0.5))
     callback = tfprune.PruningCallback(method)
-    with functions_run_eagerly():  # to trace all of it takes longer than a step
+    tf.config.run_functions_eagerly(True)  # to trace all of it takes longer than a step
+    try:
         model.fit(data, labels, batch_size=4, verbose=0, callbacks=[callback])
+    finally:
+        tf.config.run_functions_eagerly(False)
     check_run(callback, 0.5)
     targets = callback.driver.targets
     assert {target.site.name.partition("/")[0] for target in targets} == set(names)

@@ -5,9 +5,9 @@ from __future__ import annotations
 
 from typing import Any, Callable
 
-from tfprune.layers import operations
 from tfprune.layers.base import stock_kind_of
 from tfprune.layers.call import LayerCall
+from tfprune.layers.operation_kinds import operation_kind
 from tfprune.layers.symbolic_tensor import SymbolicTensor, Unsupported
 
 
@@ -23,9 +23,10 @@ def rule_of(operation: Any, step: LayerCall) -> Callable[[LayerCall], Any]:
         return _nested
     name = step.raw_kind
     if name is not None:
-        if name not in operations.RULES:
+        rule = operation_kind(name).propagate
+        if rule is None:
             raise Unsupported(f"unknown operation {step.name}")
-        return operations.RULES[name]
+        return rule
     return stock_kind_of(operation).propagate or step.tracer.look_into
 
 

@@ -38,6 +38,13 @@ class Reader:
         """The variable that the layer holds under a name; None if it has none."""
         return raw(self.adapter, self.layer, name)
 
+    def worth(self, constants: np.ndarray) -> np.ndarray | str:
+        """What constants along the reading axes add to the layer's output; or why none can be."""
+        constant = self.kind.constant
+        if constant is None:
+            return f"{self.layer.name} is not known to fold constants"
+        return constant(self, constants)
+
 
 def readers(view: Any, wanted: set[int]) -> list[Reader]:
     """The readers among all variables of a model, by the ids of the kernels.

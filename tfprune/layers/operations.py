@@ -1,19 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What raw operations in a graph do with channels: `keras.ops` of Keras 3, TensorFlow functions
-in tf_keras. One row per name; both spell most names alike.
-"""
+"""What raw operations in a graph do with channels: the rules of `operation_kinds`."""
 
 from __future__ import annotations
 
-from typing import Any, Callable
+from typing import Any
 
 import numpy as np
 
-from tfprune.layers import contraction, rearrange
 from tfprune.layers.call import LayerCall
 from tfprune.layers.channel_graph import Role
-from tfprune.layers.elementwise import joined, same, softmax
-from tfprune.layers.shapes import concatenate, reshape
+from tfprune.layers.elementwise import joined
 from tfprune.layers.symbolic_tensor import SymbolicTensor, Unsupported, rearranged
 
 
@@ -159,67 +155,3 @@ def _constants(structure: Any):
         yield from _constants(list(structure.values()))
     elif hasattr(structure, "shape") and not isinstance(structure, SymbolicTensor):
         yield structure
-
-
-_ELEMENTWISE = """
-    abs absolute add add_v2 addn add_n cast ceil celu clip clip_by_value cos cosh div
-    div_no_nan divide divide_no_nan elu equal erf exp expm1 floor floordiv floor_div floormod
-    floor_mod gelu greater greater_equal greaterequal hardshrink hardsigmoid hardsilu hardtanh
-    hard_silu hard_swish identity isfinite isinf isnan leakyrelu leaky_relu less less_equal
-    lessequal log log1p logaddexp logicaland logicalnot logicalor logical_and logical_not
-    logical_or logsigmoid log_sigmoid maximum minimum mod mul multiply multiply_no_nan neg
-    negative not_equal notequal pow power reciprocal relu relu6 round rsqrt rsub selu sigmoid
-    sign silu sin sinh softplus softshrink softsign sqrt square squareplus squared_difference
-    stopgradient stop_gradient sub subtract swish tan tanh tanhshrink threshold truediv
-    truedivide where where_v2 zeroslike zeros_like oneslike ones_like
-    addv2 biasadd clipbyvalue divnonan erfc floordiv floormod mulnonan realdiv rint select selectv2
-    squareddifference xdivy xlogy
-"""
-_REDUCTIONS = """
-    all amax amin any logsumexp max mean min prod reduce_all reduce_any reduce_logsumexp
-    reduce_max reduce_mean reduce_min reduce_prod reduce_std reduce_sum reduce_variance std sum
-    var
-"""
-RULES: dict[str, Callable[[LayerCall], Any]] = {
-    **dict.fromkeys(_ELEMENTWISE.split(), elementwise),
-    **dict.fromkeys(_REDUCTIONS.split(), reduction),
-    "along": rearrange.along,
-    "broadcast_to": rearrange.broadcast_to,
-    "broadcastto": rearrange.broadcast_to,
-    "concat": concatenate,
-    "concatenate": concatenate,
-    "depth_to_space": rearrange.depth_to_space,
-    "depthtospace": rearrange.depth_to_space,
-    "einsum": contraction.einsum,
-    "expand_dims": reshape,
-    "expand_dims_v2": reshape,
-    "expanddims": reshape,
-    "getitem": getitem,
-    "flip": rearrange.along,
-    "gather": rearrange.take,
-    "log_softmax": softmax,
-    "logsoftmax": softmax,
-    "matmul": contraction.matmul,
-    "pad": pad,
-    "reshape": reshape,
-    "resize": resize,
-    "reverse": rearrange.along,
-    "roll": rearrange.roll,
-    "shape": nothing,
-    "shape_v2": nothing,
-    "softmax": softmax,
-    "softmax_v2": softmax,
-    "space_to_depth": rearrange.space_to_depth,
-    "spacetodepth": rearrange.space_to_depth,
-    "split": split,
-    "squeeze": reshape,
-    "stack": rearrange.stack,
-    "swapaxes": rearrange.swap,
-    "take": rearrange.take,
-    "tile": rearrange.tile,
-    "transpose": transpose,
-    "unstack": rearrange.unstack,
-    "variable": own_variable,
-    "convert_to_tensor": same,
-    "converttotensor": same,
-}

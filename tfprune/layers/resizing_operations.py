@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable
+from typing import Any
 
 import numpy as np
 
@@ -13,20 +13,8 @@ from tfprune.layers.symbolic_tensor import SymbolicTensor, Unsupported
 Sizes = dict[str, Any]
 
 
-def sizes(name: str, step: LayerCall, results: list[SymbolicTensor], kept: KeptChannels) -> Sizes:
-    """The arguments of an operation that change, by their names in both Kerases.
-
-    Args:
-        name: of the operation, in lower case.
-
-    Raises:
-        Unsupported: the operation cannot do the same with fewer channels.
-    """
-    touched = [one for one in (*step.values, *results) if kept.shape(one) != one.shape]
-    return ROWS[name](step, results, kept) if touched and name in ROWS else {}
-
-
-def _reshape(step: LayerCall, results: list[SymbolicTensor], kept: KeptChannels) -> Sizes:
+def reshape(step: LayerCall, results: list[SymbolicTensor], kept: KeptChannels) -> Sizes:
+    """The new target."""
     given = step.setting("newshape", 99)
     given = step.setting("shape", 1) if given is None else given
     new = kept.shape(results[0])
@@ -42,14 +30,16 @@ def _reshape(step: LayerCall, results: list[SymbolicTensor], kept: KeptChannels)
     return {"newshape": tuple(entries), "shape": entries}
 
 
-def _split(step: LayerCall, results: list[SymbolicTensor], kept: KeptChannels) -> Sizes:
+def split(step: LayerCall, results: list[SymbolicTensor], kept: KeptChannels) -> Sizes:
+    """The new places between the parts."""
     axis = int(step.setting("axis", 2, 0)) % len(step.value.shape)
     new = [kept.shape(one)[axis] for one in results]
     bounds = tuple(int(bound) for bound in np.cumsum(np.array(new))[:-1])
     return {"indices_or_sections": bounds, "num_or_size_splits": new}
 
 
-def _getitem(step: LayerCall, results: list[SymbolicTensor], kept: KeptChannels) -> Sizes:
+def getitem(step: LayerCall, results: list[SymbolicTensor], kept: KeptChannels) -> Sizes:
+    """The new slices."""
     value, key = step.value, step.setting("key", 1)
     is_one = not isinstance(key, (list, tuple))
     parts = [key] if is_one else list(key)
@@ -83,10 +73,3 @@ def _part(step: LayerCall, part: Any, mask: np.ndarray) -> Any:
     stop = int(places[-1]) + stride
     new = slice(int(places[0]), stop if stop >= 0 else None, stride)
     return {"start": new.start, "stop": new.stop, "step": new.step} if is_dict else new
-
-
-ROWS: dict[str, Callable[[LayerCall, list[SymbolicTensor], KeptChannels], Sizes]] = {
-    "getitem": _getitem,
-    "reshape": _reshape,
-    "split": _split,
-}

@@ -10,18 +10,7 @@ from tfprune.backend.model_view import ModelView
 from tfprune.layers import graph as graphs
 from tfprune.layers.base import stock_kind_of
 from tfprune.layers.elementwise import NEVER_BELOW_ZERO, ZERO_AT_ZERO
-
-_SAME_SIGN = (
-    "add",
-    "addv2",
-    "maximum",
-    "minimum",
-    "multiply",
-    "concatenate",
-    "concat",
-    "flatten",
-    "reshape",
-)
+from tfprune.layers.operation_kinds import operation_kind
 
 
 @dataclass(eq=False)
@@ -43,7 +32,7 @@ class Node:
     def traits(self) -> frozenset[str]:
         """Of its kind, see `tfprune.layers.base.TRAITS`."""
         if self.name is not None:
-            return frozenset({"positive"} if self.name in _SAME_SIGN else ())
+            return operation_kind(self.name).traits
         return stock_kind_of(self.operation).traits
 
     @property

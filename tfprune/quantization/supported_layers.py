@@ -9,23 +9,10 @@ from typing import Any, Iterator
 from tfprune.backend.base import Backend
 from tfprune.backend.model_view import ModelView
 from tfprune.layers.base import has, kind_of
+from tfprune.layers.operation_kinds import operation_kind
 from tfprune.masks.kernel_layout import Layout
 from tfprune.masks.sites import Skip
 
-_RAW = frozenset(
-    {
-        "add",
-        "addv2",
-        "subtract",
-        "multiply",
-        "concatenate",
-        "concat",
-        "maximum",
-        "minimum",
-        "matmul",
-        "einsum",
-    }
-)
 _UNKNOWN = "only Dense, convolutions, depthwise, separable and transposed ones are quantized"
 
 
@@ -73,7 +60,7 @@ def left_out(view: ModelView, path: tuple[str, ...] = ()) -> Iterator[Skip]:
             yield Skip("/".join((*path, layer.name)), f"{type(layer).__name__}: {reason}")
     for call in view.graph.calls if view.graph is not None else ():
         name = view.backend.operation_name(call.operation)
-        if name in _RAW:
+        if "layer" in operation_kind(name).traits:
             yield Skip(
                 "/".join((*path, call.operation.name)),
                 f"{name} is an operation: use the layer of keras.layers instead",

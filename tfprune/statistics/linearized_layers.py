@@ -14,7 +14,8 @@ import tensorflow as tf
 
 from tfprune.backend.substitute import Change, around
 from tfprune.layers.base import kind_of
-from tfprune.layers.linearize import attended, identity, product, quotient, total
+from tfprune.layers.linearize import attended
+from tfprune.layers.operation_kinds import operation_kind
 
 
 def changes(operations: list[Any], cut: Callable) -> list[Change]:
@@ -67,51 +68,8 @@ def _forward(layer: Any, rule: Callable | None, cut: Callable) -> Callable:
 def _rule(operation: Any) -> Callable | None:
     symbol = getattr(operation, "symbol", None)  # an operation in a graph of tf_keras
     if symbol is not None:
-        return _OPERATIONS.get(symbol.split(".")[-1].strip("_").lower())
+        return operation_kind(symbol.split(".")[-1].strip("_").lower()).linearize
     home = type(operation).__module__
     if home.startswith("keras.src.ops"):
-        return _OPERATIONS.get(type(operation).__name__.lower())
+        return operation_kind(type(operation).__name__.lower()).linearize
     return kind_of(operation).linearize
-
-
-_OPERATIONS: dict[str, Callable] = {
-    **dict.fromkeys(
-        (
-            "relu",
-            "relu6",
-            "silu",
-            "swish",
-            "gelu",
-            "elu",
-            "selu",
-            "sigmoid",
-            "hardsigmoid",
-            "hard_sigmoid",
-            "hardswish",
-            "hardsilu",
-            "hard_silu",
-            "leakyrelu",
-            "leaky_relu",
-            "softplus",
-            "softsign",
-            "tanh",
-            "softmax",
-            "logsoftmax",
-            "log_softmax",
-            "celu",
-            "sqrt",
-            "square",
-            "abs",
-            "absolute",
-            "negative",
-            "clip",
-            "clip_by_value",
-            "exp",
-            "log",
-        ),
-        identity,
-    ),
-    **dict.fromkeys(("add", "addv2", "subtract", "sub", "maximum", "minimum"), total),
-    **dict.fromkeys(("multiply", "mul"), product),
-    **dict.fromkeys(("divide", "truediv", "true_divide", "div"), quotient),
-}

@@ -11,8 +11,8 @@ import numpy as np
 from tfprune.backend.call_graph import call_graph
 from tfprune.layers.call import LayerCall, without_masks
 from tfprune.layers.graph import Call, RawOperation, Ref, leaves, mapped
+from tfprune.layers.operation_kinds import sizes
 from tfprune.layers.resizing import Resizing, resized
-from tfprune.layers.resizing_operations import sizes
 from tfprune.layers.symbolic_tensor import SymbolicTensor, Unsupported
 
 _TRIALS = 16

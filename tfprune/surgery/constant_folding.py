@@ -207,7 +207,7 @@ class Constants:
             *_, constants = self._constants(one, kept)
             if not constants.any():
                 continue
-            value = one.kind.constant(one, constants)
+            value = one.worth(constants)
             into = self._sink(one)
             if into == "a new bias":
                 for place, axis in enumerate(one.kind.makes(one)):
@@ -262,7 +262,7 @@ class Constants:
         return np.unique(np.concatenate(found))
 
     def _obstacle(self, one: Reader, constants: np.ndarray, borders: bool) -> str | None:
-        value = one.kind.constant(one, constants)
+        value = one.worth(constants)
         if isinstance(value, str):
             return value
         if spreads(one) and not borders:

@@ -10,8 +10,8 @@ import numpy as np
 from tfprune.layers.base import kind_of
 from tfprune.layers.call import KeptChannels
 from tfprune.layers.channel_graph import Ids
+from tfprune.layers.operation_kinds import sizes
 from tfprune.layers.resizing import Resizing, resized
-from tfprune.layers.resizing_operations import sizes
 from tfprune.layers.symbolic_tensor import Unsupported
 from tfprune.surgery.constant_folding import Folding
 from tfprune.surgery.rebuild import Rebuild, is_changed

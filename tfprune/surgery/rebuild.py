@@ -13,8 +13,9 @@ from tfprune.backend.base import Backend
 from tfprune.layers import graph as graphs
 from tfprune.layers.base import kind_of, raw
 from tfprune.layers.call import KeptChannels
+from tfprune.layers.operation_kinds import sizes
 from tfprune.layers.resizing import Resizing, resized
-from tfprune.layers.resizing_operations import Sizes, sizes
+from tfprune.layers.resizing_operations import Sizes
 from tfprune.layers.symbolic_tensor import Unsupported
 from tfprune.surgery.block_copies import looked_into, smaller
 from tfprune.surgery.constant_folding import Folding
