@@ -9,7 +9,7 @@ from typing import Any
 import tensorflow as tf
 
 from tfprune.masks.costs import FLOAT_BITS, INPUT_BITS, relative_bops
-from tfprune.quantization.djpq_placement import Places
+from tfprune.quantization.djpq_placement import Places, Work
 
 
 class Price:
@@ -17,7 +17,7 @@ class Price:
 
     Args:
         places: of the wrapped model.
-        wrapped: {id of a layer: the `Core` of its wrapper}.
+        wrapped: {id of a layer: the `LearnedCore` of its wrapper}.
     """
 
     def __init__(self, places: Places, wrapped: dict[int, Any]):
@@ -69,7 +69,7 @@ class Price:
             )
         return float(relative_bops(rows)) if whole else relative_bops(rows)
 
-    def widths(self, work: Any) -> tuple[Any, Any]:
+    def widths(self, work: Work) -> tuple[Any, Any]:
         """(bits of the weights, bits of what is read) of one layer."""
         core = self.wrapped[id(work.layer)]
         inputs = float(FLOAT_BITS)

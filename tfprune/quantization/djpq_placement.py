@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where gates and quantizers stand in a model, and what each layer costs.
+"""The places of gates and quantizers in a model, and the cost of each layer.
 
 Found anew whenever it is needed, from the plain model or the wrapped one: nothing of it has to be
 saved.

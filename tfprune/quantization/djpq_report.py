@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the report says of a model under joint pruning and quantization."""
+"""Report lines of a model under joint pruning and quantization."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Iterator
 
 import numpy as np
 
 from tfprune.backend.model_view import ModelView
-from tfprune.quantization.bop_loss import whole_bits
+from tfprune.quantization.bop_loss import Price, whole_bits
+from tfprune.quantization.djpq_placement import Work
 from tfprune.quantization.djpq_training import price_of
 
 _EXPONENT = 0.995  # a power nearer to 1 than this is 1, up to rounding
@@ -17,10 +18,7 @@ _EXPONENT = 0.995  # a power nearer to 1 than this is 1, up to rounding
 def report_lines(view: ModelView) -> dict[str, tuple[str, ...]]:
     """Texts by the name of the site; under "" what is said of the whole model."""
     price = price_of(view)
-    held = {}
-    for work in price.places.works:
-        core = price.wrapped[id(work.layer)]
-        held[work.site.name] = tuple(_of_layer(work, core, price))
+    held = {work.site.name: tuple(_of_layer(work, price)) for work in price.places.works}
     whole = [
         f"{100 * price.relative(whole=True):.3f} % of the bit operations in float32 without "
         "pruning, with bits rounded up; layers that are not quantized are not counted"
@@ -29,17 +27,17 @@ def report_lines(view: ModelView) -> dict[str, tuple[str, ...]]:
         whole.append(
             "strip_pruning(model) has quantized weights and float activations; the "
             "wrapped model and strip_pruning(model, keep_activation_quantizers=True) compute with "
-            "the "
-            "bits and ranges of the inputs given above"
+            "the bits and ranges of the inputs given above"
         )
     whole += [f"{skip.name}: {skip.reason}" for skip in price.places.skipped]
     return {**held, "": tuple(whole)}
 
 
-def _of_layer(work: Any, core: Any, price: Any):
+def _of_layer(work: Work, price: Price) -> Iterator[str]:
+    core = price.wrapped[id(work.layer)]
     weights, inputs = price.widths(work)
     step, top, power, _ = (float(one) for one in core.weights.settings())
-    scale = _largest(core, work)
+    scale = float(np.max(core.scale.numpy()))
     yield (
         f"weights {_bits(weights)}, largest {_range(scale * top)}, step "
         f"{_range(scale * step)}{_power(power)}"
@@ -52,11 +50,8 @@ def _of_layer(work: Any, core: Any, price: Any):
             f"inputs {_bits(inputs)}, from {low + _range(reach * top) if low else 0} to "
             f"{_range(reach * top)}{_power(power)}"
         )
-    yield _runtime(whole_bits(weights), whole_bits(inputs), _has_power(core))
-
-
-def _largest(core: Any, work: Any) -> float:
-    return float(np.max(core.scale.numpy())) if core.scale is not None else 1.0
+    powers = [float(one.settings()[2]) for one in (core.weights, core.inputs) if one is not None]
+    yield _runtime(whole_bits(weights), whole_bits(inputs), any(map(_power, powers)))
 
 
 def _bits(width: Any) -> str:
@@ -70,15 +65,8 @@ def _range(value: float) -> str:
 
 
 def _power(power: float) -> str:
+    """In words, unless it is 1."""
     return "" if abs(power - 1) < 1 - _EXPONENT else f", power {power:.3f}"
-
-
-def _has_power(core: Any) -> bool:
-    return any(
-        abs(float(one.settings()[2]) - 1) >= 1 - _EXPONENT
-        for one in (core.weights, core.inputs)
-        if one is not None
-    )
 
 
 def _runtime(weights: int, inputs: int, power: bool) -> str:

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the end of a run overwrites is kept in the wrappers, so that a run that goes on is as one
-that had not ended."""
+"""Copies of what the end of a run overwrites, in the wrappers, so that a resumed run goes on as if
+it had not ended."""
 
 from __future__ import annotations
 
