@@ -179,4 +179,4 @@ def _axes(tensor: SymbolicTensor) -> tuple[tuple[int, ...], dict[int, Any]]:
             "of inputs whose every axis but the first has a size. Build the model with "
             "keras.Input(shape) of fixed sizes, or leave activation_bytes out."
         )
-    return shape, known
+    return tuple(0 if size is None else size for size in shape), known

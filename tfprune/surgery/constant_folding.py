@@ -83,11 +83,13 @@ class Seen:
 
     def varies(self) -> np.ndarray:
         """Where the values differ by more than what rounding explains."""
+        assert self.low is not None and self.high is not None
         size = np.maximum(np.abs(self.low), np.abs(self.high))
         return ~(self.high - self.low <= 1e-5 * size + 1e-7 * self.largest)
 
     def constants(self) -> np.ndarray:
         """The values; zero where they vary, or are zero but for rounding."""
+        assert self.low is not None and self.high is not None
         middle = (self.low + self.high) / 2
         nothing = self.varies() | (np.abs(middle) <= 1e-7 * self.largest)
         return np.where(nothing, 0.0, middle)
@@ -209,6 +211,7 @@ class Constants:
                 continue
             value = one.worth(constants)
             into = self._sink(one)
+            assert into is not None and not isinstance(value, str)  # `standing` keeps the others
             if into == "a new bias":
                 for place, axis in enumerate(one.kind.makes(one)):
                     mask = kept.masks(one.kernel).get(axis)
@@ -253,7 +256,7 @@ class Constants:
     def _channels(self, one: Reader, kept: KeptChannels, where: np.ndarray) -> Ids:
         """The channels that go and lie at these places."""
         entries = self._entries(one)
-        where = where.reshape(-1, *where.shape[where.ndim - len(entries) :]).any(axis=0)
+        where = np.any(where.reshape(-1, *where.shape[where.ndim - len(entries) :]), axis=0)
         found = []
         for place, entry in enumerate(entries):
             others = tuple(axis for axis in range(where.ndim) if axis != place)

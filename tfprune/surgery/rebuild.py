@@ -75,14 +75,17 @@ class Rebuild:
         ]
         if self.adapter.is_sequence(model):
             return self.adapter.sequence(model, [*inputs, *map(self.copy, model.layers)])
+        assert graph is not None, model.name
         return self.adapter.assembled(model, inputs, graph.replayed(inputs, self._call))
 
     def _inputs(self, model: Any) -> list[tuple]:
+        graph = self.adapter.graph(model)
+        assert graph is not None, model.name
+        own = [ref.shape for ref in graph.inputs]
         calls = self.kept.survey.by_operation.get(id(model), ())
         if not calls:  # the whole model, whose inputs stay
-            return [ref.shape for ref in self.adapter.graph(model).inputs]
+            return own
         shapes = [self.kept.shape(one) for one in calls[0][0].values]
-        own = [ref.shape for ref in self.adapter.graph(model).inputs]
         return [
             tuple(None if size is None else new for size, new in zip(old, shape))
             for old, shape in zip(own, shapes)
