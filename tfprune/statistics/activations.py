@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the inputs of each layer say of its weights: the sensitivities of SiPP and PFP.
+"""Statistics of the inputs of each layer: the sensitivities of SiPP and PFP.
 
 One pass over the data serves all sites. Of the data only the inputs count: no labels, no loss.
 """
@@ -31,7 +31,7 @@ _KERNELS = ("kernel", "depthwise_kernel")
 
 
 def refusal(item: Found) -> str | None:
-    """Why the sensitivities of a site cannot be measured; None if they can."""
+    """Why the inputs of a site do not tell of its weights; None if they do."""
     attribute = item.site.name.rpartition("/")[2]
     try:
         reading(item.owner, item.site.layout)
@@ -73,9 +73,29 @@ def sensitivities(
     Papers: Baykal et al., SiPPing Neural Networks, arXiv 1910.05422; Liebenwein et al., Provable
     Filter Pruning for Efficient Neural Networks, arXiv 1911.07412.
     """
+    functions = {name: _FUNCTIONS[name] for name in names}
+    with over_inputs(subject, feed, functions, tf.maximum) as measure:
+        yield measure
+
+
+@contextlib.contextmanager
+def over_inputs(
+    subject: Subject, feed: Any, functions: dict[str, Callable], combine: Callable
+) -> Iterator[Any]:
+    """Measure functions of the inputs of each site's layer, with training=False.
+
+    Args:
+        subject: the model.
+        feed: the data; labels are not looked at.
+        functions: name -> function (patches, matrix) -> [outputs, columns], as in
+            `tfprune.statistics.input_sensitivity`.
+        combine: of what they give for two parts of the data: `tf.maximum` or `tf.add`.
+
+    Yields, Raises: as `sensitivities`.
+    """
     with examined(subject, feed):
-        functions = _Functions(tuple(names))
-        watches = [_Watch(*pair, functions) for pair in zip(subject.found, subject.kernels)]
+        compiled = _Functions(functions, combine)
+        watches = [_Watch(*pair, compiled) for pair in zip(subject.found, subject.kernels)]
         by_owner: dict[int, list[_Watch]] = {}
         for watch in watches:
             by_owner.setdefault(id(watch.item.owner), []).append(watch)
@@ -99,10 +119,12 @@ def sensitivities(
 
 
 class _Functions:
-    """The compiled sensitivities, traced once for all sites that are alike."""
+    """The compiled functions, traced once for all sites that are alike."""
 
-    def __init__(self, names: tuple[str, ...]):
-        self.names = names
+    def __init__(self, functions: dict[str, Callable], combine: Callable):
+        self.names = tuple(functions)
+        self.combine = combine
+        self._functions = functions
         self._compiled: dict[tuple, Callable] = {}
 
     def __call__(self, inputs: tf.Tensor, kernel: tf.Tensor, how: Any, layout: Layout) -> Any:
@@ -116,12 +138,12 @@ class _Functions:
     def _measured(self, inputs, kernel, *, how, layout):
         inputs = tf.cast(inputs, tf.float64 if kernel.dtype == tf.float64 else tf.float32)
         rows, matrix = patches(inputs, how, layout), to_matrix(kernel, layout)
-        found = [_FUNCTIONS[name](rows, matrix) for name in self.names]
+        found = [function(rows, matrix) for function in self._functions.values()]
         return tf.reduce_all(tf.math.is_finite(inputs)), found
 
 
 class _Watch:
-    """The largest sensitivities of one site, over all inputs that its layer has seen."""
+    """The statistics of one site, over all inputs that its layer has seen."""
 
     def __init__(self, item: Found, kernel: Any, functions: _Functions):
         self.item = item
@@ -133,7 +155,7 @@ class _Watch:
 
     def reset(self) -> None:
         """Forget what was seen."""
-        self._largest: list[Any] | None = None
+        self._found: list[Any] | None = None
         self._finite = True
 
     def see(self, inputs: Any) -> None:
@@ -146,12 +168,15 @@ class _Watch:
         self._part = min(self._part or examples, room)
         for start in range(0, examples, self._part):
             # Filled up with examples seen before, which change no maximum, all have one shape.
-            chosen = [index % examples for index in range(start, start + self._part)]
+            fills = self._functions.combine is tf.maximum
+            end = start + self._part if fills else min(start + self._part, examples)
+            chosen = [index % examples for index in range(start, end)]
             part = inputs if len(chosen) == examples else tf.gather(inputs, chosen)
             finite, found = self._functions(part, kernel, self._how, layout)
             self._finite &= bool(finite)
-            before = self._largest or found
-            self._largest = [tf.maximum(*pair) for pair in zip(before, found)]
+            if self._found is not None:
+                found = [self._functions.combine(*pair) for pair in zip(self._found, found)]
+            self._found = found
 
     def check(self) -> None:
         """Refuse inputs that are not finite; not within the call, where Keras wraps errors."""
@@ -164,7 +189,7 @@ class _Watch:
     def result(self) -> dict[str, Any]:
         """{name: values of the kernel's shape}."""
         shape, layout = self.item.site.shape, self.item.site.layout
-        if self._largest is None:
+        if self._found is None:
             warn(
                 f"The layer {self.item.site.layer!r} was not called on the data, so the weights "
                 f"{self.item.site.name} score 0 and are pruned first."
@@ -172,5 +197,5 @@ class _Watch:
             return {name: tf.zeros(shape) for name in self._functions.names}
         return {
             name: tf.cast(from_matrix(matrix, shape, layout), tf.float32)
-            for name, matrix in zip(self._functions.names, self._largest)
+            for name, matrix in zip(self._functions.names, self._found)
         }

@@ -81,12 +81,6 @@ class Gate(abc.ABC):
         (True, True)
     """
 
-    acts: ClassVar[bool] = False
-    """Whether it has a part in the optimizer's updates."""
-
-    opens: ClassVar[bool] = False
-    """Whether the forward pass of training sees something else than W*M; then it also acts."""
-
     rests: ClassVar[bool] = True
     """Whether the momenta of what `moves` holds back stay as they are, too. Else they see the
     gradient that `learn` gives."""
@@ -97,6 +91,19 @@ class Gate(abc.ABC):
 
     asks: ClassVar[str] = ""
     """Where it finds by itself how much is pruned: how to say how much is wanted, for errors."""
+
+    @property
+    def acts(self) -> bool:
+        """Whether it has a part in the step: it defines `open`, `learn`, `moves` or `fresh`."""
+        return any(map(self._defines, ("open", "learn", "moves", "fresh")))
+
+    @property
+    def opens(self) -> bool:
+        """Whether the forward pass of training sees something else than W*M: it defines `open`."""
+        return self._defines("open")
+
+    def _defines(self, name: str) -> bool:
+        return getattr(type(self), name) is not getattr(Gate, name)
 
     @property
     @abc.abstractmethod

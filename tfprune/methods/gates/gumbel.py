@@ -64,8 +64,6 @@ class GumbelTopKGate(Gate):
         2.0
     """
 
-    acts: ClassVar[bool] = True
-    opens: ClassVar[bool] = True
     rests: ClassVar[bool] = False
     temperature: Annealed = Annealed(5.0, 0.5)
     entropy: Annealed = Annealed(5e-5, 5e-5)

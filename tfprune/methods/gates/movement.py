@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -53,7 +53,6 @@ class MovementGate(Gate):
         0.01
     """
 
-    acts: ClassVar[bool] = True
     rate: float = 0.01
     optimizer: str = "adam"
     penalty: float = 0.0

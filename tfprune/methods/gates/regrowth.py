@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
 import tensorflow as tf
@@ -34,7 +33,6 @@ class RegrowthGate(Gate):
         False
     """
 
-    acts: ClassVar[bool] = True
     gradient: bool = True
 
     @property

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import tensorflow as tf
 
@@ -33,8 +32,6 @@ class StochasticGate(Gate):
         True
     """
 
-    acts: ClassVar[bool] = True
-    opens: ClassVar[bool] = True
     seed: int = 0
 
     @property

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 from tfprune.masks.serialization import register
 from tfprune.methods.gates.base import Gate
@@ -31,7 +30,6 @@ class WeightDecayGate(Gate):
         0.0002
     """
 
-    acts: ClassVar[bool] = True
     rate: float = 2e-4
 
     def __post_init__(self):
