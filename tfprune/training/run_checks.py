@@ -198,12 +198,12 @@ def of_floors(settle: Any) -> list[str]:
 
 def _floors(allocation: Any) -> list[int]:
     inner = getattr(allocation, "others", None)
-    own = [allocation.min_keep] if hasattr(allocation, "floor") else []
+    own = [allocation.min_keep] if hasattr(allocation, "min_keep") else []
     return own + (_floors(inner) if inner is not None else [])
 
 
 def _floorless(allocation: Any) -> Any:
-    changes = {"floor": 0} if hasattr(allocation, "floor") else {}
+    changes = {"min_keep": 0} if hasattr(allocation, "min_keep") else {}
     if getattr(allocation, "others", None) is not None:
         changes["others"] = _floorless(allocation.others)
     return dataclasses.replace(allocation, **changes)
