@@ -76,6 +76,12 @@ GOLDEN = {
         [0.5, 0.75],
         [[0, 0, 0], [1, 1, 1]],
     ),
+    # |W| times the norm of its input; one row for each output, of two inputs: one of them is kept
+    "wanda": (
+        {"input_norm": [[2, 2, 2], [1, 1, 1]]},
+        [[1, 0.75], [4, 0], [0.5, 1]],
+        [[1, 1, 0], [0, 0, 1]],
+    ),
     # one row for each output, of two inputs: one of them is kept
     "dpp": (
         {"logits": [[0.5, -1], [2, 3], [0, -0.25]]},

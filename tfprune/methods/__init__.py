@@ -40,6 +40,7 @@ REGISTRY = _Registry(
         "synflow": "tfprune.methods.synflow:synflow",
         "sipp": "tfprune.methods.sipp:sipp",
         "pfp": "tfprune.methods.pfp:pfp",
+        "wanda": "tfprune.methods.wanda:wanda",
         "filter_threshold": "tfprune.methods.filter_threshold:filter_threshold",
         "filter_threshold_l2": "tfprune.methods.filter_threshold:filter_threshold_l2",
         "coreset": "tfprune.methods.coreset:coreset",
