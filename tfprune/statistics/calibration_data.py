@@ -198,8 +198,9 @@ def _slices(arrays: tuple, size: int) -> Iterator[tuple]:
 
     length = _length(_leaves(arrays)[0])
     for start in range(0, length, size):
+        rows = slice(start, start + size)
         yield tf.nest.map_structure(
-            lambda part: None if part is None else part[start : start + size], arrays
+            lambda part, rows=rows: None if part is None else part[rows], arrays
         )
 
 

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import itertools
-from typing import Any, Iterator
+from typing import Any, Callable, Iterable, Iterator
 
 import numpy as np
 
@@ -187,20 +187,28 @@ def _combinations(values: dict[str, Any], new: dict[int, list[int]]) -> Iterator
     nothing = tuple(numbers[place] for place, _ in choices)
     tried = itertools.chain(itertools.islice(combined, _TRIALS), [nothing])
     for chosen in dict.fromkeys(tried):
-        changed = dict(zip((place for place, _ in choices), chosen))
-        places = itertools.count()
-        yield mapped(values, int, lambda old: changed.get(next(places), old))
+        yield mapped(values, int, _exchanging(dict(zip((one for one, _ in choices), chosen))))
+
+
+def _exchanging(changed: dict[int, int]) -> Callable[[int], int]:
+    """Function of a number after the other: those at some places become others."""
+    places = itertools.count()
+    return lambda old: changed.get(next(places), old)
+
+
+def _reshaping(shapes: Iterable[Any]) -> Callable[[Ref], Ref]:
+    """Function of a tensor after the other: the same of the next shape."""
+    left = iter(shapes)
+    return lambda ref: Ref(ref.key, next(left), ref.dtype)
 
 
 def _called(layer: Any, copy: Any, trial: Any) -> list[tuple[LayerCall, tuple[Call, ...]]]:
     """Every call of a layer, with what its copy does in its place."""
     found = []
     for step, _ in trial.kept.survey.by_operation[id(layer)]:
-        shapes = iter(trial.kept.shape(one) for one in step.values)
+        shapes = (trial.kept.shape(one) for one in step.values)
         args, kwargs = mapped(
-            (step.source.args, without_masks(step.source.kwargs)),
-            Ref,
-            lambda ref: Ref(ref.key, next(shapes), ref.dtype),
+            (step.source.args, without_masks(step.source.kwargs)), Ref, _reshaping(shapes)
         )
         graph = call_graph(copy, trial.adapter, args, kwargs)
         found.append((step, graph.calls))
