@@ -179,13 +179,16 @@ def iterated(options: argparse.Namespace) -> dict:
     import numpy as np
 
     import tfprune
+    from tfprune.masks.allocations.rankings import ranked_masks
 
     with _measuring(options) as (sites, score, kernels):
         size = sum(site.size for site in sites)
         reached, kept = 0.0, size
         for level in range(1, options.rounds + 1):
             exponent = 6 * level / options.rounds
-            masks = tfprune.Global(min_keep=0).masks(score(), sites, 1 - 10**-exponent, 1.0)
+            masks = ranked_masks(
+                *tfprune.Global(min_keep=0).ranking(score(), sites, 1 - 10**-exponent, 1.0)
+            )
             emptied = [site.name for site, mask in zip(sites, masks) if not mask.any()]
             if emptied:
                 break

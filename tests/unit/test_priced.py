@@ -11,6 +11,7 @@ from tests.tiny_models import KERASES
 from tfprune.channels.cost_model import Prices
 from tfprune.channels.model_channels import Survey
 from tfprune.masks.allocations.base import groups_of
+from tfprune.masks.allocations.rankings import ranked_masks
 from tfprune.masks.sites import Site
 
 
@@ -62,7 +63,7 @@ def test_ranks_by_hand(as_tensors):
     ratio = bound(prices).ranks(given, sites)
     np.testing.assert_allclose(ratio[0], np.array([3, gone, 2, 1]) / saved[0])
     # One of nine channels goes: by score either 1, by the penalty the one that costs more.
-    masks = bound(prices, beta=2.0).masks(given, sites, 1 - 8 / 16, 1.0)
+    masks = ranked_masks(*bound(prices, beta=2.0).ranking(given, sites, 1 - 8 / 16, 1.0))
     assert [int(np.sum(one)) for one in masks] == [2, 6]
     assert bound(prices).total(groups_of(scores), sites, 0.5, 0.5) == 8
 
@@ -77,7 +78,7 @@ def test_what_is_better_gone_goes_the_sooner_the_more_goes_with_it(as_tensors):
     narrow, wide = bound(prices).ranks(given, sites)
     np.testing.assert_allclose(narrow, [-2 * saved[0], *[1 / saved[0]] * 3])
     np.testing.assert_allclose(wide, [-2 * saved[1], *[1 / saved[1]] * 11])
-    masks = bound(prices).masks(given, sites, 1 / 16, 1.0)
+    masks = ranked_masks(*bound(prices).ranking(given, sites, 1 / 16, 1.0))
     assert np.flatnonzero(~np.asarray(masks[0], bool)).tolist() == [0]  # the dearer of two of -2
     assert np.asarray(masks[1], bool).all()
 

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 import tfprune
 from tfprune.masks.allocations import Global
+from tfprune.masks.allocations.rankings import ranked_masks
 from tfprune.masks.select import select_joint
 
 SIZES = (12, 40, 25, 7)
@@ -117,6 +118,6 @@ def test_floors_with_infinite_scores_and_nan():
     scores = [np.array([np.nan, -np.inf, np.nan]), np.array([np.inf, np.inf, 1, 2, 3.0])]
     wanted = [[False, True, False], [True, True, False, False, True]]
     for given in (scores, [tf.constant(score) for score in scores]):
-        masks = Global(min_keep=1).masks(given, [], 0.5, 0.5)
+        masks = ranked_masks(*Global(min_keep=1).ranking(given, [], 0.5, 0.5))
         assert [np.asarray(mask).tolist() for mask in masks] == wanted
         assert np.asarray(Global(min_keep=1)(given, [], 0.5, 0.5)).tolist() == [1, 3]

@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Sequence
 import numpy as np
 
 from tfprune.masks.allocations import Allocation, Uniform
+from tfprune.masks.allocations.rankings import ranked_masks
 from tfprune.masks.array_namespace import namespace
 from tfprune.masks.coupled_channels import Coupled, is_coupled
 from tfprune.masks.select import select
@@ -203,7 +204,11 @@ class TopKRule:
         self, scores: Sequence[Any], sites: Sequence[Site], sparsity: Any, final: float
     ) -> list[Any]:
         """The masks of the groups: those with the highest scores."""
-        return self.allocation.masks(scores, sites, sparsity, final)
+        ranking = self.allocation.ranking(scores, sites, sparsity, final)
+        if ranking is not None:
+            return ranked_masks(*ranking)
+        counts = self.allocation(scores, sites, sparsity, final)
+        return [select(score, counts[index]) for index, score in enumerate(scores)]
 
     def _balanced(
         self, scores: Sequence[Any], sites: Sequence[Site], sparsity: Any, final: float

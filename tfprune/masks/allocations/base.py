@@ -10,7 +10,6 @@ from typing import Any, ClassVar
 import numpy as np
 
 from tfprune.masks.array_namespace import namespace
-from tfprune.masks.select import select
 from tfprune.masks.serialization import register
 
 
@@ -78,15 +77,15 @@ class Allocation(abc.ABC):
         """The allocation that knows what channels cost."""
         return self
 
-    def masks(
+    def ranking(
         self, scores: Sequence[Any], sites: Sequence[Any], sparsity: Any, final: float
-    ) -> list[Any]:
-        """The masks of the groups [groups] of each site: as many as it counts, the highest scores.
+    ) -> tuple[Sequence[Any], np.ndarray, Any] | None:
+        """Where the counts come from one ranking over the groups of all sites: its scores, the
+        smallest counts of the sites and the number that is kept in all; None where they do not.
 
-        An allocation that has ranked all groups for its counts may know them already.
+        So a rule has the masks at once (`rankings.ranked_masks`), without a second ranking.
         """
-        counts = self(scores, sites, sparsity, final)
-        return [select(score, counts[index]) for index, score in enumerate(scores)]
+        return None
 
     def among(self, sites: Sequence[Any], left: Sequence[Any]) -> "Allocation":
         """The allocation for these sites, where others have been left dense."""

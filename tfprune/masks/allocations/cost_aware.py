@@ -99,8 +99,9 @@ class _At(Allocation):
     def __call__(self, scores, sites, sparsity, final):
         return Global(self.priced.min_keep)(self.ranks(scores, sites), sites, sparsity, final)
 
-    def masks(self, scores, sites, sparsity, final):
-        return Global(self.priced.min_keep).masks(self.ranks(scores, sites), sites, sparsity, final)
+    def ranking(self, scores, sites, sparsity, final):
+        ranks = self.ranks(scores, sites)
+        return Global(self.priced.min_keep).ranking(ranks, sites, sparsity, final)
 
     def total(self, groups, sites, sparsity, final):
         return self.priced.total(groups, sites, sparsity, final)

@@ -3,7 +3,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Sequence
 
 import numpy as np
 
@@ -41,23 +41,11 @@ class Global(_Ranking):
     compares_scores: ClassVar[bool] = True
 
     def __call__(self, scores, sites, sparsity, final):
-        xp, sparsity = level_of(sparsity, *scores)
-        return _ranked(xp, scores, *self._total(groups_of(scores), sparsity))
+        return _ranked(namespace(sparsity, *scores), *self.ranking(scores, sites, sparsity, final))
 
-    def masks(self, scores, sites, sparsity, final):
-        # The joint ranking gives the masks at once, unless a site falls below its floor in it.
-        xp, level = level_of(sparsity, *scores)
-        floors, total = self._total(groups_of(scores), level)
-        scores = _alike(xp, scores)
-        if not floors.any():
-            return select_joint(scores, total)
-
-        def attempt(given):
-            masks = select_joint(given, total)
-            enough = [_reaches(xp, mask, int(floor)) for mask, floor in zip(masks, floors)]
-            return xp.all(xp.stack(enough)), masks
-
-        return _first_success(attempt, scores, lambda: _raised(xp, scores, floors))
+    def ranking(self, scores, sites, sparsity, final):
+        _, sparsity = level_of(sparsity, *scores)
+        return scores, *self._total(groups_of(scores), sparsity)
 
 
 @register
@@ -104,6 +92,31 @@ def lamp_scores(scores: Any) -> Any:
     squares = xp.square(xp.sort(scores)[::-1])
     sums = xp.cumsum(squares)
     return xp.astype(squares / xp.where(xp.greater(sums, 0), sums, xp.ones_like(sums)), "float32")
+
+
+def ranked_masks(scores: Sequence[Any], floors: np.ndarray, total: Any) -> list[Any]:
+    """The masks of the `total` best groups of all sites, the best `floors` of each among them.
+
+    Args:
+        scores: [groups] of each site.
+        floors: smallest counts of the sites.
+        total: how many are kept in all.
+
+    >>> [mask.tolist() for mask in ranked_masks([np.array([3.0, 2.0]), np.array([1.0])], [0, 1], 2)]
+    [[True, False], [True]]
+    """
+    xp = namespace(total, *scores)
+    scores, floors = _alike(xp, scores), np.asarray(floors)
+    if not floors.any():
+        return select_joint(scores, total)
+
+    # One ranking gives the masks, unless a site falls below its smallest count in it.
+    def attempt(given):
+        masks = select_joint(given, total)
+        enough = [_reaches(xp, mask, int(floor)) for mask, floor in zip(masks, floors, strict=True)]
+        return xp.all(xp.stack(enough)), masks
+
+    return _first_success(attempt, scores, lambda: _raised(xp, scores, floors))
 
 
 def _ranked(xp, scores, floors, total):
