@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Iterator
 
 from tfprune.backend.base import Backend
-from tfprune.layers.base import KernelSpec, Uses, has, kind_of
-from tfprune.layers.prunable_weights import positions, reason_dense
+from tfprune.layers.base import KernelSpec, Uses, has, kind_of, positions, reason_dense
 from tfprune.masks.kernel_layout import Layout, of_shape
 from tfprune.masks.sites import Site, Skip
 

@@ -8,11 +8,10 @@ from typing import Any, Iterator
 
 from tfprune.backend.base import Backend
 from tfprune.backend.call_graph import call_graph
-from tfprune.layers.base import kind_of
+from tfprune.layers.base import kind_of, positions
 from tfprune.layers.call import LayerCall, without_masks
 from tfprune.layers.dense import labels_of
 from tfprune.layers.graph import Call, RawOperation, Ref, mapped
-from tfprune.layers.prunable_weights import positions
 from tfprune.layers.symbolic_tensor import Unsupported
 
 

@@ -3,16 +3,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Callable
 
 from tfprune.backend import view
 from tfprune.backend.call_graph import call_graph
 from tfprune.backend.model_view import ModelView
 from tfprune.channels.captured_variables import variables_given, variables_read
 from tfprune.layers import graph as graphs
+from tfprune.layers.base import stock_kind_of
 from tfprune.layers.call import LayerCall, without_masks
 from tfprune.layers.channel_graph import ChannelGraph
-from tfprune.layers.channel_rules import rule_of
+from tfprune.layers.operation_kinds import operation_kind
 from tfprune.layers.symbolic_tensor import SymbolicTensor, Unsupported, pin_all, plain, with_last
 
 _NO_GRAPH = (
@@ -150,7 +151,7 @@ class Tracer:
             given = variables_given((step.args, step.kwargs), self.adapter)
             self.book.hold(given, f"{step.name} reads it")
         try:
-            results = rule_of(step.operation, step)(step)
+            results = _rule_of(step.operation, step)(step)
             results = list(results) if isinstance(results, (list, tuple)) else [results]
             forgotten = step.forgotten()
             if not forgotten:
@@ -170,3 +171,34 @@ class Tracer:
         ids = self.book.fresh(shape[-1])
         self.book.pin(ids, reason)
         return with_last(shape, ids)
+
+
+def _rule_of(operation: Any, step: LayerCall) -> Callable[[LayerCall], Any]:
+    """The rule for a layer, a nested model or a raw operation; a layer of which nothing is known,
+    or of which a class of the user's changes something, is looked into.
+
+    Raises:
+        Unsupported: nothing is known of a raw operation.
+    """
+    adapter = step.tracer.adapter
+    if adapter.is_model(operation):
+        return _nested
+    name = step.raw_kind
+    if name is not None:
+        rule = operation_kind(name).propagate
+        if rule is None:
+            raise Unsupported(f"unknown operation {step.name}")
+        return rule
+    return stock_kind_of(operation).propagate or step.tracer.look_into
+
+
+def _nested(step: LayerCall) -> list[SymbolicTensor]:
+    graph = step.tracer.adapter.graph(step.operation)
+    if graph is None:
+        return step.tracer.look_into(step)
+    values = step.values
+    if len(values) != len(graph.inputs):
+        raise Unsupported(
+            f"{step.name} is called with {len(values)} tensors for its {len(graph.inputs)} inputs"
+        )
+    return step.tracer.run(graph, values)

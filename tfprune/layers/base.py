@@ -10,9 +10,11 @@ from __future__ import annotations
 import inspect
 from dataclasses import dataclass, replace
 from enum import Enum
-from typing import Any, Callable, Iterator
+from math import prod
+from typing import Any, Callable, Iterator, Sequence
 
 from tfprune.layers.call import LayerCall
+from tfprune.masks import kernel_layout
 from tfprune.masks.kernel_layout import Layout
 
 TRAITS = {
@@ -181,3 +183,45 @@ def raw(adapter: Any, layer: Any, name: str) -> Any:
     """The variable that a layer holds under a name; None if it has none."""
     variable = adapter.attribute(layer, name)
     return None if variable is None else adapter.raw(variable)
+
+
+def matrix_layout(layer: Any) -> Layout:
+    """The layout of a layer's kernels of rank 2: as Dense, but for an Embedding's table."""
+    is_table = any(one.uses is Uses.LOOKUP for one in kind_of(layer).kernels)
+    return kernel_layout.EMBEDDING if is_table else kernel_layout.DENSE
+
+
+def reason_dense(layer: Any) -> str:
+    """Why a layer that has weights, but no row, stays dense."""
+    return kind_of(layer).stays_dense or (
+        f"unknown layer {type(layer).__name__}: give it a method get_prunable_weights() that "
+        "returns the variables to prune"
+    )
+
+
+def positions(
+    uses: Uses,
+    inputs: Sequence[int | None] | None,
+    outputs: Sequence[int | None] | None,
+    layout: Layout,
+) -> int | None:
+    """How often each weight is used for one example; None where shapes do not tell.
+
+    Args:
+        uses: of the kernel.
+        inputs, outputs: shapes of the layer's input and output, batch axis first.
+        layout: of the kernel; the spatial axes tell a convolution from a matrix.
+    """
+    if uses is Uses.LOOKUP:
+        return 0
+    if inputs is None or outputs is None:
+        return None
+    if uses is Uses.STEPS:
+        # A recurrent convolution is used at every place of every time step.
+        space = outputs[-1 - len(layout.spatial) : -1] if layout.spatial else ()
+        places: Sequence[int | None] = (*inputs[1:2], *space)
+    else:
+        shape = outputs if uses is Uses.OUTPUT else inputs
+        places = shape[1:-1]
+    known = [size for size in places if size is not None]
+    return prod(known) if len(known) == len(places) else None

@@ -9,7 +9,7 @@ from tfprune.backend import KERAS3, adapter_of, adapter_of_model
 from tfprune.backend.base import Backend
 from tfprune.backend.model_view import ModelView
 from tfprune.backend.registration import wrapper_class
-from tfprune.layers.prunable_weights import matrix_layout
+from tfprune.layers.base import matrix_layout
 from tfprune.masks.schedules import Constant, accepts
 from tfprune.training.model_hooks import refuse_pruning
 from tfprune.training.tfmot_latency_policy import policy_for

@@ -10,7 +10,7 @@ import tensorflow as tf
 from tfprune.backend import adapter_of, view
 from tfprune.backend.base import wrapper_kind
 from tfprune.backend.find_sites import Found
-from tfprune.layers.prunable_weights import matrix_layout
+from tfprune.layers.base import matrix_layout
 from tfprune.methods import Method
 from tfprune.training.mask_updater import Target
 from tfprune.training.tfmot_words import method_of_tfmot, site_of_tfmot
