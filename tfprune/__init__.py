@@ -33,6 +33,8 @@ _HOMES = {
     "tfprune.evaluation.potential": ("potential",),
     "tfprune.evaluation.potential_report": ("PotentialReport",),
     "tfprune.evaluation.settings": ("Evaluation",),
+    "tfprune.layers.base": ("KernelSpec", "LayerKind"),
+    "tfprune.layers.register_layer": ("register_layer",),
     "tfprune.masks.allocations": (
         "ERK",
         "Global",

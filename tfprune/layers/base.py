@@ -131,8 +131,18 @@ def register(names: str | type, kind: LayerKind) -> None:
 
 
 def registered() -> Iterator[LayerKind]:
-    """All records, in the order in which they were registered."""
-    return iter(_KINDS.values())
+    """All records of layers of Keras, in the order in which they were registered."""
+    return (kind for name, kind in _KINDS.items() if isinstance(name, str))
+
+
+def register_class(cls: type, kind: LayerKind) -> None:
+    """Say what layers of a class are, in place of what is known of them."""
+    _KINDS[cls] = kind
+
+
+def kind_of_class(cls: type) -> LayerKind:
+    """The record of a class of layers; `UNKNOWN` if there is none."""
+    return _nearest(cls)[0]
 
 
 def kind_of(layer: Any) -> LayerKind:
@@ -140,12 +150,12 @@ def kind_of(layer: Any) -> LayerKind:
 
     `UNKNOWN` if none has one.
     """
-    return _nearest(layer)[0]
+    return _nearest(type(layer))[0]
 
 
 def stock_kind_of(layer: Any) -> LayerKind:
     """The same, and `UNKNOWN` where a class below that of the record changes what is computed."""
-    kind, cls = _nearest(layer)
+    kind, cls = _nearest(type(layer))
     return kind if is_stock(layer, cls) else UNKNOWN
 
 
@@ -154,8 +164,8 @@ def has(layer: Any, trait: str) -> bool:
     return trait in kind_of(layer).traits
 
 
-def _nearest(layer: Any) -> tuple[LayerKind, type]:
-    for cls in type(layer).__mro__:
+def _nearest(of: type) -> tuple[LayerKind, type]:
+    for cls in of.__mro__:
         is_keras = cls.__module__.split(".")[0] in ("keras", "tf_keras")
         kind = _KINDS.get(cls) or (_KINDS.get(cls.__name__) if is_keras else None)
         if kind is not None:

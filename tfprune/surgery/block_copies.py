@@ -14,7 +14,9 @@ from tfprune.layers.graph import Call, RawOperation, Ref, leaves, mapped
 from tfprune.layers.operation_kinds import sizes
 from tfprune.layers.resizing import Resizing, resized
 from tfprune.layers.symbolic_tensor import SymbolicTensor, Unsupported
+from tfprune.surgery.shrunk_layer import shrunk
 
+Changed = tuple[tuple[str, ...], dict[str, Any]]
 _TRIALS = 16
 """How many combinations of new sizes are tried."""
 
@@ -44,7 +46,7 @@ def smaller(layer: Any, rebuild: Any) -> Any:
     for number, make in enumerate((_from_settings, _from_parts)):
         if number < first[0]:
             continue
-        for place, (trial, new) in enumerate(make(layer, rebuild.fork())):
+        for place, (trial, new, changed) in enumerate(make(layer, rebuild.fork())):
             if (number, place) < first:
                 continue
             try:
@@ -54,6 +56,8 @@ def smaller(layer: Any, rebuild: Any) -> Any:
             except Unsupported as why:
                 reason = str(why)
                 continue
+            if changed is not None:
+                shrunk(new, trial.adapter, *changed)
             rebuild.adopt(trial)
             known[wanted] = number, place
             return new
@@ -78,7 +82,7 @@ def _attributes(layer: Any, adapter: Any) -> Iterator[tuple[str, Any]]:
             yield name, value
 
 
-def _from_settings(layer: Any, trial: Any) -> Iterator[tuple[Any, Any]]:
+def _from_settings(layer: Any, trial: Any) -> Iterator[tuple[Any, Any, None]]:
     """Copies by other settings, all of which the layer's class knows to make."""
     if any(trial.shared.is_elsewhere(one) for one in parts(layer, trial.adapter)):
         return
@@ -89,7 +93,7 @@ def _from_settings(layer: Any, trial: Any) -> Iterator[tuple[Any, Any]]:
             _compare(layer, copy, trial)
         except (Unsupported, TypeError, ValueError, KeyError, AttributeError):
             continue  # these sizes do not go together, or not with the layers inside
-        yield trial.fork(), copy
+        yield trial.fork(), copy, None
 
 
 def _compare(layer: Any, copy: Any, trial: Any) -> None:
@@ -111,7 +115,7 @@ def _compare(layer: Any, copy: Any, trial: Any) -> None:
         _compare(one, other, trial)
 
 
-def _from_parts(layer: Any, trial: Any) -> Iterator[tuple[Any, Any]]:
+def _from_parts(layer: Any, trial: Any) -> Iterator[tuple[Any, Any, Changed]]:
     """Copies whose layers are replaced, and whose attributes have other sizes."""
     adapter = trial.adapter
     held = dict(_attributes(layer, adapter))
@@ -125,18 +129,19 @@ def _from_parts(layer: Any, trial: Any) -> Iterator[tuple[Any, Any]]:
         fork = trial.fork()
         copy = fork.adapter.from_config(layer, trial.settings(layer))
         made = {name for name, _ in _attributes(copy, adapter)}  # others come when it is built
+        put = tuple(name for name in layers if name in made)
+        sizes = {name: value for name, value in new.items() if value != plain[name]}
         fork.adapter.put_layers(
             copy,
             {
                 name: mapped(one, adapter.Layer, fork.copy)
                 for name, one in layers.items()
-                if name in made
+                if name in put
             },
         )
-        for name, value in new.items():
-            if value != plain[name]:
-                setattr(copy, name, value)
-        yield fork, copy
+        for name, value in sizes.items():
+            setattr(copy, name, value)
+        yield fork, copy, (put, {name: plain[name] for name in sizes})
 
 
 def _keep(layer: Any, copy: Any, trial: Any) -> None:
@@ -175,19 +180,21 @@ def _new_sizes(layer: Any, kept: Any) -> dict[int, list[int]]:
 
 
 def _combinations(values: dict[str, Any], new: dict[int, list[int]]) -> Iterator[dict[str, Any]]:
-    """The same with some of the numbers in it changed: first all that may, at last none."""
+    """The same with some of the numbers in it changed: first none, then few."""
     numbers: list[int] = []
     mapped(values, int, numbers.append)
     choices = [
-        (place, [*new[number], number])
+        place
         for place, number in enumerate(numbers)
         if not isinstance(number, bool) and number in new
     ]
-    combined = itertools.product(*(each for _, each in choices))
-    nothing = tuple(numbers[place] for place, _ in choices)
-    tried = itertools.chain(itertools.islice(combined, _TRIALS), [nothing])
-    for chosen in dict.fromkeys(tried):
-        yield mapped(values, int, _exchanging(dict(zip((one for one, _ in choices), chosen))))
+    tried = itertools.chain.from_iterable(
+        itertools.product(*(((place, one) for one in new[numbers[place]]) for place in chosen))
+        for count in range(len(choices) + 1)
+        for chosen in itertools.combinations(choices, count)
+    )
+    for chosen in itertools.islice(tried, _TRIALS):
+        yield mapped(values, int, _exchanging(dict(chosen)))
 
 
 def _exchanging(changed: dict[int, int]) -> Callable[[int], int]:
