@@ -15,7 +15,7 @@ import tflite_export
 import tfprune
 from tfprune.masks import pattern_library
 from tfprune.masks.structures import Column, Element, Filter, Kernel, Pattern
-from tfprune.reconstruction import solver
+from tfprune.reconstruction import admm
 
 everywhere = pytest.mark.parametrize("family", KERASES)
 LIBRARY = pattern_library.FOUR_OF_NINE
@@ -47,14 +47,14 @@ def test_structures(family, structure, kept, monkeypatch):
     """Exact counts, whole groups, other kept weights; the teacher rests while it is solved."""
     model = network(family)
     before, seen = weights(model), []
-    solve = solver.solve
+    solve = admm.solve
 
     def watched(*arguments, **settings):
         found = solve(*arguments, **settings)
         seen.append(weights(model))
         return found
 
-    monkeypatch.setattr(solver, "solve", watched)
+    monkeypatch.setattr(admm, "solve", watched)
     sparsity = None if structure.fixed else 0.5
     report = tfprune.sparsify(model, method(), sparsity, structure=structure)
     assert len(seen) == 1

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which variables a layer or an operation reads that no rule speaks for."""
+"""Variables that a layer or an operation reads and no rule speaks for."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where the filters of a kernel lead to: which entries of which kernels read what each makes."""
+"""Consumers of the filters of a kernel: the entries of other kernels that read what each makes."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a model costs as a function of how many channels each of its groups has left."""
+"""Costs of a model as a function of how many channels each of its groups has left."""
 
 from __future__ import annotations
 

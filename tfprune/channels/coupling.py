@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which filters of which sites make the same channels, and what else belongs to these."""
+"""Filters of several sites that make the same channels, and what else belongs to these."""
 
 from __future__ import annotations
 

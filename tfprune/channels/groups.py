@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which channels of a model can only be removed together."""
+"""Groups of channels of a model that can only be removed together."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How often kernels inside of layers of the user's own are used for one example."""
+"""Uses of kernels inside of layers of the user's own, for one example."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ class Survey:
 
     Attributes:
         tracer: the walk.
-        labels: for every number of the book the channel that it stands for.
+        labels: for every number of the channel graph the channel that it stands for.
         groups: the channel groups, each with its channels.
         recipes: how layers of the user's own were made smaller, by layer and sizes.
     """

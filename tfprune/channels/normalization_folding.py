@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which BatchNormalization scales what a layer makes before anything else happens to it."""
+"""BatchNormalizations that scale what a layer makes before anything else happens to it."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which tensors of a model are alive together."""
+"""Tensors of a model that are alive together."""
 
 from __future__ import annotations
 

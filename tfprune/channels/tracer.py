@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The walk through a model's graph that fills the book of channels."""
+"""The walk through a model's graph that fills the graph of channels."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What each kind of layer of Keras is: one record per kind, both Kerases.
+"""Records of the kinds of layers of Keras, one per kind for both Kerases, and their registry.
 
 A record is registered under the names of classes of Keras, in the file of its family. `kind_of`
 finds that of a layer; classes of the user's inherit theirs.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A call of a layer as its rules see it, and the channels of its tensors that are kept."""
+"""Calls of layers as their rules see them, and the channels that are kept of their tensors."""
 
 from __future__ import annotations
 
@@ -173,7 +173,7 @@ class Walked(Protocol):
     Attributes:
         tracer: the walk.
         adapter: of the model's Keras.
-        labels: for every number of the book the channel that it stands for.
+        labels: for every number of the channel graph the channel that it stands for.
         groups: the channel groups, each with its channels.
         by_variable: the entries of each variable, by its id.
         by_operation: every call of each layer or operation with its results, by its id.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The book of channels: every channel is a number; which numbers are one, and who carries them."""
+"""The graph of channels: every channel is a number, numbers can be one, variables carry them."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where the kernels that read channels stand, and what each adds to its output for a constant."""
+"""Kernels that read channels, and what each adds to its layer's output for a constant."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a layer multiplies its kernel with: the patches of its input, as a matrix.
+"""The patches of a layer's input that its kernel is multiplied with, as a matrix.
 
     outputs = patches(inputs, reading(layer, layout), layout) @ matrix(kernel).T  (+ bias)
 

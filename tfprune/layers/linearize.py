@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What layers do in a linearised model: one that is a sum over paths from input to output.
+"""Forward passes of layers in a linearised model: a sum over paths from input to output.
 
 Kernels hold absolute values, inputs are ones, and every layer passes on what flows through it in
 proportion: activations and dropout as they are, normalizations by their scale alone, products of

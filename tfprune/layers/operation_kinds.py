@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What each raw operation in a graph is: `keras.ops` of Keras 3, TensorFlow functions in tf_keras.
+"""Records of raw operations: `keras.ops` of Keras 3, TensorFlow functions in tf_keras.
 
 One record per name; both spell most names alike.
 """

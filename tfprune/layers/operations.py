@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What raw operations in a graph do with channels: the rules of `operation_kinds`."""
+"""Rules of raw operations that are written for all of them, and of those that slice and reduce."""
 
 from __future__ import annotations
 

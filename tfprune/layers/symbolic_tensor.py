@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which channels run along the axes of a symbolic tensor."""
+"""Symbolic tensors with the channels along their axes."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where a model's layers are compared with the teacher's: found by watching one forward pass.
+"""Points at which a model's layers are compared with the teacher's, from one forward pass.
 
 What is compared is the output of the layer that holds the weights or, where a normalization or an
 activation reads nothing but that, the output of these. No graph is needed: the tensors that pass
