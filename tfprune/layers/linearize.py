@@ -25,6 +25,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from tfprune.layers.base import kind_of
+
 LUONG = ("...sd,...td->...ts", "...ts,...sd->...td")
 
 
@@ -132,8 +134,8 @@ def attended(
     Returns:
         The output and the scores.
     """
-    names = {cls.__name__ for cls in type(layer).__mro__}
-    operands = (query, key) if "GroupedQueryAttention" in names else (key, query)
+    is_grouped = kind_of(layer).name == "GroupedQueryAttention"
+    operands = (query, key) if is_grouped else (key, query)
     axes = len(getattr(layer, "_attention_axes", None) or (1,))
     return _combined((layer._dot_product_equation, layer._combine_equation), operands, value, axes)
 
