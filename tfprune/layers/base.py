@@ -117,17 +117,17 @@ UNKNOWN = LayerKind()
 _KINDS: dict[str | type, LayerKind] = {}
 
 
-def register(names: str | type, kind: LayerKind) -> None:
-    """Say what layers are.
+def register(names: str, kind: LayerKind) -> None:
+    """Say what layers of Keras are.
 
     Args:
-        names: of classes of Keras, with spaces between them; or a class of the user's.
+        names: of their classes, with spaces between them.
         kind: the record.
     """
-    for name in names.split() if isinstance(names, str) else [names]:
+    for name in names.split():
         if name in _KINDS:
             raise ValueError(f"{name} is registered already.")
-        _KINDS[name] = replace(kind, name=name if isinstance(name, str) else name.__name__)
+        _KINDS[name] = replace(kind, name=name)
 
 
 def registered() -> Iterator[LayerKind]:
