@@ -198,7 +198,7 @@ def test_any_score_of_filters_can_be_drawn_by(family):
 
 def test_what_a_draw_cannot_do():
     score = tfprune.get_method("magnitude").rule.score
-    with pytest.raises(ValueError, match="Draw re-weights what reads a filter"):
+    with pytest.raises(ValueError, match="ImportanceSamplingRule re-weights what reads a filter"):
         ImportanceSamplingRule(score, tfprune.Channel())
     with pytest.raises(ValueError, match="rounds=3"):
         ImportanceSamplingRule(score, tfprune.Filter(), rounds=3)

@@ -84,7 +84,7 @@ class CalibrationData:
 
     @classmethod
     def of(cls, value: Any) -> "CalibrationData | None":
-        """What a user passed as `data`: a Data, or the source of one; None stays None."""
+        """What a user passed as `data`, or its source, as CalibrationData; None stays None."""
         return value if value is None or isinstance(value, cls) else cls(value)
 
 

@@ -51,11 +51,12 @@ class ImportanceSamplingRule(TopKRule):
         super().__post_init__()
         if type(self.structure).__name__ != "Filter":
             raise ValueError(
-                f"Draw re-weights what reads a filter, got the structure {self.structure}: take "
-                "Filter(), or a rule that changes no weights, such as Rank."
+                "ImportanceSamplingRule re-weights what reads a filter, got the structure "
+                f"{self.structure}: take Filter(), or a rule that changes no weights, such as "
+                "TopKRule."
             )
         if self.rounds != 1:
-            raise ValueError(f"rounds={self.rounds}: Draw re-weights once in an update; take 1.")
+            raise ValueError(f"rounds={self.rounds}: it re-weights once in an update; take 1.")
         if self.score.signed:
             raise ValueError(f"The score {self.score.name!r} may be negative; chances may not.")
 

@@ -78,7 +78,7 @@ class TopKLogitsRule(TopKRule):
 
     def scores(self, weights, sites, measured=None):
         if measured is None or any("logits" not in one for one in measured):
-            raise ValueError("Logits chooses by what is learned: pass the sites' states.")
+            raise ValueError("TopKLogitsRule chooses by what is learned: pass the sites' states.")
         return [
             self.structure.of_rows(one["logits"], site.shape, site.layout)
             for one, site in zip(measured, sites)
