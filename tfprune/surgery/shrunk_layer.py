@@ -45,7 +45,7 @@ def shrunk(layer: Any, backend: Backend, parts: tuple[str, ...], before: dict[st
         parts: the names of attributes with layers.
         before: other attributes that were changed, as its class makes them.
     """
-    own = type(layer)
+    own: Any = type(layer)
     own = own.__mro__[1] if issubclass(own, ShrunkLayer) else own
     object.__setattr__(layer, "_shrunk", (parts, tuple(before.items())))
     object.__setattr__(layer, "__class__", _class_of(own, backend.NAME))
