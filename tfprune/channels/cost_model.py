@@ -15,7 +15,7 @@ from tfprune.channels.model_channels import Survey
 from tfprune.channels.peak_memory import Buffers
 from tfprune.layers.base import has
 from tfprune.layers.symbolic_tensor import SymbolicTensor
-from tfprune.masks.sizes import Sizes
+from tfprune.masks.costs import Sizes
 
 FLOAT_BYTES = 4
 _FOLDED = ("gamma", "moving_mean", "moving_variance")  # of a BatchNorm, into the kernel before it

@@ -12,8 +12,8 @@ import numpy as np
 from tfprune.masks.allocations.base import Allocation, Floored
 from tfprune.masks.allocations.rankings import Global
 from tfprune.masks.array_namespace import namespace
+from tfprune.masks.costs import Sizes
 from tfprune.masks.serialization import register
-from tfprune.masks.sizes import Sizes
 
 UNITS = ("macs", "parameters")
 
