@@ -10,7 +10,7 @@ from tiny_models import KERASES, cnn, compiled, data, fit, masks, with_weights
 import tfprune
 from tfprune.backend import view
 from tfprune.layers.im2col import patches, reading
-from tfprune.masks.tiles import from_matrix, to_matrix
+from tfprune.masks.kernel_layout import from_matrix, to_matrix
 from tfprune.statistics import activations, input_sensitivity
 from tfprune.statistics.measured_model import Subject
 

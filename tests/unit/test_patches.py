@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 
 from tfprune.layers.im2col import Contraction, Window, patches, reading
 from tfprune.masks import kernel_layout
-from tfprune.masks.kernel_layout import Layout
-from tfprune.masks.tiles import to_matrix
+from tfprune.masks.kernel_layout import Layout, to_matrix
 
 KERASES = {"keras": keras, "tf_keras": tf_keras}
 families = pytest.mark.parametrize("family", KERASES)

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tfprune.masks import kernel_layout
+from tfprune.masks.kernel_layout import to_matrix
 from tfprune.masks.structures import Channel
-from tfprune.masks.tiles import to_matrix
 from tfprune.statistics import input_sensitivity
 from tfprune.statistics.input_sensitivity import (
     channel_sensitivity,

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from tfprune.masks import kernel_layout
-from tfprune.masks.tiles import from_matrix, to_matrix
+from tfprune.masks.kernel_layout import from_matrix, to_matrix
 
 CASES = [
     (kernel_layout.DENSE, (4, 3)),

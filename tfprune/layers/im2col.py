@@ -4,7 +4,7 @@
     outputs = patches(inputs, reading(layer, layout), layout) @ matrix(kernel).T  (+ bias)
 
 matrix(kernel) is TFLite's matrix, columns spatial first and input channels last: see
-`tfprune.masks.tiles.to_matrix`.
+`tfprune.masks.kernel_layout.to_matrix`.
 """
 
 from __future__ import annotations

@@ -15,8 +15,7 @@ import tensorflow as tf
 
 from tfprune.backend.find_sites import Found
 from tfprune.layers.im2col import patches, reading
-from tfprune.masks.kernel_layout import Layout
-from tfprune.masks.tiles import from_matrix, to_matrix
+from tfprune.masks.kernel_layout import Layout, from_matrix, to_matrix
 from tfprune.methods.statistics_table import measures
 from tfprune.output.caller_warning import warn
 from tfprune.statistics.gradients import as_tensors, examined

@@ -25,9 +25,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from tfprune.masks.array_namespace import namespace
-from tfprune.masks.kernel_layout import Layout
+from tfprune.masks.kernel_layout import Layout, View
 from tfprune.masks.select import select
-from tfprune.masks.tiles import View
 
 POOLINGS = ("mean", "max", "sum")
 

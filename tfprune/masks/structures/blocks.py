@@ -3,10 +3,9 @@
 
 from dataclasses import dataclass
 
-from tfprune.masks.kernel_layout import Layout
+from tfprune.masks.kernel_layout import Layout, View
 from tfprune.masks.serialization import register
 from tfprune.masks.structures.base import Structure, check_length, check_pooling
-from tfprune.masks.tiles import View
 
 
 @register

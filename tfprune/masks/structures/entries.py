@@ -5,9 +5,9 @@ import math
 from dataclasses import dataclass
 
 from tfprune.masks.array_namespace import namespace
+from tfprune.masks.kernel_layout import View
 from tfprune.masks.serialization import register
 from tfprune.masks.structures.base import Structure, check_length
-from tfprune.masks.tiles import View
 
 PADDED = 16  # what hardware pads a row to that a layer has too few input channels for
 

@@ -8,9 +8,9 @@ import numpy as np
 
 from tfprune.masks import pattern_library
 from tfprune.masks.array_namespace import namespace
+from tfprune.masks.kernel_layout import View
 from tfprune.masks.serialization import register
 from tfprune.masks.structures.base import Structure
-from tfprune.masks.tiles import View
 
 
 @register

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from tfprune.masks.array_namespace import namespace
+from tfprune.masks.kernel_layout import View
 from tfprune.masks.serialization import register
 from tfprune.masks.structures.base import Pooled, check_length
-from tfprune.masks.tiles import View
 
 KINDS = ("weights", "kernels", "maps")
 

@@ -3,9 +3,9 @@
 
 from dataclasses import dataclass
 
+from tfprune.masks.kernel_layout import View
 from tfprune.masks.serialization import register
 from tfprune.masks.structures.base import Pooled
-from tfprune.masks.tiles import View
 
 
 @register
