@@ -11,8 +11,7 @@ import numpy as np
 from tfprune.channels.groups import ChannelGroup, Member
 from tfprune.channels.model_channels import Survey
 from tfprune.layers.channel_graph import Entry, Role
-from tfprune.masks.coupled_channels import Follower
-from tfprune.masks.sites import Coupling, Site
+from tfprune.masks.sites import Coupling, Follower, Site
 
 _NEVER_ZERO = ("variance", "stddev")
 """What is divided by."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Costs of weights: parameters, multiplications, bit operations, and sizes by counts of channels."""
+"""Costs of weights: parameters, multiplications, bit operations, sizes by counts of channels."""
 
 from __future__ import annotations
 

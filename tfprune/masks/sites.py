@@ -1,16 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where a model can be pruned: one `Site` per prunable weight, one `Skip` per layer left dense."""
+"""Places where a model can be pruned, and channels of several that are chosen as one.
+
+A channel that several kernels make, as before an addition, can only be removed from all of them.
+So their filters are scored, counted and chosen together: one logical channel, one decision.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import prod
-from typing import TYPE_CHECKING
+from typing import Any, Sequence
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from tfprune.masks.kernel_layout import Layout
+from tfprune.masks.array_namespace import namespace
+from tfprune.masks.kernel_layout import Layout
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,3 +77,120 @@ class Skip:
 
     name: str
     reason: str
+
+
+@dataclass(frozen=True)
+class Unit:
+    """The channels of one channel group.
+
+    Attributes:
+        site: stands for the group where sites are compared: the first that makes its channels,
+            under the group's name.
+        size: number of channels.
+        parts: (index of a site, the coupling of its filters to these channels).
+    """
+
+    site: Site
+    size: int
+    parts: tuple[tuple[int, Coupling], ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Follower:
+    """An axis of a variable that is zero where channels are: of a bias, a gamma, a mean.
+
+    Attributes:
+        variable: its own, or the one behind a Keras variable.
+        axis: the axis that carries the channels.
+        parts: for each channel group the entries along that axis, as the filters of a coupling.
+    """
+
+    variable: Any
+    axis: int
+    parts: tuple[Coupling, ...]
+
+
+@dataclass(frozen=True)
+class Coupled:
+    """The units of some sites.
+
+    Args:
+        units: one per channel group.
+        places: for each site, int64 [filters]: where each filter's channel stands among the
+            channels of all units; behind the last one for a filter that belongs to none.
+    """
+
+    units: tuple[Unit, ...]
+    places: tuple[np.ndarray, ...]
+
+    @classmethod
+    def of(cls, sites: Sequence[Site], filters: Sequence[int]) -> "Coupled":
+        """The units of sites that have so many filters each."""
+        parts: dict[str, list[tuple[int, Coupling]]] = {}
+        for index, site in enumerate(sites):
+            for coupling in site.couplings or ():
+                parts.setdefault(coupling.name, []).append((index, coupling))
+        units = tuple(
+            Unit(
+                replace(
+                    sites[held[0][0]],
+                    name=name,
+                    makers=tuple(sites[index].name for index, _ in held),
+                ),
+                len(held[0][1].filters),
+                tuple(held),
+            )
+            for name, held in parts.items()
+        )
+        return cls(
+            units,
+            tuple(
+                _places(units, site.couplings or (), count)
+                for site, count in zip(sites, filters, strict=True)
+            ),
+        )
+
+    def places_of(self, follower: Follower) -> np.ndarray:
+        """The same as `places` for the entries along the axis of a follower."""
+        return _places(self.units, follower.parts, int(follower.variable.shape[follower.axis]))
+
+    def pool(self, scores: Sequence[Any]) -> list[Any]:
+        """The scores of the channels of each unit: the mean over all filters that make one."""
+        xp = namespace(*scores)
+        pooled = []
+        for unit in self.units:
+            means = [
+                xp.mean(xp.take(scores[index], coupling.filters), axis=1)
+                for index, coupling in unit.parts
+            ]
+            pooled.append(xp.mean(xp.stack(means), axis=0))
+        return pooled
+
+    def spread(self, values: Sequence[Any], alone: Any) -> list[Any]:
+        """From the channels of each unit to the filters of each site.
+
+        Args:
+            values: [channels] of each unit.
+            alone: for filters that belong to no channel.
+        """
+        xp = namespace(*values)
+        rest = xp.reshape(xp.asarray(alone, values[0].dtype), (1,))
+        joined = xp.concatenate([*values, rest])
+        return [xp.take(joined, places) for places in self.places]
+
+
+def _places(units: Sequence[Unit], parts: Sequence[Coupling], count: int) -> np.ndarray:
+    """Where the channel of each of `count` entries stands among the channels of all units."""
+    ends = np.cumsum([0, *(unit.size for unit in units)])
+    starts = {unit.site.name: start for unit, start in zip(units, ends[:-1], strict=True)}
+    found = np.full(count, ends[-1], np.int64)
+    for coupling in parts:
+        if coupling.name in starts:
+            channels = starts[coupling.name] + np.arange(len(coupling.filters))
+            found[coupling.filters] = channels[:, None]
+    return found
+
+
+def is_coupled(sites: Sequence[Site]) -> bool:
+    """Whether channels are chosen across these sites."""
+    return any(site.couplings is not None for site in sites)

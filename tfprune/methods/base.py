@@ -13,10 +13,9 @@ import numpy as np
 from tfprune.masks.allocations import Allocation, Uniform
 from tfprune.masks.allocations.rankings import ranked_masks
 from tfprune.masks.array_namespace import namespace
-from tfprune.masks.coupled_channels import Coupled, is_coupled
 from tfprune.masks.select import select
 from tfprune.masks.serialization import from_config, name_in_files, register, to_config
-from tfprune.masks.sites import Site
+from tfprune.masks.sites import Coupled, Site, is_coupled
 from tfprune.masks.structures import Element, Structure
 from tfprune.methods.gates import Gate, MaskGate
 from tfprune.methods.measurement_state import first_memory

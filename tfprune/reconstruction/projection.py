@@ -9,8 +9,7 @@ from typing import Any, Sequence
 import numpy as np
 
 from tfprune.masks.allocations import Allocation, Uniform
-from tfprune.masks.coupled_channels import is_coupled
-from tfprune.masks.sites import Site
+from tfprune.masks.sites import Site, is_coupled
 from tfprune.methods.base import Score, TopKRule
 
 

@@ -19,7 +19,7 @@ import tensorflow as tf
 
 from tfprune.channels.groups import channel_groups
 from tfprune.channels.tracer import variables
-from tfprune.masks.coupled_channels import Coupled, is_coupled
+from tfprune.masks.sites import Coupled, is_coupled
 from tfprune.masks.structures import Structure
 from tfprune.methods.statistics_table import measures
 from tfprune.statistics.gradients import compiled, count, gradients, mean_over, prepared

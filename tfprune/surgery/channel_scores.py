@@ -11,9 +11,8 @@ import tensorflow as tf
 
 from tfprune.backend import view
 from tfprune.masks.allocations import Allocation
-from tfprune.masks.coupled_channels import Coupled
 from tfprune.masks.schedules import OneShot
-from tfprune.masks.sites import Site
+from tfprune.masks.sites import Coupled, Site
 from tfprune.masks.structures import Filter, Structure
 from tfprune.methods import Method, get_method, statistics_table
 from tfprune.statistics.calibration_data import Feed

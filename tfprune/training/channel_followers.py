@@ -7,8 +7,7 @@ from typing import Any, Sequence
 
 import tensorflow as tf
 
-from tfprune.masks.coupled_channels import Coupled, Follower
-from tfprune.masks.sites import Site
+from tfprune.masks.sites import Coupled, Follower, Site
 from tfprune.masks.structures import Structure
 
 

@@ -21,9 +21,8 @@ from typing import Any, Callable, Sequence
 
 import tensorflow as tf
 
-from tfprune.masks.coupled_channels import Coupled, Follower, is_coupled
 from tfprune.masks.select import threshold
-from tfprune.masks.sites import Site
+from tfprune.masks.sites import Coupled, Follower, Site, is_coupled
 from tfprune.methods.base import Method
 from tfprune.methods.gates import Moment
 from tfprune.training.channel_followers import Following

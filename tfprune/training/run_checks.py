@@ -9,7 +9,7 @@ from typing import Any, Iterable
 import numpy as np
 
 from tfprune.backend import KERAS3, adapter_of
-from tfprune.masks.coupled_channels import Coupled, is_coupled
+from tfprune.masks.sites import Coupled, is_coupled
 from tfprune.training.tfmot_schedules import name_of
 
 

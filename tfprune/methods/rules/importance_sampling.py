@@ -10,10 +10,9 @@ import numpy as np
 
 from tfprune.masks.array_namespace import is_tensor, namespace, tf
 from tfprune.masks.coresets import draw_distinct
-from tfprune.masks.coupled_channels import Coupled, is_coupled
 from tfprune.masks.select import select
 from tfprune.masks.serialization import register
-from tfprune.masks.sites import Site
+from tfprune.masks.sites import Coupled, Site, is_coupled
 from tfprune.methods.base import TopKRule
 
 
