@@ -44,7 +44,7 @@ _HOMES = {
         "CostAware",
         "Uniform",
     ),
-    "tfprune.masks.schedule_times": ("Epochs",),
+    "tfprune.masks.resolved_schedule": ("Epochs",),
     "tfprune.masks.schedules": (
         "Constant",
         "Exponential",

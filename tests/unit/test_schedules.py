@@ -10,8 +10,7 @@ import tensorflow as tf
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tfprune.masks.resolved_schedule import Timetable
-from tfprune.masks.schedule_times import Epochs
+from tfprune.masks.resolved_schedule import Epochs, Timetable
 from tfprune.masks.schedules import (
     Constant,
     Exponential,

@@ -19,8 +19,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tfprune.masks.resolved_schedule import Timetable
-from tfprune.masks.schedule_times import Time, as_number, check_sparsity, check_time, in_steps
+from tfprune.masks.resolved_schedule import (
+    Time,
+    Timetable,
+    as_number,
+    check_sparsity,
+    check_time,
+    in_steps,
+)
 from tfprune.masks.serialization import register
 from tfprune.output.caller_warning import warn
 from tfprune.output.plain_numbers import is_integer, is_real, plain
