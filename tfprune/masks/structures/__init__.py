@@ -2,8 +2,7 @@
 """Structures: which weights stay or go together. One module for each family of them."""
 
 from tfprune.masks.structures.base import Structure
-from tfprune.masks.structures.blocks import Block
-from tfprune.masks.structures.entries import Element, NofM
+from tfprune.masks.structures.entries import Block, Element, NofM
 from tfprune.masks.structures.pattern import Pattern
 from tfprune.masks.structures.rows import Rows
 from tfprune.masks.structures.slices import Channel, Column, Filter, Kernel
