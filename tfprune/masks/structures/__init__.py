@@ -4,8 +4,7 @@
 from tfprune.masks.structures.base import Structure
 from tfprune.masks.structures.entries import Block, Element, NofM
 from tfprune.masks.structures.pattern import Pattern
-from tfprune.masks.structures.rows import Rows
-from tfprune.masks.structures.slices import Channel, Column, Filter, Kernel
+from tfprune.masks.structures.slices import Channel, Column, Filter, Kernel, Rows
 
 __all__ = [
     "Block",
