@@ -12,10 +12,9 @@ Every count is at least `min_keep` (1 by default, at most the site's groups), so
 sparsity of 0 keeps everything.
 """
 
-from tfprune.masks.allocations.base import Allocation, Uniform, keep_count
+from tfprune.masks.allocations.base import Allocation, PerSite, Uniform, keep_count
 from tfprune.masks.allocations.cost_aware import CostAware
 from tfprune.masks.allocations.erdos_renyi import ERK
-from tfprune.masks.allocations.per_site import PerSite
 from tfprune.masks.allocations.pfp import PFP
 from tfprune.masks.allocations.rankings import LAMP, Global, lamp_scores
 
