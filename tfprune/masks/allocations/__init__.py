@@ -14,9 +14,8 @@ sparsity of 0 keeps everything.
 
 from tfprune.masks.allocations.base import Allocation, PerSite, Uniform, keep_count
 from tfprune.masks.allocations.cost_aware import CostAware
-from tfprune.masks.allocations.erdos_renyi import ERK
 from tfprune.masks.allocations.pfp import PFP
-from tfprune.masks.allocations.rankings import LAMP, Global, lamp_scores
+from tfprune.masks.allocations.rankings import ERK, LAMP, Global, lamp_scores
 
 __all__ = [
     "ERK",
