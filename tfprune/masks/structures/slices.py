@@ -105,7 +105,7 @@ class Filter(Pooled):
         return None if layout.outputs else "it has no output channels"
 
 
-KINDS = ("weights", "kernels", "maps")
+_ROWS_OF = ("weights", "kernels", "maps")
 
 
 @register
@@ -153,8 +153,8 @@ class Rows(Pooled):
 
     def __post_init__(self):
         super().__post_init__()
-        if self.of not in KINDS:
-            raise ValueError(f"of={self.of!r}: expected one of {', '.join(KINDS)}.")
+        if self.of not in _ROWS_OF:
+            raise ValueError(f"of={self.of!r}: expected one of {', '.join(_ROWS_OF)}.")
         check_length("Rows(tiles=...)", self.tiles, 1)
         if self.k is not None:
             check_length("Rows(k=...)", self.k, 1)
