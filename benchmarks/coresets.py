@@ -147,8 +147,8 @@ import numpy as np
 import tfprune
 from benchmarks.networks import vgg16_bn
 from tfprune.backend import adapter_of, view
-from tfprune.statistics.measuring import measuring
-from tfprune.statistics.subject import Subject
+from tfprune.statistics.measure import measuring
+from tfprune.statistics.measured_model import Subject
 model = vgg16_bn()
 subject = Subject.of(view(model))
 rule = tfprune.get_method(sys.argv[1]).rule

@@ -9,6 +9,7 @@ import pytest
 import tfprune
 from tfprune import (
     DropProbabilityRule,
+    Epochs,
     ImportanceSamplingRule,
     Method,
     RegrowRule,
@@ -16,14 +17,7 @@ from tfprune import (
     TopKRule,
     reconstruction,
 )
-from tfprune.masks import (
-    allocations,
-    kernel_layout,
-    schedule_times,
-    schedules,
-    serialization,
-    structures,
-)
+from tfprune.masks import allocations, kernel_layout, schedules, serialization, structures
 from tfprune.masks.serialization import from_config, to_config
 from tfprune.methods import REGISTRY, gates, get_method
 from tfprune.methods.rules.learned_mask import Told
@@ -50,15 +44,13 @@ EXAMPLES = {
     allocations.PerSite: [allocations.PerSite({"a": 0.25, "b/kernel": 0.0}, allocations.ERK(2), 4)],
     allocations.CostAware: [allocations.CostAware(3, beta=0.5, unit="parameters")],
     allocations.PFP: [allocations.PFP(3, delta=0.1, constant=2.0)],
-    schedule_times.Epochs: [schedule_times.Epochs(1.5)],
-    schedules.OneShot: [schedules.OneShot(0.3, at=schedule_times.Epochs(2))],
+    Epochs: [Epochs(1.5)],
+    schedules.OneShot: [schedules.OneShot(0.3, at=Epochs(2))],
     schedules.Constant: [schedules.Constant(0.3, begin=2, end=0.75, frequency=3)],
     schedules.Polynomial: [
         schedules.Polynomial(0.3, 0.1, begin=0.25, end=1.0, power=2, frequency=4)
     ],
-    schedules.Exponential: [
-        schedules.Exponential(0.3, 0.1, begin=schedule_times.Epochs(1), end=9, frequency=4)
-    ],
+    schedules.Exponential: [schedules.Exponential(0.3, 0.1, begin=Epochs(1), end=9, frequency=4)],
     schedules.FixedMask: [schedules.FixedMask()],
     reconstruction.ADMM: [
         reconstruction.ADMM(
@@ -76,7 +68,7 @@ EXAMPLES = {
         reconstruction.SyntheticInputs("normal", 5, 0.5, size=6, tokens=7)
     ],
     schedules.StepwiseRemoval: [
-        schedules.StepwiseRemoval(0.3, 7, begin=schedule_times.Epochs(1), frequency=5, groups=90)
+        schedules.StepwiseRemoval(0.3, 7, begin=Epochs(1), frequency=5, groups=90)
     ],
     gates.MaskGate: [gates.MaskGate(straight_through=True)],
     gates.WeightDecayGate: [gates.WeightDecayGate(0.5)],
