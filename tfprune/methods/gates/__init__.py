@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """How masks act on weights during training: one small file per gate."""
 
-from tfprune.methods.gates.annealed import Annealed
-from tfprune.methods.gates.base import Gate, Moment
+from tfprune.methods.gates.base import Annealed, Gate, Moment
 from tfprune.methods.gates.gumbel import GumbelTopKGate
 from tfprune.methods.gates.mask import MaskGate
 from tfprune.methods.gates.movement import MovementGate

@@ -9,13 +9,16 @@ W = kernel + hidden always.
 from __future__ import annotations
 
 import abc
+import math
 import zlib
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any, ClassVar
 
 import numpy as np
 import tensorflow as tf
 
+from tfprune.masks.serialization import register
 from tfprune.masks.sites import Site
 from tfprune.masks.structures import Structure
 
@@ -147,3 +150,89 @@ class Gate(abc.ABC):
     def fresh(self, now: Moment) -> Any:
         """True for the entries whose momenta begin at zero in this step; None: none."""
         return None
+
+
+FIRST, SECOND, EPSILON = 0.9, 0.999, 1e-8
+
+
+def adam(value: Any, slope: Any, *, moments: tuple[Any, Any], steps: Any, rate: float):
+    """Move a value against its slope.
+
+        m <- 0.9 m + 0.1 g,  v <- 0.999 v + 0.001 g^2
+        value - rate m / (1 - 0.9^t) / (sqrt(v / (1 - 0.999^t)) + 1e-8)
+
+    Args:
+        value, slope: float32 tensors of one shape; the slope is g.
+        moments: (m, v), zeros at first.
+        steps: t, a float32 scalar: how many steps there were, with this one.
+        rate: the learning rate.
+
+    Returns:
+        (value, m, v) after the step.
+
+    Paper: D. P. Kingma, J. Ba, "Adam: A Method for Stochastic Optimization", 2014, arXiv 1412.6980.
+
+    Example:
+        >>> moved, *_ = adam(tf.ones(1), tf.ones(1), moments=(0.0, 0.0), steps=1.0, rate=0.5)
+        >>> round(float(moved[0]), 6)
+        0.5
+    """
+    first = FIRST * moments[0] + (1 - FIRST) * slope
+    second = SECOND * moments[1] + (1 - SECOND) * tf.square(slope)
+    scale = tf.sqrt(second / (1 - SECOND**steps)) + EPSILON
+    return value - rate * first / (1 - FIRST**steps) / scale, first, second
+
+
+@register(name="Course")
+@dataclass(frozen=True)
+class Annealed:
+    """A number that moves in a straight line from one value to another, and then stays.
+
+        begin + (end - begin) min(progress / until, 1)
+
+    Attributes:
+        begin, end: the values.
+        until: when the end is reached, a fraction of the schedule, in (0, 1].
+
+    Raises:
+        ValueError: a value that is not finite; `until` out of range.
+
+    Example:
+        >>> [Annealed(5.0, 0.5).at(e / 9) for e in (0, 1, 9)]
+        [5.0, 4.5, 0.5]
+    """
+
+    begin: float
+    end: float
+    until: float = 1.0
+
+    def __post_init__(self):
+        if not (math.isfinite(self.begin) and math.isfinite(self.end)):
+            raise ValueError(f"{self}: expected finite numbers.")
+        if not 0 < self.until <= 1:
+            raise ValueError(f"until={self.until}: expected a fraction of the schedule in (0, 1].")
+
+    @classmethod
+    def of(cls, value: Any, name: str = "value") -> Annealed:
+        """A course as it is; a number as the course that stays there.
+
+        Raises:
+            ValueError: neither.
+
+        Example:
+            >>> Course.of(0.5)
+            Annealed(begin=0.5, end=0.5, until=1.0)
+        """
+        if isinstance(value, cls):
+            return value
+        if not isinstance(value, Real) or isinstance(value, bool):
+            raise ValueError(f"{name}={value!r}: expected a number, or a Annealed(begin, end).")
+        return cls(float(value), float(value))
+
+    def at(self, progress: Any) -> Any:
+        """The value at a progress between 0 and 1, a number or a scalar tensor."""
+        if tf.is_tensor(progress):
+            done = tf.minimum(progress / self.until, 1)
+        else:
+            done = min(progress / self.until, 1)
+        return self.begin + (self.end - self.begin) * done

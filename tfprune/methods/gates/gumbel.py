@@ -11,9 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfprune.masks.serialization import register
-from tfprune.methods.gates.adam import adam
-from tfprune.methods.gates.annealed import Annealed
-from tfprune.methods.gates.base import Gate, Moment
+from tfprune.methods.gates.base import Annealed, Gate, Moment, adam
 from tfprune.methods.gates.chunked_rows import Turn
 from tfprune.methods.gates.gumbel_topk import entropy_slope, gumbel, pulled_back
 

@@ -11,8 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfprune.masks.serialization import register
-from tfprune.methods.gates.adam import adam
-from tfprune.methods.gates.base import Gate
+from tfprune.methods.gates.base import Gate, adam
 from tfprune.methods.statistics_table import keeps
 
 # Below zero is worst, and the energy of a Pattern is a sum of squares.
