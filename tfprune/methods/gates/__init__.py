@@ -3,12 +3,10 @@
 
 from tfprune.methods.gates.base import Annealed, Gate, Moment
 from tfprune.methods.gates.gumbel import GumbelTopKGate
-from tfprune.methods.gates.mask import MaskGate
+from tfprune.methods.gates.mask import MaskGate, SoftThresholdGate, WeightDecayGate
 from tfprune.methods.gates.movement import MovementGate
 from tfprune.methods.gates.regrowth import RegrowthGate
-from tfprune.methods.gates.soft_threshold import SoftThresholdGate
 from tfprune.methods.gates.stochastic import StochasticGate
-from tfprune.methods.gates.weight_decay import WeightDecayGate
 
 __all__ = [
     "Annealed",
