@@ -3,7 +3,7 @@
 
 The kernel is sparse at rest: between two training steps it holds W*M, or what `Gate.rest` makes of
 it. What a gate wants to keep besides it keeps in a second variable, `hidden`, so that
-W = kernel + hidden always.
+W = kernel + hidden always. `adam` and `Annealed` serve the gates that learn.
 """
 
 from __future__ import annotations
@@ -152,7 +152,7 @@ class Gate(abc.ABC):
         return None
 
 
-FIRST, SECOND, EPSILON = 0.9, 0.999, 1e-8
+_FIRST, _SECOND, _EPSILON = 0.9, 0.999, 1e-8
 
 
 def adam(value: Any, slope: Any, *, moments: tuple[Any, Any], steps: Any, rate: float):
@@ -177,10 +177,10 @@ def adam(value: Any, slope: Any, *, moments: tuple[Any, Any], steps: Any, rate: 
         >>> round(float(moved[0]), 6)
         0.5
     """
-    first = FIRST * moments[0] + (1 - FIRST) * slope
-    second = SECOND * moments[1] + (1 - SECOND) * tf.square(slope)
-    scale = tf.sqrt(second / (1 - SECOND**steps)) + EPSILON
-    return value - rate * first / (1 - FIRST**steps) / scale, first, second
+    first = _FIRST * moments[0] + (1 - _FIRST) * slope
+    second = _SECOND * moments[1] + (1 - _SECOND) * tf.square(slope)
+    scale = tf.sqrt(second / (1 - _SECOND**steps)) + _EPSILON
+    return value - rate * first / (1 - _FIRST**steps) / scale, first, second
 
 
 @register(name="Course")
@@ -220,13 +220,13 @@ class Annealed:
             ValueError: neither.
 
         Example:
-            >>> Course.of(0.5)
+            >>> Annealed.of(0.5)
             Annealed(begin=0.5, end=0.5, until=1.0)
         """
         if isinstance(value, cls):
             return value
         if not isinstance(value, Real) or isinstance(value, bool):
-            raise ValueError(f"{name}={value!r}: expected a number, or a Annealed(begin, end).")
+            raise ValueError(f"{name}={value!r}: expected a number, or an Annealed(begin, end).")
         return cls(float(value), float(value))
 
     def at(self, progress: Any) -> Any:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The mask that multiplies the weight."""
+"""Gates whose mask multiplies the weight: as it is, after a soft threshold, or as it decays."""
 
 from __future__ import annotations
 
