@@ -11,7 +11,7 @@ import tfprune
 from tfprune.masks import kernel_layout
 from tfprune.masks.sites import Site
 from tfprune.masks.structures import Block, Element, Filter, NofM
-from tfprune.methods.weight_statistics import drawn
+from tfprune.methods.statistics_table import drawn
 
 RIGL = tfprune.get_method("rigl", allocation=tfprune.Uniform()).rule
 

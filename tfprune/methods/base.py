@@ -18,9 +18,8 @@ from tfprune.masks.serialization import from_config, name_in_files, register, to
 from tfprune.masks.sites import Coupled, Site, is_coupled
 from tfprune.masks.structures import Element, Structure
 from tfprune.methods.gates import Gate, MaskGate
-from tfprune.methods.measurement_state import first_memory
 from tfprune.methods.score import Score, Solution
-from tfprune.methods.statistics_table import RESTING, collect, measured
+from tfprune.methods.statistics_table import RESTING, collect, first_memory, measured
 from tfprune.methods.statistics_table import structures as served_structures
 
 

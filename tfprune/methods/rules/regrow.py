@@ -11,7 +11,7 @@ from tfprune.masks.array_namespace import namespace
 from tfprune.masks.select import select
 from tfprune.masks.serialization import register
 from tfprune.methods.base import TopKRule
-from tfprune.methods.weight_statistics import drawn
+from tfprune.methods.statistics_table import drawn
 
 _ROUNDING = 1e-9  # 0.29 * 100 is a little less than 29 in floating point
 
