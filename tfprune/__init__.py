@@ -11,7 +11,7 @@ import importlib
 
 from tfprune.backend import registration
 from tfprune.masks import serialization
-from tfprune.output.renamed import warn_renamed
+from tfprune.output.caller_warning import warn_renamed
 from tfprune.output.version import VERSION as __version__
 
 _HOMES = {

@@ -16,7 +16,7 @@ from tfprune.masks.schedules import OneShot
 from tfprune.masks.structures import Pattern, Structure
 from tfprune.methods import Method, get_method
 from tfprune.output.argument_checks import check_kind, check_path
-from tfprune.output.renamed import accept_old
+from tfprune.output.caller_warning import accept_old
 from tfprune.training.callback import PruningCallback, settings
 from tfprune.training.model_hooks import hooks_of, refuse_pruning
 from tfprune.training.report import Report, of_model

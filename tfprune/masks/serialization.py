@@ -12,8 +12,8 @@ import functools
 from typing import TYPE_CHECKING, Any, Callable, TypeVar, overload
 
 from tfprune.output.argument_checks import check_fields
+from tfprune.output.caller_warning import accept_old_fields
 from tfprune.output.plain_numbers import plain
-from tfprune.output.renamed import accept_old_fields
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance

@@ -19,8 +19,8 @@ from tfprune.masks.serialization import class_named, from_config, read_by
 from tfprune.masks.structures import Structure
 from tfprune.methods.base import Method, Score
 from tfprune.output.argument_checks import check_kind
+from tfprune.output.caller_warning import warn_renamed
 from tfprune.output.named_object import named
-from tfprune.output.renamed import warn_renamed
 
 
 class _Registry(UserDict):

@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Warnings that point at the line of the user's program that led to them."""
+"""Warnings that point at the line of the user's program that led to them, and those of old names."""
 
 from __future__ import annotations
 
+import functools
 import sys
 import warnings
+from typing import Any, Callable, TypeVar
 
-__all__ = ["warn"]
 
 # A callback is called by Keras: what the user wrote is the line of `fit`. Frames of context
 # managers stand between those of the packages.
@@ -50,3 +51,52 @@ def warn(text: str, category: type[Warning] = UserWarning) -> None:
         frame.f_globals.get("__name__", "<unknown>"),
         frame.f_globals.setdefault("__warningregistry__", {}),
     )
+
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def accept_old(**renamed: str) -> Callable[[F], F]:
+    """Let a function take arguments under names that they had; use it as a decorator.
+
+    Args:
+        **renamed: name that it had = name.
+
+    Example:
+        >>> accept_old(top="most")(lambda *, most: most)(most=3)
+        3
+    """
+
+    def around(function: F) -> F:
+        @functools.wraps(function)
+        def taking_old(*args: Any, **kwargs: Any) -> Any:
+            for old in renamed.keys() & kwargs.keys():
+                warn_renamed(f"The argument {old!r}", renamed[old])
+                kwargs[renamed[old]] = kwargs.pop(old)
+            return function(*args, **kwargs)
+
+        return taking_old  # type: ignore[return-value]
+
+    return around
+
+
+def accept_old_fields(cls: Any, renamed: dict[str, str]) -> None:
+    """Let the constructor of a class and its objects know fields by the names that they had.
+
+    Args:
+        cls: a dataclass.
+        renamed: {name: name that it had}.
+    """
+    cls.__init__ = accept_old(**{old: name for name, old in renamed.items()})(cls.__init__)
+    for name, old in renamed.items():
+
+        def read(self: Any, name: str = name, old: str = old) -> Any:
+            warn_renamed(f"{type(self).__name__}.{old}", name)
+            return getattr(self, name)
+
+        setattr(cls, old, property(read, doc=f"The name that `{name}` had."))
+
+
+def warn_renamed(what: str, name: str) -> None:
+    """Warn at the user's line that something has another name now."""
+    warn(f"{what} is called {name!r} now; the old name will go.", DeprecationWarning)
