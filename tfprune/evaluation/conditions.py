@@ -16,7 +16,7 @@ from tflite_export.devices.litert_latency import cores
 from tfprune.evaluation.corruptions import CORRUPTIONS, corrupt
 from tfprune.evaluation.examples import Examples
 from tfprune.evaluation.nested import leaves, mapped
-from tfprune.output.plain_numbers import is_real
+from tfprune.output.argument_checks import is_real
 
 _BLOCK = 250
 _RESERVED = ("nominal", "noise")

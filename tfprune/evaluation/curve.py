@@ -14,8 +14,8 @@ from tflite_export.devices.litert_latency import cores
 from tfprune.evaluation.job import DENSE, Job, Plan, run, settings_of
 from tfprune.evaluation.processes import Processes, apart, dumps
 from tfprune.evaluation.run_store import Run, RunStore, name_of
+from tfprune.output.argument_checks import is_integer, is_real, plain
 from tfprune.output.caller_warning import warn
-from tfprune.output.plain_numbers import is_integer, is_real, plain
 from tfprune.output.progress import Progress
 from tfprune.output.report_forms import Table, as_dict, markdown, plain_text, rich_parts
 

@@ -18,7 +18,7 @@ from tfprune.evaluation.page_tables import (
     table,
     unfolded,
 )
-from tfprune.output.plain_numbers import is_real
+from tfprune.output.argument_checks import is_real
 from tfprune.output.report_forms import Table
 
 __all__ = ["section_of", "sections_of"]

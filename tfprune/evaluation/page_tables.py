@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from tfprune.output.plain_numbers import is_integer, is_real
+from tfprune.output.argument_checks import is_integer, is_real
 from tfprune.output.report_forms import Table
 
 __all__ = ["columns_of", "flat", "is_records", "mapping", "some_of", "table", "unfolded"]

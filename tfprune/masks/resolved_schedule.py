@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tfprune.masks.serialization import register
-from tfprune.output.plain_numbers import is_integer, is_real, plain
+from tfprune.output.argument_checks import is_integer, is_real, plain
 
 
 @dataclass(frozen=True, eq=False)

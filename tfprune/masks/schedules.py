@@ -28,8 +28,8 @@ from tfprune.masks.resolved_schedule import (
     in_steps,
 )
 from tfprune.masks.serialization import register
+from tfprune.output.argument_checks import is_integer, is_real, plain
 from tfprune.output.caller_warning import warn
-from tfprune.output.plain_numbers import is_integer, is_real, plain
 
 _UPDATES = 100  # how many updates a schedule makes that states no frequency
 _FREQUENCY = 100  # steps between refreshes in a run that has no known end

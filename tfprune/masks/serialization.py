@@ -11,9 +11,8 @@ import dataclasses
 import functools
 from typing import TYPE_CHECKING, Any, Callable, TypeVar, overload
 
-from tfprune.output.argument_checks import check_fields
+from tfprune.output.argument_checks import check_fields, plain
 from tfprune.output.caller_warning import accept_old_fields
-from tfprune.output.plain_numbers import plain
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance

@@ -8,7 +8,6 @@ import sys
 import warnings
 from typing import Any, Callable, TypeVar
 
-
 # A callback is called by Keras: what the user wrote is the line of `fit`. Frames of context
 # managers stand between those of the packages.
 _INSIDE = frozenset(

@@ -9,7 +9,7 @@ from numbers import Integral
 from typing import Any
 
 from tfprune.masks.serialization import register
-from tfprune.output.plain_numbers import is_real
+from tfprune.output.argument_checks import is_real
 
 _KINDS = ("clouds", "pixels", "normal")
 

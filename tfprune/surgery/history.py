@@ -13,9 +13,8 @@ import numpy as np
 from tfprune.backend import view
 from tfprune.channels.groups import ChannelGroup
 from tfprune.channels.model_channels import Survey
-from tfprune.output.argument_checks import check_kind, check_path
+from tfprune.output.argument_checks import check_kind, check_path, is_integer
 from tfprune.output.atomic_write import write
-from tfprune.output.plain_numbers import is_integer
 from tfprune.output.report_forms import Table, as_dict, markdown, plain_text, rich_parts
 from tfprune.surgery.masked_channels import without
 from tfprune.surgery.shrink import shrunk, stripped

@@ -15,9 +15,8 @@ import tensorflow as tf
 from tfprune.masks.schedules import Constant, Polynomial, accepts
 from tfprune.masks.structures import Structure
 from tfprune.methods import Method, get_method
-from tfprune.output.argument_checks import check_kind
+from tfprune.output.argument_checks import check_kind, is_real, plain
 from tfprune.output.caller_warning import warn
-from tfprune.output.plain_numbers import is_real, plain
 from tfprune.statistics.calibration_data import CalibrationData, Feed
 from tfprune.training import run_checks
 from tfprune.training.callback_base import Hooks, listed

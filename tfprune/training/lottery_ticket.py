@@ -16,7 +16,7 @@ from tfprune.masks.allocations import Global
 from tfprune.masks.schedules import OneShot
 from tfprune.methods import Method, get_method
 from tfprune.methods.base import TopKRule
-from tfprune.output.plain_numbers import is_real
+from tfprune.output.argument_checks import is_real
 from tfprune.output.progress import Progress
 from tfprune.output.report_forms import Table, markdown, plain_text, rich_parts
 from tfprune.training.callback import PruningCallback

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfprune.output.plain_numbers import plain
+from tfprune.output.argument_checks import plain
 from tfprune.training.tfmot_schedules import name_of
 
 _PART = 1_000_000  # steps that are looked at in one call
