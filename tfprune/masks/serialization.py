@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import importlib
 from typing import TYPE_CHECKING, Any, Callable, TypeVar, overload
 
 from tfprune.output.argument_checks import check_fields, plain
@@ -144,3 +145,15 @@ def _build(name: str, fields: dict[str, Any]) -> Any:
         return cls.from_config(fields)
     new = {old: name for name, old in getattr(cls, "renamed", {}).items()}
     return cls(**{new.get(key, key): from_config(value) for key, value in fields.items()})
+
+
+@functools.cache
+def named(text: str) -> Any:
+    """The object of the name `"module:object"`.
+
+    Example:
+        >>> named("math:sqrt")(4.0)
+        2.0
+    """
+    module, _, name = text.partition(":")
+    return getattr(importlib.import_module(module), name)

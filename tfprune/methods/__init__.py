@@ -15,12 +15,11 @@ from collections import UserDict
 from typing import Any
 
 from tfprune.masks.allocations import Allocation
-from tfprune.masks.serialization import class_named, from_config, read_by
+from tfprune.masks.serialization import class_named, from_config, named, read_by
 from tfprune.masks.structures import Structure
 from tfprune.methods.base import Method, Score
 from tfprune.output.argument_checks import check_kind
 from tfprune.output.caller_warning import warn_renamed
-from tfprune.output.named_object import named
 
 
 class _Registry(UserDict):

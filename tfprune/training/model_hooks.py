@@ -9,9 +9,9 @@ from typing import Any, Callable
 from tfprune.backend.base import Backend
 from tfprune.backend.model_view import ModelView
 from tfprune.backend.registration import wrapper_class
+from tfprune.masks.serialization import named
 from tfprune.methods.base import Method
 from tfprune.methods.gates import Gate
-from tfprune.output.named_object import named
 from tfprune.training.wrap import exchange_layers, refuse_wrapped
 
 
