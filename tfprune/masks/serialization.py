@@ -149,7 +149,7 @@ def _build(name: str, fields: dict[str, Any]) -> Any:
 
 @functools.cache
 def named(text: str) -> Any:
-    """The object of the name `"module:object"`.
+    """The object of the name `"module:object"`, for tables in code: never for a text out of a file.
 
     Example:
         >>> named("math:sqrt")(4.0)

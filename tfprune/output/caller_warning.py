@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Warnings that point at the line of the user's program that led to them, and those of old names."""
+"""Warnings that point at the user's line that led to them, those of old names among them."""
 
 from __future__ import annotations
 
