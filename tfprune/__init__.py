@@ -150,7 +150,7 @@ def __dir__():
 
 
 def _tfmot_schedule(name: str) -> type:
-    from tfprune.training.tfmot_schedules import schedule_class
+    from tfprune.training.tfmot_words import schedule_class
 
     return schedule_class(name)
 

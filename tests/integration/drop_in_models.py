@@ -5,7 +5,7 @@ import numpy as np
 import tf_keras
 
 import tfprune
-from tfprune.training.tfmot_package import import_tfmot
+from tfprune.training.tfmot_words import import_tfmot
 
 MOT = import_tfmot()
 KERAS = MOT.sparsity.keras

@@ -12,7 +12,7 @@ import tf_keras
 from tiny_models import KERASES, STEPS, cnn, compiled, data, fit, prepared, said, zeros
 
 import tfprune
-from tfprune.training.tfmot_package import import_tfmot
+from tfprune.training.tfmot_words import import_tfmot
 from tfprune.training.wrapped import method_of
 
 everywhere = pytest.mark.parametrize("family", KERASES)

@@ -26,7 +26,7 @@ from tfprune.training.report import of_run
 from tfprune.training.report import sparsity as sparsity_of
 from tfprune.training.run import Driver
 from tfprune.training.run_length import Run
-from tfprune.training.tfmot_schedules import name_of
+from tfprune.training.tfmot_words import name_of
 
 
 class PruningCallback(Hooks):

@@ -10,7 +10,7 @@ import numpy as np
 
 from tfprune.backend import KERAS3, adapter_of
 from tfprune.masks.sites import Coupled, is_coupled
-from tfprune.training.tfmot_schedules import name_of
+from tfprune.training.tfmot_words import name_of
 
 
 def of_siblings(callbacks: Iterable[Any]) -> list[str]:

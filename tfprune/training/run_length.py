@@ -10,8 +10,8 @@ import tensorflow as tf
 
 from tfprune.masks.resolved_schedule import Timetable
 from tfprune.masks.schedules import Schedule
-from tfprune.training.tfmot_schedules import is_foreign
 from tfprune.training.tfmot_timetable import ForeignTimetable
+from tfprune.training.tfmot_words import is_foreign
 
 
 @dataclass(frozen=True)

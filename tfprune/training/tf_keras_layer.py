@@ -18,8 +18,7 @@ from tfprune.methods.base import Method
 from tfprune.training.measurement_memory import remembered, with_memory
 from tfprune.training.model_hooks import ModelHooks, hooks_of
 from tfprune.training.tf_keras_in_call import InCallClock, InCallPruning
-from tfprune.training.tfmot_package import import_tfmot
-from tfprune.training.tfmot_schedules import saved_schedule
+from tfprune.training.tfmot_words import import_tfmot, saved_schedule
 
 import_tfmot()
 from tensorflow_model_optimization.python.core.sparsity.keras import (  # noqa: E402

@@ -7,8 +7,7 @@ from typing import Any
 
 from tfprune.backend import KERAS3, get
 from tfprune.output.caller_warning import warn
-from tfprune.training.tfmot_package import tfmot_wrapper
-from tfprune.training.tfmot_schedules import saved_schedule
+from tfprune.training.tfmot_words import saved_schedule, tfmot_wrapper
 
 _ZEROS_IN_ROWS = 999.0  # what TF-MOT notes as threshold where it makes m zeros in n
 

@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfprune.output.argument_checks import plain
-from tfprune.training.tfmot_schedules import name_of
+from tfprune.training.tfmot_words import name_of
 
 _PART = 1_000_000  # steps that are looked at in one call
 _MOST_SINGLY = 20_000  # steps that are looked at where a schedule takes one at a time

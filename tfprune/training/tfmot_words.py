@@ -1,14 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
-"""TF-MOT's settings in this library's words."""
+"""TF-MOT's settings and schedules in this library's words, and TF-MOT itself, without side effects.
+
+Its schedule objects are used as they are. Custom subclasses are found among the classes that the
+process already defines. Nothing is imported because a file names it.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+import functools
+import os
+import sys
+from types import ModuleType
 from typing import Any
 
 from tfprune.masks import kernel_layout
 from tfprune.masks.kernel_layout import Layout
-from tfprune.masks.schedules import OneShot
+from tfprune.masks.schedules import OneShot, Schedule, accepts
+from tfprune.masks.serialization import from_config
 from tfprune.masks.sites import Site
 from tfprune.masks.structures import Block, Element, NofM, Structure
 from tfprune.methods import Method, get_method
@@ -77,3 +86,92 @@ def site_of_tfmot(site: Site, wrapper: Any) -> Site:
     if not wrapper.sparsity_m_by_n or layout is None:
         return site
     return dataclasses.replace(site, layout=layout)
+
+
+@functools.cache
+def import_tfmot() -> ModuleType:
+    """Import TF-MOT without its side effects on the user's own `tf.keras`.
+
+    TF-MOT sets TF_USE_LEGACY_KERAS, which would turn an untouched `tf.keras` into tf_keras for
+    the rest of the process. `tf.keras` is therefore resolved first, under the user's own setting.
+    """
+    if "tensorflow_model_optimization" in sys.modules:
+        import tensorflow_model_optimization
+
+        return tensorflow_model_optimization
+    import tensorflow as tf
+
+    getattr(tf.keras, "version", None)
+    variable = "TF_USE_LEGACY_KERAS"
+    before = os.environ.get(variable)
+    try:
+        import tensorflow_model_optimization
+    finally:
+        if before is None:
+            os.environ.pop(variable, None)
+        else:
+            os.environ[variable] = before
+    return tensorflow_model_optimization
+
+
+def tfmot_wrapper() -> type:
+    """TF-MOT's class."""
+    import_tfmot()
+    from tensorflow_model_optimization.python.core.sparsity.keras import pruning_wrapper
+
+    return pruning_wrapper.PruneLowMagnitude
+
+
+def schedule_class(name: str) -> type:
+    """The TF-MOT schedule class called `name`, custom subclasses included.
+
+    Raises:
+        ValueError: no such class is defined in this process.
+    """
+    pending = [import_tfmot().sparsity.keras.PruningSchedule]
+    while pending:
+        cls = pending.pop()
+        if cls.__name__ == name:
+            return cls
+        pending.extend(cls.__subclasses__())
+    raise ValueError(
+        f"The saved pruning settings use {name!r}, which is neither a setting of tfprune nor a "
+        "PruningSchedule subclass defined in this process. Define or import it before loading."
+    )
+
+
+def saved_schedule(config: Any, custom_objects: dict[str, Any] | None = None) -> Any:
+    """The schedule that a saved TF-MOT wrapper names.
+
+    Args:
+        config: `{"class_name": ..., "config": ...}`.
+        custom_objects: classes of the user's, by name; looked up first.
+
+    Raises:
+        ValueError: no such class is defined in this process.
+    """
+    given = (custom_objects or {}).get(config["class_name"])
+    return from_config(config) if given is None else given.from_config(config["config"])
+
+
+def is_foreign(schedule: Any) -> bool:
+    """Whether `schedule` is an object of TF-MOT's kind rather than one of this library's."""
+    return accepts(schedule) and not isinstance(schedule, Schedule)
+
+
+def name_of(schedule: Any) -> str:
+    """A schedule with its settings, for messages.
+
+    >>> from tfprune.masks.schedules import OneShot
+    >>> name_of(OneShot(0.5))
+    'OneShot(sparsity=0.5, at=0)'
+    """
+    if dataclasses.is_dataclass(schedule):
+        return repr(schedule)
+    try:
+        config = schedule.get_config()
+        config = config.get("config", config)
+        settings = ", ".join(f"{name}={value}" for name, value in config.items())
+    except Exception:  # a message must not fail for want of a name
+        settings = "..."
+    return f"{type(schedule).__name__}({settings})"
