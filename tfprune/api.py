@@ -21,8 +21,7 @@ from tfprune.training.callback import PruningCallback, settings
 from tfprune.training.model_hooks import hooks_of, refuse_pruning
 from tfprune.training.report import Report, of_model
 from tfprune.training.strip import strip
-from tfprune.training.tfmot import prune_like_tfmot
-from tfprune.training.tfmot_saved import load
+from tfprune.training.tfmot import load, prune_like_tfmot
 from tfprune.training.wrap import refuse_wrapped
 
 

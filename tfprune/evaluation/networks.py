@@ -20,7 +20,7 @@ from tfprune.backend import get, view
 from tfprune.backend.saved_model import keras_of_file
 from tfprune.surgery.reinitialize import fresh_weights
 from tfprune.training.strip import strip
-from tfprune.training.tfmot_saved import load
+from tfprune.training.tfmot import load
 
 _KNOWN = ("keras", "tf_keras", "tfprune", "tensorflow_model_optimization")
 _TFLITE = b"TFL3"  # behind the first four bytes of every file
