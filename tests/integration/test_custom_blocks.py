@@ -44,3 +44,22 @@ def test_a_masked_network_of_blocks_is_its_shrunk_copy(family, name, tmp_path):
     loaded = KERASES[family].models.load_model(path, custom_objects=own)
     for before, after in zip(outputs(small, data), outputs(loaded, data), strict=True):
         np.testing.assert_array_equal(before, after)
+
+
+@pytest.mark.parametrize("family", sorted(KERASES))
+def test_kernels_in_copies_with_other_names_are_counted(family):
+    keras = KERASES[family]
+
+    class Late(keras.layers.Layer):
+        def build(self, shape):
+            self.dense = keras.layers.Dense(6)  # its copy gets a name of its own
+            super().build(shape)
+
+        def call(self, x):
+            return self.dense(x)
+
+    inputs = keras.Input((4,))
+    model = keras.Model(inputs, keras.layers.Dense(2)(keras.layers.Dense(8)(Late()(inputs))))
+    small, report = tfprune.shrink(model)
+    assert small.count_params() == report.parameters[1] == report.parameters[0]
+    assert report.macs == (4 * 6 + 6 * 8 + 8 * 2,) * 2 and not report.uncounted

@@ -118,7 +118,8 @@ def shrunk(
     if optimizer:
         notes += copy_slots(like, small, rebuild)
     agreed = None if data is None else agreement(model, small, data)
-    return small, _report((model, small), survey, (found, kept, reasons), (folding, notes, agreed))
+    outcome = (found, kept, reasons)
+    return small, _report((model, small), rebuild, outcome, (folding, notes, agreed))
 
 
 def reinitialize(model: Any, seed: int | None = None) -> Any:
@@ -227,9 +228,10 @@ def _finished(new: Any, given: Any, view: ModelView) -> list[str]:
     return notes
 
 
-def _report(models: tuple[Any, Any], survey: Survey, outcome: tuple, more: tuple) -> ShrinkReport:
+def _report(models: tuple[Any, Any], rebuild: Rebuild, outcome: tuple, more: tuple) -> ShrinkReport:
     found, kept, reasons = outcome
     folding, notes, agreed = more
+    survey: Survey = kept.survey
     groups = []
     for group, channels in survey.groups:
         why = [group.reason] if group.reason else []
@@ -245,7 +247,8 @@ def _report(models: tuple[Any, Any], survey: Survey, outcome: tuple, more: tuple
                 tuple(np.flatnonzero(~kept.alive[channels]).tolist()),
             )
         )
-    (before, unknown), (after, _) = (_macs(model, survey) for model in models)
+    same = {id(survey.adapter.raw(new)): id(survey.adapter.raw(old)) for old, new in rebuild.pairs}
+    (before, unknown), (after, _) = (_macs(model, survey, same) for model in models)
     whole, small = (int(model.count_params()) for model in models)
     return ShrinkReport(
         tuple(groups),
@@ -258,13 +261,22 @@ def _report(models: tuple[Any, Any], survey: Survey, outcome: tuple, more: tuple
     )
 
 
-def _macs(model: Any, survey: Survey) -> tuple[int, tuple[str, ...]]:
-    """Of the kernels whose use is known, and the names of the others."""
+def _macs(model: Any, survey: Survey, same: dict[int, int]) -> tuple[int, tuple[str, ...]]:
+    """Of the kernels whose use is known, and the names of the others.
+
+    Args:
+        model: the one that was walked through, or a smaller copy, whose layers inside of layers of
+            the user's own may have other names.
+        same: {id of a variable of a copy: id of its variable in the given model}.
+    """
+    raw = survey.adapter.raw
+    uses = {id(raw(one.variable)): survey.positions(one.site) for one in survey.tracer.view.sites}
     total, unknown = 0, []
     for item in survey.tracer.view.at(model).sites:
-        uses = survey.positions(item.site)
-        total += macs(item.site.shape, uses) or 0
-        unknown += [item.site.name] if uses is None else []
+        key, count = id(raw(item.variable)), item.site.positions
+        count = uses.get(same.get(key, key)) if count is None else count
+        total += macs(item.site.shape, count) or 0
+        unknown += [item.site.name] if count is None else []
     return total, tuple(unknown)
 
 
