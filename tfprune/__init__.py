@@ -8,10 +8,12 @@ is first used, and which Keras is meant is decided from the objects passed in.
 from __future__ import annotations
 
 import importlib
+import sys
 
 from tfprune.backend import registration
 from tfprune.masks import serialization
 from tfprune.output.caller_warning import warn_renamed
+from tfprune.output.moved_modules import MovedModules
 from tfprune.output.version import VERSION as __version__
 
 _HOMES = {
@@ -127,6 +129,61 @@ _RENAMED = {
 }
 """Names of earlier versions, which warn."""
 
+_MOVED = {
+    "admm": "",
+    "admm.settings": "",
+    "allocations": "masks.allocations",
+    "allocations.base": "masks.allocations.base",
+    "allocations.erdos_renyi": "",
+    "allocations.per_site": "",
+    "allocations.priced": "",
+    "allocations.provable": "",
+    "allocations.rankings": "",
+    "batches": "",
+    "callbacks": "",
+    "gates": "methods.gates",
+    "gates.base": "methods.gates.base",
+    "gates.course": "",
+    "gates.decaying": "",
+    "gates.drawn": "",
+    "gates.fixed": "",
+    "gates.growing": "",
+    "gates.moving": "",
+    "gates.sampled": "",
+    "gates.soft": "",
+    "joint": "",
+    "joint.settings": "",
+    "methods.admm": "reconstruction.admm",
+    "methods.chances": "",
+    "methods.draws": "",
+    "methods.logits": "",
+    "methods.regrowth": "",
+    "methods.thresholds": "",
+    "methods.told": "methods.rules.learned_mask",
+    "patterns": "masks.pattern_library",
+    "quantized": "",
+    "quantized.settings": "",
+    "quantized.wrapping": "",
+    "reports": "training.report",
+    "rewinding": "",
+    "schedules": "masks.schedules",
+    "sparsity_log": "",
+    "structures": "masks.structures",
+    "structures.base": "masks.structures.base",
+    "structures.blocks": "",
+    "structures.entries": "",
+    "structures.pattern": "",
+    "structures.rows": "",
+    "structures.slices": "",
+    "surgery.family": "",
+    "surgery.groups": "channels.groups",
+    "surgery.record": "",
+    "surgery.shrinking": "",
+    "surgery.shrinking_to": "",
+}
+"""Modules that public names had in earlier versions, which programs and pickles may name, each with
+the one that has now what else was asked of it."""
+
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = sorted(_HOME)
@@ -165,5 +222,8 @@ def _load_setting(name: str) -> None:
 
 
 registration.register_loaded()
+sys.meta_path.append(
+    MovedModules({f"{__name__}.{old}": new and f"{__name__}.{new}" for old, new in _MOVED.items()})
+)
 serialization.add_fallback(_tfmot_schedule)
 serialization.add_fallback(_load_setting)

@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Names of earlier versions: they still work, and warn at the line that has them."""
 
+import importlib
+import pickle
 import subprocess
 import sys
+import types
 import warnings
 
 import pytest
@@ -71,3 +74,54 @@ def test_files_keep_the_names_that_they_had():
     assert written["rule"]["class_name"] == "Threshold" and "timing" in written
     assert written["gate"]["class_name"] == "Moving"
     assert tfprune.Method.from_config(written) == method
+
+
+@pytest.mark.parametrize("module", sorted(tfprune._MOVED))
+def test_modules_of_earlier_versions_are_found(module):
+    found = importlib.import_module(f"tfprune.{module}")
+    assert not hasattr(found, "never_there")
+
+
+def test_a_moved_module_has_what_it_had_and_warns_where_it_is_asked():
+    with pytest.warns(DeprecationWarning, match="tfprune.gates.Fixed is called") as seen:
+        from tfprune.gates import Fixed
+    assert Fixed is tfprune.MaskGate and seen[0].filename == __file__
+    with pytest.warns(DeprecationWarning, match="'tfprune.masks.pattern_library.FIVE_OF_NINE'"):
+        from tfprune.patterns import FIVE_OF_NINE
+    assert len(FIVE_OF_NINE) == 13
+    with pytest.warns(DeprecationWarning, match="tfprune.methods.get is called"):
+        from tfprune.methods import get
+    assert get is tfprune.get_method
+
+
+def pickled_by_an_earlier_version(module, name, **state):
+    """The bytes of an object without __reduce__ of its own."""
+    home = types.ModuleType(module)
+    setattr(home, name, type(name, (), {"__module__": module, "__qualname__": name}))
+    value = getattr(home, name)()
+    vars(value).update(state)
+    now, sys.modules[module] = sys.modules.get(module), home
+    try:
+        return pickle.dumps(value)
+    finally:
+        sys.modules.pop(module) if now is None else sys.modules.update({module: now})
+
+
+@pytest.mark.parametrize(
+    "module, name, state, expected",
+    [
+        ("allocations.rankings", "Global", {"floor": 3}, tfprune.Global(min_keep=3)),
+        ("schedules", "Held", {}, tfprune.FixedMask()),
+        ("structures.slices", "Filter", {"coupled": True}, tfprune.Filter(coupled=True)),
+        (
+            "methods.base",
+            "Rank",
+            vars(tfprune.get_method("magnitude").rule),
+            tfprune.get_method("magnitude").rule,
+        ),
+    ],
+)
+def test_pickles_of_earlier_versions_are_read(module, name, state, expected):
+    content = pickled_by_an_earlier_version(f"tfprune.{module}", name, **state)
+    with pytest.warns(DeprecationWarning, match=rf"tfprune.{module}.{name}"):
+        assert pickle.loads(content) == expected

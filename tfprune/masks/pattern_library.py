@@ -62,6 +62,7 @@ def mine(kernels: Any, count: int = 8, keep: int = 4) -> Library:
 
     Raises:
         ValueError: no 3x3 kernel, or a number out of range.
+        TypeError: no weights.
 
     Example:
         >>> kernel = np.arange(9.0).reshape(3, 3, 1, 1)
@@ -97,6 +98,11 @@ def _patterns(kernel: np.ndarray, keep: int) -> Iterable[tuple[int, ...]]:
 
 def _kernels(given: Any) -> list[np.ndarray]:
     """All 3x3 kernels, [9, kernels] each."""
+    if not isinstance(given, (np.ndarray, list, tuple)):
+        raise TypeError(
+            f"mine({type(given).__name__}): expected weights [3, 3, in, out], an array or a list "
+            "of them; for a model call tfprune.mine_patterns(model)."
+        )
     arrays = [given] if isinstance(given, np.ndarray) else list(given)
     wrong = [np.shape(one) for one in arrays if np.shape(one)[:2] != (3, 3)]
     if wrong:

@@ -20,6 +20,7 @@ from tfprune.masks.structures import Structure
 from tfprune.methods.base import Method, Score
 from tfprune.output.argument_checks import check_kind
 from tfprune.output.caller_warning import warn_renamed
+from tfprune.output.moved_modules import find_moved
 
 
 class _Registry(UserDict):
@@ -151,5 +152,10 @@ def _read(config: dict[str, Any]) -> Method:
 
 
 read_by("Method", _read)
+
+
+def __getattr__(name: str) -> Any:
+    return find_moved(name, __name__)
+
 
 __all__ = ["REGISTRY", "Method", "Score", "get_method", "list_methods", "score"]

@@ -21,6 +21,7 @@ from tfprune.methods.gates import Gate, MaskGate
 from tfprune.methods.score import Score, Solution
 from tfprune.methods.statistics_table import RESTING, collect, first_memory, measured
 from tfprune.methods.statistics_table import structures as served_structures
+from tfprune.output.moved_modules import find_moved
 
 
 @register(name="Rank")
@@ -356,3 +357,7 @@ class Method:
     def from_config(cls, config: dict[str, Any]) -> "Method":
         """The method that `get_config` wrote."""
         return from_config({"class_name": "Method", "config": config})
+
+
+def __getattr__(name: str) -> Any:
+    return find_moved(name, __name__)  # pickles of methods name this file

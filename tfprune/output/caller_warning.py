@@ -94,6 +94,12 @@ def accept_old_fields(cls: Any, renamed: dict[str, str]) -> None:
             return getattr(self, name)
 
         setattr(cls, old, property(read, doc=f"The name that `{name}` had."))
+    had = {old: name for name, old in renamed.items()}
+
+    def set_state(self: Any, state: dict[str, Any]) -> None:
+        vars(self).update({had.get(key, key): value for key, value in state.items()})
+
+    cls.__setstate__ = set_state  # of a pickle of an earlier version
 
 
 def warn_renamed(what: str, name: str) -> None:
