@@ -28,6 +28,12 @@ class _TensorFlow:
 
 tf: Any = _TensorFlow()
 
+# `round`: halves go to the even neighbor in both.
+_ALIKE = "abs broadcast_to cos exp floor logical_and logical_or matmul ones_like reshape".split()
+_ALIKE += "round sqrt square zeros_like".split()
+_OF_TWO = "equal greater greater_equal less less_equal maximum minimum multiply not_equal".split()
+_REDUCTIONS = ("all", "any", "max", "mean", "prod")
+
 
 def is_tensor(x: Any) -> bool:
     """Tell whether `x` must be handled by TensorFlow (a tensor, a variable, or a list of them).
@@ -100,32 +106,18 @@ def _tensorflow() -> SimpleNamespace:
         return tf.searchsorted(a, v, side=side)
 
     return SimpleNamespace(
+        **{name: getattr(tf, name) for name in _ALIKE},
+        **{name: binary(getattr(tf, name)) for name in _OF_TWO},
+        **{name: reduction(getattr(tf, f"reduce_{name}")) for name in _REDUCTIONS},
         asarray=lambda x, dtype=None: tf.convert_to_tensor(x, dtype),
         astype=tf.cast,
-        reshape=tf.reshape,
         transpose=lambda x, axes=None: tf.transpose(x, axes),
-        broadcast_to=tf.broadcast_to,
         concatenate=lambda arrays, axis=0: tf.concat(arrays, axis),
         stack=lambda arrays, axis=0: tf.stack(arrays, axis),
         expand_dims=lambda x, axis: tf.expand_dims(x, axis),
-        squeeze=lambda x, axis=None: tf.squeeze(x, axis),
-        repeat=lambda x, repeats, axis=None: tf.repeat(x, repeats, axis),
         pad=pad,
         take=take,
-        arange=tf.range,
-        zeros=lambda shape, dtype=np.float64: tf.zeros(shape, dtype),
-        ones=lambda shape, dtype=np.float64: tf.ones(shape, dtype),
-        full=lambda shape, value, dtype=None: tf.fill(shape, tf.convert_to_tensor(value, dtype)),
-        zeros_like=tf.zeros_like,
-        ones_like=tf.ones_like,
         sum=total,
-        max=reduction(tf.reduce_max),
-        min=reduction(tf.reduce_min),
-        mean=reduction(tf.reduce_mean),
-        prod=reduction(tf.reduce_prod),
-        any=reduction(tf.reduce_any),
-        all=reduction(tf.reduce_all),
-        argmax=lambda x, axis=None: tf.argmax(x, axis),
         count_nonzero=count_nonzero,
         cumsum=cumsum,
         sort=lambda x, axis=-1: tf.sort(x, axis),
@@ -133,33 +125,7 @@ def _tensorflow() -> SimpleNamespace:
         searchsorted=searchsorted,
         clip=clip,
         where=lambda condition, x, y: tf.where(condition, *like(x, y)),
-        maximum=binary(tf.maximum),
-        minimum=binary(tf.minimum),
-        add=binary(tf.add),
-        subtract=binary(tf.subtract),
-        multiply=binary(tf.multiply),
-        matmul=tf.matmul,
-        divide=binary(tf.divide),
-        power=binary(tf.pow),
-        floor_divide=binary(tf.math.floordiv),
-        equal=binary(tf.equal),
-        not_equal=binary(tf.not_equal),
-        greater=binary(tf.greater),
-        greater_equal=binary(tf.greater_equal),
-        less=binary(tf.less),
-        less_equal=binary(tf.less_equal),
-        logical_and=tf.logical_and,
-        logical_or=tf.logical_or,
-        logical_not=tf.logical_not,
-        abs=tf.abs,
-        square=tf.square,
-        sqrt=tf.sqrt,
-        cos=tf.cos,
-        exp=tf.exp,
         log=tf.math.log,
-        floor=tf.floor,
         ceil=tf.math.ceil,
-        round=tf.round,  # halves go to the even neighbour, as in NumPy
         isnan=tf.math.is_nan,
-        isfinite=tf.math.is_finite,
     )

@@ -5,15 +5,3 @@ from tfprune.output.argument_checks import check_kind, check_path
 from tfprune.output.atomic_write import reserved
 from tfprune.output.caller_warning import warn
 from tfprune.output.report_forms import Table, as_dict, markdown, plain_text, rich_parts
-
-__all__ = [
-    "Table",
-    "as_dict",
-    "check_kind",
-    "check_path",
-    "markdown",
-    "plain_text",
-    "reserved",
-    "rich_parts",
-    "warn",
-]

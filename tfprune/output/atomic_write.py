@@ -18,8 +18,6 @@ from tfprune.output.argument_checks import check_path
 if sys.platform != "win32":  # there nothing is locked, so nothing is taken for left behind
     import fcntl
 
-__all__ = ["reserved", "write"]
-
 _LONGEST = 200  # bytes of a name that temporary names repeat; with more they could get too long
 
 

@@ -24,8 +24,6 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["Table", "as_dict", "markdown", "plain_text", "rich_parts"]
-
 _NUMBER = re.compile(r"[-+]?\d|-?$")
 
 

@@ -16,16 +16,3 @@ from tfprune.masks.allocations.base import Allocation, PerSite, Uniform, keep_co
 from tfprune.masks.allocations.cost_aware import CostAware
 from tfprune.masks.allocations.pfp import PFP
 from tfprune.masks.allocations.rankings import ERK, LAMP, Global, lamp_scores
-
-__all__ = [
-    "ERK",
-    "LAMP",
-    "PFP",
-    "Allocation",
-    "Global",
-    "PerSite",
-    "CostAware",
-    "Uniform",
-    "keep_count",
-    "lamp_scores",
-]

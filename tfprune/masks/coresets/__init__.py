@@ -17,17 +17,3 @@ from tfprune.masks.coresets.norm_sensitivity import mussay_sensitivities
 from tfprune.masks.coresets.points import points
 from tfprune.masks.coresets.sampling import Sample, draw, draw_distinct, top
 from tfprune.masks.coresets.sensitivities import Sensitivities, sensitivities
-
-__all__ = [
-    "VARIANTS",
-    "Coreset",
-    "Sample",
-    "Sensitivities",
-    "draw",
-    "draw_distinct",
-    "linf_coreset",
-    "mussay_sensitivities",
-    "points",
-    "sensitivities",
-    "top",
-]

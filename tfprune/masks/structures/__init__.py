@@ -5,16 +5,3 @@ from tfprune.masks.structures.base import Structure
 from tfprune.masks.structures.entries import Block, Element, NofM
 from tfprune.masks.structures.pattern import Pattern
 from tfprune.masks.structures.slices import Channel, Column, Filter, Kernel, Rows
-
-__all__ = [
-    "Block",
-    "Channel",
-    "Column",
-    "Element",
-    "Filter",
-    "Kernel",
-    "NofM",
-    "Pattern",
-    "Rows",
-    "Structure",
-]

@@ -7,16 +7,3 @@ from tfprune.methods.gates.mask import MaskGate, SoftThresholdGate, WeightDecayG
 from tfprune.methods.gates.movement import MovementGate
 from tfprune.methods.gates.regrowth import RegrowthGate
 from tfprune.methods.gates.stochastic import StochasticGate
-
-__all__ = [
-    "Annealed",
-    "WeightDecayGate",
-    "GumbelTopKGate",
-    "MaskGate",
-    "Gate",
-    "RegrowthGate",
-    "Moment",
-    "MovementGate",
-    "StochasticGate",
-    "SoftThresholdGate",
-]
