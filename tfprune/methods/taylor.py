@@ -1,16 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Taylor importance: keep the groups whose removal would change the loss most, to first order."""
 
+import dataclasses
+
 from tfprune.masks.allocations import Global
 from tfprune.masks.array_namespace import namespace
 from tfprune.masks.schedules import Polynomial
 from tfprune.masks.structures import Filter
 from tfprune.methods.base import Method, Score, TopKRule
-
-_PAPER = (
-    "P. Molchanov, A. Mallya, S. Tyree, I. Frosio, J. Kautz, 'Importance Estimation for Neural "
-    "Network Pruning', 2019, arXiv 1906.10771"
-)
 
 
 def _first_order(statistics):
@@ -30,22 +27,20 @@ taylor = Method(
         momentum=0.9,
     ),
     default_schedule=Polynomial(0.0, power=1, frequency=30),
-    paper=_PAPER,
+    paper="P. Molchanov, A. Mallya, S. Tyree, I. Frosio, J. Kautz, 'Importance Estimation for "
+    "Neural Network Pruning', 2019, arXiv 1906.10771",
 )
 """score = mean over the batches of (dL/dz)^2, dL/dz = sum of W dL/dW over the group, z its gate.
 
 Averaged over the updates, too, 0.9 old and 0.1 new. One ranking over all layers.
 """
 
-taylor_second_order = Method(
+taylor_second_order = dataclasses.replace(
+    taylor,
     name="taylor_second_order",
-    rule=TopKRule(
-        Score("taylor_second_order", needs=("gate_change",), formula=_second_order),
-        structure=Filter(coupled=True),
-        allocation=Global(),
-        momentum=0.9,
+    rule=dataclasses.replace(
+        taylor.rule,
+        score=Score("taylor_second_order", needs=("gate_change",), formula=_second_order),
     ),
-    default_schedule=Polynomial(0.0, power=1, frequency=30),
-    paper=_PAPER,
 )
 """score = (dL/dz - d2L/dz2 / 2)^2, z a gate on the group: exact for a quadratic loss."""
