@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""When masks are chosen anew, and how sparse they are then.
+"""Schedules: the update steps of masks, and the sparsity at each.
 
 A schedule is a description in steps, epochs or fractions of a run; `resolve` turns it into a
 `Timetable`, the list of update steps with their sparsities. A step is the number of finished

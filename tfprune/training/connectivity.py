@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which kept weights still lie on a path from an input to an output."""
+"""Counts kept weights that lie on no path from an input to an output."""
 
 from __future__ import annotations
 

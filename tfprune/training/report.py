@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What was asked for, what was reached, what was left out, and why."""
+"""The report of a run: sparsity asked for and reached, what was left out, and why."""
 
 from __future__ import annotations
 

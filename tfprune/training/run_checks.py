@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What would make a pruning run fail silently, said before or after it."""
+"""Warnings of runs that prune nothing, or lose it again, without an error."""
 
 from __future__ import annotations
 

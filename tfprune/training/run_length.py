@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How long a run is, and what a schedule means in it."""
+"""The length of a run, and the timetable of a schedule in it."""
 
 from __future__ import annotations
 

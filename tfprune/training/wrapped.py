@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is pruned by wrapped layers, TF-MOT's among them: their methods and their variables."""
+"""Methods and variables of wrapped layers, TF-MOT's among them."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How many groups each site keeps: group scores and a sparsity to integer counts.
+"""Allocations: from group scores and a sparsity to the number of groups that each site keeps.
 
     counts = allocation(scores, sites, sparsity, final)
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How the entries of a kernel form groups that stay or go together.
+"""The contract of a structure: entries of a kernel form groups that stay or go together.
 
     scores of a kernel --reduce--> group scores --select--> group mask --expand--> mask
 

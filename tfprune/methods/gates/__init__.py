@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How masks act on weights during training: one file per kind of gate."""
+"""Gates: the ways in which masks act on weights during training."""
 
 from tfprune.methods.gates.base import Annealed, Gate, Moment
 from tfprune.methods.gates.gumbel import GumbelTopKGate

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What every gate promises: how a mask acts on a weight during training.
+"""The contract of a gate, by which a mask acts on a weight during training.
 
 The kernel is sparse at rest: between two training steps it holds W*M, or what `Gate.rest` makes of
 it. What a gate wants to keep besides it keeps in a second variable, `hidden`, so that
