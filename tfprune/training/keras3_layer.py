@@ -14,9 +14,9 @@ from tfprune.backend.keras3 import BACKEND as adapter
 from tfprune.backend.model_view import ModelView
 from tfprune.backend.registration import register_real
 from tfprune.methods.base import Method
-from tfprune.training.measurement_memory import remembered, with_memory
 from tfprune.training.model_hooks import ModelHooks, hooks_of
 from tfprune.training.wrapped import OWN_LOOP
+from tfprune.training.wrapper_memory import remembered, with_memory
 
 NOT_DRIVEN = (
     "The layer {name!r} is wrapped for pruning, but nothing prunes it: add PruningCallback() to "

@@ -1,19 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Measurements remembered in the state of the sites, so that they are saved with a model."""
+"""What is remembered of measurements, in the state of the sites: so it is saved with a model."""
 
 from __future__ import annotations
 
 from typing import Any, Sequence
 
-import numpy as np
 import tensorflow as tf
 
-from tfprune.methods.statistics_table import FIRSTS
 from tfprune.training.mask_updater import Target, write_state
 
 
 class Memory:
-    """Of the measurements of one settle; see `tfprune.methods.statistics_table`.
+    """Of the measurements of one settle; see `tfprune.methods.measurement_state`.
 
     Args:
         targets: its sites.
@@ -50,28 +48,3 @@ class Memory:
             if averages is not None:
                 changes["average_score"] = averages[index]
             write_state(state, changes)
-
-
-def with_memory(store: Any, own: list[Any], firsts: dict[int, Any]) -> Any:
-    """What is saved of a wrapper; where an earlier version saved it, with the first values of what
-    that did not remember.
-
-    Args:
-        store: {number as text: value} of the wrapper's own variables.
-        own: these variables. What is remembered comes last.
-        firsts: {id of a variable that remembers: its first value}.
-    """
-    missing = {str(n): firsts.get(id(one)) for n, one in enumerate(own) if n >= len(store)}
-    if any(value is None for value in missing.values()):
-        return store  # it does not fit, as Keras will say
-    return {**{name: store[name] for name in store.keys()}, **missing}
-
-
-def remembered(states: Any) -> dict[int, Any]:
-    """{id of a variable: its first value} of what is remembered in the states of some sites."""
-    return {
-        id(one): np.full(one.shape, FIRSTS[name])
-        for state in states
-        for name, one in state.items()
-        if name in FIRSTS
-    }

@@ -15,10 +15,10 @@ from tfprune.backend.registration import register_real
 from tfprune.backend.tf_keras import BACKEND as adapter
 from tfprune.masks.serialization import to_config
 from tfprune.methods.base import Method
-from tfprune.training.measurement_memory import remembered, with_memory
 from tfprune.training.model_hooks import ModelHooks, hooks_of
 from tfprune.training.tf_keras_in_call import InCallClock, InCallPruning
 from tfprune.training.tfmot_words import import_tfmot, saved_schedule
+from tfprune.training.wrapper_memory import remembered, with_memory
 
 import_tfmot()
 from tensorflow_model_optimization.python.core.sparsity.keras import (  # noqa: E402
