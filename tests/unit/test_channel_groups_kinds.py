@@ -166,6 +166,21 @@ def test_a_lambda_pins_its_neighbours_and_nothing_else(family):
     assert found["next"] is None and found["last"] == "model output"
 
 
+def test_reasons_at_layers_of_ones_own_say_what_to_do(family):
+    library = KERASES[family]
+
+    class Own(library.layers.Layer):
+        def build(self, shape):
+            self.own = self.add_weight(shape=(shape[-1], 6), initializer="ones", name="own")
+
+        def call(self, x):
+            return tf.sort(x @ tf.convert_to_tensor(self.own))
+
+    found = reasons(dense_chain(library, Own(name="mine")))
+    assert "mine has own, which no rule covers" in found["first"]
+    assert "(tfprune.register_layer can say what Own does)" in found["first"]
+
+
 def test_a_layer_with_a_call_of_its_own_and_a_kernel_keeps_what_it_reads_and_makes(family):
     library = KERASES[family]
 

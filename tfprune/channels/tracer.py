@@ -156,7 +156,7 @@ class Tracer:
             forgotten = step.forgotten()
             if not forgotten:
                 return results
-            reason = f"{step.name} has {forgotten}, which no rule covers"
+            reason = f"{step.name} has {forgotten}, which no rule covers{_remedy(step.operation)}"
             pin_all(self.book, results, reason)
         except Unsupported as why:
             reason = str(why)
@@ -187,9 +187,17 @@ def _rule_of(operation: Any, step: LayerCall) -> Callable[[LayerCall], Any]:
     if name is not None:
         rule = operation_kind(name).propagate
         if rule is None:
-            raise Unsupported(f"unknown operation {step.name}")
+            raise Unsupported(f"unknown operation {step.name}{_remedy(operation)}")
         return rule
     return stock_kind_of(operation).propagate or step.tracer.look_into
+
+
+def _remedy(operation: Any) -> str:
+    """What to do about an unknown layer of the user's own, or about what it computes inside."""
+    cls = type(getattr(operation, "owner", operation))
+    if cls.__module__.partition(".")[0] in ("keras", "tf_keras"):
+        return ""
+    return f" (tfprune.register_layer can say what {cls.__name__} does)"
 
 
 def _nested(step: LayerCall) -> list[SymbolicTensor]:
