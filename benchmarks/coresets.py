@@ -33,7 +33,7 @@ from tfprune import (  # noqa: E402
     Score,
     data,  # noqa: E402
 )
-from tfprune.training.compensation import Reweighting  # noqa: E402
+from tfprune.methods.rules.consumer_factors import Consumers  # noqa: E402
 
 SPARSITIES = (0.5, 0.75)
 DRAWS = 5
@@ -98,12 +98,14 @@ def pruned_accuracy(
     callback = tfprune.PruningCallback(method)
     callback.start(model)
     callback.finish()
-    if not rule.reweights:
+    if not rule.changes:
         targets = callback.driver.targets
         kept = [
             np.any(one.mask.numpy(), axis=tuple(range(one.mask.shape.rank - 1))) for one in targets
         ]
-        Reweighting.of(model, [one.site for one in targets]).multiply(kept)
+        consumers = Consumers.of(model, [one.site for one in targets])
+        for variable, value in consumers.multiplied(kept):
+            variable.assign(value)
     found = model.evaluate(*test, verbose=0)[1]
     model.set_weights(before)
     return 100 * found

@@ -175,7 +175,7 @@ def test_an_interrupted_update_leaves_everything_as_it_was(family, monkeypatch):
     callback = tfprune.PruningCallback(DRAWN, schedule=tfprune.OneShot(0.5, at=1))
     callback.start(model)
     monkeypatch.setattr(
-        "tfprune.training.compensation.Reweighting.multiply", lambda self, factors: 1 / 0
+        "tfprune.methods.rules.consumer_factors.Consumers.multiplied", lambda self, factors: 1 / 0
     )
     callback.driver.settle()
     with pytest.raises(ZeroDivisionError):

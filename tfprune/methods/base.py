@@ -18,9 +18,10 @@ from tfprune.masks.serialization import from_config, name_in_files, register, to
 from tfprune.masks.sites import Coupled, Site, is_coupled
 from tfprune.masks.structures import Element, Structure
 from tfprune.methods.gates import Gate, MaskGate
-from tfprune.methods.score import Score, Solution
+from tfprune.methods.score import Score
 from tfprune.methods.statistics_table import RESTING, collect, first_memory, measured
 from tfprune.methods.statistics_table import structures as served_structures
+from tfprune.methods.update import State, Update
 from tfprune.output.moved_modules import find_moved
 
 
@@ -30,6 +31,10 @@ class TopKRule:
     """Keep the groups with the highest scores.
 
     mask = expand(select(reduce(score), allocate(reduce(score), sparsity)))
+
+    A run asks `update` alone. A rule that chooses otherwise overrides `masks`, or `advance` where
+    what it keeps for its sites moves: both are compiled. A rule that overrides `update` may look at
+    the model and change weights, so it is asked between two steps, uncompiled.
 
     Attributes:
         score: the score.
@@ -45,11 +50,8 @@ class TopKRule:
             (N:M) and the allocation is not Uniform; rounds below 1; a momentum outside of [0, 1).
     """
 
-    reweights: ClassVar[bool] = False
-    """Whether `factors` changes kept weights; then masks are chosen between two steps."""
-
-    solves: ClassVar[bool] = False
-    """Whether `solve` finds new weights before masks are chosen, between two steps."""
+    without_scores: ClassVar[str | None] = None
+    """Why its scores say nothing about a model before an update; None: they do."""
 
     score: Score
     structure: Structure = Element()
@@ -86,6 +88,22 @@ class TopKRule:
         """The numbers that it keeps for a site beside the weights: name -> first value."""
         return {}
 
+    def update(self, now: State) -> Update:
+        """The masks, and what else changes with them: what drivers of a run ask, and nothing else.
+
+        Args:
+            now: the sites and what is known of them.
+        """
+        changes: Sequence[dict[str, Any]] = [{}] * len(now.sites)
+        if self.momentum and self.is_measured:
+            scores = self.scores(now.weights, now.sites, now.known)
+            changes = [self._averaged(*pair) for pair in zip(scores, now.known, strict=True)]
+        now = now.after(changes)
+        moved = self.advance(now.weights, now.sites, now.known, now.sparsity, final=now.final)
+        now = now.after(moved)
+        masks = self.masks(now.weights, now.sites, now.sparsity, final=now.final, states=now.known)
+        return Update(masks, [{**one, **more} for one, more in zip(changes, moved, strict=True)])
+
     def advance(
         self,
         weights: Sequence[Any],
@@ -118,7 +136,7 @@ class TopKRule:
                 `step`, the finished steps, and `progress` of the schedule, 0 at its first update
                 and 1 at its last; None: the score needs none of it.
         """
-        return self.choose(self.scores(weights, sites, states), sites, sparsity, final=final)
+        return self.choose(self.ranked(weights, sites, states), sites, sparsity, final=final)
 
     @property
     def is_measured(self) -> bool:
@@ -127,8 +145,8 @@ class TopKRule:
 
     @property
     def changes(self) -> bool:
-        """Whether it changes weights that it keeps."""
-        return self.reweights or self.solves
+        """Whether it may change weights that it keeps: it has an `update` of its own."""
+        return type(self).update is not TopKRule.update
 
     def scores(
         self,
@@ -159,6 +177,29 @@ class TopKRule:
             self.score.of_groups({**own, **more}, self.structure, site.layout)
             for own, more, site in zip(supplied, measured, sites)
         ]
+
+    def ranked(
+        self,
+        weights: Sequence[Any],
+        sites: Sequence[Site],
+        states: Sequence[dict[str, Any]] | None = None,
+    ) -> list[Any]:
+        """The scores by which groups are chosen: `scores`, or if they are measured their running
+        averages, with what is removed below all others; arguments as for `masks`."""
+        if not self.is_measured:
+            return self.scores(weights, sites, states)
+        if self.momentum and states:
+            scores = [one["average_score"] for one in states]
+        else:
+            scores = self.scores(weights, sites, states)
+        return self.below(scores, weights, sites)
+
+    def _averaged(self, score: Any, known: dict[str, Any]) -> dict[str, Any]:
+        """The running average of a site's scores after this measurement."""
+        xp = namespace(score)
+        before = xp.astype(known["average_score"], score.dtype)
+        mixed = self.momentum * before + (1 - self.momentum) * score
+        return {"average_score": xp.where(known["measured_step"] < 0, score, mixed)}
 
     def below(
         self, scores: Sequence[Any], weights: Sequence[Any], sites: Sequence[Site]
@@ -236,26 +277,6 @@ class TopKRule:
     def notes(self, site: Site, state: dict[str, Any]) -> tuple[str, ...]:
         """What is to be reported of a site, from what is kept for it, as arrays."""
         return ()
-
-    def factors(
-        self, grouped: Sequence[Any], sites: Sequence[Site], sparsity: Any, *, final: float
-    ) -> list[Any]:
-        """For each site [groups]: what reads a group's output is to be multiplied by this.
-
-        Asked of rules that declare `reweights`, with the arguments of `choose`.
-        """
-        raise NotImplementedError(f"{type(self).__name__} changes no kept weight")
-
-    def solve(self, subject: Any, sparsity: float, *, final: float) -> Solution:
-        """New weights, from which masks are chosen next; the model is not changed.
-
-        Asked of rules that declare `solves`.
-
-        Args:
-            subject: the model and its sites, a `statistics.subject.Subject`.
-            sparsity, final: as for `choose`.
-        """
-        raise NotImplementedError(f"{type(self).__name__} looks for no weights")
 
     def groups(self, sites: Sequence[Site]) -> int:
         """How many groups it chooses among at these sites together."""

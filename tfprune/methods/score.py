@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A score, and what a rule that solves for weights returns."""
+"""A score: one number per weight, from statistics."""
 
 from __future__ import annotations
 
@@ -7,9 +7,7 @@ import dataclasses
 import math
 from dataclasses import dataclass
 from numbers import Real
-from typing import Any, Callable, Sequence
-
-import numpy as np
+from typing import Any, Callable
 
 from tfprune.masks.kernel_layout import Layout
 from tfprune.masks.structures import Structure
@@ -60,23 +58,3 @@ class Score:
         if structure.pooling is None:
             return structure.reduce(self.finish(values), layout)
         return self.finish(structure.total(values, layout))
-
-
-@dataclass(frozen=True)
-class Solution:
-    """Weights that a rule has found, before masks are chosen from them.
-
-    Attributes:
-        kernels: of each site, NumPy arrays.
-        ranked: what masks are chosen from; None: the kernels. Weights that were trained after
-            they had been cut might be so small that another mask loses nothing by them.
-        others: (variable, value) of what else is to change.
-        notes: what is to be reported of each site, {name: texts}.
-        cautions: what did not go as asked.
-    """
-
-    kernels: Sequence[np.ndarray]
-    ranked: Sequence[np.ndarray] | None = None
-    others: Sequence[tuple[Any, np.ndarray]] = ()
-    notes: dict[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
-    cautions: Sequence[str] = ()

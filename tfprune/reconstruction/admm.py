@@ -2,7 +2,6 @@
 """ADMM pruning without data: each layer is fitted to the dense one on synthetic inputs."""
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 from tfprune.masks.array_namespace import namespace
 from tfprune.masks.schedules import OneShot
@@ -41,7 +40,7 @@ class Solve(TopKRule):
         5
     """
 
-    solves: ClassVar[bool] = True
+    without_scores = "looks for new weights"
 
     solver: ADMM = ADMM()
 
@@ -53,8 +52,10 @@ class Solve(TopKRule):
                 "get_method('admm', solver=ADMM(iterations=20)); leave both out."
             )
 
-    def solve(self, subject, sparsity, *, final):
-        return solve(self, self.solver, subject, sparsity, final=final)
+    def update(self, now):
+        if not float(now.sparsity) and self.structure.fixed is None:
+            return super().update(now)
+        return solve(self, self.solver, now)
 
 
 admm = Method(

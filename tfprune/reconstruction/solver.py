@@ -17,8 +17,11 @@ from dataclasses import dataclass, field
 from typing import Any, Iterator, Sequence
 
 import numpy as np
+import tensorflow as tf
 
-from tfprune.methods.base import Solution, TopKRule
+from tfprune.masks.sites import Site
+from tfprune.methods.base import TopKRule
+from tfprune.methods.update import State, Update
 from tfprune.output.progress import Progress
 from tfprune.reconstruction.points import Station, stations, watched
 from tfprune.reconstruction.problem import Problem
@@ -48,27 +51,24 @@ class Course:
     diverged: int | None = None
 
 
-def solve(
-    rule: TopKRule, settings: ADMM, subject: Subject, sparsity: float, *, final: float
-) -> Solution:
-    """Find the weights; the model is not changed.
+def solve(rule: TopKRule, settings: ADMM, now: State) -> Update:
+    """Find the weights, and masks by them; the model is not changed.
 
     Args:
         rule: score, structure, allocation and seed.
         settings: how long and how.
-        subject: the model and its sites.
-        sparsity: fraction of the groups to remove.
-        final: the schedule's last sparsity.
+        now: the model, its sites and the sparsity.
 
     Raises:
         ValueError: it is not known how to make inputs up for the model.
     """
+    subject = now.subject
     with _at_rest(subject):
         drawn, found, left = _prepared(subject, settings)
         student = Student(subject)
         weights = [kernel.numpy() for kernel in student.kernels]
         project = Projection(
-            rule.score, rule, weights, subject.sites, sparsity=sparsity, final=final
+            rule.score, rule, weights, now.sites, sparsity=float(now.sparsity), final=now.final
         )
         unplaced = [one for one in found if not all(map(student.is_placed, one.sites))]
         left += [index for station in unplaced for index in station.sites]
@@ -85,7 +85,21 @@ def solve(
         for index in left:
             (mask,) = project.masks([index], [weights[index]])
             student.kernels[index].assign(weights[index] * mask)
-    return _solution(subject, student, courses, left)
+    ranked, notes, cautions = _found(now.sites, student, courses, left)
+    # Weights that were trained after they had been cut might be so small that another mask would
+    # lose nothing by them: masks are chosen from what they were before.
+    scores = rule.scores([tf.constant(kernel) for kernel in ranked], now.sites)
+    variables = (subject.adapter.raw(item.variable) for item in subject.found)
+    return Update(
+        rule.choose(scores, now.sites, now.sparsity, final=now.final),
+        [{}] * len(now.sites),
+        kernels=[
+            *((raw, copy.numpy()) for raw, copy in student.biases.values()),
+            *zip(variables, (one.numpy() for one in student.kernels), strict=True),
+        ],
+        notes=notes,
+        cautions=cautions,
+    )
 
 
 def _solved(problem: Problem, project: Projection, settings: ADMM, progress: Progress) -> Course:
@@ -196,17 +210,18 @@ def _at_rest(subject: Subject) -> Iterator[None]:
             state.assign(value)
 
 
-def _solution(
-    subject: Subject,
+def _found(
+    sites: Sequence[Site],
     student: Student,
     courses: dict[int, tuple[tuple[int, ...], Course]],
     left: Sequence[int],
-) -> Solution:
-    """What was found, in the order of the sites; of each its station's sites and course."""
+) -> tuple[list[np.ndarray], dict[str, tuple[str, ...]], list[str]]:
+    """The kernels as they were projected, notes on sites, and cautions; of each site `courses`
+    holds its station's sites and course."""
     notes: dict[str, tuple[str, ...]] = {}
     cautions = []
     ranked = [kernel.numpy() for kernel in student.kernels]
-    for index, site in enumerate(subject.sites):
+    for index, site in enumerate(sites):
         station, course = courses.get(index, ((), None))
         if course is None:
             continue
@@ -225,13 +240,7 @@ def _solution(
             )
     for index in left:
         cautions.append(
-            f"{subject.sites[index].name} was projected without ADMM: the model's forward pass "
+            f"{sites[index].name} was projected without ADMM: the model's forward pass "
             "does not call its layer, or the layer does not hold the weight as an attribute."
         )
-    return Solution(
-        kernels=[kernel.numpy() for kernel in student.kernels],
-        ranked=ranked,
-        others=[(raw, copy.numpy()) for raw, copy in student.biases.values()],
-        notes=notes,
-        cautions=cautions,
-    )
+    return ranked, notes, cautions

@@ -89,8 +89,8 @@ def rank_channels(model: Any, method: str | Method, feed: Feed | None = None) ->
 def _without_scores(method: Method, structure: Structure) -> str | None:
     """Why a method cannot rank the groups of a structure before any training; None: it can."""
     rule = method.rule
-    if rule.solves:
-        return "looks for new weights"
+    if rule.without_scores is not None:
+        return rule.without_scores
     kept = [
         name
         for name in rule.score.needs

@@ -25,6 +25,7 @@ from tfprune.masks.select import threshold
 from tfprune.masks.sites import Coupled, Follower, Site, is_coupled
 from tfprune.methods.base import Method
 from tfprune.methods.gates import Moment
+from tfprune.methods.update import State
 from tfprune.training.channel_followers import Following
 
 
@@ -149,20 +150,32 @@ class Settle:
         tf.cond(due, refresh, lambda: tf.constant(False))
 
     def _refresh(self, variables, sparsity, step):
-        sites, rule = [target.site for target in self.targets], self.method.rule
-        clock = {"step": step, "progress": self.progress(step)}
-        weights = [self.method.gate.dense(_read(k), _read(h)) for k, _, h, _, _ in variables]
-        states = [{**read_state(mask, state), **clock} for _, mask, _, _, state in variables]
-        changed = rule.advance(weights, sites, states, sparsity, final=self.final)
-        for (*_, state), changes in zip(variables, changed):
+        now = self.state(variables, sparsity, step)
+        update = self.method.rule.update(now)
+        made = zip(variables, now.weights, update.masks, update.state, strict=True)
+        for (_, mask, _, lowest, state), weight, chosen, changes in made:
             write_state(state, changes)
-        states = [{**read_state(mask, state), **clock} for _, mask, _, _, state in variables]
-        masks = rule.masks(weights, sites, sparsity, final=self.final, states=states)
-        for (_, mask, _, lowest, _), weight, chosen in zip(variables, weights, masks):
             mask.assign(tf.cast(chosen, mask.dtype), read_value=False)
             if lowest is not None:
                 _note_threshold(lowest, weight, chosen)
         self._note_masks(variables)
+
+    def state(self, variables: Sequence[tuple], sparsity: tf.Tensor, step: tf.Tensor) -> State:
+        """What the rule sees in an update.
+
+        Args:
+            variables: of each target, in the order of `Target.variables`.
+            sparsity: to prune to now.
+            step: finished steps.
+        """
+        clock = {"step": step, "progress": self.progress(step)}
+        return State(
+            [self.method.gate.dense(_read(k), _read(h)) for k, _, h, _, _ in variables],
+            [target.site for target in self.targets],
+            sparsity,
+            self.final,
+            [{**read_state(mask, state), **clock} for _, mask, _, _, state in variables],
+        )
 
     def _note_masks(self, variables):
         for target, own in zip(self.targets, variables):

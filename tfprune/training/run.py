@@ -207,7 +207,7 @@ class Driver:
             if settle.is_measured
         )
         if self.feed is not None and self.updates:
-            self.feed.go_on_from(max(updates.memory.batches for updates in self.updates))
+            self.feed.go_on_from(max(updates.batches for updates in self.updates))
 
     def settle(self) -> None:
         """Run after every optimizer step, inside or outside a compiled function."""

@@ -77,7 +77,7 @@ class DropProbabilityRule(TopKRule):
         }
 
     def advance(self, weights, sites, states, sparsity, *, final):
-        scores = self.scores(weights, sites, states)
+        scores = self.ranked(weights, sites, states)
         xp = namespace(*scores)
         keeps = self.allocation(scores, sites, final, final)
         changes = []

@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, ClassVar, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Sequence
 
 import numpy as np
 
@@ -14,6 +14,8 @@ from tfprune.masks.select import select
 from tfprune.masks.serialization import register
 from tfprune.masks.sites import Coupled, Site, is_coupled
 from tfprune.methods.base import TopKRule
+from tfprune.methods.rules.consumer_factors import Consumers
+from tfprune.methods.update import State, Update
 
 
 @register(name="Draw")
@@ -40,11 +42,9 @@ class ImportanceSamplingRule(TopKRule):
         >>> from tfprune import ImportanceSamplingRule, get_method
         >>> from tfprune.masks.structures import Filter
         >>> rule = ImportanceSamplingRule(get_method("coreset_mussay").rule.score, Filter(), seed=3)
-        >>> get_method("coreset_mussay", rule=rule).rule.reweights
+        >>> get_method("coreset_mussay", rule=rule).rule.changes
         True
     """
-
-    reweights: ClassVar[bool] = True
 
     def __post_init__(self):
         super().__post_init__()
@@ -58,6 +58,21 @@ class ImportanceSamplingRule(TopKRule):
             raise ValueError(f"rounds={self.rounds}: it re-weights once in an update; take 1.")
         if self.score.signed:
             raise ValueError(f"The score {self.score.name!r} may be negative; chances may not.")
+
+    def update(self, now: State) -> Update:
+        made = super().update(now)
+        scores = self.ranked(now.weights, now.sites, now.after(made.state).known)
+        factors = self.factors(scores, now.sites, now.sparsity, final=now.final)
+        consumers = Consumers.of(now.subject.model, now.sites)
+        return replace(
+            made,
+            kernels=consumers.multiplied([np.asarray(one) for one in factors]),
+            notes=consumers.notes(now.sites),
+            cautions=[
+                f"What reads the filters of {name} was not re-weighted: {reason}"
+                for name, reason in consumers.undone.items()
+            ],
+        )
 
     def factors(
         self, grouped: Sequence[Any], sites: Sequence[Site], sparsity: Any, *, final: float

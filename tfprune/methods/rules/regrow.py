@@ -107,7 +107,7 @@ class RegrowRule(TopKRule):
                 "Growing by gradient needs the gate RegrowthGate(), which keeps the "
                 "gradient: leave `gate` out, or take grow='random'."
             )
-        scores = self.scores(weights, sites, states)
+        scores = self.ranked(weights, sites, states)
         counts = self.allocation(scores, sites, sparsity, final)
         masks = []
         for index, (score, site, state) in enumerate(zip(scores, sites, states)):

@@ -71,7 +71,7 @@ class ThresholdRule(TopKRule):
         shape = self.structure
         if shape.fixed is not None or shape.within is not None or shape.coupled or shape.balanced:
             return ranked
-        scores = self.scores(weights, sites, states)
+        scores = self.ranked(weights, sites, states)
         xp = namespace(*scores)
         above = [
             shape.expand(self._above(xp, score, state["course"]), site.shape, site.layout)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Multiplies what reads the channels of some sites: how a rule changes weights that it keeps."""
+"""The kernels that read the filters of some sites, multiplied by one factor for each filter."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tfprune.masks.sites import Site
 
 
 @dataclass(frozen=True, eq=False)
-class Reweighting:
+class Consumers:
     """The kernels that read the filters of some sites.
 
     Attributes:
@@ -25,7 +25,7 @@ class Reweighting:
     undone: dict[str, str]
 
     @classmethod
-    def of(cls, model: Any, sites: Sequence[Site]) -> "Reweighting":
+    def of(cls, model: Any, sites: Sequence[Site]) -> "Consumers":
         """Find what reads the filters; where that cannot be told, nothing is re-weighted.
 
         Args:
@@ -49,16 +49,18 @@ class Reweighting:
                     slices.append((index, way.filters[:, 0], way.reads))
         return cls(tuple(slices), undone)
 
-    def readers(self, index: int) -> tuple[str, ...]:
-        """The names of the kernels that are multiplied for a site."""
-        return tuple(
-            dict.fromkeys(
-                read.name for held, _, reads in self.slices if held == index for read in reads
-            )
-        )
+    def notes(self, sites: Sequence[Site]) -> dict[str, tuple[str, ...]]:
+        """What is to be reported of each site: the names of the kernels that read it."""
+        notes: dict[str, tuple[str, ...]] = {}
+        for index, site in enumerate(sites):
+            slices = (reads for held, _, reads in self.slices if held == index)
+            names = dict.fromkeys(read.name for reads in slices for read in reads)
+            if names:
+                notes[site.name] = (f"what reads it is re-weighted: {', '.join(names)}",)
+        return notes
 
-    def multiply(self, factors: Sequence[np.ndarray]) -> None:
-        """Multiply the slices that read each filter. If that is interrupted, nothing has changed.
+    def multiplied(self, factors: Sequence[np.ndarray]) -> list[tuple[Any, np.ndarray]]:
+        """(kernel, new value), with the slices that read each filter multiplied.
 
         Args:
             factors: [filters] of each site.
@@ -71,16 +73,12 @@ class Reweighting:
                     (id(read.variable), read.axis), (read.variable, np.ones(length, np.float32))
                 )
                 line[read.entries] *= np.asarray(factors[index])[filters][:, None]
-        before = {key: variable.numpy() for (key, _), (variable, _) in lines.items()}
-        try:
-            for (_, axis), (variable, line) in lines.items():
-                value = variable.numpy()
-                wide = line.reshape([-1 if a == axis else 1 for a in range(value.ndim)])
-                variable.assign((value.astype(np.float32) * wide).astype(value.dtype))
-        except BaseException:
-            for (key, _), (variable, _) in lines.items():
-                variable.assign(before[key])
-            raise
+        values: dict[int, tuple[Any, np.ndarray]] = {}
+        for (key, axis), (variable, line) in lines.items():
+            _, value = values.get(key) or (variable, variable.numpy())
+            wide = line.reshape([-1 if a == axis else 1 for a in range(value.ndim)])
+            values[key] = variable, (value.astype(np.float32) * wide).astype(value.dtype)
+        return list(values.values())
 
 
 def _reason(way: Outlet, site: Site, sites: Sequence[Site]) -> str | None:
