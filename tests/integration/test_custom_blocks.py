@@ -63,3 +63,32 @@ def test_kernels_in_copies_with_other_names_are_counted(family):
     small, report = tfprune.shrink(model)
     assert small.count_params() == report.parameters[1] == report.parameters[0]
     assert report.macs == (4 * 6 + 6 * 8 + 8 * 2,) * 2 and not report.uncounted
+
+
+@pytest.mark.parametrize("family", sorted(KERASES))
+def test_two_sizes_of_a_block_change_at_once(family):
+    keras = KERASES[family]
+
+    class Bottleneck(keras.layers.Layer):
+        def __init__(self, hidden, units, **settings):
+            super().__init__(**settings)
+            self.hidden, self.units = hidden, units
+
+        def build(self, shape):
+            self.wide = keras.layers.Dense(self.hidden, activation="relu")
+            self.narrow = keras.layers.Dense(self.units)
+            super().build(shape)
+
+        def call(self, x):
+            return self.narrow(self.wide(x))
+
+        def get_config(self):
+            return {**super().get_config(), "hidden": self.hidden, "units": self.units}
+
+    inputs = keras.Input((4,))
+    model = masked(keras.Model(inputs, keras.layers.Dense(2)(Bottleneck(20, 10)(inputs))))
+    small, report = tfprune.shrink(model)
+    assert {(one.before, one.after) for one in report.groups if one.dead} == {(20, 12), (10, 6)}
+    data = np.random.default_rng(1).normal(size=(3, 4)).astype("float32")
+    (before,), (after,) = outputs(model, data), outputs(small, data)
+    np.testing.assert_allclose(before, after, rtol=1e-5)

@@ -189,7 +189,7 @@ def _combinations(values: dict[str, Any], new: dict[int, list[int]]) -> Iterator
         if not isinstance(number, bool) and number in new
     ]
     tried = itertools.chain.from_iterable(
-        itertools.product(*(((place, one) for one in new[numbers[place]]) for place in chosen))
+        itertools.product(*([(place, one) for one in new[numbers[place]]] for place in chosen))
         for count in range(len(choices) + 1)
         for chosen in itertools.combinations(choices, count)
     )
