@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import dataclass
 from typing import Any, Sequence
 
@@ -12,9 +13,14 @@ import tensorflow as tf
 
 @dataclass(frozen=True)
 class Constant:
-    """An array that is the same whatever the data are, but whose entries are not known."""
+    """An array that is the same whatever the data are, but whose entries are not known.
+
+    Attributes:
+        origin: the same for arrays that are computed in the same way.
+    """
 
     shape: tuple[int | None, ...]
+    origin: int = 0
 
 
 def evaluated(operation: tf.Operation, inputs: Sequence[Any]) -> list[Any]:
@@ -24,19 +30,29 @@ def evaluated(operation: tf.Operation, inputs: Sequence[Any]) -> list[Any]:
     Args:
         inputs: arrays, `Constant`s, or a tensor whose size alone is read.
     """
-    unknown = [Constant(_shape(one)) for one in operation.outputs]
     if operation.type in ("Shape", "ShapeN", "Rank", "Size"):
         return [_size(operation, one) for one in inputs]
     if operation.type == "Const":
         return [tf.make_ndarray(operation.get_attr("value"))]
     if any(not isinstance(one, np.ndarray) for one in inputs):
-        return unknown
+        return _unknown(operation, inputs)
     if any(one.dtype == object for one in inputs):
-        return [_of_sizes(operation, inputs)] if operation.type in _SIZES else unknown
+        is_known = operation.type in _SIZES
+        return [_of_sizes(operation, inputs)] if is_known else _unknown(operation, inputs)
     try:
         return _run(operation, inputs)
     except Exception:  # an operation that draws numbers, or has no eager form
-        return unknown
+        return _unknown(operation, inputs)
+
+
+def _unknown(operation: tf.Operation, inputs: Sequence[Any]) -> list[Any]:
+    origin = hash((operation.type, *map(_origin, inputs)))
+    return [Constant(_shape(one), origin) for one in operation.outputs]
+
+
+def _origin(value: Any) -> int:
+    is_array = isinstance(value, np.ndarray)
+    return hash(repr(value.tolist())) if is_array else getattr(value, "origin", 0)
 
 
 def _shape(tensor: tf.Tensor) -> tuple[int | None, ...]:
@@ -82,9 +98,12 @@ def _run(operation: tf.Operation, inputs: Sequence[np.ndarray]) -> list[np.ndarr
     """Run a copy of the operation at once."""
     given = iter(inputs)
     arguments: dict[str, Any] = {}
+    run = getattr(tf.raw_ops, operation.type)
+    known = inspect.signature(run).parameters
     for one in operation.op_def.input_arg:
         count = operation.get_attr(one.number_attr) if one.number_attr else None
-        arguments[one.name] = next(given) if count is None else [next(given) for _ in range(count)]
+        name = one.name if one.name in known else "axis"  # of `reduction_indices` and others
+        arguments[name] = next(given) if count is None else [next(given) for _ in range(count)]
     inferred = {one.type_attr for one in operation.op_def.input_arg} | {
         one.number_attr for one in operation.op_def.input_arg
     }
@@ -92,7 +111,7 @@ def _run(operation: tf.Operation, inputs: Sequence[np.ndarray]) -> list[np.ndarr
         if one.name not in inferred:
             arguments[one.name] = operation.get_attr(one.name)
     with tf.init_scope():
-        results = getattr(tf.raw_ops, operation.type)(**arguments)
+        results = run(**arguments)
     return [
         np.asarray(one) for one in (results if isinstance(results, (list, tuple)) else [results])
     ]

@@ -153,17 +153,13 @@ class _Trace:
         if not places or places[0] in self.values:
             return []
         inputs = [self._value(one) for one in operation.inputs]
-        if operation.type in ALIASES or _is_idle(operation):
+        is_constant = not any(isinstance(one, (Ref, tf.Variable)) for one in inputs)
+        if _is_idle(operation) or operation.type in ALIASES and not is_constant:
             self.values.update(zip(places, inputs))
             return []
         if operation.type in ("ReadVariableOp", "ResourceGather"):
             return self._read(operation, inputs)
-        if not any(isinstance(one, (Ref, tf.Variable)) for one in inputs) or operation.type in (
-            "Shape",
-            "ShapeN",
-            "Size",
-            "Rank",
-        ):
+        if is_constant or operation.type in ("Shape", "ShapeN", "Size", "Rank"):
             self.values.update(zip(places, evaluated(operation, inputs)))
             return []
         if operation.type in PRODUCTS:  # with a kernel: that is nothing that channels run through

@@ -100,9 +100,10 @@ class TfKeras(Backend):
         shapes: dict[int, list] = {}
         for nodes in (getattr(model, "_nodes_by_depth", None) or {}).values():
             for node in nodes:
-                if not node.is_input:
+                if not node.is_input:  # whose first argument may be a text, as of tf.einsum
+                    first = node.keras_inputs[0], tf.nest.flatten(node.outputs)[0]
                     shapes.setdefault(id(node.layer), []).append(
-                        (_first(node.input_shapes), _first(node.output_shapes))
+                        tuple(self._ref(one).shape for one in first)
                     )
         return shapes
 
@@ -203,16 +204,6 @@ class TfKeras(Backend):
 
         self._put(optimizer, "update_step", update_step)
         self._put(optimizer, "_update_step_xla", traced)
-
-
-def _first(shapes: Any) -> tuple:
-    """The first shape of a structure of shapes; () for a scalar, whose shape nodes leave out."""
-    while isinstance(shapes, (list, tuple, dict)) and len(shapes):
-        one = next(iter(shapes.values())) if isinstance(shapes, dict) else shapes[0]
-        if not isinstance(one, (list, tuple, dict)):
-            break
-        shapes = one
-    return tuple(shapes) if hasattr(shapes, "__iter__") else ()
 
 
 BACKEND = TfKeras()

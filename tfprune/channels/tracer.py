@@ -153,6 +153,7 @@ class Tracer:
         try:
             results = _rule_of(step.operation, step)(step)
             results = list(results) if isinstance(results, (list, tuple)) else [results]
+            _check_sizes(step, results)
             forgotten = step.forgotten()
             if not forgotten:
                 return results
@@ -171,6 +172,17 @@ class Tracer:
         ids = self.book.fresh(shape[-1])
         self.book.pin(ids, reason)
         return with_last(shape, ids)
+
+
+def _check_sizes(step: LayerCall, results: list[SymbolicTensor]) -> None:
+    """Raise `Unsupported` where a rule found another number of channels than there are."""
+    # Parts that a layer's own rule calls have no shapes yet.
+    for shape, result in zip(step.shapes if step.source else (), results):
+        if len(result.axes) != len(shape) or any(
+            ids is not None and size not in (None, len(ids))
+            for size, ids in zip(shape, result.axes)
+        ):
+            raise Unsupported(f"{step.name} makes tensors of other sizes than its rule says")
 
 
 def _rule_of(operation: Any, step: LayerCall) -> Callable[[LayerCall], Any]:

@@ -7,7 +7,6 @@ finds that of a layer; classes of the user's inherit theirs.
 
 from __future__ import annotations
 
-import inspect
 from dataclasses import dataclass, replace
 from enum import Enum
 from math import prod
@@ -182,7 +181,8 @@ def is_stock(operation: Any, row: type) -> bool:
         changed = {
             name
             for name, value in vars(cls).items()
-            if inspect.isfunction(value) and not name.startswith("__")
+            if (callable(value) or isinstance(value, property))
+            and (name == "__call__" or not name.startswith("__"))
         }
         if changed - harmless:
             return False

@@ -162,9 +162,12 @@ class LayerCall:
         return None
 
 
+_MASKS = frozenset("mask attention_mask padding_mask query_mask value_mask key_mask".split())
+
+
 def without_masks(kwargs: dict[str, Any]) -> dict[str, Any]:
-    """Masks choose positions, never channels."""
-    return {name: value for name, value in kwargs.items() if not name.endswith("mask")}
+    """Keras' masks choose positions, never channels."""
+    return {name: value for name, value in kwargs.items() if name not in _MASKS}
 
 
 class Walked(Protocol):

@@ -40,6 +40,8 @@ class ChannelGraph:
 
     Attributes:
         loose: ids of variables whose axes carry channels only where they meet those of others.
+        counted: the channels along axes whose sizes are read as numbers, by what stands for the
+            number.
     """
 
     count: int = 0
@@ -50,6 +52,7 @@ class ChannelGraph:
     pinned: list[tuple[Ids, str]] = field(default_factory=list)
     passed: list[tuple[str, Ids, int]] = field(default_factory=list)
     held: dict[int, list[str]] = field(default_factory=dict)
+    counted: dict[int, Ids | None] = field(default_factory=dict)
     uses: dict[int, dict[Any, set[int]]] = field(default_factory=dict)
     _order: int = 0
 
@@ -97,6 +100,12 @@ class ChannelGraph:
             for (*_, name), axes in self.uses.get(key, {}).items():
                 if axis not in axes:
                     self.pin(entry.ids, f"{name} reads {entry.site}, too")
+        if self.counted and self.pinned:
+            labels = self.labels()
+            used = np.isin(labels, labels[np.concatenate([ids for ids, _ in self.pinned])])
+            for size, ids in self.counted.items():
+                if used[size]:
+                    self.pin(ids, "something is computed with their number")
 
     def passes(self, name: str, ids: Ids) -> None:
         """Channels run through an operation that has no variables."""

@@ -18,9 +18,10 @@ def matmul(step: LayerCall) -> SymbolicTensor:
     if min(ranks) < 2:
         raise Unsupported(f"{step.name} multiplies with a vector")
     ends = [["i", "k"], ["k", "j"]]
-    for end, name in zip(ends, ("transpose_a", "transpose_b")):
-        if step.setting(name, 99, False):
-            end.reverse()
+    for place, name in enumerate("ab"):
+        flags = (f"transpose_{name}", 2 + place), (f"adjoint_{name}", 4 + place)
+        if any(step.setting(*flag, False) for flag in flags):
+            ends[place].reverse()
     labels = [[*_batch(rank - 2), *end] for rank, end in zip(ranks, ends)]
     return _contracted(step, operands, labels, [*_batch(max(ranks) - 2), "i", "j"])
 

@@ -63,8 +63,8 @@ def _activation(step: LayerCall) -> SymbolicTensor:
 
 def softmax(step: LayerCall) -> SymbolicTensor:
     """Softmax over one axis or several."""
-    axes = step.setting("axis", 99, -1)
-    value = step.value
+    axes = step.setting("axis", 99 if step.raw_kind is None else 1, -1)
+    axes, value = -1 if axes is None else axes, step.value
     for axis in axes if isinstance(axes, (list, tuple)) else [axes]:
         step.book.pin(value.axes[axis], f"softmax in {step.name} mixes them")
     return value

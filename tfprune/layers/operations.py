@@ -3,20 +3,21 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Iterator
 
 import numpy as np
 
 from tfprune.layers.call import LayerCall
 from tfprune.layers.channel_graph import Role
 from tfprune.layers.elementwise import joined
+from tfprune.layers.graph import leaves
 from tfprune.layers.symbolic_tensor import SymbolicTensor, Unsupported, rearranged
 
 
 def elementwise(step: LayerCall) -> SymbolicTensor:
     """One operand or several; constants that differ along the channels pin them."""
     result = joined(step, step.values)
-    for constant in _constants((step.args, step.kwargs)):
+    for constant in _constants([*step.args, *step.kwargs.values()]):
         shape = np.shape(constant)
         for axis in range(-min(len(shape), len(result.shape)), 0):
             if shape[axis] > 1:
@@ -102,7 +103,8 @@ def _indexed(step: LayerCall, ids: Any, part: Any) -> list[Any]:
             step.book.passes(step.name, ids[part])
             return [ids[part]]
     elif isinstance(part, (int, np.integer)):
-        step.book.pin(ids, f"{step.name} picks one of them")
+        is_size = ids is not None and ids[0] in step.book.counted
+        step.book.pin(ids[[part]] if is_size else ids, f"{step.name} picks one of them")
         return []
     raise Unsupported(f"{step.name} indexes with a tensor")
 
@@ -142,16 +144,23 @@ def own_variable(step: LayerCall) -> SymbolicTensor:
     return SymbolicTensor(tuple(raw.shape), tuple(axes))
 
 
-def nothing(step: LayerCall) -> list[SymbolicTensor]:
-    """Only the shape is read."""
-    return [SymbolicTensor(tuple(shape), (None,) * len(shape)) for shape in step.shapes]
+def sizes(step: LayerCall) -> SymbolicTensor:
+    """A tensor's shape: channels stay where something is computed with their number."""
+    book, value = step.book, step.value
+    made = book.fresh(len(value.shape))
+    book.counted.update(zip(made.tolist(), value.axes, strict=True))
+    return SymbolicTensor(tuple(step.shapes[0]), (made,))
 
 
-def _constants(structure: Any):
+def _constants(structure: Any) -> Iterator[Any]:
+    """Arrays, and lists of numbers."""
+    if isinstance(structure, dict):
+        structure = list(structure.values())
     if isinstance(structure, (list, tuple)):
-        for one in structure:
-            yield from _constants(one)
-    elif isinstance(structure, dict):
-        yield from _constants(list(structure.values()))
+        if structure and all(isinstance(one, (int, float)) for one in leaves(structure)):
+            yield structure
+        else:
+            for one in structure:
+                yield from _constants(one)
     elif hasattr(structure, "shape") and not isinstance(structure, SymbolicTensor):
         yield structure

@@ -44,10 +44,13 @@ def _moved(step: LayerCall, axes: Iterable[int]) -> SymbolicTensor:
 
 def take(step: LayerCall) -> SymbolicTensor:
     """Entries along an axis, chosen by indices that do not depend on the data."""
-    value, axis = step.value, int(step.setting("axis", 2, 0) or 0)
-    if _holds_tensors(step.setting("indices", 1)):
-        raise Unsupported(f"{step.name} takes entries by a tensor")
-    axis %= len(value.shape)
+    value = step.value
+    is_gather = step.raw_kind == "gather"  # of TensorFlow: the axis comes behind `validate_indices`
+    axis = step.setting("axis", 3 if is_gather else 2)
+    axis = step.setting("batch_dims", 4, 0) if axis is None and is_gather else axis
+    if axis is None or _holds_tensors((axis, step.setting("indices", 1))):
+        raise Unsupported(f"{step.name} takes entries by a tensor, or of all axes as one")
+    axis = int(axis) % len(value.shape)
     step.book.pin(value.axes[axis], f"{step.name} takes some of them")
     new = (None,) * (len(step.shapes[0]) - len(value.shape) + 1)
     return SymbolicTensor(

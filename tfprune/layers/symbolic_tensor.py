@@ -154,6 +154,10 @@ def reshaped(book: ChannelGraph, value: SymbolicTensor, shape: Shape, name: str)
     while before and after and before[-1] == after[-1]:
         back.insert(0, axes.pop())
         before.pop(), after.pop()
+    old, new = ([size for size in each if size is not None] for each in (before, after))
+    is_known = len(old) == len(before) and len(new) == len(after)
+    if is_known and prod(old) != prod(new) and any(ids is not None for ids in front):
+        raise Unsupported(f"{name} moves entries to or from the batch axis")
     middle = _regrouped(book, SymbolicTensor(tuple(before), tuple(axes)), tuple(after), name)
     return SymbolicTensor(tuple(shape), (*front, *middle, *back))
 

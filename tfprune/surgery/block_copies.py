@@ -8,10 +8,12 @@ from typing import Any, Callable, Iterable, Iterator
 
 import numpy as np
 
+from tfprune.backend.call_constants import Constant
 from tfprune.backend.call_graph import call_graph
 from tfprune.layers.call import LayerCall, without_masks
 from tfprune.layers.graph import Call, RawOperation, Ref, leaves, mapped
-from tfprune.layers.operation_kinds import sizes
+from tfprune.layers.operation_kinds import operation_kind, sizes
+from tfprune.layers.operations import elementwise
 from tfprune.layers.resizing import Resizing, resized
 from tfprune.layers.symbolic_tensor import SymbolicTensor, Unsupported
 from tfprune.surgery.shrunk_layer import shrunk
@@ -276,7 +278,7 @@ class _Check:
     def _arguments(self, part: LayerCall, results: list[SymbolicTensor], call: Call) -> None:
         """Constants are the same, and slices take the same entries."""
         before, after = (
-            [one for one in leaves(each) if isinstance(one, np.ndarray) and one.dtype.kind == "f"]
+            list(_numbers(part.raw_kind, each))
             for each in ((part.args, part.kwargs), (call.args, call.kwargs))
         )
         if len(before) != len(after) or not all(map(np.array_equal, before, after)):
@@ -295,6 +297,16 @@ class _Check:
         for name in wanted:
             if name not in _NAMES and repr(wanted[name]) != repr(actual.get(name)):
                 raise Unsupported(f"{layer.name} would need {name}={wanted[name]!r}")
+
+
+def _numbers(kind: str | None, arguments: Any) -> Iterator[Any]:
+    """What an operation computes with beside tensors; arguments of others may be sizes."""
+    is_elementwise = operation_kind(kind).propagate is elementwise
+    for one in leaves(arguments):
+        if isinstance(one, np.ndarray) and one.dtype.kind == "f":
+            yield one
+        elif isinstance(one, Constant) and is_elementwise:
+            yield one.origin
 
 
 def _is_alike(operation: Any, other: Any) -> bool:
