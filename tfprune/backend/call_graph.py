@@ -155,12 +155,12 @@ class _Trace:
         inputs = [self._value(one) for one in operation.inputs]
         is_constant = not any(isinstance(one, (Ref, tf.Variable)) for one in inputs)
         if _is_idle(operation) or operation.type in ALIASES and not is_constant:
-            self.values.update(zip(places, inputs))
+            self.values.update(zip(places, inputs, strict=False))
             return []
         if operation.type in ("ReadVariableOp", "ResourceGather"):
             return self._read(operation, inputs)
         if is_constant or operation.type in ("Shape", "ShapeN", "Size", "Rank"):
-            self.values.update(zip(places, evaluated(operation, inputs)))
+            self.values.update(zip(places, evaluated(operation, inputs), strict=True))
             return []
         if operation.type in PRODUCTS:  # with a kernel: that is nothing that channels run through
             inputs = [self.reads.get(getattr(one, "key", -1), one) for one in inputs]

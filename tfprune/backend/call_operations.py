@@ -38,7 +38,7 @@ def _named(kind: str, *names: str) -> Callable[[tf.Operation, Sequence[Any]], Wo
     """The first input as it is, those behind it under these names, and attributes under theirs."""
 
     def row(operation: tf.Operation, inputs: Sequence[Any]) -> Words:
-        given = dict(zip(names, map(_plain, inputs[1:])))
+        given = dict(zip(names, map(_plain, inputs[1:]), strict=False))
         for name in names[len(inputs) - 1 :]:
             given[name] = operation.get_attr(name)
         return kind, (inputs[0],), given
@@ -88,7 +88,7 @@ def _strided(operation: tf.Operation, inputs: Sequence[Any]) -> Words:
     if not all(isinstance(one, list) for one in (begin, end, step)):
         return "getitem with a tensor", tuple(inputs), {}
     key: list[Any] = []
-    for place, bounds in enumerate(zip(begin, end, step)):
+    for place, bounds in enumerate(zip(begin, end, step, strict=True)):
         marked = {name for name, mask in masks.items() if mask & 1 << place}
         start, stop, stride = bounds
         if "ellipsis" in marked:
@@ -114,7 +114,7 @@ def _slice(operation: tf.Operation, inputs: Sequence[Any]) -> Words:
         return "getitem with a tensor", tuple(inputs), {}
     key = [
         slice(start or None, None if count == -1 else start + count)
-        for start, count in zip(begin, size)
+        for start, count in zip(begin, size, strict=True)
     ]
     return "getitem", (inputs[0], tuple(key)), {}
 

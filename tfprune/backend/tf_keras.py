@@ -141,7 +141,10 @@ class TfKeras(Backend):
                 continue
             given, new = kwargs.get(name, args[place] if place < len(args) else None), sizes[size]
             if size == "shape":  # entries that are tensors stay those of the call
-                new = [entry if isinstance(entry, int) else old for old, entry in zip(given, new)]
+                new = [
+                    entry if isinstance(entry, int) else old
+                    for old, entry in zip(given, new, strict=True)
+                ]
             if name in kwargs:
                 kwargs[name] = new
             else:

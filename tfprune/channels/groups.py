@@ -170,7 +170,7 @@ def _sets(entries: list[Entry], labels: Ids, pinned: np.ndarray) -> list[Ids]:
     channel, code = channel[order], code[order]
     starts = np.flatnonzero(np.r_[True, channel[1:] != channel[:-1]])
     alike: dict[bytes, list[int]] = {}
-    for start, stop in zip(starts, [*starts[1:], len(channel)]):
+    for start, stop in zip(starts, [*starts[1:], len(channel)], strict=True):
         alike.setdefault(code[start:stop].tobytes(), []).append(channel[start])
     return [np.array(each) for each in alike.values()]
 

@@ -55,7 +55,7 @@ def _count(layer: Any, kernel: Any, call: Call) -> int | None:
     inputs, outputs = call.reads[0].shape, call.outputs[0].shape
     if hasattr(layer, "bias_axes"):
         labels, held, _ = labels_of(layer.equation, len(inputs), layer.name)
-        sizes = [size for size, label in zip(inputs, labels) if label not in held]
+        sizes = [size for size, label in zip(inputs, labels, strict=True) if label not in held]
         return None if None in sizes else prod(size for size in sizes if size is not None)
     each = positions(kernel.uses, inputs, outputs, kernel.layout(layer))
     return None if each is None or inputs[0] is None else each * inputs[0]

@@ -50,7 +50,7 @@ def walked(model: Any) -> "Tracer":
         text = _NO_GRAPH if seen.is_built or not seen.has_graph else _NOT_BUILT
         raise ValueError(text.format(name=model.name))
     tracer = Tracer(seen)
-    inputs = [tracer.source(ref, name) for ref, name in zip(graph.inputs, graph.names)]
+    inputs = [tracer.source(ref, name) for ref, name in zip(graph.inputs, graph.names, strict=True)]
     pin_all(tracer.book, tracer.run(graph, inputs), "model output")
     tracer.book.pin_held()
     return tracer
@@ -177,10 +177,10 @@ class Tracer:
 def _check_sizes(step: LayerCall, results: list[SymbolicTensor]) -> None:
     """Raise `Unsupported` where a rule found another number of channels than there are."""
     # Parts that a layer's own rule calls have no shapes yet.
-    for shape, result in zip(step.shapes if step.source else (), results):
+    for shape, result in zip(step.shapes if step.source else (), results, strict=False):
         if len(result.axes) != len(shape) or any(
             ids is not None and size not in (None, len(ids))
-            for size, ids in zip(shape, result.axes)
+            for size, ids in zip(shape, result.axes, strict=True)
         ):
             raise Unsupported(f"{step.name} makes tensors of other sizes than its rule says")
 

@@ -216,7 +216,7 @@ class KeptChannels:
         """The shape of a tensor without the channels that go."""
         return tuple(
             size if ids is None else int(self.mask(ids).sum())
-            for size, ids in zip(tensor.shape, tensor.axes)
+            for size, ids in zip(tensor.shape, tensor.axes, strict=True)
         )
 
     def masks(self, variable: Any) -> dict[int, np.ndarray]:

@@ -116,7 +116,7 @@ class ChannelGraph:
         """For every channel the smallest number among those that are one with it."""
         if not self.joined:
             return np.arange(self.count, dtype=np.int64)
-        left, right = (np.concatenate(side) for side in zip(*self.joined))
+        left, right = (np.concatenate(side) for side in zip(*self.joined, strict=True))
         return components(self.count, left, right)
 
 

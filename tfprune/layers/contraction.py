@@ -22,7 +22,7 @@ def matmul(step: LayerCall) -> SymbolicTensor:
         flags = (f"transpose_{name}", 2 + place), (f"adjoint_{name}", 4 + place)
         if any(step.setting(*flag, False) for flag in flags):
             ends[place].reverse()
-    labels = [[*_batch(rank - 2), *end] for rank, end in zip(ranks, ends)]
+    labels = [[*_batch(rank - 2), *end] for rank, end in zip(ranks, ends, strict=True)]
     return _contracted(step, operands, labels, [*_batch(max(ranks) - 2), "i", "j"])
 
 
@@ -35,8 +35,11 @@ def einsum(step: LayerCall) -> SymbolicTensor:
     parts = given.split(",")
     if not result or len(parts) != len(operands):
         raise Unsupported(f"{step.name} computes {equation!r}")
-    hidden = [len(one.shape) - len(part.replace("...", "")) for one, part in zip(operands, parts)]
-    labels = [_spread(part, count) for part, count in zip(parts, hidden)]
+    hidden = [
+        len(one.shape) - len(part.replace("...", ""))
+        for one, part in zip(operands, parts, strict=True)
+    ]
+    labels = [_spread(part, count) for part, count in zip(parts, hidden, strict=True)]
     return _contracted(step, operands, labels, _spread(result, max(hidden)))
 
 
@@ -63,7 +66,7 @@ def _contracted(
     for label in dict.fromkeys(one for each in labels for one in each):
         held = [
             (one.axes[place] if isinstance(one, SymbolicTensor) else None, one.shape[place])
-            for one, each in zip(operands, labels)
+            for one, each in zip(operands, labels, strict=True)
             for place, name in enumerate(each)
             if name == label
         ]

@@ -64,9 +64,12 @@ class Graph:
             results: `results(call, known)` -> what stands for the outputs of a call; `known` holds
                 what stands for every tensor so far, by its key.
         """
-        known = {ref.key: value for ref, value in zip(self.inputs, given)}
+        known = {ref.key: value for ref, value in zip(self.inputs, given, strict=True)}
         for call in self.calls:
-            known.update((ref.key, value) for ref, value in zip(call.outputs, results(call, known)))
+            known.update(
+                (ref.key, value)
+                for ref, value in zip(call.outputs, results(call, known), strict=False)
+            )
         return [known[ref.key] for ref in self.outputs]
 
 

@@ -115,7 +115,7 @@ def pad(step: LayerCall) -> SymbolicTensor:
     widths = step.setting("paddings", 1) if widths is None else widths
     if np.shape(widths) != (len(step.value.shape), 2):
         raise Unsupported(f"{step.name} pads by {widths}")
-    for ids, width in zip(step.value.axes, np.asarray(widths)):
+    for ids, width in zip(step.value.axes, np.asarray(widths), strict=True):
         if width.any():
             step.book.pin(ids, f"{step.name} pads it")
             if ids is not None:

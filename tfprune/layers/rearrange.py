@@ -115,7 +115,7 @@ def tile(step: LayerCall) -> SymbolicTensor:
     if not isinstance(times, (list, tuple, np.ndarray)) or len(times) != len(value.shape):
         raise Unsupported(f"{step.name} repeats a tensor a number of times that is not known")
     axes = []
-    for ids, count in zip(value.axes, times):
+    for ids, count in zip(value.axes, times, strict=True):
         if ids is not None and not isinstance(count, (int, np.integer)):
             raise Unsupported(f"{step.name} repeats channels a number of times that is not known")
         axes.append(ids if ids is None else np.tile(ids, count))

@@ -107,7 +107,7 @@ class Schedule(abc.ABC):
                 "schedule removes less and less. Did you mean them the other way round?"
             )
         known = [time for time in (self.begin, self.end) if time is not None]
-        for name, time in zip(("begin", "end"), known):
+        for name, time in zip(("begin", "end"), known, strict=False):
             check_time(name, time)
         if len({type(time) for time in known}) == 1 and as_number(known[0]) > as_number(known[-1]):
             raise ValueError(f"begin={self.begin!r} is after end={self.end!r}.")

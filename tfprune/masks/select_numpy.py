@@ -27,7 +27,9 @@ def select_array(scores: Any, keep: Any) -> np.ndarray:
         mask = rank(np.ascontiguousarray(rows.T), np.ndarray.astype) < keep.reshape(-1)
         return mask.T.reshape(scores.shape)
     keep = np.broadcast_to(keep.reshape(-1), len(rows))
-    return np.stack([_select_row(*pair) for pair in zip(rows, keep)]).reshape(scores.shape)
+    return np.stack([_select_row(*pair) for pair in zip(rows, keep, strict=True)]).reshape(
+        scores.shape
+    )
 
 
 def check_scores(dtype: str, shape: Any) -> None:

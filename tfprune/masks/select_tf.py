@@ -68,7 +68,9 @@ def _joint(parts, keep, xla):
     joined = [tf.concat(parts[first:last], 0) for first, last in bins]
     masks = _select_parts(_keys(joined), keep, xla)
     return [
-        one for (first, last), mask in zip(bins, masks) for one in tf.split(mask, sizes[first:last])
+        one
+        for (first, last), mask in zip(bins, masks, strict=True)
+        for one in tf.split(mask, sizes[first:last])
     ]
 
 
@@ -80,7 +82,7 @@ def _bins(sizes):
             starts.append(index)
             held = 0
         held += size
-    return list(zip(starts, [*starts[1:], len(sizes)]))
+    return list(zip(starts, [*starts[1:], len(sizes)], strict=True))
 
 
 def _counts(keep, shape):
@@ -138,7 +140,7 @@ def _select_parts(parts, keep, xla):
     sizes = [part.shape[0] for part in parts]
     parts = [
         tf.pad(part, [[0, -size % _ROW]], constant_values=wide.min) if size % _ROW else part
-        for part, size in zip(parts, sizes)
+        for part, size in zip(parts, sizes, strict=True)
     ]
     rows = [tf.reshape(part, [-1, _ROW]) for part in parts]
     cut, excess, at_least, above = _cut(parts, sizes, rows, tf.maximum(keep, 1), xla)
@@ -152,7 +154,7 @@ def _select_parts(parts, keep, xla):
         inner = tf.cumsum(tf.cast(_row(rows, starts // _ROW, row) == cut, tf.int64))
         left -= tf.gather(until, row) - inner[-1]
         first = row * _ROW + tf.reduce_sum(tf.cast(inner <= left, tf.int64))
-        return [split(keys, first - start) for keys, start in zip(parts, starts)]
+        return [split(keys, first - start) for keys, start in zip(parts, starts, strict=False)]
 
     def split(keys, first):
         length = keys.shape[0]
@@ -163,14 +165,14 @@ def _select_parts(parts, keep, xla):
         return tf.ensure_shape(tf.concat([keys[:first] >= cut, keys[first:] > cut], 0), [length])
 
     masks = tf.cond(excess > 0, without_last_ties, lambda: [keys >= cut for keys in parts])
-    return [mask[:size] if size % _ROW else mask for mask, size in zip(masks, sizes)]
+    return [mask[:size] if size % _ROW else mask for mask, size in zip(masks, sizes, strict=True)]
 
 
 def _row(rows, starts, index):
     """One row of all parts, by its number."""
     own = [
         tf.gather(part, tf.clip_by_value(index - start, 0, part.shape[0] - 1))
-        for part, start in zip(rows, starts)
+        for part, start in zip(rows, starts, strict=False)
     ]
     return tf.gather(tf.stack(own), tf.reduce_sum(tf.cast(index >= starts[1:-1], tf.int64)))
 
@@ -226,7 +228,7 @@ def _cut(parts, sizes, rows, keep, xla):
         differs = at_low != above
         where = tf.where(differs)
         some = tf.split(differs, [part.shape[0] for part in rows])
-        near = [tf.gather_nd(part, tf.where(one)) for part, one in zip(rows, some)]
+        near = [tf.gather_nd(part, tf.where(one)) for part, one in zip(rows, some, strict=True)]
         found = tf.concat(
             [tf.gather_nd(part, tf.where((part >= low) & (part <= high))) for part in near], 0
         )
@@ -262,7 +264,7 @@ def _bracket(parts, sizes, keep, xla):
     """Return two keys of a sample that very likely lie on both sides of the cut."""
     size, wide = sum(sizes), parts[0].dtype
     step = stride(size, 8 if xla else 32)
-    sample = tf.concat([part[:own:step] for part, own in zip(parts, sizes)], 0)
+    sample = tf.concat([part[:own:step] for part, own in zip(parts, sizes, strict=True)], 0)
     count = sample.shape[0]
     share = tf.cast(keep, tf.float64) / size
     place, spread = share * count, 3 * tf.sqrt(share * (1 - share) * count) + 3

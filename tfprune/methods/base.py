@@ -175,7 +175,7 @@ class TopKRule:
             )
         return [
             self.score.of_groups({**own, **more}, self.structure, site.layout)
-            for own, more, site in zip(supplied, measured, sites)
+            for own, more, site in zip(supplied, measured, sites, strict=True)
         ]
 
     def ranked(
@@ -211,7 +211,7 @@ class TopKRule:
         )
         return [
             xp.where(self.structure.empty(weight, site.layout), lowest, xp.maximum(score, smallest))
-            for score, weight, site in zip(scores, weights, sites)
+            for score, weight, site in zip(scores, weights, sites, strict=True)
         ]
 
     def choose(
@@ -226,9 +226,10 @@ class TopKRule:
             scores = [self.structure.compete(one) for one in grouped]
             by_filter = self.structure.balanced
             kept = (self._balanced if by_filter else self._select)(scores, sites, sparsity, final)
-            masks = [self.structure.complete(*pair) for pair in zip(kept, grouped)]
+            masks = [self.structure.complete(*pair) for pair in zip(kept, grouped, strict=True)]
         return [
-            self.structure.expand(mask, site.shape, site.layout) for mask, site in zip(masks, sites)
+            self.structure.expand(mask, site.shape, site.layout)
+            for mask, site in zip(masks, sites, strict=True)
         ]
 
     def _choose_coupled(
@@ -257,13 +258,14 @@ class TopKRule:
         structure = self.structure
         rows = [
             structure.by_filter(score, site.shape, site.layout)
-            for score, site in zip(scores, sites)
+            for score, site in zip(scores, sites, strict=True)
         ]
         counts = self.allocation(scores, sites, sparsity, final)
         keep = self.each(counts, np.array([row.shape[0] for row in rows]))
         masks = [select(row, keep[index]) for index, row in enumerate(rows)]
         return [
-            structure.of_filters(mask, site.shape, site.layout) for mask, site in zip(masks, sites)
+            structure.of_filters(mask, site.shape, site.layout)
+            for mask, site in zip(masks, sites, strict=True)
         ]
 
     @staticmethod

@@ -46,7 +46,7 @@ class _Rounding:
         assert graph is not None  # the model was wrapped along its graph
         inputs = [
             self.backend.new_input(layer, ref.shape)
-            for layer, ref in zip(self.backend.input_layers(model), graph.inputs)
+            for layer, ref in zip(self.backend.input_layers(model), graph.inputs, strict=True)
         ]
         return self.backend.assembled(model, inputs, graph.replayed(inputs, self._called))
 

@@ -69,7 +69,7 @@ def restore(cores: Cores, found: Places) -> bool:
     if not all(check for check, _ in notes):
         return False
     same = {_check(cores, found)} == {int(check) for check, _ in notes}
-    for core, (_, full) in zip(cores, notes):
+    for core, (_, full) in zip(cores, notes, strict=True):
         if core.weights is not None:
             if same:
                 value, mask = core.rest.numpy(), core.mask.numpy()

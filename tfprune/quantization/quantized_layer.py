@@ -118,11 +118,13 @@ class MinMaxCore(Core):
             for index in (at for at, is_float in enumerate(floats) if is_float):
                 low, high = bounds[index]
                 new = tracked(low, high, tensors[index], self.settings.momentum)
-                bounds[index] = [tf.where(learning, *one) for one in zip(new, (low, high))]
+                bounds[index] = [
+                    tf.where(learning, *one) for one in zip(new, (low, high), strict=True)
+                ]
             self.ranges.assign(tf.stack([tf.stack(one) for one in bounds]))
         shown = [
             on_activation_grid(one, low, high, bits) if is_float else one
-            for one, (low, high), is_float in zip(tensors, bounds, floats)
+            for one, (low, high), is_float in zip(tensors, bounds, floats, strict=True)
         ]
         return tf.nest.pack_sequence_as(inputs, shown)
 

@@ -94,7 +94,9 @@ def over_inputs(
     """
     with examined(subject, feed):
         compiled = _Functions(functions, combine)
-        watches = [_Watch(*pair, compiled) for pair in zip(subject.found, subject.kernels)]
+        watches = [
+            _Watch(*pair, compiled) for pair in zip(subject.found, subject.kernels, strict=True)
+        ]
         by_owner: dict[int, list[_Watch]] = {}
         for watch in watches:
             by_owner.setdefault(id(watch.item.owner), []).append(watch)
@@ -174,7 +176,9 @@ class _Watch:
             finite, found = self._functions(part, kernel, self._how, layout)
             self._finite &= bool(finite)
             if self._found is not None:
-                found = [self._functions.combine(*pair) for pair in zip(self._found, found)]
+                found = [
+                    self._functions.combine(*pair) for pair in zip(self._found, found, strict=True)
+                ]
             self._found = found
 
     def check(self) -> None:
@@ -196,5 +200,5 @@ class _Watch:
             return {name: tf.zeros(shape) for name in self._functions.names}
         return {
             name: tf.cast(from_matrix(matrix, shape, layout), tf.float32)
-            for name, matrix in zip(self._functions.names, self._found)
+            for name, matrix in zip(self._functions.names, self._found, strict=True)
         }

@@ -89,7 +89,9 @@ def _product(
     with tf.GradientTape(watch_accessed_variables=False) as outer:
         outer.watch(kernels)
         found, examples = gradients(subject, goal, kernels, batch, temperature)
-        along = tf.add_n([tf.reduce_sum(one * way) for one, way in zip(found, direction)])
+        along = tf.add_n(
+            [tf.reduce_sum(one * way) for one, way in zip(found, direction, strict=True)]
+        )
     products = outer.gradient(along, kernels, unconnected_gradients="zero")
     return [tf.convert_to_tensor(product) for product in products], examples
 

@@ -100,7 +100,9 @@ def square(subject: Subject, feed: Any = None, structure: Any = None) -> Iterato
 
             def add(index, totals):
                 parts = tf.nest.map_structure(lambda part: part[index], given)
-                return index + 1, [total + one for total, one in zip(totals, of_example(*parts))]
+                return index + 1, [
+                    total + one for total, one in zip(totals, of_example(*parts), strict=True)
+                ]
 
             first = of_example(*tf.nest.map_structure(lambda part: part[0], given))
             # One after the other: TensorFlow 2.21's convolutions are not safe to run as several
@@ -150,10 +152,12 @@ def change(subject: Subject, feed: Any = None, structure: Any = None) -> Iterato
             with tf.GradientTape(watch_accessed_variables=False) as outer:
                 outer.watch(held.variables)
                 found, examples = gradients(subject, goal, held.variables, batch)
-                slope = tf.add_n([tf.reduce_sum(one * way) for one, way in zip(found, along)])
+                slope = tf.add_n(
+                    [tf.reduce_sum(one * way) for one, way in zip(found, along, strict=True)]
+                )
             products = outer.gradient(slope, held.variables, unconnected_gradients="zero")
             folded = held.fold(_times(held.variables, map(tf.convert_to_tensor, products)))
-            return [value * sign for value, sign in zip(folded, direction)], examples
+            return [value * sign for value, sign in zip(folded, direction, strict=True)], examples
 
         def measure() -> list[dict[str, Any]]:
             batches = list(feed.take())
@@ -165,7 +169,7 @@ def change(subject: Subject, feed: Any = None, structure: Any = None) -> Iterato
                 curvature = [
                     total + share * one for total, one in zip(curvature, found, strict=True)
                 ]
-            changes = [0.5 * bend - one for bend, one in zip(curvature, slope)]
+            changes = [0.5 * bend - one for bend, one in zip(curvature, slope, strict=True)]
             return [{"gate_change": value} for value in held.per_site(changes)]
 
         yield measure
@@ -178,7 +182,10 @@ def _slopes(subject: Subject, goal: Objective, held: Gates, batch: tuple) -> tup
 
 
 def _times(variables: Any, tensors: Any) -> list[Any]:
-    return [tf.cast(variable, tf.float32) * one for variable, one in zip(variables, tensors)]
+    return [
+        tf.cast(variable, tf.float32) * one
+        for variable, one in zip(variables, tensors, strict=True)
+    ]
 
 
 def _directions(shapes: list[tuple[int, ...]]) -> tuple[list[list[Any]], float]:
@@ -191,7 +198,10 @@ def _directions(shapes: list[tuple[int, ...]]) -> tuple[list[list[Any]], float]:
         rows, share = (2 * signs - 1).astype(np.float32), 1 / DIRECTIONS
     ends = np.cumsum([int(np.prod(shape)) for shape in shapes])
     return [
-        [tf.constant(part.reshape(shape)) for part, shape in zip(np.split(row, ends[:-1]), shapes)]
+        [
+            tf.constant(part.reshape(shape))
+            for part, shape in zip(np.split(row, ends[:-1]), shapes, strict=True)
+        ]
         for row in rows
     ], share
 
@@ -220,7 +230,8 @@ class OwnGates:
         if self.structure.pooling is None:  # every entry is a group
             return list(tensors)
         return [
-            self.structure.total(tensor, site.layout) for tensor, site in zip(tensors, self.sites)
+            self.structure.total(tensor, site.layout)
+            for tensor, site in zip(tensors, self.sites, strict=True)
         ]
 
     def unfold(self, values: Sequence[Any]) -> list[Any]:
@@ -229,7 +240,7 @@ class OwnGates:
             return list(values)
         return [
             self.structure.expand(value, site.shape, site.layout)
-            for value, site in zip(values, self.sites)
+            for value, site in zip(values, self.sites, strict=True)
         ]
 
     def per_site(self, values: Sequence[Any]) -> list[Any]:
@@ -276,7 +287,7 @@ class ChannelGates:
         """Sums of tensors, shaped as the variables, over what each gate multiplies."""
         along = {}
         values = []
-        for unit, reads in zip(self.coupled.units, self.reads):
+        for unit, reads in zip(self.coupled.units, self.reads, strict=True):
             value = tf.zeros([unit.size])
             for index, axis, entries in reads:
                 if (index, axis) not in along:
@@ -289,7 +300,7 @@ class ChannelGates:
     def unfold(self, values: Sequence[Any]) -> list[Any]:
         """Each gate's value at all entries that it multiplies: the transpose of `fold`."""
         spread = [tf.zeros(variable.shape) for variable in self.variables]
-        for value, reads in zip(values, self.reads):
+        for value, reads in zip(values, self.reads, strict=True):
             for index, axis, entries in reads:
                 shape = self.variables[index].shape
                 line = tf.tensor_scatter_nd_add(

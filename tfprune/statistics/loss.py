@@ -67,7 +67,9 @@ class Objective:
                 where the loss is no cross-entropy, the outputs themselves are divided.
         """
         total = 0.0
-        for term, label, output in zip(self.terms, self.in_order(labels), tf.nest.flatten(outputs)):
+        for term, label, output in zip(
+            self.terms, self.in_order(labels), tf.nest.flatten(outputs), strict=True
+        ):
             if temperature is not None:
                 output = term.softened(output, temperature)
             loss = tf.cast(term.function(_of_rank(label, output), output), tf.float32)
@@ -117,7 +119,7 @@ def objective(subject: Subject, loss: Any) -> Objective:
             Term(
                 getattr(one, "call", one), _takes_logits(one), "binary" in _name(one), factor, name
             )
-            for one, factor, name in zip(functions, factors, names)
+            for one, factor, name in zip(functions, factors, names, strict=True)
         )
     )
 
@@ -155,7 +157,7 @@ def check(objective: Objective, labels: Any, outputs: Any) -> None:
             f"{len(objective.terms)} losses for the {len(outputs)} outputs of the "
             "model; pass one for each output."
         )
-    for term, label, output in zip(objective.terms, labels, outputs):
+    for term, label, output in zip(objective.terms, labels, outputs, strict=True):
         if len(label) != output.shape[0]:
             raise ValueError(f"{len(label)} labels for {output.shape[0]} examples in one batch.")
         if term.takes_logits is not None:
@@ -165,7 +167,8 @@ def check(objective: Objective, labels: Any, outputs: Any) -> None:
 
 def _check_losses(objective: Objective, labels: Any, outputs: Any) -> None:
     shapes = ", ".join(
-        f"{_described(label)} for outputs {output.shape}" for label, output in zip(labels, outputs)
+        f"{_described(label)} for outputs {output.shape}"
+        for label, output in zip(labels, outputs, strict=True)
     )
     try:
         losses = objective.losses(labels, outputs).numpy()

@@ -84,7 +84,7 @@ def _check(subject: Subject, shares: Any) -> None:
     if not np.isfinite(shares).all():
         bad = [
             site.name
-            for site, kernel in zip(subject.sites, subject.kernels)
+            for site, kernel in zip(subject.sites, subject.kernels, strict=True)
             if not np.isfinite(kernel.numpy().astype("float64")).all()
         ]
         raise ValueError(
@@ -99,7 +99,7 @@ def _check(subject: Subject, shares: Any) -> None:
         raise ValueError(_NO_FLOW.format(name=subject.model.name))
     silent = [
         item.site.name
-        for item, share in zip(subject.found, shares)
+        for item, share in zip(subject.found, shares, strict=True)
         if share == 0 and refusal(item) is None and item.variable.numpy().all()
     ]
     if silent:
@@ -138,7 +138,7 @@ class _Flow:
         return tf.stack(
             [
                 tf.reduce_sum(tf.cast(kernel, tf.float32) * given["flow"])
-                for kernel, given in zip(self._subject.kernels, self())
+                for kernel, given in zip(self._subject.kernels, self(), strict=True)
             ]
         )
 
@@ -226,13 +226,13 @@ def absolute(subject: Subject, biases: bool) -> Iterator[None]:
     before = [variable.read_value() for variable in variables]
     zeroed = set() if biases else {id(bias) for bias in _biases(subject)}
     try:
-        for variable, value in zip(variables, before):
+        for variable, value in zip(variables, before, strict=True):
             kept = tf.zeros_like(value) if id(variable) in zeroed else tf.abs(value)
             variable.assign(kept, read_value=False)
         with subject.view.without_masking():
             yield
     finally:
-        for variable, value in zip(variables, before):
+        for variable, value in zip(variables, before, strict=True):
             variable.assign(value, read_value=False)
 
 

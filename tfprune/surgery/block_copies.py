@@ -113,7 +113,7 @@ def _compare(layer: Any, copy: Any, trial: Any) -> None:
         ]
         for each in (layer, copy)
     )
-    for one, other in zip(before, after if len(after) == len(before) else ()):
+    for one, other in zip(before, after if len(after) == len(before) else (), strict=False):
         _compare(one, other, trial)
 
 
@@ -153,13 +153,15 @@ def _keep(layer: Any, copy: Any, trial: Any) -> None:
         trial.adapter.rename(copy, layer.name)
     adapter = trial.adapter
     if adapter.is_model(layer) and trial.adapter.graph(layer) is not None:
-        inside = zip(layer.layers, copy.layers)
+        inside = layer.layers, copy.layers
     elif looked_into(layer, trial.kept.survey):
         trial.blocks.add(id(layer))
-        inside = zip(parts(layer, adapter), parts(copy, adapter))
+        inside = parts(layer, adapter), parts(copy, adapter)
     else:
         return
-    for one, other in inside:
+    if len(inside[0]) != len(inside[1]):
+        raise Unsupported(f"{layer.name} would hold other layers")
+    for one, other in zip(*inside, strict=True):
         if not adapter.is_input(one):
             _keep(one, other, trial)
 
@@ -170,12 +172,12 @@ def _new_sizes(layer: Any, kept: Any) -> dict[int, list[int]]:
     for step, results in kept.survey.by_operation[id(layer)]:
         for one, made in [(step, results), *step.parts]:
             for tensor in (*one.values, *made):
-                for old, new in zip(tensor.shape, kept.shape(tensor)):
+                for old, new in zip(tensor.shape, kept.shape(tensor), strict=True):
                     if old != new and new not in found.setdefault(old, []):
                         found[old].append(new)
         for weight in step.operation.weights:
             raw = kept.survey.adapter.raw(weight)
-            for old, new in zip(map(int, raw.shape), kept.size(raw)):
+            for old, new in zip(map(int, raw.shape), kept.size(raw), strict=True):
                 if old != new and new not in found.setdefault(old, []):
                     found[old].append(new)
     return found
@@ -263,12 +265,12 @@ class _Check:
     def _calls(self, step: LayerCall, calls: tuple[Call, ...]) -> None:
         if len(calls) != len(step.parts):
             raise Unsupported(f"{step.name} computes something else with fewer channels")
-        for (part, results), call in zip(step.parts, calls):
+        for (part, results), call in zip(step.parts, calls, strict=True):
             if not _is_alike(part.operation, call.operation):
                 raise Unsupported(f"{step.name} computes something else with fewer channels")
-            for tensor, ref in zip(results, call.outputs):
+            for tensor, ref in zip(results, call.outputs, strict=False):
                 wanted = self.kept.shape(tensor)
-                pairs = zip(wanted, ref.shape)
+                pairs = zip(wanted, ref.shape, strict=True)
                 if len(wanted) != len(ref.shape) or any(
                     one != other and None not in (one, other) for one, other in pairs
                 ):

@@ -71,7 +71,9 @@ class Rebuild:
         graph = self.adapter.graph(model)
         inputs = [
             self.adapter.new_input(layer, shape)
-            for layer, shape in zip(self.adapter.input_layers(model), self._inputs(model))
+            for layer, shape in zip(
+                self.adapter.input_layers(model), self._inputs(model), strict=True
+            )
         ]
         if self.adapter.is_sequence(model):
             return self.adapter.sequence(model, [*inputs, *map(self.copy, model.layers)])
@@ -87,8 +89,8 @@ class Rebuild:
             return own
         shapes = [self.kept.shape(one) for one in calls[0][0].values]
         return [
-            tuple(None if size is None else new for size, new in zip(old, shape))
-            for old, shape in zip(own, shapes)
+            tuple(None if size is None else new for size, new in zip(old, shape, strict=True))
+            for old, shape in zip(own, shapes, strict=True)
         ]
 
     def _call(self, call: graphs.Call, known: dict[int, Any]) -> list[Any]:
@@ -210,7 +212,7 @@ class Rebuild:
             else:
                 own, theirs = counterparts(layer, new, self.folding)
             refuse_unequal(layer, (own, theirs), self.originals)
-            yield from zip(own, theirs)
+            yield from zip(own, theirs, strict=True)
 
     def _counterpart(self, variable: Any) -> Any:
         """What an operation reads in place of a variable: that of the copy, if a layer holds it."""
@@ -276,7 +278,7 @@ def _new_biases(old: Any, new: Any, folding: Folding, found: set[int]) -> None:
             full = value.reshape(full.shape)
         bias.assign(full.astype(bias.dtype.as_numpy_dtype))
         found.add(id(bias))
-    for one, other in zip(adapter.sublayers(old), adapter.sublayers(new)):
+    for one, other in zip(adapter.sublayers(old), adapter.sublayers(new), strict=False):
         _new_biases(one, other, folding, found)
 
 
@@ -294,7 +296,8 @@ def copy_flags(old: Any, new: Any, copies: dict[int, Any]) -> None:
         matched = [(sub, copies.get(id(sub))) for sub in inside]
     else:
         matched = [
-            (sub, copies.get(id(sub), other)) for sub, other in zip(inside, adapter.sublayers(new))
+            (sub, copies.get(id(sub), other))
+            for sub, other in zip(inside, adapter.sublayers(new), strict=False)
         ]
     for sub, other in matched:
         if other is not None and not adapter.is_input(sub):

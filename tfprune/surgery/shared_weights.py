@@ -69,7 +69,9 @@ class Shared:
                     for name, one in held.items()
                 },
             )
-        for one, other in zip(self.adapter.sublayers(old), self.adapter.sublayers(new)):
+        for one, other in zip(
+            self.adapter.sublayers(old), self.adapter.sublayers(new), strict=False
+        ):
             if self._places[id(one)] <= 1:
                 self.join(one, other, copy)
 

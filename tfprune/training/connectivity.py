@@ -85,7 +85,7 @@ def paths(subject: Subject) -> Paths | str:
         total, gradients = follow()
         stranded = {
             site.name: int(np.count_nonzero(kernel.numpy() * (tf.convert_to_tensor(one) <= 0)))
-            for site, kernel, one in zip(subject.sites, kernels, gradients)
+            for site, kernel, one in zip(subject.sites, kernels, gradients, strict=True)
         }
     return Paths(stranded, bool(total > 0))
 

@@ -121,20 +121,20 @@ class PrunedLayer(keras.layers.Wrapper):
                 self._add("mask" + suffix, weight.shape, weight.dtype, "ones"),
                 self._add("threshold" + suffix, (), weight.dtype, "zeros"),
             )
-            for weight, suffix in zip(weights, suffixes)
+            for weight, suffix in zip(weights, suffixes, strict=True)
         )
         if self.method.gate.hides:
             self._held.hidden = tuple(
                 self._add("hidden" + suffix, weight.shape, weight.dtype, "zeros")
-                for weight, suffix in zip(weights, suffixes)
+                for weight, suffix in zip(weights, suffixes, strict=True)
             )
         self._held.state = tuple(
             self._keep(self.method.state(found.site, memory=False), suffix)
-            for found, suffix in zip(sites, suffixes)
+            for found, suffix in zip(sites, suffixes, strict=True)
         )
         self.pruning_step = self._add("pruning_step", (), "int64", keras.initializers.Constant(-1))
         if self.memory:
-            for found, state, suffix in zip(sites, self._held.state, suffixes):
+            for found, state, suffix in zip(sites, self._held.state, suffixes, strict=True):
                 state.update(self._keep(self.method.memory(found.site), suffix))
 
     def forward(self, in_training, /, *args, **kwargs):

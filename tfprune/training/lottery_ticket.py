@@ -269,10 +269,10 @@ def _chosen(
             score,
             -np.inf,
         )
-        for score, site in zip(rule.scores(weights, sites), sites)
+        for score, site in zip(rule.scores(weights, sites), sites, strict=True)
     ]
     chosen = rule.choose(scores, sites, sparsity, final=final)
-    return {site.name: mask for site, mask in zip(sites, chosen)}
+    return {site.name: mask for site, mask in zip(sites, chosen, strict=True)}
 
 
 def _level(

@@ -178,7 +178,7 @@ class Settle:
         )
 
     def _note_masks(self, variables):
-        for target, own in zip(self.targets, variables):
+        for target, own in zip(self.targets, variables, strict=True):
             write_state(own[-1], self.method.gate.chosen(self.moment(target.site, own)))
 
     def _follow(self, variables, followers, step):
@@ -218,7 +218,7 @@ class Settle:
         )
 
     def _open(self, variables, step):
-        for target, own in zip(self.targets, variables):
+        for target, own in zip(self.targets, variables, strict=True):
             now = self.moment(target.site, own, step)
             seen, changes = self.method.gate.open(now)
             kernel, _, hidden, _, state = own
@@ -227,7 +227,7 @@ class Settle:
             write_state(state, changes)
 
     def _apply(self, variables):
-        for target, own in zip(self.targets, variables):
+        for target, own in zip(self.targets, variables, strict=True):
             kernel, _, hidden, _, _ = own
             now = self.moment(target.site, own)
             kept = self.method.gate.rest(now)

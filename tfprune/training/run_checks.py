@@ -173,7 +173,7 @@ def of_floors(settle: Any) -> list[str]:
     masks = (target.mask.numpy().astype("float32") for target in settle.targets)
     kept = [
         rule.structure.compete(rule.structure.reduce(mask, site.layout)) > 0
-        for mask, site in zip(masks, sites)
+        for mask, site in zip(masks, sites, strict=True)
     ]
     if is_coupled(sites):
         coupled = Coupled.of(sites, [len(one) for one in kept])

@@ -108,7 +108,7 @@ class PrunedLayer(pruning_wrapper.PruneLowMagnitude):
 
     def __call__(self, inputs, *args, **kwargs):
         # `call` takes what follows the inputs by name only, as SavedModel export needs it.
-        kwargs = {**dict(zip(_names_after_inputs(self.layer), args)), **kwargs}
+        kwargs = {**dict(zip(_names_after_inputs(self.layer), args, strict=False)), **kwargs}
         if isinstance(self.layer, tf_keras.layers.MultiHeadAttention):
             _build_attention(self.layer, inputs, kwargs)
         return super().__call__(inputs, **kwargs)
@@ -129,18 +129,18 @@ class PrunedLayer(pruning_wrapper.PruneLowMagnitude):
                 self._add("mask" + suffix, weight, "ones"),
                 self._add("threshold" + suffix, weight, "zeros", ()),
             )
-            for weight, suffix in zip(self.prunable_weights, suffixes)
+            for weight, suffix in zip(self.prunable_weights, suffixes, strict=True)
         ]
         self._validate_block()
         if self.method is not None and self.method.gate.hides:
             self.hidden_vars = tuple(
                 self._add("hidden" + suffix, weight, "zeros")
-                for weight, suffix in zip(self.prunable_weights, suffixes)
+                for weight, suffix in zip(self.prunable_weights, suffixes, strict=True)
             )
         if self.method is not None:
             self.state_vars = tuple(
                 self._keep(self.method.state(item.site, memory=False), suffix)
-                for item, suffix in zip(sites, suffixes)
+                for item, suffix in zip(sites, suffixes, strict=True)
             )
         self.pruning_step = self.add_weight(
             "pruning_step",
@@ -153,7 +153,7 @@ class PrunedLayer(pruning_wrapper.PruneLowMagnitude):
             # A dictionary that is tracked already would not track what is added to it.
             self.state_vars = tuple(
                 {**state, **self._keep(self.method.memory(item.site), suffix)}
-                for state, item, suffix in zip(self.state_vars, sites, suffixes)
+                for state, item, suffix in zip(self.state_vars, sites, suffixes, strict=True)
             )
         self.pruning_obj = InCallPruning(self)
 

@@ -268,7 +268,7 @@ class PerSite(Allocation):
                 next(shared)
                 if target is None
                 else keep_count(count, self._scaled(target, sparsity, final), self.min_keep)
-                for count, target in zip(groups, targets)
+                for count, target in zip(groups, targets, strict=True)
             ]
         )
 

@@ -116,13 +116,13 @@ class _At(Allocation):
         ]
         places = [self.names.index(site.name) for site in sites]
         counts = list(self.full.astype(np.float64))
-        for place, one in zip(places, alive):
+        for place, one in zip(places, alive, strict=True):
             counts[place] = xp.astype(xp.count_nonzero(one), "float64")
         savings = self.sizes.savings(xp.stack(counts), self.uses)
         savings = savings / float(self.sizes.of(self.full) @ self.uses)
         return [
             xp.where(one, self._rank(xp, score, savings[place]), -math.inf)
-            for place, one, score in zip(places, alive, scores)
+            for place, one, score in zip(places, alive, scores, strict=True)
         ]
 
     def _rank(self, xp: Any, score: Any, saved: Any) -> Any:

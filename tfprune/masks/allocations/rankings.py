@@ -128,7 +128,7 @@ def _ranked(xp, scores, floors, total):
 def _raised(xp, scores, floors):
     """The scores with the best `floors` of each site infinite, and nothing else."""
     raised = []
-    for score, floor in zip(scores, floors):
+    for score, floor in zip(scores, floors, strict=True):
         largest = np.finfo(score.dtype.name).max
         ordered = xp.where(xp.isnan(score), -math.inf, xp.maximum(score, -largest))
         places = _highest(xp, ordered, int(floor))
@@ -168,7 +168,7 @@ def _first_success(attempt, first, second):
         (no, no, none),
         shape_invariants=(no.shape, no.shape, shapes),
     )[2]
-    return [tf.ensure_shape(mask, score.shape) for mask, score in zip(masks, first)]
+    return [tf.ensure_shape(mask, score.shape) for mask, score in zip(masks, first, strict=True)]
 
 
 def _highest(xp, scores, count):

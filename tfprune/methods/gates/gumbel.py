@@ -147,7 +147,7 @@ class GumbelTopKGate(Gate):
         slope = tf.where(state["count"] < logits.shape[1], slope, 0.0)
         steps = tf.cast(now.step // turn.count + 1, tf.float32)
         moved = adam(logits, slope, moments=(first, second), steps=steps, rate=self.rate)
-        return {name: turn.put(new, state[name]) for name, new in zip(names, moved)}
+        return {name: turn.put(new, state[name]) for name, new in zip(names, moved, strict=True)}
 
     def _shown(self, weight: Any, present: Any) -> Any:
         """Q(W*M)."""

@@ -81,7 +81,7 @@ class DropProbabilityRule(TopKRule):
         xp = namespace(*scores)
         keeps = self.allocation(scores, sites, final, final)
         changes = []
-        for index, (score, state) in enumerate(zip(scores, states)):
+        for index, (score, state) in enumerate(zip(scores, states, strict=True)):
             updates = state["updates"] + 1
             rank = state["rank"] + (_positions(xp, score) - state["rank"]) / updates
             wanted = xp.astype(score.shape[0] - keeps[index], np.float32)
@@ -93,7 +93,7 @@ class DropProbabilityRule(TopKRule):
     def masks(self, weights, sites, sparsity, *, final, states=None):
         return [
             self.structure.expand(state["chance"] < 1, site.shape, site.layout)
-            for state, site in zip(states, sites)
+            for state, site in zip(states, sites, strict=True)
         ]
 
     def _moved(self, xp: Any, chance: Any, rank: Any, wanted: Any) -> Any:

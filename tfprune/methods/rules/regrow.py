@@ -110,7 +110,7 @@ class RegrowRule(TopKRule):
         scores = self.ranked(weights, sites, states)
         counts = self.allocation(scores, sites, sparsity, final)
         masks = []
-        for index, (score, site, state) in enumerate(zip(scores, sites, states)):
+        for index, (score, site, state) in enumerate(zip(scores, sites, states, strict=True)):
             kept = self._mask(index, score, counts[index], site, state)
             masks.append(self.structure.expand(kept, site.shape, site.layout))
         return masks

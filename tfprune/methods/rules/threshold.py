@@ -75,10 +75,10 @@ class ThresholdRule(TopKRule):
         xp = namespace(*scores)
         above = [
             shape.expand(self._above(xp, score, state["course"]), site.shape, site.layout)
-            for score, state, site in zip(scores, states, sites)
+            for score, state, site in zip(scores, states, sites, strict=True)
         ]
         ended = sparsity >= final
-        return [xp.where(ended, last, mask) for last, mask in zip(ranked, above)]
+        return [xp.where(ended, last, mask) for last, mask in zip(ranked, above, strict=True)]
 
     def _above(self, xp: Any, score: Any, course: Any) -> Any:
         """sigmoid(S) > tau, without a quotient: S > log(tau / (1 - tau)); nothing falls below 0."""

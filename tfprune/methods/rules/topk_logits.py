@@ -81,13 +81,14 @@ class TopKLogitsRule(TopKRule):
             raise ValueError("TopKLogitsRule chooses by what is learned: pass the sites' states.")
         return [
             self.structure.of_rows(one["logits"], site.shape, site.layout)
-            for one, site in zip(measured, sites)
+            for one, site in zip(measured, sites, strict=True)
         ]
 
     def advance(self, weights, sites, states, sparsity, *, final):
         rows, lengths = np.array([state["logits"].shape for state in states]).T
         logits = [
-            self._begun(weight, site, state) for weight, site, state in zip(weights, sites, states)
+            self._begun(weight, site, state)
+            for weight, site, state in zip(weights, sites, states, strict=True)
         ]
         if self.structure.fixed is not None:
             counts = np.minimum(self.structure.fixed, lengths)
