@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which Keras an object belongs to, and the import of each only when it is needed.
+"""The backend of the Keras that an object belongs to, imported when it is first needed.
 
 The Keras is decided from the object passed in: never from an environment variable, and never from
 which of the two was imported first.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What optimizers keep for the variables that they train, and their updates of them."""
+"""Slots of optimizers for the variables that they train, and updates of these variables."""
 
 from __future__ import annotations
 

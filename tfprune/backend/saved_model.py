@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which Keras wrote a saved model."""
+"""The Keras that wrote a saved model."""
 
 from __future__ import annotations
 

@@ -18,17 +18,13 @@ def _multi_head(step: LayerCall) -> list[SymbolicTensor]:
 
     Where several query heads share one key head (grouped queries), the heads stay.
     """
-    layer, _parts = step.operation, {}
-    for sub in step.tracer.adapter.sublayers(layer):
-        _parts[sub.name] = sub
-    missing = {"query", "key", "value", "attention_output"} - set(_parts)
+    held = _parts(step.operation, step.tracer.adapter)
+    missing = {"query", "key", "value", "attention_output"} - set(held)
     if missing:
         raise Unsupported(f"{step.name} has no {sorted(missing)[0]} projection")
-    query, value = (step.setting(name, place) for place, name in enumerate(("query", "value")))
-    key = step.setting("key", 2)
-    key = key if isinstance(key, SymbolicTensor) else value
+    query, value, key = _sources(step)
     heads = {
-        name: _apply(step, _parts[name], source)
+        name: _apply(step, held[name], source)
         for name, source in (("query", query), ("key", key), ("value", value))
     }
     _join(step, heads["query"], heads["key"], -1)
@@ -42,7 +38,7 @@ def _multi_head(step: LayerCall) -> list[SymbolicTensor]:
     for source in (query, key, value):
         for ids in source.axes[:-1]:
             step.book.pin(ids, f"{step.name} attends along it")
-    results = [_apply(step, _parts["attention_output"], context)]
+    results = [_apply(step, held["attention_output"], context)]
     if len(step.shapes) > 1:  # the scores, a map for each head
         axes = (None, heads["query"].axes[-2], *[None] * (len(step.shapes[1]) - 2))
         results.append(SymbolicTensor(tuple(step.shapes[1]), axes))
@@ -111,7 +107,7 @@ def _sources(step: Any) -> tuple[Any, Any, Any]:
     """What an attention layer is called with: query, value and key."""
     query, value = (step.setting(name, place) for place, name in enumerate(("query", "value")))
     key = step.setting("key", 2)
-    return query, value, key if hasattr(key, "axes") else value
+    return query, value, key if isinstance(key, SymbolicTensor) else value
 
 
 def _resize_grouped(resizing: Resizing) -> None:

@@ -18,9 +18,6 @@ from typing import Any
 
 import tensorflow as tf
 
-WIDTHS = (2, 4, 8, 16, 32)
-"""The bit widths that the restricted form may take."""
-
 SLOPE = 10.0
 """Upper bound of the slope t |x|^(t-1), which is infinite at zero for t < 1."""
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How much each filter matters to what reads it, from the weights alone: sensitivities."""
+"""Sensitivities of filters from the weights of what reads them alone."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How much of a unit's input a weight can account for, on data: the sensitivity of SiPP and PFP.
+"""Sensitivity of SiPP and PFP: the share of a unit's input that a weight can account for, on data.
 
 W is split by sign into W+ and W-, the input into a+ and a- (both taken as magnitudes; an input
 with negative entries counts as two examples), so that nothing cancels. For the output i, the

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is measured: a model and the sites in it."""
+"""A model that is measured, and the sites in it."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How far the outputs of two models are from each other, and whether they can be compared."""
+"""Distance between the outputs of two models, where they can be compared."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a smaller model may cost."""
+"""Budget of a smaller model."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which channels stay, so that a model is within its budget."""
+"""Choice of the channels that stay, so that a model is within its budget."""
 
 from __future__ import annotations
 

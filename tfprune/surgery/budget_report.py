@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a model cost before and after it was shrunk to a budget."""
+"""Report of a model that was shrunk to a budget: its costs before and after."""
 
 from __future__ import annotations
 

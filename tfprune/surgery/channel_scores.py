@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the channels of a model are ranked by: one score for each channel of each group."""
+"""Scores that the channels of a model are ranked by, one for each channel of each group."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What stands in the way of taking channels out of a model."""
+"""Constraints on the channels that can be taken out of a model."""
 
 from __future__ import annotations
 

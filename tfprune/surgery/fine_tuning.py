@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a user's function makes of a model between two steps, looked at before the next one."""
+"""Checks of the model that a user's function returns between two steps."""
 
 from __future__ import annotations
 

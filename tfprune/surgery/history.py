@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which channels went when: a record that can be replayed on a fresh model."""
+"""Record of removed channels in their order, which can be replayed on a fresh model."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Lets channels of a model be zero for a while."""
+"""Context manager that temporarily zeroes channels of a model."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What an optimizer keeps, for a model that has lost channels."""
+"""Optimizer slots of a model that has lost channels."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What became of each channel group when a model was shrunk."""
+"""Report of a shrunk model: what became of each channel group."""
 
 from __future__ import annotations
 

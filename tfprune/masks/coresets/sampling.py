@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which neurons to keep, and what to multiply them with: draws in proportion to sensitivities."""
+"""Draws of neurons in proportion to sensitivities, and their new weights."""
 
 from __future__ import annotations
 

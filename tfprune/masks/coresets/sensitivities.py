@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How much of the sum of all neurons one neuron can be, by peeling L-infinity coresets."""
+"""Shares of the sum of all neurons that one neuron can be, by peeling L-infinity coresets."""
 
 from __future__ import annotations
 

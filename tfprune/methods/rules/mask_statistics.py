@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How certain learned choices are, and how much they differ from row to row.
+"""Statistics of learned masks: how certain they are, and how much they differ from row to row.
 
 The paper on dynamic probabilistic pruning speaks of confidence and of pruning diversity; the
 formulas here are this project's own, made to fit these words. `PruningCallback.report` notes both
