@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Without their producers, prunable channels are as good as unread: outputs agree.
 
-For every prunable group of models of several kinds: zero a channel wherever it is made, scaled and
+For every prunable group of models of many kinds: zero a channel wherever it is made, scaled and
 shifted; separately, zero what reads it. Both must give the same outputs.
 """
+
+import importlib
 
 import numpy as np
 import pytest
@@ -13,6 +15,57 @@ import tfprune
 from tests.tiny_models import KERASES
 from tfprune.channels.tracer import variables
 from tfprune.layers.channel_graph import Role
+
+
+def _mobile(library):
+    layers = library.layers
+    inputs = library.Input((8, 8, 3))
+    x = layers.Conv2D(6, 3, padding="same", use_bias=False)(inputs)
+    x = stem = layers.ReLU(6.0)(layers.BatchNormalization()(x))
+    x = layers.Conv2D(8, 1)(x)
+    x = layers.DepthwiseConv2D(3, padding="same", depth_multiplier=2)(x)
+    x = layers.Activation("swish")(layers.BatchNormalization()(x))
+    gate = layers.GlobalAveragePooling2D()(x)
+    gate = layers.Reshape((1, 1, 16))(gate)
+    gate = layers.Conv2D(4, 1, activation="relu")(gate)
+    gate = layers.Conv2D(16, 1, activation="sigmoid")(gate)
+    x = layers.Multiply()([x, gate])
+    x = layers.Conv2D(6, 1)(x)
+    x = layers.Add()([layers.Dropout(0.2)(x), stem])
+    x = layers.SeparableConv2D(5, 3, depth_multiplier=2, padding="same")(x)
+    x = layers.PReLU(shared_axes=[1, 2])(x)
+    return library.Model(inputs, layers.Dense(3)(layers.GlobalMaxPooling2D()(x)))
+
+
+def _unet(library):
+    layers = library.layers
+    inputs = library.Input((8, 8, 2))
+    one = layers.Conv2D(4, 3, padding="same", activation="relu")(inputs)
+    two = layers.Conv2D(6, 3, padding="same", activation="gelu")(layers.MaxPooling2D()(one))
+    up = layers.Conv2DTranspose(5, 2, strides=2)(two)
+    x = layers.Concatenate()([one, up, layers.UpSampling2D()(two)])
+    x = layers.LeakyReLU()(layers.BatchNormalization()(x))
+    x = layers.Concatenate()([x, layers.Conv2D(3, 3, padding="same")(x)])
+    x = layers.PReLU()(layers.ZeroPadding2D()(x))
+    x = layers.Cropping2D()(x)
+    return library.Model(inputs, layers.Conv2D(2, 1)(x))
+
+
+def _flat(library):
+    layers = library.layers
+    inputs = library.Input((6, 6, 3))
+    x = layers.Conv2D(4, 3, activation="relu")(inputs)
+    x = layers.AveragePooling2D(2)(x)
+    x = layers.Dense(24, activation="tanh")(layers.Flatten()(x))
+    x = layers.Reshape((2, 3, 4))(x)
+    x = layers.Conv2D(8, 1)(x)
+    x = layers.GroupNormalization(4)(x)
+    x = layers.Conv2D(8, 1, groups=2)(x)
+    x = layers.Conv2D(8, 2, groups=8, padding="same")(x)
+    x = layers.Permute((2, 1, 3))(x)
+    x = layers.EinsumDense("abcd,de->abce", output_shape=(3, 2, 6), bias_axes="e")(x)
+    x = layers.Reshape((-1,))(x)
+    return library.Model(inputs, layers.Dense(2)(x))
 
 
 def _recurrent(library):
@@ -89,14 +142,37 @@ def _channels_first(library):
     return library.Model(inputs, [flat, layers.Dense(2)(layers.GlobalMaxPooling2D(**first)(y))])
 
 
+def _scaled_sum(library):
+    layers, home = library.layers, f"{library.__name__}.src.applications.inception_resnet_v2"
+    inputs = library.Input((6, 6, 2))
+    x = layers.Conv2D(4, 1, name="first")(inputs)
+    y = layers.Conv2D(4, 1)(layers.Conv2D(3, 3, padding="same", activation="relu")(x))
+    x = layers.ReLU()(importlib.import_module(home).CustomScaleLayer(0.2)([x, y]))
+    return library.Model(inputs, layers.Dense(3)(layers.GlobalAveragePooling2D()(x)))
+
+
 MODELS = {
+    "mobile": _mobile,
+    "unet": _unet,
+    "flat": _flat,
     "recurrent": _recurrent,
     "attention": _attention,
     "operations": _operations,
     "nested": _nested,
     "channels_first": _channels_first,
+    "scaled_sum": _scaled_sum,
 }
-PRUNABLE = {"recurrent": 7, "attention": 5, "operations": 2, "nested": 4, "channels_first": 2}
+PRUNABLE = {
+    "mobile": 4,
+    "unet": 4,
+    "flat": 5,
+    "recurrent": 7,
+    "attention": 5,
+    "operations": 2,
+    "nested": 4,
+    "channels_first": 2,
+    "scaled_sum": 2,
+}
 
 
 def _data(model):

@@ -46,7 +46,7 @@ def _texture(generator: np.random.Generator) -> np.ndarray:
     branches = stems.branches(generator, 36, 0.3)
     twigs = branches.branches(generator, 9, 0.4)
     canvas = Image.new("L", (3 * _SIDE, 3 * _SIDE))
-    pen = ImageDraw.ImportanceSamplingRule(canvas)
+    pen = ImageDraw.Draw(canvas)
     for lines, width, light in ((twigs, 1, 120), (branches, 1, 190), (stems, 2, 255)):
         for line in lines.ends():
             pen.line(line, fill=light, width=width)

@@ -50,6 +50,11 @@ class KernelSpec:
         attribute: of the layer. Of several with one name in each Keras a layer has one.
         layout: layer -> the axes of the kernel.
         uses: of its weights.
+
+    Example:
+        >>> from tfprune.masks import kernel_layout
+        >>> KernelSpec.of("kernel", kernel_layout.DENSE).attribute
+        'kernel'
     """
 
     attribute: str
@@ -64,7 +69,7 @@ class KernelSpec:
 
 @dataclass(frozen=True)
 class LayerKind:
-    """What a kind of layer is. What is None is not known: then the layer stays as it is.
+    """A kind of layer. What is None is not known: then the layer stays as it is.
 
     Attributes:
         kernels: what can be pruned. Layers inside the layer have kinds of their own.
@@ -88,6 +93,10 @@ class LayerKind:
         stays_float: why its kernels are not quantized.
         traits: some of `TRAITS`.
         name: of the class of Keras, set when it is registered.
+
+    Example:
+        >>> LayerKind(stays_dense="factors are not pruned").kernels
+        ()
     """
 
     kernels: tuple[KernelSpec, ...] = ()
