@@ -10,30 +10,53 @@ from numbers import Integral
 
 import numpy as np
 
-from tfprune.evaluation import (
-    corruption_blurs as blurs, corruption_digital as digital, corruption_noises as noises,
-    corruption_weather as weather,
-)
-from tfprune.evaluation.optional import Image, ndimage
-from tfprune.output.argument_checks import check_kind
+from tfprune.evaluation import corruption_blurs as blurs
+from tfprune.evaluation import corruption_digital as digital
+from tfprune.evaluation import corruption_noises as noises
+from tfprune.evaluation import corruption_weather as weather
 from tfprune.evaluation.corruption import Corruption
 from tfprune.evaluation.draws import Draws
+from tfprune.evaluation.optional import Image, ndimage
+from tfprune.output.argument_checks import check_kind
 
-REGISTRY = {one.name: one for one in (
-    noises.gaussian_noise, noises.shot_noise, noises.impulse_noise, blurs.defocus_blur,
-    blurs.glass_blur, blurs.motion_blur, blurs.zoom_blur, weather.snow, weather.frost, weather.fog,
-    digital.brightness, digital.contrast, digital.elastic_transform, digital.pixelate,
-    digital.jpeg_compression, noises.speckle_noise, blurs.gaussian_blur, weather.spatter,
-    digital.saturate,
-)}
+REGISTRY = {
+    one.name: one
+    for one in (
+        noises.gaussian_noise,
+        noises.shot_noise,
+        noises.impulse_noise,
+        blurs.defocus_blur,
+        blurs.glass_blur,
+        blurs.motion_blur,
+        blurs.zoom_blur,
+        weather.snow,
+        weather.frost,
+        weather.fog,
+        digital.brightness,
+        digital.contrast,
+        digital.elastic_transform,
+        digital.pixelate,
+        digital.jpeg_compression,
+        noises.speckle_noise,
+        blurs.gaussian_blur,
+        weather.spatter,
+        digital.saturate,
+    )
+}
 CORRUPTIONS: tuple[str, ...] = tuple(REGISTRY)
 
 _BLOCK = 1 << 19
 """How many values are worked on at a time; the result does not depend on it."""
 
 
-def corrupt(images: np.ndarray, name: str, severity: int = 3, *, seed: int = 0,
-            indices: Sequence[int] | np.ndarray | None = None) -> np.ndarray:
+def corrupt(
+    images: np.ndarray,
+    name: str,
+    severity: int = 3,
+    *,
+    seed: int = 0,
+    indices: Sequence[int] | np.ndarray | None = None,
+) -> np.ndarray:
     """The images under one of ImageNet-C's corruptions.
 
     Parameters are CIFAR-10-C's where the shorter side is at most 32 pixels, ImageNet-C's from 224
@@ -91,40 +114,55 @@ def _checked_images(images: np.ndarray) -> np.ndarray:
     images = np.asarray(images)
     told = f"images of {images.dtype} {list(images.shape)}"
     if images.dtype != np.uint8:
-        raise TypeError(f"{told}: expected uint8 from 0 to 255. Where white is 1.0, pass "
-                        "np.rint(images * 255).astype('uint8'), and divide the result by 255.")
+        raise TypeError(
+            f"{told}: expected uint8 from 0 to 255. Where white is 1.0, pass "
+            "np.rint(images * 255).astype('uint8'), and divide the result by 255."
+        )
     if images.ndim != 4:
-        raise ValueError(f"{told}: expected [n, height, width, channels]. One image is images[None]"
-                         ", gray ones without an axis for the channel are images[..., None].")
+        raise ValueError(
+            f"{told}: expected [n, height, width, channels]. One image is images[None]"
+            ", gray ones without an axis for the channel are images[..., None]."
+        )
     if images.shape[-1] not in (1, 3):
-        raise ValueError(f"{told}: expected 1 channel (gray) or 3 (red, green, blue) as the last "
-                         "axis. Take those channels, and move their axis to the end.")
+        raise ValueError(
+            f"{told}: expected 1 channel (gray) or 3 (red, green, blue) as the last "
+            "axis. Take those channels, and move their axis to the end."
+        )
     return images
 
 
 def _checked_corruption(name: str, severity: int, shape: tuple[int, ...]) -> Corruption:
     check_kind("name", name, str, "the name of a corruption, such as 'fog'")
     if name not in REGISTRY:
-        near = ([one for one in REGISTRY if name.lower() in one]
-                or difflib.get_close_matches(name, REGISTRY) or REGISTRY)
-        raise ValueError(f"No corruption {name!r}; there {'is' if len(near) == 1 else 'are'} "
-                         f"{', '.join(near)}.")
+        near = (
+            [one for one in REGISTRY if name.lower() in one]
+            or difflib.get_close_matches(name, REGISTRY)
+            or REGISTRY
+        )
+        raise ValueError(
+            f"No corruption {name!r}; there {'is' if len(near) == 1 else 'are'} {', '.join(near)}."
+        )
     check_kind("severity", severity, Integral, "an integer from 1 to 5")
     if not 1 <= severity <= 5:
         raise ValueError(f"severity={severity!r} of {name!r}: expected 1 (weak) to 5 (strong).")
     least = REGISTRY[name].least
     if min(shape[1:3]) < least:
-        raise ValueError(f"images of {shape[1]}x{shape[2]} pixels: {name!r} needs at least "
-                         f"{least}x{least}. Leave it out, or make the images larger.")
+        raise ValueError(
+            f"images of {shape[1]}x{shape[2]} pixels: {name!r} needs at least "
+            f"{least}x{least}. Leave it out, or make the images larger."
+        )
     return REGISTRY[name]
 
 
 def _checked_indices(indices: Sequence[int] | np.ndarray | None, count: int) -> np.ndarray:
     places = np.arange(count) if indices is None else np.asarray(indices)
     if places.dtype.kind not in "iu" and places.size:
-        raise TypeError(f"indices of {places.dtype}: expected integers, an image's place in the "
-                        "data set each.")
+        raise TypeError(
+            f"indices of {places.dtype}: expected integers, an image's place in the data set each."
+        )
     if places.shape != (count,) or count and places.min() < 0:
-        raise ValueError(f"indices of shape {list(places.shape)} for {count} images: expected one "
-                         "for each, from 0 on.")
+        raise ValueError(
+            f"indices of shape {list(places.shape)} for {count} images: expected one "
+            "for each, from 0 on."
+        )
     return places
