@@ -188,11 +188,19 @@ class Backend(OptimizerAccess):
         """What holds a model's graph: the model itself, or a functional one inside of it."""
         return model
 
+    def knows_graph(self, value: Any) -> bool:
+        """Whether `graph` has one: of functional and built Sequential models."""
+        return (
+            self.is_model(value)
+            and self._is_functional(self.functional(value))
+            and calls_its_graph(value)
+        )
+
     def graph(self, model: Any) -> Graph | None:
-        """The graph of a functional or built Sequential model; None for any other."""
-        inside = self.functional(model)
-        if not self._is_functional(inside) or not calls_its_graph(model):
+        """The graph of a functional or built Sequential model; None for anything else."""
+        if not self.knows_graph(model):
             return None
+        inside = self.functional(model)
         calls, names = [], {}
         for depth in sorted(inside._nodes_by_depth, reverse=True):
             for node in inside._nodes_by_depth[depth]:

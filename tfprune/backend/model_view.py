@@ -73,7 +73,7 @@ class ModelView:
     @cached_property
     def graph(self) -> Graph | None:
         """The graph of a functional or built Sequential model; None for any other."""
-        return self.backend.graph(self.model) if self.is_model else None
+        return self.backend.graph(self.model)
 
     @cached_property
     def below(self) -> tuple[Held, ...]:

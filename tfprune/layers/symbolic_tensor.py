@@ -10,6 +10,7 @@ from typing import Any, Iterator
 import numpy as np
 
 from tfprune.layers.channel_graph import ChannelGraph, Ids
+from tfprune.layers.graph import leaves
 
 Axes = tuple[Ids | None, ...]
 Shape = tuple[int | None, ...]
@@ -63,14 +64,7 @@ def with_last(shape: Shape, ids: Ids | None) -> SymbolicTensor:
 
 def tensors(structure: Any) -> Iterator[SymbolicTensor]:
     """Every traced tensor in lists, tuples and dictionaries (by sorted key)."""
-    if isinstance(structure, SymbolicTensor):
-        yield structure
-    elif isinstance(structure, (list, tuple)):
-        for one in structure:
-            yield from tensors(one)
-    elif isinstance(structure, dict):
-        for key in sorted(structure, key=str):
-            yield from tensors(structure[key])
+    return (one for one in leaves(structure) if isinstance(one, SymbolicTensor))
 
 
 def pin_all(book: ChannelGraph, values: list[SymbolicTensor], reason: str) -> None:

@@ -101,7 +101,7 @@ def _from_settings(layer: Any, trial: Any) -> Iterator[tuple[Any, Any, None]]:
 def _compare(layer: Any, copy: Any, trial: Any) -> None:
     """Raise `Unsupported` where layers that a copy has from the beginning have other settings."""
     adapter = trial.adapter
-    is_nested = adapter.is_model(layer) and trial.adapter.graph(layer) is not None
+    is_nested = adapter.knows_graph(layer)
     if not is_nested and not looked_into(layer, trial.kept.survey):
         _Check(trial).settings(layer, copy)
         return
@@ -152,7 +152,7 @@ def _keep(layer: Any, copy: Any, trial: Any) -> None:
         trial.keep(layer, copy)
         trial.adapter.rename(copy, layer.name)
     adapter = trial.adapter
-    if adapter.is_model(layer) and trial.adapter.graph(layer) is not None:
+    if adapter.knows_graph(layer):
         inside = layer.layers, copy.layers
     elif looked_into(layer, trial.kept.survey):
         trial.blocks.add(id(layer))
@@ -168,18 +168,18 @@ def _keep(layer: Any, copy: Any, trial: Any) -> None:
 
 def _new_sizes(layer: Any, kept: Any) -> dict[int, list[int]]:
     """Sizes of axes inside of a layer that change, with what they become."""
-    found: dict[int, list[int]] = {}
+    shapes: list[tuple[Iterable[int], Iterable[int]]] = []
     for step, results in kept.survey.by_operation[id(layer)]:
         for one, made in [(step, results), *step.parts]:
-            for tensor in (*one.values, *made):
-                for old, new in zip(tensor.shape, kept.shape(tensor), strict=True):
-                    if old != new and new not in found.setdefault(old, []):
-                        found[old].append(new)
+            shapes += ((tensor.shape, kept.shape(tensor)) for tensor in (*one.values, *made))
         for weight in step.operation.weights:
             raw = kept.survey.adapter.raw(weight)
-            for old, new in zip(map(int, raw.shape), kept.size(raw), strict=True):
-                if old != new and new not in found.setdefault(old, []):
-                    found[old].append(new)
+            shapes.append((map(int, raw.shape), kept.size(raw)))
+    found: dict[int, list[int]] = {}
+    for before, after in shapes:
+        for old, new in zip(before, after, strict=True):
+            if old != new and new not in found.setdefault(old, []):
+                found[old].append(new)
     return found
 
 
@@ -242,7 +242,7 @@ class _Check:
         Args:
             calls: of the copy, where they are known.
         """
-        if self.adapter.is_model(layer) and self.trial.adapter.graph(layer) is not None:
+        if self.adapter.knows_graph(layer):
             inside = list(layer.layers)
         elif looked_into(layer, self.kept.survey):
             for step, new in _called(layer, copy, self.trial) if calls is None else calls:

@@ -120,7 +120,7 @@ class Rebuild:
         """The layer's or operation's copy, the same wherever it is used."""
         if id(operation) in self.copies:
             return self.copies[id(operation)]
-        if self.adapter.is_model(operation) and self.adapter.graph(operation) is not None:
+        if self.adapter.knows_graph(operation):
             return self.keep(operation, self._model(operation))
         try:
             is_smaller = is_changed(operation, self.kept, self.folding)
@@ -204,8 +204,7 @@ class Rebuild:
 
     def paired(self, layer: Any) -> Iterator[tuple[Any, Any]]:
         """The variables of a layer with those of its copy."""
-        is_nested = self.adapter.is_model(layer) and self.adapter.graph(layer) is not None
-        if isinstance(layer, self.adapter.Layer) and not is_nested:
+        if isinstance(layer, self.adapter.Layer) and not self.adapter.knows_graph(layer):
             new = self.copies[id(layer)]
             if id(layer) in self.blocks:  # the layers inside have copies of their own
                 own, theirs = map(self.adapter.own_variables, (layer, new))
