@@ -1,14 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """`select` against a slow, obviously correct choice, in NumPy, TensorFlow and XLA."""
 
+import inspect
+import os
+
 import numpy as np
 import pytest
 import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tfprune.masks.select import select, threshold
-from tfprune.masks.select_tf import select_tensor
+from tfprune.masks import select_blocks
+from tfprune.masks.select import select, select_joint, threshold
+from tfprune.masks.select_blocks import stride
+from tfprune.masks.select_graph import select_in_graph
+from tfprune.masks.select_graph import stride as stride_in_graph
 
 DTYPES = ["float16", "bfloat16", "float32", "float64"]
 # Every dtype with two lengths, every length with a dtype: each pair is traced and compiled once.
@@ -130,12 +136,10 @@ def test_nested(kind):
 
 def test_misleading_sample_stays_exact():
     # Large where the sample looks, small elsewhere: every bracket is wrong.
-    from tfprune.masks.select_numpy import stride
-
     scores = weights(80_000, "dense")
-    for density in (8, 32):
+    for step in (stride(len(scores)), stride_in_graph(len(scores), 8)):
         misled = np.abs(scores)
-        misled[:: stride(len(scores), density)] += 100
+        misled[::step] += 100
         check(misled, 20_000)
 
 
@@ -146,7 +150,7 @@ def test_denormal_scores_are_ordered():
 
 def test_static_form_outside_xla():
     scores = weights(10_000, "rounded")
-    mask = select_tensor(tf.constant(scores), 3000, xla=True)
+    mask = select_in_graph(tf.constant(scores), tf.constant(3000, tf.int64), False)
     np.testing.assert_array_equal(mask.numpy(), reference(scores, 3000))
 
 
@@ -160,18 +164,97 @@ def test_inside_cond_and_with_unknown_length():
     assert not due(scores, 0).numpy().any()
 
 
-def test_graphs_share_one_trace_of_equal_shapes():
-    from tfprune.masks.select_tf import _select, _traced
-
+def test_graphs_call_one_function_for_all():
+    choose = tf.function(lambda one: [select(one, 9), select(2 * one, 9)], autograph=False)
     scores = weights(777, "rounded")
-    masks, traces = [], []
-    for _ in range(2):
-        twice = tf.function(lambda one: [select(one, 9), select(2 * one, 9)], autograph=False)
-        masks += twice(tf.constant(scores))
-        traces.append(_traced(_select).experimental_get_tracing_count())
-    assert traces[0] == traces[1]
-    for mask in masks:
+    graph = choose.get_concrete_function(tf.constant(scores)).graph
+    kept = graph.outer_graph._py_funcs_used_in_graph  # for ever, and so must hold nothing
+    assert len(set(map(inspect.unwrap, kept[-2:]))) == 1
+    assert inspect.unwrap(kept[-1]).__closure__ is None
+    assert [op.type for op in graph.get_operations()].count("PyFuncStateless") == 2
+    for mask, shape in zip(choose(tf.constant(scores)), graph.structured_outputs, strict=True):
+        assert shape.shape == (777,)
         np.testing.assert_array_equal(mask.numpy(), reference(scores, 9))
+
+
+def test_saved_graphs_do_not_call_python():
+    from tensorflow.python.saved_model import save_context
+
+    scores = weights(5000, "rounded")
+    with save_context.save_context(tf.saved_model.SaveOptions()):
+        choose = tf.function(lambda one: select(one, 900), autograph=False)
+        saved = choose.get_concrete_function(tf.constant(scores))
+    assert "PyFunc" not in str(saved.graph.as_graph_def())
+    np.testing.assert_array_equal(saved(tf.constant(scores)).numpy(), reference(scores, 900))
+
+
+@pytest.fixture
+def small_blocks(monkeypatch):
+    """Many blocks of few keys, which several threads share."""
+    monkeypatch.setattr(select_blocks, "BLOCK", 1 << 10)
+    monkeypatch.setattr(select_blocks, "_cores", lambda: 3)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("size", [4097, 8192, 20_479])
+def test_blocks(small_blocks, kind, size):
+    for dtype in DTYPES:
+        scores = weights(size, kind, dtype)
+        for keep in (1, 7, size // 100, size // 5, size // 2, size - 2500, size - 1):
+            np.testing.assert_array_equal(select(scores, keep), reference(scores, keep))
+            expected = reference(np.abs(scores), keep)
+            np.testing.assert_array_equal(select(scores, keep, magnitude=True), expected)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_ties_across_blocks(data):
+    # Runs of few values, which begin and end anywhere, and a block of one value at its border.
+    block = 1 << 10
+    values = [-np.inf, -1.0, -0.0, 0.0, 1.0, 1.0 + 2**-20, np.inf, np.nan]
+    value = st.sampled_from(values)
+    length = st.integers(1, 3000) | st.sampled_from([block - 1, block, block + 1])
+    runs = data.draw(st.lists(st.tuples(value, length), min_size=3, max_size=12))
+    scores = np.repeat(*map(np.array, zip(*runs, strict=True))).astype(np.float32)
+    scores = np.concatenate([scores, weights(4096, "rounded")])
+    ends = np.cumsum([length for _, length in runs])
+    keep = data.draw(st.integers(0, len(scores)) | st.sampled_from([int(end) for end in ends]))
+    magnitude = data.draw(st.booleans())
+    expected = reference(np.abs(scores) if magnitude else scores, keep)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(select_blocks, "BLOCK", block)
+        np.testing.assert_array_equal(select(scores, keep, magnitude=magnitude), expected)
+        cuts = data.draw(st.lists(st.integers(0, len(scores)), max_size=9))
+        parts = np.split(scores, sorted(cuts))
+        masks = select_joint(parts, keep, magnitude=magnitude)
+        assert [len(mask) for mask in masks] == [len(part) for part in parts]
+        np.testing.assert_array_equal(np.concatenate(masks), expected)
+
+
+def test_magnitudes_in_all_forms():
+    for size, shape in ((12, (12,)), (12, (3, 4)), (200, (5, 40)), (70_000, (70_000,))):
+        scores = weights(size, "special").reshape(shape)
+        expected = reference(np.abs(scores), 3)
+        ours = tf.function(lambda one: select(one, 3, magnitude=True), autograph=False)
+        compiled = tf.function(ours.python_function, autograph=False, jit_compile=True)
+        for choose in (ours.python_function, ours, compiled):
+            np.testing.assert_array_equal(choose(tf.constant(scores)).numpy(), expected)
+        np.testing.assert_array_equal(select(scores, 3, magnitude=True), expected)
+        joint = select_joint([scores.ravel(), scores.ravel()], 5, magnitude=True)
+        both = tf.constant(scores.ravel())
+        jit = tf.function(lambda one: select_joint([one, one], 5, magnitude=True), jit_compile=True)
+        for masks in (select_joint([both, both], 5, magnitude=True), jit(both)):
+            np.testing.assert_array_equal(np.concatenate(masks), np.concatenate(joint))
+
+
+def test_threads_after_a_fork():
+    scores = weights(3 * select_blocks.BLOCK, "rounded")
+    expected = select(scores, 99_999)
+    child = os.fork() if hasattr(os, "fork") else None
+    if child == 0:
+        os._exit(0 if np.array_equal(select(scores, 99_999), expected) else 1)
+    if child is not None:
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
 def test_threshold():

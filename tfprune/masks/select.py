@@ -2,9 +2,8 @@
 """Scores and an integer count to a mask: the only place where a mask is chosen.
 
 Floats are compared as integers: for numbers from 0 to infinity the bits already have the order of
-the numbers. A sorted sample brackets the threshold, one or two counting passes prove the bracket,
-and only the few keys inside it are ranked. A sample that misleads costs further passes (bisection
-of the bits), never exactness.
+the numbers. NumPy chooses, for tensors too; where XLA compiles, and in graphs of files, operations
+of TensorFlow give the same masks.
 """
 
 from __future__ import annotations
@@ -14,11 +13,11 @@ from typing import Any, Sequence
 import numpy as np
 
 from tfprune.masks.array_namespace import is_tensor, tf
-from tfprune.masks.select_numpy import select_array
+from tfprune.masks.select_numpy import select_array, select_joint_arrays
 from tfprune.masks.select_tf import select_joint_tensor, select_tensor
 
 
-def select(scores: Any, keep: Any) -> Any:
+def select(scores: Any, keep: Any, *, magnitude: bool = False) -> Any:
     """Keep the `keep` highest scores of each row, ties by the lower index.
 
     mask[i] = [ #{j : s_j > s_i} + #{j < i : s_j = s_i} < keep ]
@@ -28,6 +27,7 @@ def select(scores: Any, keep: Any) -> Any:
             are equal, -inf is allowed, NaN is lower than everything else.
         keep: how many to keep per row: an integer, a scalar integer tensor, or one integer per
             row. More than `groups` keeps all.
+        magnitude: rank |scores|, without making an array of them.
 
     Returns:
         A boolean mask of the shape of `scores`, an array for an array, a tensor for a tensor,
@@ -42,20 +42,21 @@ def select(scores: Any, keep: Any) -> Any:
     array([ True,  True, False,  True])
     """
     if is_tensor(scores) or is_tensor(keep):
-        return select_tensor(scores, keep)
-    return select_array(scores, keep)
+        return select_tensor(scores, keep, magnitude)
+    return select_array(scores, keep, magnitude)
 
 
-def select_joint(parts: Sequence[Any], keep: Any) -> list[Any]:
+def select_joint(parts: Sequence[Any], keep: Any, *, magnitude: bool = False) -> list[Any]:
     """Keep the `keep` highest scores of several rows, chosen from as if they were one row.
 
     Args:
         parts: arrays or tensors of scores [groups], all of one dtype. Ties: the earlier part, then
             the lower index.
         keep: how many to keep in all: an integer or a scalar integer tensor.
+        magnitude: rank |scores|, without making arrays of them.
 
     Returns:
-        Their masks. Tensors are never put together, which would take their memory once more.
+        Their masks. The scores are not put together, which would take their memory once more.
 
     Raises:
         TypeError, ValueError: as `select`.
@@ -65,9 +66,8 @@ def select_joint(parts: Sequence[Any], keep: Any) -> list[Any]:
     [[False, True], [True]]
     """
     if is_tensor(list(parts)) or is_tensor(keep):
-        return select_joint_tensor(list(parts), keep)
-    ends = np.cumsum([len(part) for part in parts])
-    return np.split(select(np.concatenate(parts), keep), ends[:-1])
+        return select_joint_tensor(list(parts), keep, magnitude)
+    return select_joint_arrays(list(parts), keep, magnitude)
 
 
 def threshold(scores: Any, mask: Any) -> Any:
