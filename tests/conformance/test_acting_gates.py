@@ -219,8 +219,8 @@ def test_srste_is_an_independent_loop(family, wrap, optimizer):
 def test_srste_gradient_by_hand():
     from tfprune.methods.gates import Moment
 
-    weight, mask = np.array([0.4, -0.1, 0.3, 0.05]), np.array([1.0, 0, 1, 0])
-    now = Moment(None, None, weight, mask, {}, 0)
+    weight, kept = np.array([0.4, -0.1, 0.3, 0.05]), np.array([True, False, True, False])
+    now = Moment(None, None, weight, kept, {}, 0)
     gradient, changes = tfprune.WeightDecayGate(2e-4).learn(now, np.array([0.1, 0.2, -0.1, 0.3]))
     np.testing.assert_allclose(gradient, [0.1, 0.19998, -0.1, 0.30001], rtol=1e-12)
     assert changes == {}

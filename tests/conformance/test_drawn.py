@@ -220,7 +220,9 @@ def test_the_gradient_of_quantized_weights_by_hand(bits, slope):
     weight = tf.constant([[-0.5], [0.25], [2.0], [-3.0]])
     state = {name: tf.constant(one) for name, one in gate.state(site, structure).items()}
     state |= {"logits": tf.constant([[9.0, -9, 8, -8]]), "count": tf.constant(2.0)}
-    now = Moment(site, structure, weight, tf.ones((4, 1)), state, tf.constant(0), tf.constant(0.0))
+    now = Moment(
+        site, structure, weight, tf.ones((4, 1), bool), state, tf.constant(0), tf.constant(0.0)
+    )
     shown, changes = gate.open(now)
     expected = {32: [-0.5, 0, 2, 0], 8: [-32 * 2 / 127, 0, 2, 0], 1: [-1, 0, 1, 0]}[bits]
     np.testing.assert_allclose(shown[:, 0], expected, rtol=1e-6)

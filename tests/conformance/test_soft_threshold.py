@@ -27,11 +27,11 @@ def shown(weight, mask, structure):
         site,
         structure,
         tf.constant(weight),
-        tf.constant(mask.astype("float32")),
+        tf.constant(mask != 0),
         {name: tf.constant(one) for name, one in gate.state(site, structure).items()},
     )
     chosen = gate.chosen(now)
-    after = Moment(site, structure, now.weight, now.mask, {**now.state, **chosen})
+    after = Moment(site, structure, now.weight, now.kept, {**now.state, **chosen})
     cut = chosen["cut"].numpy().ravel() if chosen else None
     return gate.rest(after).numpy(), cut
 
@@ -103,14 +103,14 @@ def test_what_is_kept_shrinks_and_keeps_its_sign(seed, rows, columns, structure,
 def test_what_becomes_smaller_than_the_threshold_later_is_kept_and_settles_once(structure):
     weight = np.random.default_rng(1).normal(size=(60, 9)).astype("float32")
     site, gate = Site("d/kernel", weight.shape, kernel_layout.DENSE, "d"), SoftThresholdGate()
-    mask = tf.cast(tf.random.stateless_uniform(weight.shape, (1, 2)) < 0.5, tf.float32)
+    mask = tf.random.stateless_uniform(weight.shape, (1, 2)) < 0.5
     state = gate.state(site, structure)
     now = Moment(
         site, structure, tf.constant(weight), mask, {"cut": tf.constant(state["cut"] + 0.7)}
     )
     kept = gate.rest(now).numpy()
     assert (np.abs(weight) < 0.7).any() and (np.abs(kept) <= np.abs(weight)).all()
-    np.testing.assert_array_equal(kept != 0, mask.numpy() != 0)
+    np.testing.assert_array_equal(kept != 0, mask.numpy())
     np.testing.assert_array_equal(kept + (weight - kept), weight)
 
 

@@ -25,7 +25,7 @@ def learned(gate, structure, steps=1, **state):
             SITE,
             structure,
             tf.constant(WEIGHT),
-            tf.constant(MASK),
+            tf.constant(MASK != 0),
             {name: tf.constant(value) for name, value in state.items()},
             0,
         )
@@ -40,7 +40,8 @@ def test_one_step_of_three_weights_by_hand():
     now = Moment(
         site,
         Element(),
-        *(tf.constant(value, tf.float32) for value in ([[2.0], [-1], [3]], [[1.0], [0], [1]])),
+        tf.constant([[2.0], [-1], [3]]),
+        tf.constant([[True], [False], [True]]),
         {"movement": tf.zeros((3, 1))},
         0,
     )

@@ -18,9 +18,9 @@ class State:
         sites: where they stand; channels are coupled if a site says so.
         sparsity: fraction of groups to remove now.
         final: the schedule's last sparsity.
-        known: by name, for each site: measured statistics, what is kept for it, its mask at rest,
-            `step`, the finished steps, and `progress` of the schedule, 0 at its first update and 1
-            at its last.
+        known: by name, for each site: measured statistics, what is kept for it, `mask`, the mask at
+            rest, bool, `step`, the finished steps, and `progress` of the schedule, 0 at its first
+            update and 1 at its last.
         subject: the model with these sites, a `statistics.measured_model.Subject`; None within a
             compiled step.
     """

@@ -36,7 +36,7 @@ class Target:
     Attributes:
         site: what is pruned.
         kernel: the weight, sparse at rest.
-        mask: 1 = keep, in the weight's shape and dtype.
+        mask: True = keep, in the weight's shape; in a wrapper 1 = keep, in the weight's dtype.
         hidden: what the gate keeps of the pruned weights; None if it keeps nothing.
         threshold: smallest kept magnitude, for TF-MOT's summaries; None if nobody asks for it.
         state: the numbers that the method keeps for this site, under their names.
@@ -182,7 +182,8 @@ class Settle:
             write_state(own[-1], self.method.gate.chosen(self.moment(target.site, own)))
 
     def _follow(self, variables, followers, step):
-        self.following(followers, [_read(mask) for _, mask, *_ in variables], self.is_final(step))
+        masks = [tf.cast(_read(mask), tf.float32) for _, mask, *_ in variables]
+        self.following(followers, masks, self.is_final(step))
 
     def is_final(self, step):
         """Whether channels that are masked after so many steps will stay so, a bool tensor; never
@@ -211,7 +212,7 @@ class Settle:
             site,
             self.method.rule.structure,
             weight,
-            tf.cast(held["mask"], weight.dtype),
+            held["mask"],
             held,
             step,
             0.0 if step is None else self.progress(step),
@@ -251,14 +252,17 @@ def note_thresholds(targets: Sequence[Target]) -> None:
 
     def local(variables):
         for kernel, mask, _, lowest, _ in variables:
-            _note_threshold(lowest, _read(kernel), tf.not_equal(_read(mask), 0))
+            _note_threshold(lowest, _read(kernel), tf.cast(_read(mask), tf.bool))
 
     _everywhere(local, [target.variables for target in targets])
 
 
 def read_state(mask: tf.Variable, state: dict[str, tf.Variable]) -> dict[str, tf.Tensor]:
-    """What rules and gates see of a site beside its weight: the state, and the mask at rest."""
-    return {"mask": _read(mask), **{name: _read(one) for name, one in state.items()}}
+    """What rules and gates see of a site beside its weight: the state, and the mask as bool."""
+    return {
+        "mask": tf.cast(_read(mask), tf.bool),
+        **{name: _read(one) for name, one in state.items()},
+    }
 
 
 def write_state(state: dict[str, tf.Variable], changes: dict[str, Any]) -> None:

@@ -164,7 +164,7 @@ def _target(item: Found, method: Method, made: Plan) -> Target:
         return replace(held, threshold=None, state=state)
     kernel = item.variable
     mask = tf.Variable(
-        tf.ones(kernel.shape, kernel.dtype),
+        tf.ones(kernel.shape, tf.bool),
         trainable=False,
         aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
     )

@@ -33,7 +33,7 @@ class Moment:
         site: what is pruned.
         structure: which of its weights go together.
         weight: W, dense, before the optimizer changes it.
-        mask: at rest, 1 = keep, shape and dtype of the weight.
+        kept: the mask at rest, True = keep, bool in the shape of the weight.
         state: name -> tensor, the numbers that the method keeps for this site.
         step: finished steps, a scalar tensor; None in `chosen` and `rest`, which also run outside
             of a step.
@@ -44,10 +44,24 @@ class Moment:
     site: Site
     structure: Structure
     weight: Any
-    mask: Any
+    kept: Any
     state: dict[str, Any]
     step: Any = None
     progress: Any = 0.0
+
+    @property
+    def mask(self) -> Any:
+        """`kept` in the dtype of the weight, 1 = keep: for formulas that multiply by it."""
+        return tf.cast(self.kept, self.weight.dtype)
+
+    @property
+    def masked(self) -> Any:
+        """W*M."""
+        return self.where_kept(self.weight)
+
+    def where_kept(self, values: Any) -> Any:
+        """Values in the shape of the weight where it is kept, zeros elsewhere."""
+        return tf.where(self.kept, values, tf.zeros([], values.dtype))
 
     def draws(self, seed: int) -> Any:
         """The seed [2] of stateless draws for this site in this step."""
@@ -127,11 +141,11 @@ class Gate(abc.ABC):
 
     def rest(self, now: Moment) -> Any:
         """What the kernel holds between two steps, and for good at the end: W*M."""
-        return now.weight * now.mask
+        return now.masked
 
     def open(self, now: Moment) -> tuple[Any, Changes]:
         """(what the forward pass sees, changed state), before the step."""
-        return now.weight * now.mask, {}
+        return now.masked, {}
 
     def learn(self, now: Moment, gradient: Any) -> tuple[Any, Changes]:
         """(the gradient that the optimizer gets, changed state).

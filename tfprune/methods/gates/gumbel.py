@@ -103,7 +103,7 @@ class GumbelTopKGate(Gate):
         }
 
     def rest(self, now):
-        return self._shown(now.weight, tf.not_equal(now.mask, 0))
+        return self._shown(now.weight, now.kept)
 
     def open(self, now):
         if "logits" not in now.state:

@@ -94,7 +94,7 @@ class SoftThresholdGate(Gate):
             shrunk = rows - tf.clip_by_value(rows, -cut, cut)
             shrunk = tf.where(tf.abs(shrunk) > least * tf.abs(rows), shrunk, least * rows)
         entries = tf.cast(structure.from_rows(shrunk, site.shape, site.layout), now.weight.dtype)
-        kept = (now.weight * entries if whole else entries) * now.mask
+        kept = now.where_kept(now.weight * entries if whole else entries)
         return now.weight - (now.weight - kept)  # so that with the hidden rest it is W to the bit
 
 
@@ -130,4 +130,5 @@ class WeightDecayGate(Gate):
         return True
 
     def learn(self, now, gradient):
-        return gradient + self.rate * (1 - now.mask) * now.weight, {}
+        pruned = tf.where(now.kept, tf.zeros([], now.weight.dtype), now.weight)
+        return gradient + self.rate * pruned, {}

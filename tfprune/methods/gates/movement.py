@@ -87,7 +87,7 @@ class MovementGate(Gate):
         slope = now.structure.total(values, now.site.layout) if grouped else values
         if self.penalty:
             slope += self._pull(now.state)
-        return gradient * now.mask, self._learned(now.state, slope)
+        return now.where_kept(gradient), self._learned(now.state, slope)
 
     def _pull(self, state: dict[str, Any]) -> Any:
         """d/dS of lambda mean(sigmoid(S))."""

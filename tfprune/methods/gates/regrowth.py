@@ -46,13 +46,13 @@ class RegrowthGate(Gate):
         return kept
 
     def learn(self, now, gradient):
-        changes = {"last_mask": now.mask}
+        changes = {"last_mask": now.kept}
         if self.gradient:
             changes["dense_gradient"] = gradient
-        return gradient * now.mask, changes
+        return now.where_kept(gradient), changes
 
     def moves(self, now):
-        return tf.not_equal(now.mask, 0)
+        return now.kept
 
     def fresh(self, now):
-        return tf.logical_and(tf.not_equal(now.mask, 0), tf.equal(now.state["last_mask"], 0))
+        return tf.logical_and(now.kept, tf.equal(now.state["last_mask"], 0))

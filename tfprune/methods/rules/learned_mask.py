@@ -23,4 +23,4 @@ class Told(TopKRule):
     """
 
     def masks(self, weights, sites, sparsity, *, final, states=None):
-        return [tf.not_equal(state["mask"], 0) for state in states]
+        return [tf.cast(state["mask"], tf.bool) for state in states]

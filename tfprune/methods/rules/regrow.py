@@ -118,7 +118,8 @@ class RegrowRule(TopKRule):
     def _mask(self, index: int, score: Any, count: Any, site: Any, state: dict[str, Any]) -> Any:
         """The groups that one site keeps, bool [groups]."""
         xp = namespace(score)
-        active = self.structure.reduce(state["mask"], site.layout) > 0
+        held = xp.astype(state["mask"], "float32")
+        active = self.structure.reduce(held, site.layout) > 0
         begins = xp.logical_and(xp.all(active), xp.equal(state["progress"], 0))
         first = score if self.start == "magnitude" else self._drawn(index, score, state, 0)
         stay = count - xp.astype(self.exchanged(count, state["progress"]), "int64")
