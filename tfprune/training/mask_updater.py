@@ -26,6 +26,7 @@ from tfprune.masks.sites import Coupled, Follower, Site, is_coupled
 from tfprune.methods.base import Method
 from tfprune.methods.gates import Moment
 from tfprune.methods.update import State
+from tfprune.training import in_place
 from tfprune.training.channel_followers import Following
 
 
@@ -64,6 +65,8 @@ class Settle:
             like TF-MOT's; None where masks are only applied.
         final: the last sparsity of the run.
         followers: what is zero with the channels that the sites make together.
+        in_place: whether passes over large kernels are compiled by themselves; not for what is
+            saved with a model.
     """
 
     def __init__(
@@ -74,11 +77,13 @@ class Settle:
         timetable: Any,
         final: float,
         followers: Sequence[Follower] = (),
+        in_place: bool = False,
     ):
         self.targets = tuple(targets)
         self.method = method
         self.timetable = timetable
         self.final = final
+        self._in_place = in_place
         self.following = (
             Following(followers, [target.site for target in self.targets], method.rule.structure)
             if followers
@@ -88,7 +93,10 @@ class Settle:
     def __call__(self, step: tf.Tensor) -> None:
         """Settle after `step` finished steps; inside a replica or without replicas."""
         self.refresh_if_due(step)
-        self.apply(step)
+        gate, changed = self.method.gate, True
+        if gate.hides and not gate.opens:
+            changed = tf.constant(False) if self.is_measured else self.timetable(step)[0]
+        self.apply(step, changed)
 
     @functools.cached_property
     def pruned(self) -> list[Target]:
@@ -118,13 +126,14 @@ class Settle:
             return
         _everywhere(self._refresh_if_due, self._variables(), tf.convert_to_tensor(step))
 
-    def apply(self, step: Any = None) -> None:
+    def apply(self, step: Any = None, changed: Any = True) -> None:
         """kernel <- what rests of W, hidden <- W - kernel; then what belongs to masked channels.
 
         Args:
             step: finished steps; None: outside of a run.
+            changed: whether something may be hidden that the mask keeps, a bool or a tensor of one.
         """
-        _everywhere(self._apply, self._variables())
+        _everywhere(self._apply, self._variables(), tf.convert_to_tensor(changed))
         if self.following is not None and step is not None:
             _everywhere(
                 self._follow,
@@ -227,14 +236,31 @@ class Settle:
             hidden.assign(now.weight - seen, read_value=False)
             write_state(state, changes)
 
-    def _apply(self, variables):
+    def _apply(self, variables, changed):
+        gate = self.method.gate
         for target, own in zip(self.targets, variables, strict=True):
-            kernel, _, hidden, _, _ = own
+            kernel, mask, hidden, _, _ = own
+            if self._in_place and gate.is_hard and in_place.pays(kernel):
+                _rest_in_place(kernel, mask, hidden, changed)
+                continue
             now = self.moment(target.site, own)
             kept = self.method.gate.rest(now)
             kernel.assign(kept, read_value=False)
             if hidden is not None:
                 hidden.assign(now.weight - kept, read_value=False)
+
+
+def _rest_in_place(kernel, mask, hidden, changed):
+    """K <- W M, H <- W (1 - M)"""
+    if hidden is not None:
+
+        def take_back():
+            in_place.take_back(kernel, hidden, mask)
+            return tf.constant(True)
+
+        tf.cond(changed, take_back, lambda: tf.constant(False))
+        in_place.hide_pruned(kernel, hidden, mask)
+    in_place.zero_pruned(kernel, mask)
 
 
 def adopt(targets: Sequence[Target]) -> None:

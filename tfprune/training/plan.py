@@ -75,7 +75,9 @@ def plan(
             timetable, final = resolve(one.schedule, replace(run, groups=groups))
             follow = () if survey is None else followers(survey, sites)
             made.settles.append(
-                Settle(targets, one, timetable=timetable, final=final, followers=follow)
+                Settle(
+                    targets, one, timetable=timetable, final=final, followers=follow, in_place=True
+                )
             )
     return made
 

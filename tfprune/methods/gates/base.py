@@ -119,6 +119,11 @@ class Gate(abc.ABC):
         """Whether the forward pass of training sees something else than W*M: it defines `open`."""
         return self._defines("open")
 
+    @property
+    def is_hard(self) -> bool:
+        """Whether the kernel holds W*M between two steps: it does not define `rest`."""
+        return not self._defines("rest")
+
     def _defines(self, name: str) -> bool:
         return getattr(type(self), name) is not getattr(Gate, name)
 

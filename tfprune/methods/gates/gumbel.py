@@ -90,6 +90,10 @@ class GumbelTopKGate(Gate):
     def hides(self) -> bool:
         return True
 
+    @property
+    def is_hard(self) -> bool:
+        return self.bits == 32
+
     def state(self, site, structure):
         rows, length = structure.to_rows(np.zeros(site.shape, np.float32), site.layout).shape
         some = Turn(rows, length, self.turn).some

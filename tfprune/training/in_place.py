@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Passes over large kernels, each compiled into one loop that writes where it reads.
+
+TensorFlow's own operations write every result into new memory, and a step on a large layer costs
+what it moves through memory. XLA fuses a pass into one loop, and assigns in place where a loop
+writes one variable: so a function here assigns one. Compiling takes some 50 ms for every shape,
+which small kernels never earn back.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import tensorflow as tf
+
+from tfprune.masks.select_tf import in_xla
+
+LEAST = 1 << 18
+"""Entries of the smallest kernel for which compiling pays."""
+
+compiled = functools.partial(tf.function, jit_compile=True, autograph=False)
+
+
+def pays(kernel: Any) -> bool:
+    """Whether passes over a kernel are to be compiled, where they are traced now: it is large and
+    on a CPU, there is one replica, and the step is not compiled as a whole."""
+    return (
+        kernel.shape.num_elements() >= LEAST
+        and not tf.executing_eagerly()
+        and kernel.device.endswith("CPU:0")
+        and not tf.distribute.has_strategy()
+        and not in_xla()
+        and _can_compile()
+    )
+
+
+@compiled
+def zero_pruned(kernel: tf.Variable, kept: Any) -> None:
+    """K <- K M"""
+    kernel.assign(_where(kept, kernel, None), read_value=False)
+
+
+@compiled
+def take_back(kernel: tf.Variable, hidden: tf.Variable, kept: Any) -> None:
+    """K <- K + H M"""
+    kernel.assign(_where(kept, kernel + hidden, kernel), read_value=False)
+
+
+@compiled
+def hide_pruned(kernel: tf.Variable, hidden: tf.Variable, kept: Any) -> None:
+    """H <- (K + H) (1 - M)"""
+    hidden.assign(_where(kept, None, kernel + hidden), read_value=False)
+
+
+@compiled
+def add_to(kernel: tf.Variable, hidden: tf.Variable) -> None:
+    """K <- K + H"""
+    kernel.assign(kernel + hidden, read_value=False)
+
+
+@compiled
+def subtract_from(hidden: tf.Variable, kernel: tf.Variable) -> None:
+    """H <- H - K"""
+    hidden.assign(hidden - kernel, read_value=False)
+
+
+def _where(kept, inside, outside):
+    kept, zero = tf.cast(kept, tf.bool), tf.zeros([], (outside if inside is None else inside).dtype)
+    return tf.where(kept, zero if inside is None else inside, zero if outside is None else outside)
+
+
+@functools.cache
+def _can_compile() -> bool:
+    """Some builds of TensorFlow have no compiler for CPUs."""
+    with tf.init_scope():
+        try:
+            compiled(lambda: tf.zeros([]))()
+        except (tf.errors.OpError, ValueError):
+            return False
+    return True
