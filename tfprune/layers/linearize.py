@@ -83,24 +83,23 @@ def quotient(operation: Any, *args: Any, **kwargs: Any) -> Any:
 
 
 def normalized(layer: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
-    """x |gamma| / sqrt(moving variance + epsilon); without the variance where there is none."""
-    gamma = next(
-        (
-            held
-            for name in ("gamma", "scale")  # Keras 3's RMSNormalization has a `scale`
-            if tf.is_tensor(held := _tensor(getattr(layer, name, None)))
-        ),
-        None,
-    )
-    variance = getattr(layer, "moving_variance", None)
-    factor = tf.ones((), inputs.dtype)
-    if gamma is not None:
-        factor = tf.abs(tf.cast(gamma, inputs.dtype))
-    if variance is not None:
-        factor = factor * tf.math.rsqrt(
-            tf.abs(tf.cast(_tensor(variance), inputs.dtype)) + layer.epsilon
-        )
-    return inputs * _along(factor, getattr(layer, "axis", -1), inputs)
+    """x |gamma| / sqrt(moving variance + epsilon); without what there is none of."""
+    factor = scale(layer, inputs.dtype)
+    return inputs if factor is None else inputs * _along(factor, getattr(layer, "axis", -1), inputs)
+
+
+SCALES = ("gamma", "scale", "moving_variance")
+"""Under which names normalizations hold them: Keras 3's RMSNormalization has a `scale`."""
+
+
+def scale(layer: Any, dtype: Any) -> Any:
+    """By what a normalization multiplies each channel; None: it has no scale of its own."""
+    *gammas, variance = (_tensor(getattr(layer, name, None)) for name in SCALES)
+    factor = next((tf.abs(tf.cast(held, dtype)) for held in gammas if tf.is_tensor(held)), None)
+    if variance is None:
+        return factor
+    deviation = tf.math.rsqrt(tf.abs(tf.cast(variance, dtype)) + layer.epsilon)
+    return deviation if factor is None else factor * deviation
 
 
 def _tensor(held: Any) -> Any:

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import defaultdict
-from typing import Any, Iterator
+from typing import Any, Callable, Iterator
 
 import numpy as np
 import tensorflow as tf
@@ -217,22 +217,35 @@ def input_specs(subject: Subject, feed: Any = None) -> Any:
 
 
 @contextlib.contextmanager
-def absolute(subject: Subject, biases: bool) -> Iterator[None]:
+def absolute(
+    subject: Subject, biases: bool, of_kernel: Callable[[tf.Tensor], tf.Tensor] = tf.abs
+) -> Iterator[None]:
     """Absolute values in all float variables, biases zero; at the end, what was there before.
 
     Wrappers, which would prune these values in their calls, only call their layers.
+
+    Args:
+        subject: the model.
+        biases: whether biases stay, absolute.
+        of_kernel: the values of the sites instead.
     """
-    variables = [variable for variable in subject.variables if variable.dtype.is_floating]
-    before = [variable.read_value() for variable in variables]
-    zeroed = set() if biases else {id(bias) for bias in _biases(subject)}
+    changed = dict.fromkeys((id(item.variable) for item in subject.found), of_kernel)
+    if not biases:
+        changed.update(dict.fromkeys(map(id, _biases(subject)), tf.zeros_like))
+    before = []
     try:
-        for variable, value in zip(variables, before, strict=True):
-            kept = tf.zeros_like(value) if id(variable) in zeroed else tf.abs(value)
-            variable.assign(kept, read_value=False)
+        for variable in subject.variables:
+            if not variable.dtype.is_floating:
+                continue
+            value, change = variable.read_value(), changed.get(id(variable))
+            if change is None and not np.any(np.signbit(value)):
+                continue
+            before.append((variable, value))
+            variable.assign((change or tf.abs)(value), read_value=False)
         with subject.view.without_masking():
             yield
     finally:
-        for variable, value in zip(variables, before, strict=True):
+        for variable, value in before:
             variable.assign(value, read_value=False)
 
 

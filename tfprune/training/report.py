@@ -9,7 +9,7 @@ from typing import Any, Iterable, Mapping, Sequence
 import numpy as np
 
 from tfprune.backend.model_view import ModelView
-from tfprune.masks.costs import macs, parameters
+from tfprune.masks.costs import parameters
 from tfprune.masks.sites import Site, Skip
 from tfprune.output.report_forms import Table, as_dict, markdown, plain_text, rich_parts
 from tfprune.statistics.measured_model import Subject
@@ -150,15 +150,16 @@ def of_sites(
     sites = []
     for site, weight, structure, target in rows:
         text = None if structure is None else repr(structure)
+        kept = parameters(site.shape, weight != 0)  # booleans are counted faster
         sites.append(
             SiteReport(
                 site.name,
                 site.shape,
                 text,
                 target,
-                parameters(site.shape, weight),
+                kept,
                 site.size,
-                macs(site.shape, site.positions, weight),
+                None if site.positions is None else kept * site.positions,
                 tuple(notes.get(site.name, ())),
             )
         )
@@ -254,7 +255,7 @@ def _with_paths(report: Report, left: Paths | str) -> Report:
 def sparsity(drivers: Sequence[Any]) -> float:
     """Fraction of zeros in all the weights that drivers prune."""
     targets = [target for driver in drivers for target in driver.targets]
-    kept = sum(int(np.count_nonzero(_array(target.kernel))) for target in targets)
+    kept = sum(int(np.count_nonzero(_array(target.kernel) != 0)) for target in targets)
     return 1 - kept / sum(target.site.size for target in targets)
 
 
