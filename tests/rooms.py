@@ -17,7 +17,7 @@ ORDERS = {
         "surgery,quantization,reconstruction api,data evaluation tfprune"
     ),
     "tflite_export": (
-        "flatbuffer runtime report sparsity devices convert api tflite_export,__main__"
+        "flatbuffer runtime report sparsity devices convert api tflite_export __main__"
     ),
 }
 _ROW, _TEXT, _ARCS = 34, 150, 330  # pixels: of a room, of the names, of the arcs beside them

@@ -125,10 +125,13 @@ def _python(code: str, **environment: str) -> str:
     return done.stdout.strip().splitlines()[-1]
 
 
-def test_importing_tfprune_imports_no_keras_and_changes_no_variable():
+def test_importing_and_asking_for_help_imports_no_keras_and_changes_no_variable():
     loaded = _python(
-        "import os, sys; before = dict(os.environ); import tfprune, tflite_export;"
-        "assert dict(os.environ) == before;"
+        "import contextlib, os, sys; before = dict(os.environ); import tfprune, tflite_export\n"
+        "assert dir(tfprune) and dir(tflite_export)\n"
+        "from tflite_export.__main__ import main\n"
+        "with contextlib.suppress(SystemExit): main(['--help'])\n"
+        "assert dict(os.environ) == before\n"
         "print([m for m in ('keras', 'tf_keras', 'tensorflow_model_optimization', 'tensorflow')"
         " if m in sys.modules])"
     )

@@ -15,9 +15,8 @@ from typing import Any
 
 import numpy as np
 
+import tflite_export
 import tfprune
-from tflite_export.api.export import export
-from tflite_export.api.inspect import inspect
 from tflite_export.devices.io_types import IO_TYPES
 from tflite_export.devices.registry import target, targets
 from tflite_export.devices.target import QUANTIZE
@@ -80,7 +79,7 @@ def _inspect(arguments: list[str]) -> int:
     parser.add_argument("file", help="a .tflite file, whoever wrote it")
     _add_format(parser)
     options = parser.parse_args(arguments)
-    return _reported(lambda: inspect(options.file), options.format)
+    return _reported(lambda: tflite_export.inspect(options.file), options.format)
 
 
 def _add_format(parser: argparse.ArgumentParser) -> None:
@@ -118,7 +117,7 @@ def _export(options):
     data = None if options.data is None else _arrays(options.data)
     sparse: str | bool = "auto" if options.sparse == "auto" else options.sparse == "yes"
     path = options.path or Path(options.model).with_suffix(".tflite")
-    return export(
+    return tflite_export.export(
         tfprune.load_model(options.model),
         path,
         target=chosen,

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import re
 from collections.abc import Iterable
 
@@ -145,6 +144,8 @@ def resolver_method(operator: str) -> str:
 
 def installed_month() -> str:
     """The month of the interpreter that is installed here, e.g. "October 2026"."""
+    import importlib.metadata  # with what it imports, as slow as all targets together
+
     try:
         version = importlib.metadata.version("tflite-micro")
     except importlib.metadata.PackageNotFoundError:
