@@ -7,6 +7,7 @@ never touch `tf.keras`, which is one or the other depending on what was imported
 
 import gc
 import os
+import sys
 
 # Before anything imports TensorFlow, and inherited by the tests that start a Python of their own.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -33,11 +34,28 @@ def digits(tmp_path_factory):
     )
 
 
+def pytest_collection_finish():
+    gc.freeze()  # what is imported lives to the end
+
+
 @pytest.fixture(scope="module", autouse=True)
 def forgotten():
     """What a file's tests have traced is freed at its end, and what is left is not searched again
     for garbage: with hundreds of thousands of graph nodes that takes more time than many a test.
+
+    TensorFlow keeps the gradient of every call of a `tf.custom_gradient` in a graph by name, and
+    with it the whole graph: each compiled training step has one, for it sums gradients over
+    replicas. Whatever is traced later pays for all functions that still exist.
     """
+    gradients = sys.modules.get("tensorflow.python.framework.ops")
+    known = set(gradients.gradient_registry.list()) if gradients else set()
     yield
+    for name in ("keras", "tf_keras"):
+        if name in sys.modules:
+            sys.modules[name].backend.clear_session()
+    gradients = sys.modules.get("tensorflow.python.framework.ops")
+    for name in set(gradients.gradient_registry.list()) - known if gradients else ():
+        if name.startswith("CustomGradient-"):
+            del gradients.gradient_registry._registry[name]
     gc.collect()
     gc.freeze()
