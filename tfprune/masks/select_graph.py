@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,10 @@ from tfprune.masks.array_namespace import tf
 from tfprune.masks.select_numpy import SHORT, rank
 
 _PARTS = 8  # parts below this share of all are put together: the graph grows with their number
-_ROW = 32  # keys are counted in rows of this length, so that an int8 can hold the count
+_ROW = 32  # keys are counted in rows of this length, so that a byte can hold the count
+_FOLD = 64  # and counts of so many rows are added in 16 bits, in parts that are large
+_LARGE = 1 << 16
+_SMALL = 4096  # up to this length a sample does not pay, nor does it to compile its use
 
 
 def _traced(function):
@@ -37,8 +41,8 @@ def _select(scores, keep, magnitude):
     shape, groups = tf.shape(scores), scores.shape[-1]
     keep = tf.minimum(keep, tf.cast(shape[-1], tf.int64))
     keep = keep if keep.shape.rank == 0 else tf.reshape(keep, [-1, 1])
-    [keys] = _keys([tf.abs(scores) if magnitude else scores])
-    if scores.shape.rank == 1 and groups:
+    keys = _keys(tf.abs(scores) if magnitude else scores)
+    if scores.shape.rank == 1 and groups and groups > _SMALL:
         return _select_parts([keys], keep)[0]
     rows = tf.reshape(keys, tf.stack([-1, shape[-1]])) if scores.shape.rank > 1 else keys[None]
     if groups is not None and 0 < groups <= SHORT:
@@ -62,14 +66,14 @@ def joint_in_graph(parts: list[Any], keep: Any, magnitude: bool) -> list[Any]:
 @_traced
 def _joint(parts, keep, magnitude):
     sizes = [part.shape[0] for part in parts]
-    if not all(sizes):  # of a length that is not known while tracing, or empty
+    if not all(sizes) or sum(sizes) <= _SMALL:  # of unknown length, empty, or few
         lengths = tf.stack([tf.shape(part)[0] for part in parts])
         mask = select_in_graph(tf.concat(parts, 0), keep, magnitude)
         return tf.split(mask, lengths, num=len(parts))
     bins = _bins(sizes)
     joined = [tf.concat(parts[first:last], 0) for first, last in bins]
-    joined = [tf.abs(part) for part in joined] if magnitude else joined
-    masks = _select_parts(_keys(joined), tf.minimum(keep, sum(sizes)))
+    keys = [_keys(tf.abs(part) if magnitude else part) for part in joined]
+    masks = _select_parts(keys, tf.minimum(keep, sum(sizes)))
     return [
         one
         for (first, last), mask in zip(bins, masks, strict=True)
@@ -88,46 +92,38 @@ def _bins(sizes):
     return list(zip(starts, [*starts[1:], len(sizes)], strict=True))
 
 
-def _keys(parts):
-    """Map scores to integers in the same order: NaN the lowest, both zeros equal."""
-    size = parts[0].dtype.size
-    wide = tf.int64 if size == 8 else tf.int32
-    unsigned = {2: tf.uint16, 4: tf.uint32, 8: tf.uint64}[size]
-    infinity = tf.bitcast(tf.constant(np.inf, parts[0].dtype), unsigned)
+def _keys(scores):
+    """Integers in the order of the scores: NaN the lowest, both zeros equal."""
+    size = scores.dtype.size
     narrow = {2: tf.int16, 4: tf.int32, 8: tf.int64}[size]
-    plain = [tf.cast(tf.bitcast(part, narrow), wide) for part in parts]
-
-    def ordered(keys):
-        magnitude = tf.bitwise.bitwise_and(keys, tf.constant(2 ** (8 * size - 1) - 1, wide))
-        signed = tf.where(keys < 0, -magnitude, magnitude)
-        return tf.where(magnitude > tf.cast(infinity, wide), -wide.max, signed)
-
-    # Floats from 0 to infinity, such as magnitudes, need no more than this one pass.
-    peaks = [tf.reduce_max(tf.bitcast(part, unsigned)) for part in parts]
-    is_plain = tf.reduce_all(tf.stack(peaks) <= infinity)
-    return tf.cond(is_plain, lambda: plain, lambda: [ordered(keys) for keys in plain])
+    bits = tf.bitcast(scores, narrow)
+    sizes = tf.bitwise.bitwise_and(bits, tf.constant(narrow.max, narrow))
+    infinity = tf.bitcast(tf.constant(np.inf, scores.dtype), narrow)
+    lowest = tf.constant(-narrow.max, narrow)
+    keys = tf.where(sizes > infinity, lowest, tf.where(bits < 0, -sizes, sizes))
+    return tf.cast(keys, tf.int64 if size == 8 else tf.int32)
 
 
 def _select_parts(parts, keep):
     """The masks of several rows of keys that are chosen from as if they were one."""
     wide = parts[0].dtype
     sizes = [part.shape[0] for part in parts]
-    parts = [
-        tf.pad(part, [[0, -size % _ROW]], constant_values=wide.min) if size % _ROW else part
-        for part, size in zip(parts, sizes, strict=True)
-    ]
+    parts = [_padded(part, _ROW * (_FOLD if part.shape[0] > _LARGE else 1)) for part in parts]
     rows = [tf.reshape(part, [-1, _ROW]) for part in parts]
     cut, excess, at_least, above = _cut(parts, sizes, rows, tf.maximum(keep, 1))
     cut, excess = tf.where(keep > 0, cut, wide.max), tf.where(keep > 0, excess, 0)
     starts = np.cumsum([0] + [part.shape[0] for part in parts])
 
     def without_last_ties():
-        until = tf.cumsum(tf.cast(at_least - above, tf.int64))  # ties up to the end of each row
-        left = until[-1] - excess
-        row = tf.reduce_sum(tf.cast(until < left, tf.int64))
-        inner = tf.cumsum(tf.cast(_row(rows, starts // _ROW, row) == cut, tf.int64))
-        left -= tf.gather(until, row) - inner[-1]
-        first = row * _ROW + tf.reduce_sum(tf.cast(inner <= left, tf.int64))
+        ties = at_least - above  # of each row
+        left = tf.reduce_sum(tf.cast(ties, tf.int64)) - excess
+        fold = math.gcd(ties.shape[0], _FOLD)
+        ties = tf.reshape(ties, [-1, fold])
+        group, left = _reached(tf.reduce_sum(ties, 1), left)
+        row, left = _reached(tf.gather(ties, group), left)
+        row += group * fold
+        ties = tf.cast(_row(rows, starts // _ROW, row) == cut, tf.int32)
+        first = row * _ROW + _reached(ties, left)[0] + 1
         return [split(keys, first - start) for keys, start in zip(parts, starts, strict=False)]
 
     def split(keys, first):
@@ -136,7 +132,14 @@ def _select_parts(parts, keep):
         return (keys > cut) | (~late & (keys == cut))
 
     masks = tf.cond(excess > 0, without_last_ties, lambda: [keys >= cut for keys in parts])
-    return [mask[:size] if size % _ROW else mask for mask, size in zip(masks, sizes, strict=True)]
+    return [mask[:size] for mask, size in zip(masks, sizes, strict=True)]
+
+
+def _reached(counts, wanted):
+    """Where the running sum of counts reaches `wanted`, and what is wanted there."""
+    before = tf.cumsum(tf.cast(counts, tf.int64), exclusive=True)
+    index = tf.reduce_sum(tf.cast(before < wanted, tf.int64)) - 1
+    return index, wanted - tf.gather(before, index)
 
 
 def _row(rows, starts, index):
@@ -148,71 +151,135 @@ def _row(rows, starts, index):
     return tf.gather(tf.stack(own), tf.reduce_sum(tf.cast(index >= starts[1:-1], tf.int64)))
 
 
-def _per_row(bits):
-    """How many are True in each row of all parts, int8 [rows]."""
-    return tf.concat([tf.reduce_sum(tf.cast(part, tf.int8), 1) for part in bits], 0)
-
-
-def _total(per_row):
-    return tf.cast(tf.reduce_sum(tf.cast(per_row, tf.int32)), tf.int64)
-
-
 def _cut(parts, sizes, rows, keep):
-    """Return the `keep`-th largest key, how many keys too many reach it, and, if any, how many
-    keys of each row reach it and exceed it."""
-    wide = parts[0].dtype
-    size = sum(sizes)
-    left, right = _bracket(parts, sizes, keep)
+    """Return a key that the `keep` best reach, how many keys too many reach it, and, if any, how
+    many keys of each row reach it and exceed it. It is the `keep`-th largest if there are any."""
+    wide, size = parts[0].dtype, sum(sizes)
+    guess = _quantiles(parts, sizes, keep)
 
-    def unproven(step, low, high, at_low, above, inside, excess):
-        return (low < high) & (excess > 0)
+    def unproven(step, low, high, at_low, above, reach, beyond):
+        return (low < high) & (reach > keep)
 
-    def prove(step, low, high, at_low, above, inside, excess):
-        # Leave out both ends of the bracket, where a value may be repeated many times; where the
-        # cut is such a value, the next probe shows it.
-        second = tf.where(high == left, left, right)
-        probe = tf.where(step == 0, left + 1, tf.where(step == 1, second, low + 1))
-        fits = (step < 3) & (low < probe) & (probe <= high)
-        probe = tf.where(fits, probe, _middle(low, high))
-        counts = _per_row([part >= probe for part in rows])
-        enough = _total(counts) >= keep
-        low, high = tf.where(enough, probe, low), tf.where(enough, high, probe - 1)
-        at_low, above = tf.where(enough, counts, at_low), tf.where(enough, above, counts)
-        reach = _total(at_low)
-        return step + 1, low, high, at_low, above, reach - _total(above), reach - keep
+    def prove(step, low, high, at_low, above, reach, beyond):
+        middle = _middle(low, high)
+        aimed = _aimed(low, high, (reach - keep) / (reach - beyond), reach - beyond)
+        probes = tf.switch_case(
+            tf.where(step < 5, tf.where(step > 0, 1 + step % 2, 0), 3),
+            [
+                lambda: guess,
+                lambda: aimed([-1.2, -0.4, 0.4, 1.2]),
+                # Both ends may be values that are repeated many times.
+                lambda: tf.concat([[low + 1], aimed([-2.0, 2.0]), [high]], 0),
+                lambda: tf.stack([_middle(low, middle), middle, _middle(middle, high), high]),
+            ],
+        )
+        probes = tf.clip_by_value(probes, low + 1, high)
+        counts = _per_row(rows, probes)
+        totals = _totals(counts)
+        enough = totals >= keep
+        best = tf.argmax(tf.where(enough, probes, low))
+        least = tf.argmax(tf.where(enough, tf.constant(-1, tf.int64), totals))
 
-    every = tf.fill([sum(part.shape[0] for part in rows)], tf.constant(_ROW, tf.int8))
-    whole = tf.constant(size, tf.int64)
+        some, fails = tf.reduce_any(enough), ~tf.reduce_all(enough)
+        return (
+            step + 1,
+            tf.where(some, tf.gather(probes, best), low),
+            tf.where(fails, tf.gather(probes, least) - 1, high),
+            tf.where(some, _byte(counts, best), at_low),
+            tf.where(fails, _byte(counts, least), above),
+            tf.where(some, tf.gather(totals, best), reach),
+            tf.where(fails, tf.gather(totals, least), beyond),
+        )
+
+    every = tf.fill([sum(part.shape[0] for part in rows)], _ROW)
     ends = tf.constant(wide.min, wide), tf.constant(wide.max, wide)
-    state = (tf.constant(0), *ends, every, tf.zeros_like(every), whole, whole)
-    _, low, high, at_low, above, _, excess = tf.while_loop(unproven, prove, state)
-    return low, excess, at_low, above
+    state = (tf.constant(0), *ends, every, tf.zeros_like(every))
+    counted = tf.constant(size, tf.int64), tf.constant(0, tf.int64)
+    _, low, _, at_low, above, reach, _ = tf.while_loop(unproven, prove, (*state, *counted))
+    return low, reach - keep, at_low, above
 
 
-def stride(size: int, density: float) -> int:
-    """Return an odd step for a sample of about density * sqrt(size), odd to meet every column."""
-    return max(int(size**0.5 / density), 1) | 1
+def _per_row(rows, probes):
+    """How many keys of each row reach each of four probes, a byte for each, int32 [rows]."""
+    counts = [
+        tf.reduce_sum(tf.add_n([tf.where(part >= probes[i], 1 << 8 * i, 0) for i in range(4)]), 1)
+        for part in rows
+    ]
+    return tf.concat(counts, 0)
+
+
+def _byte(counts, index):
+    shifted = tf.bitwise.right_shift(counts, 8 * tf.cast(index, tf.int32))
+    return tf.bitwise.bitwise_and(shifted, 255)
+
+
+def _totals(counts):
+    """The sums of the four bytes, int64 [4]."""
+    fold = math.gcd(counts.shape[0], _FOLD)  # so many fit into 16 bits
+    sums = []
+    for pair in (counts, tf.bitwise.right_shift(counts, 8)):
+        pair = tf.reshape(tf.bitwise.bitwise_and(pair, 0x00FF00FF), [fold, -1])
+        pair = tf.reduce_sum(pair, 0)
+        for half in (tf.bitwise.bitwise_and(pair, 0xFFFF), tf.bitwise.right_shift(pair, 16)):
+            sums.append(tf.reduce_sum(half))
+    return tf.cast(tf.stack([sums[0], sums[2], sums[1], sums[3]]), tf.int64)
+
+
+def _aimed(low, high, share, inside):
+    """Keys beside that which so large a share of those inside should be below."""
+    width = 2 * tf.cast(_half(high) - _half(low), tf.float64)
+    spread = tf.sqrt(share * (1 - share) / tf.cast(inside, tf.float64))
+    return lambda offsets: (
+        low
+        + tf.cast(
+            width * tf.clip_by_value(share + spread * tf.constant(offsets, tf.float64), 0, 1),
+            low.dtype,
+        )
+    )
+
+
+def _half(key):
+    return tf.bitwise.right_shift(key, tf.ones_like(key))
 
 
 def _middle(low, high):
     """The average, rounded up, without overflow."""
-    half = tf.bitwise.right_shift(tf.bitwise.bitwise_xor(low, high), tf.ones_like(low))
-    return tf.bitwise.bitwise_or(low, high) - half
+    return tf.bitwise.bitwise_or(low, high) - _half(tf.bitwise.bitwise_xor(low, high))
 
 
-def _bracket(parts, sizes, keep):
-    """Return two keys of a sample that very likely lie on both sides of the cut."""
+def _quantiles(parts, sizes, keep):
+    """Four keys of a sample that very likely lie around the cut, two and two."""
     size, wide = sum(sizes), parts[0].dtype
-    step = stride(size, 8)
+    step = stride(size)
     sample = tf.concat([part[:own:step] for part, own in zip(parts, sizes, strict=True)], 0)
     count = sample.shape[0]
+    rows = [tf.reshape(_padded(sample, _ROW), [-1, _ROW])]
     share = tf.cast(keep, tf.float64) / size
-    place, spread = share * count, 3 * tf.sqrt(share * (1 - share) * count) + 3
-    after, before = tf.cast(place + spread, tf.int32), tf.cast(tf.floor(place - spread), tf.int32)
-    at = tf.clip_by_value(tf.stack([after, before]), 0, count - 1)
-    found = tf.gather(tf.sort(sample, direction="DESCENDING"), at)
-    left = tf.where(after < count, found[0], wide.min)
-    return left, tf.where(before >= 0, found[1], wide.max)
+    spread = tf.sqrt(share * (1 - share) * count)
+    offsets = spread * [2.5, 0.7, -0.7, -2.5] + [2.5, 0.0, 0.0, -2.5]
+    places = tf.cast(tf.floor(share * count + offsets), tf.int64)
+
+    def halve(low, high):
+        middle = _middle(low, high)
+        enough = _totals(_per_row(rows, middle)) > places
+        found = enough | (low == high)
+        return tf.where(enough, middle, low), tf.where(found, high, middle - 1)
+
+    ends = tf.fill([4], tf.constant(wide.min, wide)), tf.fill([4], tf.constant(wide.max, wide))
+    found = tf.while_loop(lambda low, high: tf.reduce_any(low < high), halve, ends)[0]
+    # The outer two may be values that are repeated many times; so may both inner ones.
+    return tf.stack([found[0] + 1, found[1], tf.maximum(found[2], found[1] + 1), found[3]])
+
+
+def stride(size: int) -> int:
+    """Return an odd step for a sample of about 16 sqrt(size) keys, odd to meet every column."""
+    return max(int(size**0.5 / 16), 1) | 1
+
+
+def _padded(keys, multiple):
+    """Keys, and lowest ones behind them."""
+    gap = -keys.shape[0] % multiple
+    return tf.pad(keys, [[0, gap]], constant_values=keys.dtype.min) if gap else keys
 
 
 def _select_rows(rows, keep):
