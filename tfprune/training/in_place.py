@@ -53,16 +53,27 @@ def hide_pruned(kernel: tf.Variable, hidden: tf.Variable, kept: Any) -> None:
     hidden.assign(_where(kept, None, kernel + hidden), read_value=False)
 
 
-@compiled
-def add_to(kernel: tf.Variable, hidden: tf.Variable) -> None:
-    """K <- K + H"""
-    kernel.assign(kernel + hidden, read_value=False)
+def split(kernel: tf.Variable, hidden: tf.Variable, kept: Any) -> None:
+    """K <- (K + H) M, H <- (K + H) (1 - M)"""
+    hidden.assign_add(kernel, read_value=False)
+    _show(kernel, hidden, kept)
+    _zero_shown(hidden, kept)
 
 
 @compiled
-def subtract_from(hidden: tf.Variable, kernel: tf.Variable) -> None:
-    """H <- H - K"""
-    hidden.assign(hidden - kernel, read_value=False)
+def _show(kernel, hidden, kept):
+    kernel.assign(_where(kept, hidden, None), read_value=False)
+
+
+@compiled
+def _zero_shown(hidden, kept):
+    hidden.assign(_where(kept, None, hidden), read_value=False)
+
+
+@compiled
+def restore(variable: tf.Variable, before: tf.Tensor, moves: Any) -> None:
+    """Give the entries that do not move what they were before."""
+    variable.assign(tf.where(moves, variable, before), read_value=False)
 
 
 def _where(kept, inside, outside):

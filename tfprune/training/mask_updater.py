@@ -227,21 +227,34 @@ class Settle:
             0.0 if step is None else self.progress(step),
         )
 
+    def compiles(self, kernel: tf.Variable) -> bool:
+        """Whether passes over a kernel are compiled by themselves, where they are traced now."""
+        return self._in_place and in_place.pays(kernel)
+
     def _open(self, variables, step):
+        gate = self.method.gate
         for target, own in zip(self.targets, variables, strict=True):
             now = self.moment(target.site, own, step)
-            seen, changes = self.method.gate.open(now)
             kernel, _, hidden, _, state = own
+            if self.compiles(kernel) and gate.selects:
+                present, changes = gate.present(now)
+                in_place.split(kernel, hidden, present)
+                write_state(state, changes)
+                continue
+            seen, changes = gate.open(now)
             kernel.assign(seen, read_value=False)
             hidden.assign(now.weight - seen, read_value=False)
             write_state(state, changes)
 
     def _apply(self, variables, changed):
-        gate = self.method.gate
+        gate, structure = self.method.gate, self.method.rule.structure
         for target, own in zip(self.targets, variables, strict=True):
             kernel, mask, hidden, _, _ = own
-            if self._in_place and gate.is_hard and in_place.pays(kernel):
+            if self.compiles(kernel) and gate.is_hard:
                 _rest_in_place(kernel, mask, hidden, changed)
+                continue
+            if self.compiles(kernel) and hidden is not None and gate.compiles(structure):
+                self._rest_compiled(target.site, own)
                 continue
             now = self.moment(target.site, own)
             kept = self.method.gate.rest(now)
@@ -249,9 +262,26 @@ class Settle:
             if hidden is not None:
                 hidden.assign(now.weight - kept, read_value=False)
 
+    def _rest_compiled(self, site, variables):
+        kernel, mask, hidden, _, state = variables
+        gate, structure = self.method.gate, self.method.rule.structure
+
+        @in_place.compiled
+        def rest(kernel, mask, hidden, state):
+            kept = tf.cast(mask, tf.bool)
+            now = Moment(site, structure, tf.convert_to_tensor(hidden), kept, state)
+            kernel.assign(gate.rest(now), read_value=False)
+
+        hidden.assign_add(kernel, read_value=False)
+        rest(kernel, mask, hidden, {name: _read(one) for name, one in state.items()})
+        hidden.assign_sub(kernel, read_value=False)
+
 
 def _rest_in_place(kernel, mask, hidden, changed):
-    """K <- W M, H <- W (1 - M)"""
+    """K <- W M, H <- W (1 - M); two passes where nothing that the mask keeps is hidden."""
+    if hidden is not None and tf.get_static_value(changed):
+        in_place.split(kernel, hidden, mask)
+        return
     if hidden is not None:
 
         def take_back():

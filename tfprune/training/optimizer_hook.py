@@ -8,6 +8,7 @@ from typing import Any, Callable, Sequence
 import tensorflow as tf
 
 from tfprune.backend.base import Backend
+from tfprune.training import in_place
 from tfprune.training.mask_updater import Settle, Target, write_state
 
 
@@ -73,5 +74,8 @@ class OptimizerHook:
         held = [(one, one.read_value()) for one in resting]
         update(gradient)
         for one, before in held:
-            one.assign(tf.where(moves, one, before))
+            if settle.compiles(one):
+                in_place.restore(one, before, moves)
+            else:
+                one.assign(tf.where(moves, one, before))
         write_state(target.state, changes)

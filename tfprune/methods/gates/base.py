@@ -111,18 +111,28 @@ class Gate(abc.ABC):
 
     @property
     def acts(self) -> bool:
-        """Whether it has a part in the step: it defines `open`, `learn`, `moves` or `fresh`."""
-        return any(map(self._defines, ("open", "learn", "moves", "fresh")))
+        """Whether it has a part in the step: it defines one of the methods below."""
+        return any(map(self._defines, ("open", "present", "learn", "moves", "fresh")))
 
     @property
     def opens(self) -> bool:
-        """Whether the forward pass of training sees something else than W*M: it defines `open`."""
-        return self._defines("open")
+        """Whether the forward pass of training sees something else than W*M: it defines `open` or
+        `present`."""
+        return self._defines("open") or self.selects
+
+    @property
+    def selects(self) -> bool:
+        """Whether the forward pass sees weights as they are or zero: it defines `present`."""
+        return self._defines("present")
 
     @property
     def is_hard(self) -> bool:
         """Whether the kernel holds W*M between two steps: it does not define `rest`."""
         return not self._defines("rest")
+
+    def compiles(self, structure: Structure) -> bool:
+        """Whether `rest` takes each entry by itself, so that compiling it changes no bit."""
+        return False
 
     def _defines(self, name: str) -> bool:
         return getattr(type(self), name) is not getattr(Gate, name)
@@ -150,7 +160,13 @@ class Gate(abc.ABC):
 
     def open(self, now: Moment) -> tuple[Any, Changes]:
         """(what the forward pass sees, changed state), before the step."""
-        return now.masked, {}
+        present, changes = self.present(now)
+        return tf.where(present, now.weight, tf.zeros([], now.weight.dtype)), changes
+
+    def present(self, now: Moment) -> tuple[Any, Changes]:
+        """(True for what the forward pass sees of W, changed state), before the step: `open` of
+        gates that show weights as they are, or zeros in their place."""
+        return now.kept, {}
 
     def learn(self, now: Moment, gradient: Any) -> tuple[Any, Changes]:
         """(the gradient that the optimizer gets, changed state).

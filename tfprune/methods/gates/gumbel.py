@@ -109,7 +109,15 @@ class GumbelTopKGate(Gate):
     def rest(self, now):
         return self._shown(now.weight, now.kept)
 
+    @property
+    def selects(self) -> bool:
+        return self.bits == 32
+
     def open(self, now):
+        present, changes = self.present(now)
+        return self._shown(now.weight, present), changes
+
+    def present(self, now):
         if "logits" not in now.state:
             raise ValueError(f"{self} needs a rule that keeps logits: use the method 'dpp'.")
         count, turn = now.state["count"], self._turn(now)
@@ -121,7 +129,7 @@ class GumbelTopKGate(Gate):
         chosen = _unsorted(tf.broadcast_to(tf.cast(first, tf.uint8), order.shape), order)
         drawn = turn.put(chosen, self._waiting(now, turn))
         changes = {"drawn": drawn, "drawn_of": count, "perturbed": perturbed, "order": order}
-        return self._shown(now.weight, _spread(now, drawn)), changes
+        return _spread(now, drawn), changes
 
     def learn(self, now, gradient):
         turn, present = self._turn(now), self.moves(now)

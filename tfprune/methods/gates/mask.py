@@ -65,6 +65,9 @@ class SoftThresholdGate(Gate):
     def hides(self) -> bool:
         return True
 
+    def compiles(self, structure):
+        return structure.pooling is None
+
     def state(self, site, structure):
         if structure.overlaps:
             return {}

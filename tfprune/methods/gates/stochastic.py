@@ -38,13 +38,10 @@ class StochasticGate(Gate):
     def hides(self) -> bool:
         return True
 
-    def open(self, now):
-        return tf.where(self._present(now), now.weight, tf.zeros([], now.weight.dtype)), {}
+    def present(self, now):
+        return self.moves(now), {}
 
     def moves(self, now):
-        return self._present(now)
-
-    def _present(self, now):
         # Drawn twice in a step from one seed, which is cheaper than a mask that is kept.
         chance = now.state["chance"]
         seed = now.draws(self.seed)
