@@ -17,7 +17,6 @@ from dataclasses import dataclass, field
 from typing import Any, Iterator, Sequence
 
 import numpy as np
-import tensorflow as tf
 
 from tfprune.masks.sites import Site
 from tfprune.methods.base import TopKRule
@@ -88,7 +87,7 @@ def solve(rule: TopKRule, settings: ADMM, now: State) -> Update:
     ranked, notes, cautions = _found(now.sites, student, courses, left)
     # Weights that were trained after they had been cut might be so small that another mask would
     # lose nothing by them: masks are chosen from what they were before.
-    scores = rule.scores([tf.constant(kernel) for kernel in ranked], now.sites)
+    scores = rule.scores(ranked, now.sites)
     variables = (subject.adapter.raw(item.variable) for item in subject.found)
     return Update(
         rule.choose(scores, now.sites, now.sparsity, final=now.final),

@@ -6,7 +6,8 @@
 
 So the forward pass sees W*M, and the model is sparse whenever anybody looks at it between two
 training steps. It compiles into the training step, also under XLA, in a loop of several steps and
-on several replicas.
+on several replicas. Masks are chosen by NumPy, between two operations of the compiled step, so that
+its graph does not grow with the shapes of the sites; under XLA, which calls nobody, in the graph.
 
 Where whole channels are masked, all that belongs to them is zero, too: biases, betas, gammas and
 means. Where the gate lets masked channels return, that waits for the last masks: a channel whose
@@ -19,15 +20,18 @@ import functools
 from dataclasses import dataclass, field
 from typing import Any, Callable, Sequence
 
+import numpy as np
 import tensorflow as tf
 
 from tfprune.masks.select import threshold
+from tfprune.masks.select_tf import is_compiled
 from tfprune.masks.sites import Coupled, Follower, Site, is_coupled
 from tfprune.methods.base import Method
 from tfprune.methods.gates import Moment
 from tfprune.methods.update import State
 from tfprune.training import in_place
 from tfprune.training.channel_followers import Following
+from tfprune.training.host_call import HostCalls
 
 
 @dataclass(frozen=True)
@@ -84,6 +88,7 @@ class Settle:
         self.timetable = timetable
         self.final = final
         self._in_place = in_place
+        self._on_host = HostCalls()
         self.following = (
             Following(followers, [target.site for target in self.targets], method.rule.structure)
             if followers
@@ -153,13 +158,17 @@ class Settle:
         due, sparsity = self.timetable(step)
 
         def refresh():
-            self._refresh(variables, sparsity, step)
+            if is_compiled():
+                self._refresh(variables, sparsity, step)
+            else:
+                self._on_host(self._refresh, variables, sparsity, step)
             return tf.constant(True)
 
         tf.cond(due, refresh, lambda: tf.constant(False))
 
     def _refresh(self, variables, sparsity, step):
-        now = self.state(variables, sparsity, step)
+        read = array if tf.executing_eagerly() else _read
+        now = self.state(variables, sparsity, step, read=read)
         update = self.method.rule.update(now)
         made = zip(variables, now.weights, update.masks, update.state, strict=True)
         for (_, mask, _, lowest, state), weight, chosen, changes in made:
@@ -169,21 +178,26 @@ class Settle:
                 _note_threshold(lowest, weight, chosen)
         self._note_masks(variables)
 
-    def state(self, variables: Sequence[tuple], sparsity: tf.Tensor, step: tf.Tensor) -> State:
+    def state(
+        self, variables: Sequence[tuple], sparsity: Any, step: Any, *, read: Callable | None = None
+    ) -> State:
         """What the rule sees in an update.
 
         Args:
             variables: of each target, in the order of `Target.variables`.
             sparsity: to prune to now.
             step: finished steps.
+            read: function from a variable to what the rule sees of it; None: its tensor.
         """
-        clock = {"step": step, "progress": self.progress(step)}
+        read = read or _read
+        progress = self.progress(step)
+        clock = {"step": step, "progress": progress if read is _read else progress.numpy()}
         return State(
-            [self.method.gate.dense(_read(k), _read(h)) for k, _, h, _, _ in variables],
+            [self.method.gate.dense(read(k), read(h)) for k, _, h, _, _ in variables],
             [target.site for target in self.targets],
             sparsity,
             self.final,
-            [{**read_state(mask, state), **clock} for _, mask, _, _, state in variables],
+            [{**read_state(mask, state, read), **clock} for _, mask, _, _, state in variables],
         )
 
     def _note_masks(self, variables):
@@ -215,7 +229,7 @@ class Settle:
             step: finished steps; None: outside of a step.
         """
         kernel, mask, hidden, _, state = variables
-        held = read_state(mask, state)
+        held = read_state(mask, state, _read)
         weight = self.method.gate.dense(_read(kernel), _read(hidden))
         return Moment(
             site,
@@ -313,12 +327,11 @@ def note_thresholds(targets: Sequence[Target]) -> None:
     _everywhere(local, [target.variables for target in targets])
 
 
-def read_state(mask: tf.Variable, state: dict[str, tf.Variable]) -> dict[str, tf.Tensor]:
+def read_state(mask: tf.Variable, state: dict[str, tf.Variable], read: Callable) -> dict[str, Any]:
     """What rules and gates see of a site beside its weight: the state, and the mask as bool."""
-    return {
-        "mask": tf.cast(_read(mask), tf.bool),
-        **{name: _read(one) for name, one in state.items()},
-    }
+    held = read(mask)
+    kept = tf.cast(held, tf.bool) if read is _read else held.astype(bool, copy=False)
+    return {"mask": kept, **{name: read(one) for name, one in state.items()}}
 
 
 def write_state(state: dict[str, tf.Variable], changes: dict[str, Any]) -> None:
@@ -331,6 +344,11 @@ def _note_threshold(variable, weight, kept):
     lowest = threshold(tf.abs(weight), kept)
     lowest = tf.where(tf.math.is_inf(lowest), tf.zeros_like(lowest), lowest)
     variable.assign(tf.cast(lowest, variable.dtype), read_value=False)
+
+
+def array(variable: tf.Variable | None) -> np.ndarray | None:
+    """The value of a variable without a copy, to be read only; in eager code."""
+    return None if variable is None else np.asarray(tf.convert_to_tensor(variable))
 
 
 def _read(variable):

@@ -6,6 +6,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any, Callable, Sequence
 
+import numpy as np
 import tensorflow as tf
 
 from tfprune.methods.statistics_table import measured
@@ -13,7 +14,7 @@ from tfprune.methods.update import State, Update
 from tfprune.statistics.calibration_data import Feed
 from tfprune.statistics.measure import measuring
 from tfprune.statistics.measured_model import Subject
-from tfprune.training.mask_updater import Settle, write_state
+from tfprune.training.mask_updater import Settle, array, write_state
 from tfprune.training.run_length import last_update
 
 
@@ -39,7 +40,6 @@ class Updates:
             self._reached = float(settle.timetable(tf.constant(known, tf.int64))[1])
         self.cautions: Sequence[str] = ()
         self.notes: dict[str, tuple[str, ...]] = {}
-        self._compiled = tf.function(self._round, autograph=False, reduce_retracing=True)
 
     def update(self, step: int) -> None:
         """Make the last update that fell due since the last call, if any; the first call since
@@ -56,7 +56,7 @@ class Updates:
         if due is None:
             return
         at, sparsity = due
-        update, measured = self._asked(tf.constant(at, tf.int64), sparsity)
+        update, measured = self._asked(at, sparsity)
         self._write(update)
         self.notes, self.cautions = _merged(measured, update.notes), update.cautions
         self._reached = sparsity
@@ -70,12 +70,10 @@ class Updates:
         """How many batches of the data had been taken after the last update."""
         return max(int(state["batches_taken"].numpy()) for state in self._states)
 
-    def _asked(self, at: tf.Tensor, sparsity: float) -> tuple[Update, dict[str, tuple[str, ...]]]:
+    def _asked(self, at: int, sparsity: float) -> tuple[Update, dict[str, tuple[str, ...]]]:
         """What the rule answers, after the last of its rounds, and notes on what was measured."""
         rule, targets = self.settle.method.rule, self.settle.targets
-        dense = [target.kernel.read_value() for target in targets]
-        nothing: list[dict[str, Any]] = [{}] * len(targets)
-        last = tf.constant(sparsity, tf.float64)
+        dense = [tf.convert_to_tensor(target.kernel) for target in targets]
         try:
             with measuring(
                 rule.score.needs,
@@ -87,69 +85,53 @@ class Updates:
                 if rule.changes:
                     found = measure()
                 else:
-                    update = self._in_rounds(measure, nothing, at, sparsity)
+                    update = self._in_rounds(measure, at, sparsity)
                 notes = measure.notes()
         finally:
             if rule.rounds > 1:
                 for target, value in zip(targets, dense, strict=True):
                     target.kernel.assign(value, read_value=False)
         if rule.changes:  # where measuring no longer holds other weights in the model
-            update = rule.update(self._state(found, nothing, at, last))
+            update = rule.update(self._state(found, at, sparsity))
         return update, notes
 
-    def _in_rounds(
-        self, measure: Callable, changed: list[dict[str, Any]], at: tf.Tensor, sparsity: float
-    ) -> Update:
-        """What the rule answers in the last round; each measures once.
-
-        What needs no pass over data is one compiled function, in which each tensor is freed as soon
-        as it can be.
-        """
-        rule = self.settle.method.rule
-
-        def called(*given: Any) -> Any:
-            return self._compiled(measure(), *given)
-
-        def traced(*given: Any) -> Any:
-            return self._round(measure(), *given)
-
-        whole = all(one.traceable for one in measured(rule.score.needs)) and not rule.momentum
-        ask = tf.function(traced, autograph=False) if whole else called
-        groups = rule.groups([target.site for target in self.settle.targets])
-        made: list[Any] = []
+    def _in_rounds(self, measure: Callable, at: int, sparsity: float) -> Update:
+        """What the rule answers in the last round; each measures once, and applies its masks where
+        another one follows."""
+        rule, targets = self.settle.method.rule, self.settle.targets
+        if rule.rounds > 1 and all(one.traceable for one in measured(rule.score.needs)):
+            measure = tf.function(measure, autograph=False)
+        changed: Sequence[dict[str, Any]] = [{}] * len(targets)
+        groups = rule.groups([target.site for target in targets])
         for level in rule.course(min(self._reached, sparsity), sparsity, groups):
-            made.clear()  # frees the masks of the last round
-            made += ask(changed, at, tf.constant(level, tf.float64))
-            changed = [{**one, "measured_step": at} if one else one for one in made[1]]
-        return Update(*made)
-
-    def _round(self, *given: Any) -> tuple[Sequence[Any], Sequence[dict[str, Any]]]:
-        """The masks, and what changes of the states; of several rounds each applies its masks."""
-        update = self.settle.method.rule.update(self._state(*given))
-        if self.settle.method.rule.rounds > 1:
-            for target, mask in zip(self.settle.targets, update.masks, strict=True):
-                # Subtracted in place: assigned values would take new memory in every round.
-                zero = tf.zeros([], target.kernel.dtype)
-                target.kernel.assign_sub(tf.where(mask, zero, target.kernel), read_value=False)
-        return update.masks, update.state
+            update = rule.update(self._state(measure(), at, level, changed))
+            if rule.rounds > 1:
+                for target, mask in zip(targets, update.masks, strict=True):
+                    kept = np.where(mask, array(target.kernel), 0)
+                    target.kernel.assign(kept, read_value=False)
+            changed = [{**one, "measured_step": at} if one else one for one in update.state]
+        return update
 
     def _state(
         self,
         measured: Sequence[dict[str, Any]],
-        changed: Sequence[dict[str, Any]],
-        at: tf.Tensor,
-        sparsity: tf.Tensor,
+        at: int,
+        sparsity: float,
+        changed: Sequence[dict[str, Any]] = (),
     ) -> State:
+        """What the rule sees, in arrays: what was measured counts most, then what has changed."""
         settle = self.settle
-        now = settle.state([target.variables for target in settle.targets], sparsity, at)
-        now = replace(now.after(changed), subject=self.subject)
-        return now.after(measured) if measured else now
+        variables = [target.variables for target in settle.targets]
+        now = settle.state(variables, np.float64(sparsity), np.int64(at), read=array)
+        now = replace(now.after(changed) if changed else now, subject=self.subject)
+        arrays = [{name: np.asarray(one) for name, one in site.items()} for site in measured]
+        return now.after(arrays) if arrays else now
 
     def _write(self, update: Update) -> None:
         """Write masks, states and weights, and apply the masks."""
         masks = (target.mask for target in self.settle.targets)
         written = [*update.kernels, *zip(masks, update.masks, strict=True)]
-        before = [variable.read_value() for variable, _ in written]
+        before = [tf.convert_to_tensor(variable) for variable, _ in written]
         try:
             for variable, value in written:
                 variable.assign(tf.cast(value, variable.dtype), read_value=False)

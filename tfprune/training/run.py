@@ -337,10 +337,10 @@ class Driver:
             settle.apply(step)
 
     def _once(self, action) -> None:
-        """Run an action now, compiled, on every replica."""
+        """Run an action now, on every replica."""
         strategy = self.adapter.strategy(self.model)
         if strategy.num_replicas_in_sync == 1:
-            tf.function(action, autograph=False)()
+            action()
         else:
             tf.function(lambda: strategy.run(action), autograph=False)()
 

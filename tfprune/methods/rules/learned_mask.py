@@ -5,8 +5,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import tensorflow as tf
-
 from tfprune.masks.serialization import register
 from tfprune.methods.base import TopKRule
 
@@ -23,4 +21,4 @@ class Told(TopKRule):
     """
 
     def masks(self, weights, sites, sparsity, *, final, states=None):
-        return [tf.cast(state["mask"], tf.bool) for state in states]
+        return [state["mask"] for state in states]
