@@ -136,7 +136,18 @@ class TopKRule:
                 `step`, the finished steps, and `progress` of the schedule, 0 at its first update
                 and 1 at its last; None: the score needs none of it.
         """
-        return self.choose(self.ranked(weights, sites, states), sites, sparsity, final=final)
+        if self.by_magnitude:
+            pairs = zip(weights, sites, strict=True)
+            grouped = [self.structure.reduce(weight, site.layout) for weight, site in pairs]
+        else:
+            grouped = self.ranked(weights, sites, states)
+        return self.choose(grouped, sites, sparsity, final=final)
+
+    @property
+    def by_magnitude(self) -> bool:
+        """Whether weights are ranked one by one by |W|, which needs no array of scores."""
+        alone = isinstance(self.structure, Element) and not self.allocation.reads_scores
+        return self.score.is_magnitude and alone
 
     @property
     def is_measured(self) -> bool:
@@ -247,9 +258,12 @@ class TopKRule:
         """The masks of the groups: those with the highest scores."""
         ranking = self.allocation.ranking(scores, sites, sparsity, final)
         if ranking is not None:
-            return ranked_masks(*ranking)
+            return ranked_masks(*ranking, magnitude=self.by_magnitude)
         counts = self.allocation(scores, sites, sparsity, final)
-        return [select(score, counts[index]) for index, score in enumerate(scores)]
+        return [
+            select(score, counts[index], magnitude=self.by_magnitude)
+            for index, score in enumerate(scores)
+        ]
 
     def _balanced(
         self, scores: Sequence[Any], sites: Sequence[Site], sparsity: Any, final: float

@@ -12,7 +12,7 @@ def _formula(statistics):
 
 magnitude = Method(
     name="magnitude",
-    rule=TopKRule(Score("magnitude", needs=("weight",), formula=_formula)),
+    rule=TopKRule(Score("magnitude", needs=("weight",), formula=_formula, is_magnitude=True)),
     paper="M. Zhu, S. Gupta, 'To prune, or not to prune: exploring the efficacy of pruning for "
     "model compression', 2017, arXiv 1710.01878",
 )

@@ -26,6 +26,7 @@ class Score:
             the square of a sum is not the mean of squares. None: the structure pools the entries.
         signed: whether scores below zero are meant as such.
         settings: (name, number above 0) of what its statistics are measured with.
+        is_magnitude: whether the formula is |W|, by which weights are ranked without computing it.
 
     Raises:
         ValueError: a setting that is no number above 0.
@@ -37,6 +38,7 @@ class Score:
     finish: Callable[[Any], Any] | None = None
     signed: bool = False
     settings: tuple[tuple[str, float], ...] = ()
+    is_magnitude: bool = False
 
     def __post_init__(self):
         for name, value in self.settings:

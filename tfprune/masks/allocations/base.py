@@ -66,6 +66,11 @@ class Allocation(abc.ABC):
     compares_scores: ClassVar[bool] = False
     """Whether it compares the scores of different sites as they are."""
 
+    @property
+    def reads_scores(self) -> bool:
+        """Whether it needs the scores themselves; else their numbers do, and a `ranking`."""
+        return True
+
     needs_prices: ClassVar[bool] = False
     """Whether it asks what channels cost: then a run takes `at(prices)` of it in its place."""
 
@@ -151,6 +156,7 @@ class Uniform(Floored):
 
     accepts_fixed: ClassVar[bool] = True
     compares_sites: ClassVar[bool] = False
+    reads_scores: ClassVar[bool] = False
 
     def __call__(self, scores, sites, sparsity, final):
         xp, sparsity = level_of(sparsity, *scores)
@@ -192,6 +198,10 @@ class PerSite(Allocation):
     @property
     def compares_sites(self) -> bool:
         return self.others.compares_sites
+
+    @property
+    def reads_scores(self) -> bool:
+        return self.others.reads_scores or self.others.compares_scores
 
     def __post_init__(self):
         check_min_keep(self.min_keep)

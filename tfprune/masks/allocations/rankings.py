@@ -39,6 +39,7 @@ class Global(_Ranking):
     """
 
     compares_scores: ClassVar[bool] = True
+    reads_scores: ClassVar[bool] = False
 
     def __call__(self, scores, sites, sparsity, final):
         return _ranked(namespace(sparsity, *scores), *self.ranking(scores, sites, sparsity, final))
@@ -94,13 +95,16 @@ def lamp_scores(scores: Any) -> Any:
     return xp.astype(squares / xp.where(xp.greater(sums, 0), sums, xp.ones_like(sums)), "float32")
 
 
-def ranked_masks(scores: Sequence[Any], floors: np.ndarray, total: Any) -> list[Any]:
+def ranked_masks(
+    scores: Sequence[Any], floors: np.ndarray, total: Any, *, magnitude: bool = False
+) -> list[Any]:
     """The masks of the `total` best groups of all sites, the best `floors` of each among them.
 
     Args:
         scores: [groups] of each site.
         floors: smallest counts of the sites.
         total: how many are kept in all.
+        magnitude: rank |scores|, without making arrays of them.
 
     >>> [mask.tolist() for mask in ranked_masks([np.array([3.0, 2.0]), np.array([1.0])], [0, 1], 2)]
     [[True, False], [True]]
@@ -108,15 +112,18 @@ def ranked_masks(scores: Sequence[Any], floors: np.ndarray, total: Any) -> list[
     xp = namespace(total, *scores)
     scores, floors = _alike(xp, scores), np.asarray(floors)
     if not floors.any():
-        return select_joint(scores, total)
+        return select_joint(scores, total, magnitude=magnitude)
 
     # One ranking gives the masks, unless a site falls below its smallest count in it.
     def attempt(given):
-        masks = select_joint(given, total)
+        masks = select_joint(given, total, magnitude=magnitude)
         enough = [_reaches(xp, mask, int(floor)) for mask, floor in zip(masks, floors, strict=True)]
         return xp.all(xp.stack(enough)), masks
 
-    return _first_success(attempt, scores, lambda: _raised(xp, scores, floors))
+    def raised():
+        return _raised(xp, [xp.abs(one) for one in scores] if magnitude else scores, floors)
+
+    return _first_success(attempt, scores, raised)
 
 
 def _ranked(xp, scores, floors, total):
@@ -145,7 +152,7 @@ def _reaches(xp, mask, floor):
 def _alike(xp, scores):
     """The scores in one dtype, float32 at least."""
     dtype = "float64" if any(score.dtype.name == "float64" for score in scores) else "float32"
-    return [xp.astype(score, dtype) for score in scores]
+    return [score if score.dtype.name == dtype else xp.astype(score, dtype) for score in scores]
 
 
 def _first_success(attempt, first, second):
@@ -211,6 +218,8 @@ class ERK(Floored):
     >>> ERK()([np.ones(1000), np.ones(100)], sites, 0.8, 0.8)
     array([186,  34])
     """
+
+    reads_scores: ClassVar[bool] = False
 
     def __call__(self, scores, sites, sparsity, final):
         xp, sparsity = level_of(sparsity, *scores)
