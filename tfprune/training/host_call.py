@@ -30,10 +30,10 @@ class HostCalls:
             variables: a nested structure of resource variables, None among them.
             numbers: scalar tensors.
         """
-        call = _Call(function, variables)
         if tf.executing_eagerly():
-            call(*numbers)
+            _Call(function, variables)(*numbers)
             return
+        call = _Call(function, tf.nest.map_structure(_local, variables))
         self._kept.append(call)
         known = weakref.ref(call)
         handles = [one.handle for one in tf.nest.flatten(variables) if one is not None]
@@ -51,3 +51,11 @@ class _Call:
 
     def __call__(self, *numbers: Any) -> None:
         self._function(self._variables, *(one.numpy() for one in numbers))
+
+
+def _local(variable: Any) -> Any:
+    """The replica's own variable: what stands for all is the first one's when the graph runs."""
+    if variable is None:
+        return None
+    each = tf.distribute.get_strategy().experimental_local_results(variable)
+    return next(one for one in each if one.handle is variable.handle)

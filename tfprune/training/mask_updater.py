@@ -88,7 +88,6 @@ class Settle:
         self.timetable = timetable
         self.final = final
         self._in_place = in_place
-        self._on_host = HostCalls()
         self.following = (
             Following(followers, [target.site for target in self.targets], method.rule.structure)
             if followers
@@ -102,6 +101,10 @@ class Settle:
         if gate.hides and not gate.opens:
             changed = tf.constant(False) if self.is_measured else self.timetable(step)[0]
         self.apply(step, changed)
+
+    @functools.cached_property
+    def _on_host(self) -> HostCalls:
+        return HostCalls()
 
     @functools.cached_property
     def pruned(self) -> list[Target]:

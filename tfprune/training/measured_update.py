@@ -107,7 +107,7 @@ class Updates:
             update = rule.update(self._state(measure(), at, level, changed))
             if rule.rounds > 1:
                 for target, mask in zip(targets, update.masks, strict=True):
-                    kept = np.where(mask, array(target.kernel), 0)
+                    kept = np.where(mask, np.asarray(tf.convert_to_tensor(target.kernel)), 0)
                     target.kernel.assign(kept, read_value=False)
             changed = [{**one, "measured_step": at} if one else one for one in update.state]
         return update
