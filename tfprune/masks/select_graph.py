@@ -16,7 +16,7 @@ _PARTS = 8  # parts below this share of all are put together: the graph grows wi
 _ROW = 32  # keys are counted in rows of this length, so that a byte can hold the count
 _FOLD = 64  # and counts of so many rows are added in 16 bits, in parts that are large
 _LARGE = 1 << 16
-_SMALL = 4096  # up to this length a sample does not pay, nor does it to compile its use
+_SMALL = 1 << 17  # up to this length to compile the use of a sample costs more than it saves
 
 
 def _traced(function):
