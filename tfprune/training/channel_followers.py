@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from typing import Any, Sequence
 
+import numpy as np
 import tensorflow as tf
 
 from tfprune.masks.sites import Coupled, Follower, Site
@@ -22,29 +23,35 @@ class Following:
 
     def __init__(self, followers: Sequence[Follower], sites: Sequence[Site], structure: Structure):
         self.variables = [one.variable for one in followers]
-        self._followers = tuple(followers)
-        self._sites, self._structure = tuple(sites), structure
-        self._coupled = Coupled.of(
-            sites, [structure.groups(one.shape, one.layout) for one in sites]
-        )
+        self._columns = [one.layout.columns for one in sites]
+        coupled = Coupled.of(sites, [structure.groups(one.shape, one.layout) for one in sites])
+        self._channels = sum(unit.size for unit in coupled.units)
+        self._makers = np.concatenate([*coupled.places, [self._channels]])
+        self._places = [self._along(one, coupled.places_of(one)) for one in followers]
 
     def __call__(self, variables: Sequence[Any], masks: Sequence[Any], final: Any) -> None:
         """Zero where all makers of a channel are masked.
 
         Args:
             variables: local copies of the followers' own.
-            masks: of the sites.
+            masks: of the sites, bool.
             final: whether these masks are the last ones, a bool tensor; else nothing is done.
         """
-        kept = [
-            self._structure.reduce(mask, site.layout)
-            for mask, site in zip(masks, self._sites, strict=True)
+        filters = [
+            tf.reshape(tf.reduce_any(mask, columns), [-1])
+            for mask, columns in zip(masks, self._columns, strict=True)
         ]
-        alive = tf.concat([*self._coupled.pool(kept), [1]], 0) > 0  # a last one for all others
+        kept = tf.cast(tf.concat([*filters, [True]], 0), tf.int32)  # a last one for all others
+        alive = tf.math.unsorted_segment_max(kept, self._makers, self._channels + 1) > 0
         alive |= ~final
-        for variable, one in zip(variables, self._followers, strict=True):
+        for variable, places in zip(variables, self._places, strict=True):
             value = tf.convert_to_tensor(variable)
-            across = [1] * len(value.shape)
-            across[one.axis] = -1
-            stays = tf.reshape(tf.gather(alive, self._coupled.places_of(one)), across)
+            stays = tf.gather(alive, places)
             variable.assign(tf.where(stays, value, tf.zeros([], value.dtype)), read_value=False)
+
+    @staticmethod
+    def _along(follower: Follower, places: np.ndarray) -> np.ndarray:
+        """Places along the axis that carries the channels, to be broadcast over the others."""
+        across = [1] * len(follower.variable.shape)
+        across[follower.axis] = -1
+        return places.reshape(across)

@@ -208,7 +208,7 @@ class Settle:
             write_state(own[-1], self.method.gate.chosen(self.moment(target.site, own)))
 
     def _follow(self, variables, followers, step):
-        masks = [tf.cast(_read(mask), tf.float32) for _, mask, *_ in variables]
+        masks = [tf.cast(_read(mask), tf.bool) for _, mask, *_ in variables]
         self.following(followers, masks, self.is_final(step))
 
     def is_final(self, step):
