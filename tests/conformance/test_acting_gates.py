@@ -64,6 +64,9 @@ def test_half_precision_compiled_in_several_steps(family, name="spp"):
     assert all(np.isfinite(weight).all() for weight in model.get_weights())
 
 
+@pytest.mark.filterwarnings(
+    "ignore:The pruning schedule .* is cut short", "ignore:Nothing was pruned in"
+)
 @each
 def test_a_saved_model_goes_on_where_it_stopped(family, name, tmp_path):
     path = tmp_path / "half.keras"
@@ -226,6 +229,9 @@ def test_srste_gradient_by_hand():
     assert changes == {}
 
 
+@pytest.mark.filterwarnings(
+    "ignore:The pruning schedule .* never fires", "ignore:Nothing was pruned in"
+)
 @pytest.mark.parametrize("optimizer", ["SGD", "Adam", "AdamW"])
 @everywhere
 def test_what_spp_leaves_out_of_a_step_comes_out_unchanged(family, optimizer):
@@ -321,6 +327,9 @@ def test_three_steps_by_hand(gate, kernel_then, dense_then):
     np.testing.assert_allclose((kernel + hidden).ravel(), dense_then, rtol=1e-6)
 
 
+@pytest.mark.filterwarnings(
+    "ignore:The pruning schedule .* never fires", "ignore:Nothing was pruned in"
+)
 @everywhere
 def test_weights_that_are_not_finite_end_a_run_whose_loss_is(family):
     library = KERASES[family]
@@ -349,6 +358,9 @@ def test_weights_that_are_not_finite_end_a_run_whose_loss_is(family):
         np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.filterwarnings(
+    "ignore:The pruning schedule .* never fires", "ignore:Nothing was pruned in"
+)
 @everywhere
 @pytest.mark.parametrize("method", ["spp", "dpf"])
 def test_a_run_that_diverges_is_stopped_and_gets_its_last_good_weights_back(family, method):

@@ -75,6 +75,9 @@ def held(model):
     return found
 
 
+@pytest.mark.filterwarnings(
+    "ignore:The pruning schedule .* is cut short", "ignore:Nothing was pruned in"
+)
 @pytest.mark.parametrize("name", REGISTRY)
 @pytest.mark.parametrize("family", KERASES)
 def test_a_resumed_run_ends_as_the_uninterrupted_one(family, name, tmp_path):

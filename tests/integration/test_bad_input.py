@@ -142,6 +142,7 @@ def test_masks_that_stay_full_are_blamed_on_what_fills_them():
     assert "Nothing was pruned" in text and "PerSite(" in text and "schedule" not in text
 
 
+@pytest.mark.filterwarnings("ignore:`shuffle=True` was passed", "ignore:Your input ran out of data")
 @everywhere
 @ways
 def test_a_fraction_of_a_run_of_unknown_length(family, wrap):

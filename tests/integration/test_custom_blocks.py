@@ -24,6 +24,7 @@ def outputs(model, data):
     return [np.asarray(one) for one in tf.nest.flatten(model(data, training=False))]
 
 
+@pytest.mark.filterwarnings(r"ignore:`build\(\)` was called on layer")
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("family", sorted(KERASES))
 def test_a_masked_network_of_blocks_is_its_shrunk_copy(family, name, tmp_path):

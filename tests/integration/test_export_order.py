@@ -27,6 +27,7 @@ FORMATS = [
 ]
 
 
+@pytest.mark.filterwarnings("ignore:the quantized file agrees")
 @pytest.mark.parametrize("seed", range(10))
 @pytest.mark.parametrize("family", KERASES)
 def test_by_position_equal_to_keras(family, seed, tmp_path, monkeypatch):

@@ -51,6 +51,7 @@ def test_a_report_does_not_end_a_run(family):
     assert len(told) == 3 and held(model) == held(alone)
 
 
+@pytest.mark.filterwarnings("ignore:Masked channels of .* may return")
 def test_smaller_copies_change_nothing(family):
     model = wrapped(family, "st3", structure=tfprune.Filter(coupled=True))
     before = held(model)

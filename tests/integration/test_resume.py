@@ -11,6 +11,8 @@ import tfprune
 
 SPARSITY = 0.6
 SCHEDULE = tfprune.Polynomial(SPARSITY, end=12, frequency=2)  # 4 epochs of 3 steps
+# Runs are stopped half way.
+pytestmark = pytest.mark.filterwarnings("ignore:The pruning schedule .* is cut short")
 GATES = [tfprune.MaskGate(), tfprune.MaskGate(straight_through=True)]
 # Every format once; the gate that keeps nothing where the optimizer's state is saved, too.
 WHOLE = [

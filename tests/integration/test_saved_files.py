@@ -30,6 +30,7 @@ def test_every_file_has_its_numbers(unpacked):
     assert held == {*EXPECTED, measure.EXPECTED.name} and len(EXPECTED) >= 50
 
 
+@pytest.mark.filterwarnings("ignore:Skipping variable loading for optimizer")
 @pytest.mark.parametrize("name", EXPECTED)
 def test_a_saved_file_gives_the_numbers_of_its_day(name, unpacked):
     found = measure.measured(unpacked / name)

@@ -170,7 +170,8 @@ def test_divergence_keeps_the_last_good_weights(family):
     wild = dataclasses.replace(QUICK, rate=1e38)
     with pytest.warns(UserWarning, match="diverged in iteration 1") as caught:
         report = tfprune.sparsify(model, method(solver=wild), 0.6)
-    assert len(report.warnings) == 3 and len(caught) == 3
+    said = [one for one in caught if "diverged" in str(one.message)]  # and of no other package
+    assert len(report.warnings) == 3 and len(said) == 3
     for old, new in zip(before, model.get_weights()):
         np.testing.assert_array_equal(new[new != 0], old[new != 0])
     assert [row.kept for row in report.sites] == [29, 205, 10]

@@ -219,6 +219,7 @@ CASES = [
 ]
 
 
+@pytest.mark.filterwarnings("ignore:.*does not support masking")
 @pytest.mark.parametrize("name,family", CASES)
 def test_a_channel_that_is_zero_is_a_channel_that_nobody_reads(name, family):
     model = MODELS[name](KERASES[family])

@@ -263,6 +263,7 @@ def test_arguments_of_family():
 # Runs.
 
 
+@pytest.mark.filterwarnings("ignore:`shuffle=True` was passed")
 @everywhere
 @pytest.mark.parametrize("wrapped", [False, True])
 def test_a_run_without_a_step(family, wrapped):

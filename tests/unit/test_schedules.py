@@ -22,6 +22,7 @@ from tfprune.masks.schedules import (
 from tfprune.masks.serialization import from_config, to_config
 
 
+@pytest.mark.filterwarnings("ignore:initial=.* is above sparsity=")
 @given(
     schedule=st.sampled_from([Polynomial, Exponential]),
     sparsity=st.floats(0, 0.999),

@@ -223,6 +223,7 @@ def _distance(target, output):
     return tf.reduce_mean(tf.abs(target - output), axis=-1)
 
 
+@pytest.mark.filterwarnings("ignore:The object being serialized includes a `lambda`")
 @pytest.mark.parametrize("family", sorted(KERASES))
 def test_functions_given_to_compile_are_taken_over(family):
     library = KERASES[family]

@@ -63,6 +63,9 @@ def ranked(scores, keep, floor):
     return np.split(chosen, ends[:-1])
 
 
+@pytest.mark.filterwarnings(
+    "ignore:All weights of .* are zero", "ignore:Asked was a sparsity of 0.998"
+)
 @pytest.mark.parametrize("floor", [0, 1, 3])
 @pytest.mark.parametrize("sparsity", [0.3, 0.9, 0.98, 0.998])
 def test_masks_of_a_plain_implementation(sparsity, floor):
