@@ -125,23 +125,14 @@ class TopKRule:
         final,
         states: Sequence[dict[str, Any]] | None = None,
     ) -> list[Any]:
-        """One boolean mask per site, True = keep.
+        """One boolean mask per site, True = keep; arguments as the fields of `State`.
 
         Args:
-            weights: the dense weights, NumPy arrays or tensors, one per site.
-            sites: where they stand.
-            sparsity: fraction of groups to remove now.
-            final: the schedule's last sparsity.
-            states: what the method keeps for each site, and its mask at rest, by name, with
-                `step`, the finished steps, and `progress` of the schedule, 0 at its first update
-                and 1 at its last; None: the score needs none of it.
+            states: `State.known`; None: the score needs none of it.
         """
-        if self.by_magnitude:
-            pairs = zip(weights, sites, strict=True)
-            grouped = [self.structure.reduce(weight, site.layout) for weight, site in pairs]
-        else:
-            grouped = self.ranked(weights, sites, states)
-        return self.choose(grouped, sites, sparsity, final=final)
+        by_magnitude = self.by_magnitude
+        scores = weights if by_magnitude else self.ranked(weights, sites, states)
+        return self.choose(scores, sites, sparsity, final=final, magnitude=by_magnitude)
 
     @property
     def by_magnitude(self) -> bool:
@@ -165,12 +156,7 @@ class TopKRule:
         sites: Sequence[Site],
         measured: Sequence[dict[str, Any]] | None = None,
     ) -> list[Any]:
-        """Scores of the groups of each site.
-
-        Args:
-            weights, sites: as for `masks`.
-            measured: the measured statistics of each site, or what is kept for it; None: the
-                score needs none.
+        """Scores of the groups of each site, from `State.known` where the score needs more than W.
 
         Raises:
             ValueError: the score needs what nobody keeps: the method has another gate than its own.
@@ -226,17 +212,29 @@ class TopKRule:
         ]
 
     def choose(
-        self, grouped: Sequence[Any], sites: Sequence[Site], sparsity: Any, *, final: float
+        self,
+        grouped: Sequence[Any],
+        sites: Sequence[Site],
+        sparsity: Any,
+        *,
+        final: float,
+        magnitude: bool = False,
     ) -> list[Any]:
-        """One boolean mask per site from the scores of its groups."""
+        """One boolean mask per site from the scores of its groups, or from single weights, whose
+        magnitudes are their scores."""
+        if magnitude:
+            pairs = zip(grouped, sites, strict=True)
+            grouped = [self.structure.reduce(weight, site.layout) for weight, site in pairs]
         if is_coupled(sites):
             masks = self._choose_coupled(grouped, sites, sparsity, final)
         elif self.structure.fixed is not None:
             masks = [select(scores, self.structure.fixed) for scores in grouped]
         else:
             scores = [self.structure.compete(one) for one in grouped]
-            by_filter = self.structure.balanced
-            kept = (self._balanced if by_filter else self._select)(scores, sites, sparsity, final)
+            if self.structure.balanced:
+                kept = self._balanced(scores, sites, sparsity, final)
+            else:
+                kept = self._select(scores, sites, sparsity, final, magnitude=magnitude)
             masks = [self.structure.complete(*pair) for pair in zip(kept, grouped, strict=True)]
         return [
             self.structure.expand(mask, site.shape, site.layout)
@@ -253,16 +251,21 @@ class TopKRule:
         return coupled.spread(masks, True)
 
     def _select(
-        self, scores: Sequence[Any], sites: Sequence[Site], sparsity: Any, final: float
+        self,
+        scores: Sequence[Any],
+        sites: Sequence[Site],
+        sparsity: Any,
+        final: float,
+        *,
+        magnitude: bool = False,
     ) -> list[Any]:
         """The masks of the groups: those with the highest scores."""
         ranking = self.allocation.ranking(scores, sites, sparsity, final)
         if ranking is not None:
-            return ranked_masks(*ranking, magnitude=self.by_magnitude)
+            return ranked_masks(*ranking, magnitude=magnitude)
         counts = self.allocation(scores, sites, sparsity, final)
         return [
-            select(score, counts[index], magnitude=self.by_magnitude)
-            for index, score in enumerate(scores)
+            select(score, counts[index], magnitude=magnitude) for index, score in enumerate(scores)
         ]
 
     def _balanced(
@@ -311,10 +314,6 @@ class TopKRule:
         >>> from tfprune.methods import get_method
         >>> get_method("magnitude", rounds=3).rule.course(0.0, 0.875, 8)
         [0.5, 0.75, 0.875]
-        >>> get_method("magnitude", rounds=3).rule.course(0.0, 0.875, 5)
-        [0.4, 0.6, 0.875]
-        >>> get_method("magnitude", rounds=3).rule.course(0.55, 0.56, 10)
-        [0.55, 0.55, 0.56]
         """
         left = (1 - end) / (1 - begin)
         steps = [1 - (1 - begin) * left ** (k / self.rounds) for k in range(1, self.rounds)]

@@ -38,7 +38,7 @@ def pays(kernel: Any) -> bool:
 @compiled
 def zero_pruned(kernel: tf.Variable, kept: Any) -> None:
     """K <- K M"""
-    kernel.assign(_where(kept, kernel, None), read_value=False)
+    kernel.assign(kernel * tf.cast(tf.cast(kept, tf.bool), kernel.dtype), read_value=False)
 
 
 @compiled
@@ -62,7 +62,7 @@ def split(kernel: tf.Variable, hidden: tf.Variable, kept: Any) -> None:
 
 @compiled
 def _show(kernel, hidden, kept):
-    kernel.assign(_where(kept, hidden, None), read_value=False)
+    kernel.assign(hidden * tf.cast(tf.cast(kept, tf.bool), kernel.dtype), read_value=False)
 
 
 @compiled

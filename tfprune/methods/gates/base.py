@@ -56,8 +56,8 @@ class Moment:
 
     @property
     def masked(self) -> Any:
-        """W*M."""
-        return self.where_kept(self.weight)
+        """W*M: NaN and infinity do not become zeros, so that they are not overlooked."""
+        return self.weight * self.mask
 
     def where_kept(self, values: Any) -> Any:
         """Values in the shape of the weight where it is kept, zeros elsewhere."""

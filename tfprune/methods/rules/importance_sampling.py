@@ -85,7 +85,13 @@ class ImportanceSamplingRule(TopKRule):
         return coupled.spread(self._drawn(coupled.pool(grouped), units, sparsity, final), 1.0)
 
     def _select(
-        self, scores: Sequence[Any], sites: Sequence[Site], sparsity: Any, final: float
+        self,
+        scores: Sequence[Any],
+        sites: Sequence[Site],
+        sparsity: Any,
+        final: float,
+        *,
+        magnitude: bool = False,
     ) -> list[Any]:
         xp = namespace(*scores)
         return [xp.greater(factors, 0) for factors in self._drawn(scores, sites, sparsity, final)]
