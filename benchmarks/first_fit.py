@@ -14,11 +14,13 @@ at the third, so that masks are chosen before and within the compiled step.
 
 from __future__ import annotations
 
+import argparse
 import importlib
 import os
 import resource
 import sys
 import time
+from typing import Iterator, Sequence
 
 from ledger import Ledger, commands, run_each
 
@@ -29,40 +31,60 @@ NETWORKS = {  # (input, batch, arguments)
     "EfficientNetV2B0": (64, 8, {}),
 }
 CONTENDERS = ("dense", "element", "global", "coupled filters", "dpf", "st3", "TF-MOT")
+KERASES = ("keras", "tf_keras")
 STEPS = 4
 
 
 def main() -> int:
-    parser, one, every, shown = commands(__doc__)
+    parser, one, every, _ = commands(__doc__)
     one.add_argument("keras")
     one.add_argument("network", choices=NETWORKS)
     one.add_argument("contender", choices=CONTENDERS)
-    every.add_argument("--runs", type=int, default=5)
     every.add_argument("--networks", nargs="+", default=list(NETWORKS), choices=NETWORKS)
-    every.add_argument("--keras", nargs="+", default=["keras", "tf_keras"])
-    every.add_argument("--contenders", nargs="+", default=CONTENDERS, choices=CONTENDERS)
+    add_contenders(every, CONTENDERS, runs=5)
     options = parser.parse_args()
     if options.command == "run":
         LEDGER.append(run(options.keras, options.network, options.contender))
     elif options.command == "all":
-        return run_each(__file__, missing(options), list)
+        wanted = [
+            {"network": network, **pair} for network in options.networks for pair in pairs(options)
+        ]
+        missing = LEDGER.missing(wanted, options.runs)
+        keys = ("keras", "network", "contender")
+        return run_each(__file__, missing, lambda one: [one[key] for key in keys])
     else:
         table()
     return 0
 
 
-def missing(options):
-    """(Keras, network, contender) of each run that has no line yet, in rounds."""
-    lines = LEDGER.lines()
-    for number in range(options.runs):
-        for network in options.networks:
-            for keras in options.keras:
-                for contender in options.contenders:
-                    wanted = {"keras": keras, "network": network, "contender": contender}
-                    if contender == "TF-MOT" and keras != "tf_keras":
-                        continue
-                    if sum(wanted.items() <= line.items() for line in lines) <= number:
-                        yield keras, network, contender
+def add_contenders(every: argparse.ArgumentParser, names: Sequence[str], *, runs: int) -> None:
+    """Give `all` the options of what stands side by side, which `pairs` reads."""
+    every.add_argument("--runs", type=int, default=runs)
+    every.add_argument("--keras", nargs="+", default=list(KERASES), choices=KERASES)
+    every.add_argument("--contenders", nargs="+", default=names, choices=names)
+
+
+def pairs(options: argparse.Namespace) -> list[dict[str, str]]:
+    """The Keras and the contender of each run of a round."""
+    return [
+        {"keras": keras, "contender": contender}
+        for keras in options.keras
+        for contender in options.contenders
+        if contender != "TF-MOT" or keras == "tf_keras"
+    ]
+
+
+def minima(ledger: Ledger, group: dict[str, str], keys: Sequence[str]) -> Iterator[tuple]:
+    """(contender, number of its runs, minima of its numbers, these of dense) of a group of lines;
+    nothing without a dense run."""
+    found = {name: ledger.matching({**group, "contender": name}) for name in CONTENDERS}
+    best = {
+        name: [min(line[key] for line in lines) for key in keys]
+        for name, lines in found.items()
+        if lines
+    }
+    if "dense" in best:
+        yield from ((name, len(found[name]), least, best["dense"]) for name, least in best.items())
 
 
 def run(package: str, network: str, contender: str) -> dict:
@@ -138,20 +160,13 @@ def table() -> None:
         shown.add_column(column, justify="left" if column in ("network", "Keras") else "right")
     for column in ("fit, CPU s", "to dense", "peak MiB"):
         shown.add_column(column, justify="right")
-    lines = LEDGER.lines()
+    keys = ("cpu_seconds", "fit_cpu_seconds", "mebibytes")
     for network in NETWORKS:
-        for keras in ("keras", "tf_keras"):
-            dense = None
-            for contender in CONTENDERS:
-                wanted = {"keras": keras, "network": network, "contender": contender}
-                own = [line for line in lines if wanted.items() <= line.items()]
-                if not own:
-                    continue
-                best = [min(one[key] for one in own) for key in ("cpu_seconds", "fit_cpu_seconds")]
-                dense = dense or best
-                ratios = [f"{a:.1f} {a / b:.2f}".split() for a, b in zip(best, dense)]
-                peak = min(one["mebibytes"] for one in own)
-                row = [str(len(own)), *ratios[0], *ratios[1], str(peak)]
+        for keras in KERASES:
+            group = {"keras": keras, "network": network}
+            for contender, runs, best, dense in minima(LEDGER, group, keys):
+                ratios = [f"{a:.1f} {a / b:.2f}".split() for a, b in zip(best[:2], dense)]
+                row = [str(runs), *ratios[0], *ratios[1], str(best[2])]
                 shown.add_row(network, keras, contender, *row)
             shown.add_section()
     Console().print(shown)

@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any, Callable, Iterable
+from typing import Any, Callable, Iterable, Iterator, Sequence
 
 RESULTS = Path(__file__).resolve().parent / "results"
 WHOLE = {"held_out": False, "steps": 390}
@@ -79,9 +79,18 @@ class Ledger:
             return []
         return [json.loads(text) for text in self._path.read_text().splitlines() if text.strip()]
 
+    def matching(self, wanted: dict[str, Any]) -> list[dict[str, Any]]:
+        """The lines that have all these values."""
+        return [line for line in self.lines() if matches(line, wanted)]
+
     def latest(self, wanted: dict[str, Any]) -> dict[str, Any] | None:
         """The last line that has all these values, None if there is none."""
-        return next((line for line in reversed(self.lines()) if matches(line, wanted)), None)
+        return next(reversed(self.matching(wanted)), None)
+
+    def missing(self, wanted: Sequence[dict[str, Any]], runs: int) -> Iterator[dict[str, Any]]:
+        """What has fewer lines than runs, in rounds: each once in a round."""
+        for number in range(1, runs + 1):
+            yield from (one for one in wanted if len(self.matching(one)) < number)
 
 
 def matches(line: dict[str, Any], wanted: dict[str, Any]) -> bool:

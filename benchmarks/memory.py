@@ -19,7 +19,7 @@ import resource
 import sys
 
 from first_fit import CONTENDERS as ALL
-from first_fit import STEPS, pruned
+from first_fit import KERASES, STEPS, add_contenders, minima, pairs, pruned
 from ledger import Ledger, commands, run_each
 
 LEDGER = Ledger("memory")
@@ -31,30 +31,16 @@ def main() -> int:
     parser, one, every, _ = commands(__doc__)
     one.add_argument("keras")
     one.add_argument("contender", choices=CONTENDERS)
-    every.add_argument("--runs", type=int, default=3)
-    every.add_argument("--keras", nargs="+", default=["keras", "tf_keras"])
-    every.add_argument("--contenders", nargs="+", default=CONTENDERS, choices=CONTENDERS)
+    add_contenders(every, CONTENDERS, runs=3)
     options = parser.parse_args()
     if options.command == "run":
         LEDGER.append(run(options.keras, options.contender))
     elif options.command == "all":
-        return run_each(__file__, missing(options), list)
+        missing = LEDGER.missing(pairs(options), options.runs)
+        return run_each(__file__, missing, lambda one: [one["keras"], one["contender"]])
     else:
         table()
     return 0
-
-
-def missing(options):
-    """(Keras, contender) of each run that has no line yet, in rounds."""
-    lines = LEDGER.lines()
-    for number in range(options.runs):
-        for keras in options.keras:
-            for contender in options.contenders:
-                wanted = {"keras": keras, "contender": contender}
-                if contender == "TF-MOT" and keras != "tf_keras":
-                    continue
-                if sum(wanted.items() <= line.items() for line in lines) <= number:
-                    yield keras, contender
 
 
 def run(package: str, contender: str) -> dict:
@@ -93,18 +79,11 @@ def table() -> None:
     shown = Table(title=f"peak memory of {WIDTH * WIDTH * LAYERS:,} weights, Adam")
     for column in ("Keras", "pruning", "runs", "peak MiB", "to dense", "fit MiB", "to dense"):
         shown.add_column(column, justify="left" if column in ("Keras", "pruning") else "right")
-    lines = LEDGER.lines()
-    for keras in ("keras", "tf_keras"):
-        dense = None
-        for contender in CONTENDERS:
-            wanted = {"keras": keras, "contender": contender}
-            own = [line for line in lines if wanted.items() <= line.items()]
-            if not own:
-                continue
-            best = [min(one[key] for one in own) for key in ("mebibytes", "fit_mebibytes")]
-            dense = dense or best
+    for keras in KERASES:
+        keys = ("mebibytes", "fit_mebibytes")
+        for contender, runs, best, dense in minima(LEDGER, {"keras": keras}, keys):
             both = [(f"{a:,}", f"{a / b:.2f}") for a, b in zip(best, dense)]
-            shown.add_row(keras, contender, str(len(own)), *both[0], *both[1])
+            shown.add_row(keras, contender, str(runs), *both[0], *both[1])
         shown.add_section()
     Console().print(shown)
 

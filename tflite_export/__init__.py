@@ -17,20 +17,6 @@ if TYPE_CHECKING:  # what a type checker reads in place of the table below
     from tflite_export.report.export_report import ExportReport
     from tflite_export.report.inspection_report import Inspection
 
-__all__ = [
-    "Advice",
-    "CPackage",
-    "ExportReport",
-    "Inspection",
-    "Meter",
-    "advise",
-    "c_package",
-    "export",
-    "inspect",
-    "target",
-    "targets",
-]
-
 _HOMES = {
     "api.advise": ("Advice", "advise"),
     "api.c_package": ("CPackage", "c_package"),
@@ -42,6 +28,7 @@ _HOMES = {
     "report.inspection_report": ("Inspection",),
 }
 _HOME = {name: f"{__name__}.{home}" for home, names in _HOMES.items() for name in names}
+__all__ = sorted(_HOME)
 _ROOMS = ("api", "convert", "devices", "flatbuffer", "report", "runtime", "sparsity")
 
 

@@ -46,6 +46,17 @@ def is_tensor(x: Any) -> bool:
     return not isinstance(x, (np.ndarray, np.generic, bool, int, float)) and x is not None
 
 
+def array(variable: Any) -> Any:
+    """The value of a variable or an eager tensor without a copy, to be read only; None of None.
+
+    `variable.numpy()` and `variable.read_value()` copy.
+
+    >>> array(tf.Variable([1.0, 2.0])).tolist()
+    [1.0, 2.0]
+    """
+    return None if variable is None else np.asarray(tf.convert_to_tensor(variable))
+
+
 def namespace(*values: Any) -> Any:
     """Return the functions that fit `values`: NumPy, or the same names on tensors.
 

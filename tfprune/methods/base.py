@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Sequence
 import numpy as np
 
 from tfprune.masks.allocations import Allocation, Uniform
-from tfprune.masks.allocations.rankings import ranked_masks
+from tfprune.masks.allocations.rankings import allocated_masks
 from tfprune.masks.array_namespace import namespace
 from tfprune.masks.select import select
 from tfprune.masks.serialization import from_config, name_in_files, register, to_config
@@ -125,20 +125,26 @@ class TopKRule:
         final,
         states: Sequence[dict[str, Any]] | None = None,
     ) -> list[Any]:
-        """One boolean mask per site, True = keep; arguments as the fields of `State`.
+        """One boolean mask per site, True = keep.
 
         Args:
-            states: `State.known`; None: the score needs none of it.
+            weights: the dense weights, NumPy arrays or tensors, one per site.
+            sites: where they stand.
+            sparsity: fraction of groups to remove now.
+            final: the schedule's last sparsity.
+            states: what the method keeps for each site, and its mask at rest, by name, with
+                `step`, the finished steps, and `progress` of the schedule, 0 at its first update
+                and 1 at its last; None: the score needs none of it.
         """
-        by_magnitude = self.by_magnitude
-        scores = weights if by_magnitude else self.ranked(weights, sites, states)
-        return self.choose(scores, sites, sparsity, final=final, magnitude=by_magnitude)
-
-    @property
-    def by_magnitude(self) -> bool:
-        """Whether weights are ranked one by one by |W|, which needs no array of scores."""
         alone = isinstance(self.structure, Element) and not self.allocation.reads_scores
-        return self.score.is_magnitude and alone
+        kind = type(self)  # a kind of rule that ranks or chooses by itself is handed the scores
+        stock = (kind.ranked, kind.choose) == (TopKRule.ranked, TopKRule.choose)
+        if not (stock and alone and self.score.is_magnitude):
+            return self.choose(self.ranked(weights, sites, states), sites, sparsity, final=final)
+        pairs = zip(weights, sites, strict=True)
+        single = [self.structure.reduce(weight, site.layout) for weight, site in pairs]
+        masks = allocated_masks(self.allocation, single, sites, sparsity, final, magnitude=True)
+        return self._expanded(masks, sites)
 
     @property
     def is_measured(self) -> bool:
@@ -156,7 +162,12 @@ class TopKRule:
         sites: Sequence[Site],
         measured: Sequence[dict[str, Any]] | None = None,
     ) -> list[Any]:
-        """Scores of the groups of each site, from `State.known` where the score needs more than W.
+        """Scores of the groups of each site.
+
+        Args:
+            weights, sites: as for `masks`.
+            measured: the measured statistics of each site, or what is kept for it; None: the
+                score needs none.
 
         Raises:
             ValueError: the score needs what nobody keeps: the method has another gate than its own.
@@ -212,30 +223,22 @@ class TopKRule:
         ]
 
     def choose(
-        self,
-        grouped: Sequence[Any],
-        sites: Sequence[Site],
-        sparsity: Any,
-        *,
-        final: float,
-        magnitude: bool = False,
+        self, grouped: Sequence[Any], sites: Sequence[Site], sparsity: Any, *, final: float
     ) -> list[Any]:
-        """One boolean mask per site from the scores of its groups, or from single weights, whose
-        magnitudes are their scores."""
-        if magnitude:
-            pairs = zip(grouped, sites, strict=True)
-            grouped = [self.structure.reduce(weight, site.layout) for weight, site in pairs]
+        """One boolean mask per site from the scores of its groups."""
         if is_coupled(sites):
             masks = self._choose_coupled(grouped, sites, sparsity, final)
         elif self.structure.fixed is not None:
             masks = [select(scores, self.structure.fixed) for scores in grouped]
         else:
             scores = [self.structure.compete(one) for one in grouped]
-            if self.structure.balanced:
-                kept = self._balanced(scores, sites, sparsity, final)
-            else:
-                kept = self._select(scores, sites, sparsity, final, magnitude=magnitude)
+            by_filter = self.structure.balanced
+            kept = (self._balanced if by_filter else self._select)(scores, sites, sparsity, final)
             masks = [self.structure.complete(*pair) for pair in zip(kept, grouped, strict=True)]
+        return self._expanded(masks, sites)
+
+    def _expanded(self, masks: Sequence[Any], sites: Sequence[Site]) -> list[Any]:
+        """From masks of groups to masks of entries."""
         return [
             self.structure.expand(mask, site.shape, site.layout)
             for mask, site in zip(masks, sites, strict=True)
@@ -251,22 +254,10 @@ class TopKRule:
         return coupled.spread(masks, True)
 
     def _select(
-        self,
-        scores: Sequence[Any],
-        sites: Sequence[Site],
-        sparsity: Any,
-        final: float,
-        *,
-        magnitude: bool = False,
+        self, scores: Sequence[Any], sites: Sequence[Site], sparsity: Any, final: float
     ) -> list[Any]:
         """The masks of the groups: those with the highest scores."""
-        ranking = self.allocation.ranking(scores, sites, sparsity, final)
-        if ranking is not None:
-            return ranked_masks(*ranking, magnitude=magnitude)
-        counts = self.allocation(scores, sites, sparsity, final)
-        return [
-            select(score, counts[index], magnitude=magnitude) for index, score in enumerate(scores)
-        ]
+        return allocated_masks(self.allocation, scores, sites, sparsity, final)
 
     def _balanced(
         self, scores: Sequence[Any], sites: Sequence[Site], sparsity: Any, final: float
@@ -314,6 +305,10 @@ class TopKRule:
         >>> from tfprune.methods import get_method
         >>> get_method("magnitude", rounds=3).rule.course(0.0, 0.875, 8)
         [0.5, 0.75, 0.875]
+        >>> get_method("magnitude", rounds=3).rule.course(0.0, 0.875, 5)
+        [0.4, 0.6, 0.875]
+        >>> get_method("magnitude", rounds=3).rule.course(0.55, 0.56, 10)
+        [0.55, 0.55, 0.56]
         """
         left = (1 - end) / (1 - begin)
         steps = [1 - (1 - begin) * left ** (k / self.rounds) for k in range(1, self.rounds)]

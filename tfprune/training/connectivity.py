@@ -13,6 +13,7 @@ import tensorflow as tf
 from tfprune.backend.substitute import Change, replaced
 from tfprune.layers.base import kind_of, stock_kind_of
 from tfprune.layers.linearize import SCALES, normalized, scale
+from tfprune.masks.array_namespace import array
 from tfprune.statistics.linearized_layers import changes, refusal
 from tfprune.statistics.measured_model import Subject
 from tfprune.statistics.synaptic_flow import absolute, input_specs, ones
@@ -108,8 +109,7 @@ def _ones_where(weights: tf.Tensor) -> tf.Tensor:
 
 
 def _count_off_paths(kernel: Any, gradient: Any) -> int:
-    kept, reached = np.asarray(kernel.read_value()), np.asarray(tf.convert_to_tensor(gradient))
-    return int(np.count_nonzero((kept > 0) & (reached <= 0)))
+    return int(np.count_nonzero((array(kernel) > 0) & (array(gradient) <= 0)))
 
 
 class _Reached:

@@ -38,19 +38,19 @@ def pays(kernel: Any) -> bool:
 @compiled
 def zero_pruned(kernel: tf.Variable, kept: Any) -> None:
     """K <- K M"""
-    kernel.assign(kernel * tf.cast(tf.cast(kept, tf.bool), kernel.dtype), read_value=False)
+    kernel.assign(_masked(kernel, kept), read_value=False)
 
 
 @compiled
 def take_back(kernel: tf.Variable, hidden: tf.Variable, kept: Any) -> None:
     """K <- K + H M"""
-    kernel.assign(_where(kept, kernel + hidden, kernel), read_value=False)
+    kernel.assign(tf.where(tf.cast(kept, tf.bool), kernel + hidden, kernel), read_value=False)
 
 
 @compiled
 def hide_pruned(kernel: tf.Variable, hidden: tf.Variable, kept: Any) -> None:
     """H <- (K + H) (1 - M)"""
-    hidden.assign(_where(kept, None, kernel + hidden), read_value=False)
+    hidden.assign(_pruned(kernel + hidden, kept), read_value=False)
 
 
 def split(kernel: tf.Variable, hidden: tf.Variable, kept: Any) -> None:
@@ -62,12 +62,12 @@ def split(kernel: tf.Variable, hidden: tf.Variable, kept: Any) -> None:
 
 @compiled
 def _show(kernel, hidden, kept):
-    kernel.assign(hidden * tf.cast(tf.cast(kept, tf.bool), kernel.dtype), read_value=False)
+    kernel.assign(_masked(hidden, kept), read_value=False)
 
 
 @compiled
 def _zero_shown(hidden, kept):
-    hidden.assign(_where(kept, None, hidden), read_value=False)
+    hidden.assign(_pruned(hidden, kept), read_value=False)
 
 
 @compiled
@@ -76,9 +76,12 @@ def restore(variable: tf.Variable, before: tf.Tensor, moves: Any) -> None:
     variable.assign(tf.where(moves, variable, before), read_value=False)
 
 
-def _where(kept, inside, outside):
-    kept, zero = tf.cast(kept, tf.bool), tf.zeros([], (outside if inside is None else inside).dtype)
-    return tf.where(kept, zero if inside is None else inside, zero if outside is None else outside)
+def _masked(values, kept):
+    return values * tf.cast(tf.cast(kept, tf.bool), values.dtype)
+
+
+def _pruned(values, kept):
+    return tf.where(tf.cast(kept, tf.bool), tf.zeros([], values.dtype), values)
 
 
 @functools.cache

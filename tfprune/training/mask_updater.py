@@ -20,9 +20,9 @@ import functools
 from dataclasses import dataclass, field
 from typing import Any, Callable, Sequence
 
-import numpy as np
 import tensorflow as tf
 
+from tfprune.masks.array_namespace import array
 from tfprune.masks.select import threshold
 from tfprune.masks.select_tf import is_compiled
 from tfprune.masks.sites import Coupled, Follower, Site, is_coupled
@@ -182,7 +182,7 @@ class Settle:
         self._note_masks(variables)
 
     def state(
-        self, variables: Sequence[tuple], sparsity: Any, step: Any, *, read: Callable | None = None
+        self, variables: Sequence[tuple], sparsity: Any, step: Any, *, read: Callable
     ) -> State:
         """What the rule sees in an update.
 
@@ -190,11 +190,9 @@ class Settle:
             variables: of each target, in the order of `Target.variables`.
             sparsity: to prune to now.
             step: finished steps.
-            read: function from a variable to what the rule sees of it; None: its tensor.
+            read: function from a variable to what the rule sees of it, an array or a tensor.
         """
-        read = read or _read
-        progress = self.progress(step)
-        clock = {"step": step, "progress": progress if read is _read else progress.numpy()}
+        clock = {"step": step, "progress": read(self.progress(step))}
         return State(
             [self.method.gate.dense(read(k), read(h)) for k, _, h, _, _ in variables],
             [target.site for target in self.targets],
@@ -347,11 +345,6 @@ def _note_threshold(variable, weight, kept):
     lowest = threshold(tf.abs(weight), kept)
     lowest = tf.where(tf.math.is_inf(lowest), tf.zeros_like(lowest), lowest)
     variable.assign(tf.cast(lowest, variable.dtype), read_value=False)
-
-
-def array(variable: tf.Variable | None) -> np.ndarray | None:
-    """The value of a variable without a copy, to be read only; in eager code."""
-    return None if variable is None else np.asarray(tf.convert_to_tensor(variable))
 
 
 def _read(variable):

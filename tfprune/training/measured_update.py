@@ -9,12 +9,13 @@ from typing import Any, Callable, Sequence
 import numpy as np
 import tensorflow as tf
 
+from tfprune.masks.array_namespace import array
 from tfprune.methods.statistics_table import measured
 from tfprune.methods.update import State, Update
 from tfprune.statistics.calibration_data import Feed
 from tfprune.statistics.measure import measuring
 from tfprune.statistics.measured_model import Subject
-from tfprune.training.mask_updater import Settle, array, write_state
+from tfprune.training.mask_updater import Settle, write_state
 from tfprune.training.run_length import last_update
 
 
@@ -107,7 +108,7 @@ class Updates:
             update = rule.update(self._state(measure(), at, level, changed))
             if rule.rounds > 1:
                 for target, mask in zip(targets, update.masks, strict=True):
-                    kept = np.where(mask, np.asarray(tf.convert_to_tensor(target.kernel)), 0)
+                    kept = np.where(mask, array(target.kernel), 0)
                     target.kernel.assign(kept, read_value=False)
             changed = [{**one, "measured_step": at} if one else one for one in update.state]
         return update
@@ -124,7 +125,7 @@ class Updates:
         variables = [target.variables for target in settle.targets]
         now = settle.state(variables, np.float64(sparsity), np.int64(at), read=array)
         now = replace(now.after(changed) if changed else now, subject=self.subject)
-        arrays = [{name: np.asarray(one) for name, one in site.items()} for site in measured]
+        arrays = [{name: array(one) for name, one in site.items()} for site in measured]
         return now.after(arrays) if arrays else now
 
     def _write(self, update: Update) -> None:

@@ -6,10 +6,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any, Iterable, Mapping, Sequence
 
-import numpy as np
-
 from tfprune.backend.model_view import ModelView
-from tfprune.masks.costs import parameters
+from tfprune.masks.array_namespace import array
+from tfprune.masks.costs import macs, parameters
 from tfprune.masks.sites import Site, Skip
 from tfprune.output.report_forms import Table, as_dict, markdown, plain_text, rich_parts
 from tfprune.statistics.measured_model import Subject
@@ -150,7 +149,7 @@ def of_sites(
     sites = []
     for site, weight, structure, target in rows:
         text = None if structure is None else repr(structure)
-        kept = parameters(site.shape, weight != 0)  # booleans are counted faster
+        kept = parameters(site.shape, weight)
         sites.append(
             SiteReport(
                 site.name,
@@ -159,7 +158,7 @@ def of_sites(
                 target,
                 kept,
                 site.size,
-                None if site.positions is None else kept * site.positions,
+                macs((kept,), site.positions),
                 tuple(notes.get(site.name, ())),
             )
         )
@@ -179,9 +178,9 @@ def of_run(drivers: Sequence[Any]) -> Report:
     rows = (  # one at a time: together they would take the memory of the weights once more
         (
             target.site,
-            _array(target.kernel),
+            array(target.kernel),
             settle.method.rule.structure,
-            1 - int(np.count_nonzero(_array(target.mask))) / target.site.size,
+            1 - parameters(target.site.shape, array(target.mask)) / target.site.size,
         )
         for settle in settles
         for target in settle.targets
@@ -217,9 +216,9 @@ def of_model(view: ModelView) -> Report:
         elif item.wrapper is not None:
             held, method = target_of(item), method_of(item.wrapper)
             structure = method.rule.structure
-            asked = 1 - float(np.mean(_array(held.mask, np.float64)))
+            asked = 1 - parameters(item.site.shape, array(held.mask)) / item.site.size
             notes[item.site.name] = _kept_notes(method, held)
-        rows.append((item.site, _array(item.variable), structure, asked))
+        rows.append((item.site, array(item.variable), structure, asked))
     notes.update(report_lines(view))
     report = of_sites(rows, skipped, notes=notes)
     if not (rows and view.is_model and view.is_built):
@@ -235,7 +234,7 @@ def of_model(view: ModelView) -> Report:
 
 def _kept_notes(method: Any, target: Any) -> tuple[str, ...]:
     """What the rule has to say of a site, from what is kept for it."""
-    return method.rule.notes(target.site, {name: _array(one) for name, one in target.state.items()})
+    return method.rule.notes(target.site, {name: array(one) for name, one in target.state.items()})
 
 
 def _with_paths(report: Report, left: Paths | str) -> Report:
@@ -255,13 +254,8 @@ def _with_paths(report: Report, left: Paths | str) -> Report:
 def sparsity(drivers: Sequence[Any]) -> float:
     """Fraction of zeros in all the weights that drivers prune."""
     targets = [target for driver in drivers for target in driver.targets]
-    kept = sum(int(np.count_nonzero(_array(target.kernel) != 0)) for target in targets)
+    kept = sum(parameters(target.site.shape, array(target.kernel)) for target in targets)
     return 1 - kept / sum(target.site.size for target in targets)
-
-
-def _array(variable: Any, dtype: Any = None) -> np.ndarray:
-    value = np.asarray(variable.read_value() if hasattr(variable, "read_value") else variable)
-    return value if dtype is None else value.astype(dtype)
 
 
 def _warnings(driver: Any) -> list[str]:

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Sequence
 
 import numpy as np
 
-from tfprune.masks.allocations.base import Floored, groups_of, level_of
+from tfprune.masks.allocations.base import Allocation, Floored, groups_of, level_of
 from tfprune.masks.array_namespace import is_tensor, namespace, tf
 from tfprune.masks.select import select, select_joint
 from tfprune.masks.select_tf import in_xla
@@ -124,6 +124,31 @@ def ranked_masks(
         return _raised(xp, [xp.abs(one) for one in scores] if magnitude else scores, floors)
 
     return _first_success(attempt, scores, raised)
+
+
+def allocated_masks(
+    allocation: Allocation,
+    scores: Sequence[Any],
+    sites: Sequence[Any],
+    sparsity: Any,
+    final: float,
+    *,
+    magnitude: bool = False,
+) -> list[Any]:
+    """The masks of the highest scores, as many at each site as an allocation gives it.
+
+    Args:
+        allocation, scores, sites, sparsity, final: as for the allocation's counts.
+        magnitude: rank |scores|, without making arrays of them; for one that does not read them.
+
+    >>> allocated_masks(Global(), [np.array([-3.0, 1.0])], [], 0.5, 0.5, magnitude=True)
+    [array([ True, False])]
+    """
+    ranking = allocation.ranking(scores, sites, sparsity, final)
+    if ranking is not None:
+        return ranked_masks(*ranking, magnitude=magnitude)
+    counts = allocation(scores, sites, sparsity, final)
+    return [select(score, counts[index], magnitude=magnitude) for index, score in enumerate(scores)]
 
 
 def _ranked(xp, scores, floors, total):

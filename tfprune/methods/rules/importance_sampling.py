@@ -85,13 +85,7 @@ class ImportanceSamplingRule(TopKRule):
         return coupled.spread(self._drawn(coupled.pool(grouped), units, sparsity, final), 1.0)
 
     def _select(
-        self,
-        scores: Sequence[Any],
-        sites: Sequence[Site],
-        sparsity: Any,
-        final: float,
-        *,
-        magnitude: bool = False,
+        self, scores: Sequence[Any], sites: Sequence[Site], sparsity: Any, final: float
     ) -> list[Any]:
         xp = namespace(*scores)
         return [xp.greater(factors, 0) for factors in self._drawn(scores, sites, sparsity, final)]
