@@ -11,8 +11,7 @@ import tf_keras
 
 from tflite_export import export, inspect
 from tflite_export.devices import ethos_u, vela
-from tflite_export.devices.ethos_u import ACCELERATORS
-from tflite_export.devices.registry import target
+from tflite_export.devices.registry import ACCELERATORS, target
 from tflite_export.devices.target import ExportContext
 from tflite_export.devices.vela import UNKNOWN, compiled_for
 from tflite_export.flatbuffer.graph import Graph, schema

@@ -20,21 +20,8 @@ from tflite_export.runtime.litert import predict
 from tflite_export.runtime.tflm_interpreter import RESET
 from tflite_export.sparsity.densify import plain
 
-__all__ = ["ACCELERATORS", "ethos_u", "follows_two_of_four", "measure", "pack"]
+__all__ = ["ethos_u", "follows_two_of_four", "measure", "pack"]
 
-ACCELERATORS = (
-    "ethos-u55-32",
-    "ethos-u55-64",
-    "ethos-u55-128",
-    "ethos-u55-256",
-    "ethos-u65-256",
-    "ethos-u65-512",
-    "ethos-u85-128",
-    "ethos-u85-256",
-    "ethos-u85-512",
-    "ethos-u85-1024",
-    "ethos-u85-2048",
-)
 # DENSIFY is an error in Vela, and a sparse FULLY_CONNECTED is compiled to garbage.
 _NO_SPARSE = (
     "Vela takes dense int8 weights only; it packs the zeros itself, so they reduce flash traffic "
@@ -45,11 +32,12 @@ _FOUR_BITS = "Vela crashes on weights of 4 bits"
 _KEPT, _GROUP = 2, 4
 
 
+@functools.cache
 def ethos_u(accelerator: str) -> Target:
     """The target of one accelerator configuration.
 
     Args:
-        accelerator: one of `ACCELERATORS`, as Vela names them.
+        accelerator: one that `registry.ACCELERATORS` lists, as Vela names them.
 
     Example:
         >>> ethos_u("ethos-u55-128").quantize
@@ -76,7 +64,7 @@ def pack(accelerator: str, dense: bytes, context: ExportContext) -> Packed:
     """The dense file, and what the accelerator makes of it.
 
     Args:
-        accelerator: one of `ACCELERATORS`.
+        accelerator: as Vela names it.
         dense: the converted int8 file; encoded weights are made dense.
         context: `context.options` is a `vela.Memory`.
     Raises:

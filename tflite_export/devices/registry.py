@@ -4,19 +4,46 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
+from collections import UserDict
 
-from tflite_export.devices.ethos_u import ACCELERATORS, ethos_u
-from tflite_export.devices.mobile import MOBILE
-from tflite_export.devices.sparse_inference import SPARSE_F32
 from tflite_export.devices.target import QUANTIZE, Target
-from tflite_export.devices.tflm import TFLM
 
-__all__ = ["TARGETS", "executing", "target", "targets"]
+__all__ = ["ACCELERATORS", "TARGETS", "executing", "target", "targets"]
 
-TARGETS = {
-    found.name: found
-    for found in (MOBILE, SPARSE_F32, TFLM, *(ethos_u(accelerator) for accelerator in ACCELERATORS))
-}
+ACCELERATORS = (
+    "ethos-u55-32",
+    "ethos-u55-64",
+    "ethos-u55-128",
+    "ethos-u55-256",
+    "ethos-u65-256",
+    "ethos-u65-512",
+    "ethos-u85-128",
+    "ethos-u85-256",
+    "ethos-u85-512",
+    "ethos-u85-1024",
+    "ethos-u85-2048",
+)
+
+
+class _Targets(UserDict):
+    """Targets by name, given as "module:object", which is imported when it is asked for; a
+    function makes the target of the name."""
+
+    def __getitem__(self, name: str) -> Target:
+        module, _, held = self.data[name].partition(":")
+        found = getattr(importlib.import_module(f"tflite_export.devices.{module}"), held)
+        return found if isinstance(found, Target) else found(name)
+
+
+TARGETS = _Targets(
+    {
+        "mobile": "mobile:MOBILE",
+        "mobile-sparse-f32": "sparse_inference:SPARSE_F32",
+        "tflm": "tflm:TFLM",
+        **dict.fromkeys(ACCELERATORS, "ethos_u:ethos_u"),
+    }
+)
 
 
 def targets() -> tuple[str, ...]:

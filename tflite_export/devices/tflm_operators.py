@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import re
 from collections.abc import Iterable
 
@@ -144,8 +145,6 @@ def resolver_method(operator: str) -> str:
 
 def installed_month() -> str:
     """The month of the interpreter that is installed here, e.g. "October 2026"."""
-    import importlib.metadata  # with what it imports, as slow as all targets together
-
     try:
         version = importlib.metadata.version("tflite-micro")
     except importlib.metadata.PackageNotFoundError:
