@@ -46,6 +46,17 @@ class TfKeras(Backend):
             layer._batch_input_shape = wrapper._batch_input_shape
         return layer
 
+    def clone(self, model, exchange):
+        graph = self.is_sequence(model) and self._is_functional(model)
+        if not graph or self.lost(model) is not None:
+            return super().clone(model, exchange)
+        inputs = [type(one).from_config(one.get_config()) for one in self.input_layers(model)]
+        return _sequence(tf_keras.Sequential, [*inputs, *map(exchange, model.layers)], model.name)
+
+    def sequence(self, model, layers):
+        usual = type(model).__init__ is tf_keras.Sequential.__init__
+        return _sequence(type(model) if usual else tf_keras.Sequential, layers, model.name)
+
     def replace_attribute(self, owner, name, value):
         delattr(owner, name)
         setattr(owner, name, value)
@@ -207,6 +218,18 @@ class TfKeras(Backend):
 
         self._put(optimizer, "update_step", update_step)
         self._put(optimizer, "_update_step_xla", traced)
+
+
+def _sequence(cls, layers, name):
+    """A Sequential model of an input and layers, whose graph is laid out once: left alone, it is
+    laid out anew with each layer."""
+    model = cls(layers[:1], name=name)
+    vars(model)["_init_graph_network"] = lambda inputs, outputs: None
+    for layer in layers[1:]:
+        model.add(layer)
+    del vars(model)["_init_graph_network"]
+    model._init_graph_network(model.inputs, model.outputs)
+    return model
 
 
 BACKEND = TfKeras()

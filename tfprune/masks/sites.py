@@ -116,11 +116,14 @@ class Coupled:
 
     Args:
         units: one per channel group.
+        starts: where the channels of each unit begin among those of all, by its name; under "" the
+            place behind the last.
         places: for each site, int64 [filters]: where each filter's channel stands among the
             channels of all units; behind the last one for a filter that belongs to none.
     """
 
     units: tuple[Unit, ...]
+    starts: dict[str, int]
     places: tuple[np.ndarray, ...]
 
     @classmethod
@@ -142,17 +145,17 @@ class Coupled:
             )
             for name, held in parts.items()
         )
-        return cls(
-            units,
-            tuple(
-                _places(units, site.couplings or (), count)
-                for site, count in zip(sites, filters, strict=True)
-            ),
+        ends = np.cumsum([0, *(unit.size for unit in units)]).tolist()
+        starts = dict(zip((*parts, ""), ends, strict=True))
+        places = (
+            _places(starts, site.couplings or (), count)
+            for site, count in zip(sites, filters, strict=True)
         )
+        return cls(units, starts, tuple(places))
 
     def places_of(self, follower: Follower) -> np.ndarray:
         """The same as `places` for the entries along the axis of a follower."""
-        return _places(self.units, follower.parts, int(follower.variable.shape[follower.axis]))
+        return _places(self.starts, follower.parts, int(follower.variable.shape[follower.axis]))
 
     def pool(self, scores: Sequence[Any]) -> list[Any]:
         """The scores of the channels of each unit: the mean over all filters that make one."""
@@ -179,11 +182,9 @@ class Coupled:
         return [xp.take(joined, places) for places in self.places]
 
 
-def _places(units: Sequence[Unit], parts: Sequence[Coupling], count: int) -> np.ndarray:
+def _places(starts: dict[str, int], parts: Sequence[Coupling], count: int) -> np.ndarray:
     """Where the channel of each of `count` entries stands among the channels of all units."""
-    ends = np.cumsum([0, *(unit.size for unit in units)])
-    starts = {unit.site.name: start for unit, start in zip(units, ends[:-1], strict=True)}
-    found = np.full(count, ends[-1], np.int64)
+    found = np.full(count, starts[""], np.int64)
     for coupling in parts:
         if coupling.name in starts:
             channels = starts[coupling.name] + np.arange(len(coupling.filters))
