@@ -62,7 +62,7 @@ class Keras3(Backend):
         if not self.is_built(model):
             with tf.init_scope(), contextlib.suppress(RuntimeError, ValueError):
                 model._symbolic_build(data_batch=data)
-                self.build_optimizer(model)
+                self.build_step(model)
 
     def is_tracing_symbolically(self) -> bool:
         return in_symbolic_scope()
@@ -167,7 +167,7 @@ class Keras3(Backend):
     def loss_weights(self, model):
         return getattr(getattr(model, "_compile_loss", None), "_user_loss_weights", None)
 
-    def build_optimizer(self, model):
+    def build_step(self, model):
         optimizer = model.optimizer
         if optimizer is not None and not optimizer.built and model.built:
             optimizer.build(model.trainable_variables)

@@ -27,8 +27,9 @@ class OptimizerAccess(abc.ABC):
             optimizer = optimizer.inner_optimizer
         return optimizer
 
-    def build_optimizer(self, model: Any) -> None:
-        """Create the optimizer's variables now, where a compiled step may not create any."""
+    def build_step(self, model: Any) -> None:
+        """Create what the compiled step, which was made just now, would create: it may not create
+        any variables, or is traced twice for them."""
 
     @abc.abstractmethod
     def build_slots(self, optimizer: Any, variables: Any) -> None:

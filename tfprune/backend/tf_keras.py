@@ -183,6 +183,20 @@ class TfKeras(Backend):
     def loss_weights(self, model):
         return getattr(getattr(model, "compiled_loss", None), "_user_loss_weights", None)
 
+    def build_step(self, model):
+        optimizer = self.innermost_optimizer(model)
+        if tf.distribute.has_strategy() or not hasattr(optimizer, "build") or not model.built:
+            return
+        optimizer.build(model.trainable_variables)
+        step = model.train_function
+
+        def train_function(iterator):
+            model.train_function = step
+            _build_metrics(model, iterator)
+            return step(iterator)
+
+        model.train_function = train_function
+
     def build_slots(self, optimizer, variables):
         optimizer.build(variables)
 
@@ -218,6 +232,17 @@ class TfKeras(Backend):
 
         self._put(optimizer, "update_step", update_step)
         self._put(optimizer, "_update_step_xla", traced)
+
+
+def _build_metrics(model, iterator):
+    """As far as that needs no outputs but those of the graph."""
+    output = getattr(model, "_nested_outputs", None)
+    _, labels, _ = tf_keras.utils.unpack_x_y_sample_weight(iterator.element_spec)
+    if isinstance(labels, tf.TensorSpec) and hasattr(output, "shape"):
+        if model.compiled_loss is not None and not model.compiled_loss.built:
+            model.compiled_loss.build(output)
+        if model.compiled_metrics is not None and not model.compiled_metrics.built:
+            model.compiled_metrics.build(output, labels)
 
 
 def _sequence(cls, layers, name):

@@ -291,9 +291,9 @@ class PruningCallback(Hooks):
 
         train_step.tfprune_own = own
         train_step.tfprune_fit = fit
-        fit.adapter.build_optimizer(model)
         model.train_step = train_step
         model.make_train_function(force=True)
+        fit.adapter.build_step(model)
 
     def _refuse_displaced(self) -> None:
         """Callbacks that are not in the list that Keras calls cannot find each other."""
