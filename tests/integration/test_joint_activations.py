@@ -5,6 +5,7 @@ import json
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from joint_models import STRONG, cores, in_half, plain, prune, residual, trained
 from tiny_models import KERASES, compiled, data, with_weights
 
@@ -14,6 +15,14 @@ from tflite_export.runtime import predict
 
 FEW_BITS = tfprune.DJPQConfig(bops=4.0, kl=1e-3, rate=20.0, ramp=0, form="log")
 POWERS = tfprune.DJPQConfig(bops=1.0, rate=20.0, ramp=0, learn_power=True)
+
+
+@pytest.fixture(autouse=True)
+def eager():
+    """Without tracing, which would take nearly all of the time; test_joint.py trains compiled."""
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)
 
 
 def nested(family):
