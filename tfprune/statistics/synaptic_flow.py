@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import defaultdict
-from typing import Any, Callable, Iterator
+from typing import Any, Callable, Collection, Iterator
 
 import numpy as np
 import tensorflow as tf
@@ -218,7 +218,11 @@ def input_specs(subject: Subject, feed: Any = None) -> Any:
 
 @contextlib.contextmanager
 def absolute(
-    subject: Subject, biases: bool, of_kernel: Callable[[tf.Tensor], tf.Tensor] = tf.abs
+    subject: Subject,
+    biases: bool,
+    of_kernel: Callable[[tf.Tensor], Any] = tf.abs,
+    *,
+    unused: Collection[int] = (),
 ) -> Iterator[None]:
     """Absolute values in all float variables, biases zero; at the end, what was there before.
 
@@ -228,6 +232,7 @@ def absolute(
         subject: the model.
         biases: whether biases stay, absolute.
         of_kernel: the values of the sites instead.
+        unused: ids of variables that nothing reads meanwhile, which stay.
     """
     changed = dict.fromkeys((id(item.variable) for item in subject.found), of_kernel)
     if not biases:
@@ -235,7 +240,7 @@ def absolute(
     before = []
     try:
         for variable in subject.variables:
-            if not variable.dtype.is_floating:
+            if not variable.dtype.is_floating or id(variable) in unused:
                 continue
             value, change = variable.read_value(), changed.get(id(variable))
             if change is None and not np.any(np.signbit(value)):

@@ -14,9 +14,12 @@ from tfprune.backend.substitute import Change, replaced
 from tfprune.layers.base import kind_of, stock_kind_of
 from tfprune.layers.linearize import SCALES, normalized, scale
 from tfprune.masks.array_namespace import array
+from tfprune.masks.sites import Site
 from tfprune.statistics.linearized_layers import changes, refusal
 from tfprune.statistics.measured_model import Subject
 from tfprune.statistics.synaptic_flow import absolute, input_specs, ones
+
+_SMALL = 2**25  # weights whose gradients are taken at once, 128 MiB
 
 
 @dataclass(frozen=True)
@@ -63,30 +66,57 @@ def paths(subject: Subject) -> Paths | str:
         specs = input_specs(subject)
     except ValueError as error:
         return str(error)
-    kernels, operations = subject.kernels, subject.view.operations
+    operations = subject.view.operations
+    simpler = list(_simplified(operations))
+    unused = {
+        id(subject.adapter.raw(held))
+        for one, name, _ in simpler
+        if (held := subject.adapter.attribute(one, name)) is not None
+    }
+    stranded: dict[str, int] = {}
     with contextlib.ExitStack() as stack:
-        stack.enter_context(replaced(_simplified(operations)))
-        stack.enter_context(absolute(subject, biases=False, of_kernel=_ones_where))
+        stack.enter_context(replaced(simpler))
+        stack.enter_context(absolute(subject, biases=False, of_kernel=_ones_where, unused=unused))
         stack.enter_context(subject.view.in_single_precision())
         stack.enter_context(replaced(changes(operations, _Reached())))
-        # A single pass takes a fraction of the time that tracing it would take.
-        with tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch(kernels)
-            inputs = tf.nest.map_structure(ones, specs)
-            outputs = tf.nest.flatten(subject.model(inputs, training=False))
-            total = tf.add_n(
-                [
-                    tf.cast(tf.reduce_sum(output), tf.float32)
-                    for output in outputs
-                    if output.dtype.is_floating
-                ]
-            )
-        gradients = tape.gradient(total, kernels, unconnected_gradients="zero")
-        stranded = {
-            site.name: _count_off_paths(kernel, gradient)
-            for site, kernel, gradient in zip(subject.sites, kernels, gradients, strict=True)
-        }
+        total = 0.0
+        for part in _parts(subject.sites):
+            kernels = subject.kernels[part]
+            total, gradients = _gradients(subject, specs, kernels)
+            for site, *both in zip(subject.sites[part], kernels, gradients, strict=True):
+                stranded[site.name] = _count_off_paths(*both)
     return Paths(stranded, bool(total > 0))
+
+
+def _parts(sites: list[Site]) -> Iterator[slice]:
+    """Few, and no more than a quarter of the weights of a large model in each where none is larger:
+    the gradients of all together would take the memory of its weights once more."""
+    most = max(_SMALL, sum(site.size for site in sites) // 4)
+    begin = size = 0
+    for index, site in enumerate(sites):
+        if begin < index and size + site.size > most:
+            yield slice(begin, index)
+            begin, size = index, 0
+        size += site.size
+    if sites:
+        yield slice(begin, len(sites))
+
+
+def _gradients(subject: Subject, specs: Any, kernels: list[Any]) -> tuple[Any, list[Any]]:
+    """The sum of the outputs, and its gradients: how often each weight is reached both ways.
+
+    A single pass takes a fraction of the time that tracing it would take.
+    """
+    with tf.GradientTape(watch_accessed_variables=False) as tape:
+        tape.watch(kernels)
+        outputs = subject.model(tf.nest.map_structure(ones, specs), training=False)
+        sums = [
+            tf.cast(tf.reduce_sum(output), tf.float32)
+            for output in tf.nest.flatten(outputs)
+            if output.dtype.is_floating
+        ]
+        total = tf.add_n(sums)
+    return total, tape.gradient(total, kernels, unconnected_gradients="zero")
 
 
 def _simplified(operations: list[Any]) -> Iterator[Change]:
@@ -96,16 +126,17 @@ def _simplified(operations: list[Any]) -> Iterator[Change]:
             yield one, "use_bias", False
             yield one, "bias", None
         if kind_of(one).linearize is normalized and _passes_all(scale(one, tf.float32)):
-            yield from ((one, name, None) for name in (*SCALES, "beta"))
+            yield from ((one, name, None) for name in (*SCALES, "beta", "moving_mean"))
 
 
 def _passes_all(scales: tf.Tensor | None) -> bool:
     return scales is None or bool(np.all(np.isfinite(scales) & (scales >= np.finfo("f4").tiny)))
 
 
-def _ones_where(weights: tf.Tensor) -> tf.Tensor:
+def _ones_where(weights: tf.Tensor) -> np.ndarray:
     """1 where a weight is kept."""
-    return tf.cast(tf.abs(weights) > 0, weights.dtype)
+    values = array(weights)
+    return ((values > 0) | (values < 0)).astype(values.dtype)
 
 
 def _count_off_paths(kernel: Any, gradient: Any) -> int:

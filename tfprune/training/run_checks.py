@@ -110,7 +110,7 @@ def of_masks(settle: Any, begin: int, steps: int) -> list[str]:
         full.append(bool(mask.all()))
         if np.isnan(kernel).any():
             said.append(f"{target.site.name} holds NaN: the training diverged.")
-        elif np.count_nonzero(kernel[mask == 0]):
+        elif np.logical_and(kernel, mask == 0).any():
             said.append(f"{target.site.name} has non-zero weights that its mask removes.")
     if settle.final > 0 and all(full):
         names = ", ".join(target.site.name for target in settle.targets)
@@ -170,16 +170,15 @@ def of_floors(settle: Any) -> list[str]:
     floors = _floors(rule.allocation)
     if rule.structure.fixed is not None or not settle.final > 0 or not any(floors):
         return []
-    masks = (target.mask.numpy().astype("float32") for target in settle.targets)
-    kept = [
-        rule.structure.compete(rule.structure.reduce(mask, site.layout)) > 0
-        for mask, site in zip(masks, sites, strict=True)
-    ]
+    most = max(floors)
+    if not is_coupled(sites) and all(_keeps_more(rule.structure, t, most) for t in settle.targets):
+        return []
+    kept = [_kept(rule.structure, target) for target in settle.targets]
     if is_coupled(sites):
         coupled = Coupled.of(sites, [len(one) for one in kept])
         kept = [one > 0 for one in coupled.pool([one.astype("float32") for one in kept])]
         sites = [unit.site for unit in coupled.units]
-    if not any(np.count_nonzero(one) <= max(floors) for one in kept):
+    if not any(np.count_nonzero(one) <= most for one in kept):
         return []
     groups = [len(one) for one in kept]
     total, reached = sum(groups), sum(np.count_nonzero(one) for one in kept)
@@ -191,9 +190,22 @@ def of_floors(settle: Any) -> list[str]:
         return []
     return [
         f"Asked was a sparsity of {settle.final:.6g}, reached is {1 - reached / total:.6g}: "
-        f"{type(rule.allocation).__name__} keeps at least {max(floors)} of the groups of every "
+        f"{type(rule.allocation).__name__} keeps at least {most} of the groups of every "
         f"weight, {held} in all instead of {free}. With min_keep=0 layers may be emptied."
     ]
+
+
+def _keeps_more(structure: Any, target: Any, groups: int) -> bool:
+    """Whether the number of kept weights tells that more than so many groups of a site are kept:
+    none is four times as large as their mean, padded as they may be along two axes."""
+    site, weights = target.site, np.count_nonzero(np.asarray(target.mask.read_value()))
+    return weights * structure.groups(site.shape, site.layout) > 4 * groups * site.size
+
+
+def _kept(structure: Any, target: Any) -> np.ndarray:
+    """Which groups of a site are kept."""
+    mask = np.asarray(target.mask.read_value()).astype("float32")
+    return structure.compete(structure.reduce(mask, target.site.layout)) > 0
 
 
 def _floors(allocation: Any) -> list[int]:
