@@ -12,6 +12,7 @@ from tfprune.masks.select_blocks import best, choose
 
 SHORT = 32  # rows up to this length are ranked by comparing all pairs
 _SMALL = 4096  # up to this length a sample does not pay
+_AT_ONCE = 1 << 16  # keys of short rows that are ranked together: what fits into a cache
 _FLOATS = ("float16", "bfloat16", "float32", "float64")
 
 
@@ -29,6 +30,8 @@ def select_array(scores: Any, keep: Any, magnitude: bool) -> np.ndarray:
         keys = Scores([rows.T.ravel()], magnitude).keys().reshape(groups, -1)
         return (rank(keys, np.ndarray.astype) < keep.reshape(-1)).T.reshape(scores.shape)
     keep = np.broadcast_to(keep.reshape(-1), len(rows))
+    if 0 < groups <= _SMALL:
+        return _select_rows(rows, keep, magnitude).reshape(scores.shape)
     masks = [_select_row([row], one, magnitude) for row, one in zip(rows, keep, strict=True)]
     return np.array(masks, bool).reshape(scores.shape)
 
@@ -74,6 +77,23 @@ def rank(columns: Any, astype: Any) -> Any:
         later = (places > i).astype(columns.dtype.name)
         beaten = beaten + astype(columns[i] > columns - later, np.int8)
     return beaten
+
+
+def _select_rows(rows, keep, magnitude):
+    """The masks of rows that are short enough to be ranked several at a time."""
+    length, mask = rows.shape[1], np.empty(rows.shape, bool)
+    height = max(_AT_ONCE // length, 1)
+    for begin in range(0, len(rows), height):
+        part, most = rows[begin : begin + height], keep[begin : begin + height]
+        keys = Scores([part.reshape(-1)], magnitude).keys().reshape(part.shape)
+        places = np.minimum(length - most, length - 1)
+        ordered = np.partition(keys, np.unique(places), axis=1)
+        cuts = np.take_along_axis(ordered, places[:, None], axis=1)
+        kept = np.greater_equal(keys, cuts, out=mask[begin : begin + height])
+        excess = np.count_nonzero(kept, axis=1) - most
+        for row in np.flatnonzero(excess):  # ties, and rows that keep nothing
+            kept[row, np.flatnonzero(keys[row] == cuts[row])[-excess[row] :]] = False
+    return mask
 
 
 def _select_row(parts, keep, magnitude):

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tfprune.masks.array_namespace import namespace
+from tfprune.masks.array_namespace import is_tensor, namespace
 from tfprune.masks.serialization import register
 from tfprune.methods.base import TopKRule
 from tfprune.methods.rules.mask_statistics import confidence, diversity
@@ -97,14 +97,17 @@ class TopKLogitsRule(TopKRule):
             counts = self.allocation(scores, sites, sparsity, final)
             counts = self.each(counts, rows) if self.structure.balanced else counts
         xp = namespace(counts)
+        changes = [{"count": xp.astype(count, np.float32)} for count in counts]
+        moved = zip(changes, logits, states, strict=True)
         return [
-            {"logits": one, "count": xp.astype(counts[index], np.float32)}
-            for index, one in enumerate(logits)
+            change if one is state["logits"] else {**change, "logits": one}
+            for change, one, state in moved
         ]
 
     def _begun(self, weight, site, state):
         """The logits: by the weights as long as all of them are kept, since nothing is learned."""
-        if self.start == "random":
+        begins = state["count"] >= state["logits"].shape[1]
+        if self.start == "random" or not (is_tensor(begins) or begins):
             return state["logits"]
         xp = namespace(weight)
         size = self.structure.to_rows(xp.abs(xp.astype(weight, np.float32)), site.layout)
@@ -115,7 +118,6 @@ class TopKLogitsRule(TopKRule):
         spread = xp.sqrt(xp.sum(xp.square(off), axis=1, keepdims=True) / number)
         first = self.deviation * off / xp.where(spread > 0, spread, 1.0)
         first = xp.where(xp.isnan(first), 0.0, first)
-        begins = state["count"] >= state["logits"].shape[1]
         return xp.where(xp.logical_and(begins, real > 0), first, state["logits"])
 
     def notes(self, site, state):
