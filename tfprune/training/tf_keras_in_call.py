@@ -107,6 +107,7 @@ class InCallClock:
         self._graph: weakref.ref | None = None
         self._replicas: set = set()
 
+    @tf.autograph.experimental.do_not_convert  # to convert our own code takes longer than to run it
     def __call__(self, training: Any) -> None:
         """In training one step: count it and choose masks if due. Always: apply the masks.
 
