@@ -7,6 +7,7 @@ import tensorflow as tf
 
 import tfprune
 from tests.tiny_models import KERASES
+from tfprune.methods.gates import Moment
 from tfprune.training import in_place
 
 METHODS = ["magnitude", "dpf", "srste", "movement", "spp", "dpp", "rigl", "st3"]
@@ -58,3 +59,13 @@ def test_nothing_hidden_is_lost_where_masks_return():
     in_place.hide_pruned(kernel, hidden, kept)
     in_place.zero_pruned(kernel, kept)
     assert kernel.numpy().tolist() == [1, 0, 3, 0] and hidden.numpy().tolist() == [0, 2, 0, 4]
+
+
+def test_nan_of_pruned_weights_stays_visible_where_a_gate_opens():
+    weight, kept = tf.constant([1.0, np.nan, -3.0]), tf.constant([True, False, False])
+    gate = tfprune.get_method("set").gate
+    seen, _ = gate.open(Moment(None, None, weight, kept, {}))
+    kernel, hidden = tf.Variable(weight), tf.Variable(tf.zeros(3))
+    in_place.split(kernel, hidden, kept)
+    np.testing.assert_array_equal(seen, kernel)
+    assert np.isnan(seen[1])

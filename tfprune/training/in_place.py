@@ -77,7 +77,8 @@ def restore(variable: tf.Variable, before: tf.Tensor, moves: Any) -> None:
 
 
 def _masked(values, kept):
-    return values * tf.cast(tf.cast(kept, tf.bool), values.dtype)
+    # NaN and infinity stay visible: of a product with the mask XLA makes a choice of zeros.
+    return tf.where(tf.cast(kept, tf.bool), values, values * 0)
 
 
 def _pruned(values, kept):

@@ -161,7 +161,7 @@ class Gate(abc.ABC):
     def open(self, now: Moment) -> tuple[Any, Changes]:
         """(what the forward pass sees, changed state), before the step."""
         present, changes = self.present(now)
-        return tf.where(present, now.weight, tf.zeros([], now.weight.dtype)), changes
+        return now.weight * tf.cast(present, now.weight.dtype), changes  # NaN stays visible
 
     def present(self, now: Moment) -> tuple[Any, Changes]:
         """(True for what the forward pass sees of W, changed state), before the step: `open` of
