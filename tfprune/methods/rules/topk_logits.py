@@ -97,12 +97,11 @@ class TopKLogitsRule(TopKRule):
             counts = self.allocation(scores, sites, sparsity, final)
             counts = self.each(counts, rows) if self.structure.balanced else counts
         xp = namespace(counts)
-        changes = [{"count": xp.astype(count, np.float32)} for count in counts]
-        moved = zip(changes, logits, states, strict=True)
-        return [
-            change if one is state["logits"] else {**change, "logits": one}
-            for change, one, state in moved
-        ]
+        changes = []
+        for index, (one, state) in enumerate(zip(logits, states, strict=True)):
+            moved = {} if one is state["logits"] else {"logits": one}
+            changes.append({**moved, "count": xp.astype(counts[index], np.float32)})
+        return changes
 
     def _begun(self, weight, site, state):
         """The logits: by the weights as long as all of them are kept, since nothing is learned."""
