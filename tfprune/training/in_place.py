@@ -76,6 +76,12 @@ def restore(variable: tf.Variable, before: tf.Tensor, moves: Any) -> None:
     variable.assign(tf.where(moves, variable, before), read_value=False)
 
 
+@compiled
+def zero_still(kernel: tf.Variable, moves: Any) -> None:
+    """Zeros for the entries that do not move, also where an update left NaN."""
+    kernel.assign(tf.where(moves, kernel, tf.zeros([], kernel.dtype)), read_value=False)
+
+
 def _masked(values, kept):
     # NaN and infinity stay visible: of a product with the mask XLA makes a choice of zeros.
     return tf.where(tf.cast(kept, tf.bool), values, values * 0)

@@ -27,7 +27,7 @@ from tfprune.masks.select import threshold
 from tfprune.masks.select_tf import is_compiled
 from tfprune.masks.sites import Coupled, Follower, Site, is_coupled
 from tfprune.methods.base import Method
-from tfprune.methods.gates import Moment
+from tfprune.methods.gates import Moment, RowsFrom
 from tfprune.methods.update import State
 from tfprune.training import in_place
 from tfprune.training.channel_followers import Following
@@ -338,6 +338,9 @@ def read_state(mask: tf.Variable, state: dict[str, tf.Variable], read: Callable)
 def write_state(state: dict[str, tf.Variable], changes: dict[str, Any]) -> None:
     """Assign the entries that a rule or a gate has changed."""
     for name, value in changes.items():
+        if isinstance(value, RowsFrom):
+            value.write(state[name])
+            continue
         state[name].assign(tf.cast(value, state[name].dtype), read_value=False)
 
 

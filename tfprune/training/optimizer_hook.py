@@ -70,7 +70,11 @@ class OptimizerHook:
         if fresh is not None:
             for one in momenta:
                 one.assign(tf.where(fresh, tf.zeros([], one.dtype), one))
-        resting = () if moves is None else (variable, *(momenta if gate.rests else ()))
+        # What was not shown is hidden, and zero in the kernel until it comes back.
+        zero = gate.selects and gate.sees_what_moves and settle.compiles(variable)
+        resting = [] if moves is None or zero else [variable]
+        if moves is not None and gate.rests:
+            resting += momenta
         held = [(one, one.read_value()) for one in resting]
         update(gradient)
         for one, before in held:
@@ -78,4 +82,6 @@ class OptimizerHook:
                 in_place.restore(one, before, moves)
             else:
                 one.assign(tf.where(moves, one, before))
+        if zero:
+            in_place.zero_still(variable, moves)
         write_state(target.state, changes)

@@ -169,6 +169,21 @@ class Structure(abc.ABC):
         """[rows, n] -> values of entries, of shape `shape`: each has its group's."""
         return self.expand(self.of_rows(values, shape, layout), shape, layout)
 
+    def axis_of_rows(self, shape: tuple[int, ...], layout: Layout) -> int | None:
+        """The axis of a kernel whose indices are its rows, so that a part of the kernel along it
+        has the rows of `to_rows` of that part; None: rows are something else.
+
+        Example:
+            >>> from tfprune.masks.kernel_layout import DENSE
+            >>> from tfprune.masks.structures import Rows
+            >>> Rows("weights").axis_of_rows((8, 3), DENSE)
+            1
+        """
+        if len(layout.outputs) != 1 or not (self.balanced or self.fixed is not None):
+            return None
+        [axis], entries = layout.outputs, np.broadcast_to(np.float32(0), shape)
+        return axis if self.to_rows(entries, layout).shape[0] == shape[axis] else None
+
     def supports(self, shape: tuple[int, ...], layout: Layout) -> str | None:
         """None if a kernel of this shape can be pruned this way, else the reason why not."""
         if len(shape) != layout.rank:

@@ -23,6 +23,39 @@ from tfprune.masks.sites import Site
 from tfprune.masks.structures import Structure
 
 Changes = dict[str, Any]
+"""Names of the state -> new values, or `RowsFrom`."""
+
+
+@dataclass(frozen=True)
+class RowsFrom:
+    """Some rows of a matrix that is kept, which change while the others stay.
+
+    Attributes:
+        begin: the first, a scalar integer tensor.
+        values: [rows, length].
+    """
+
+    begin: Any
+    values: Any
+
+    def within(self, matrix: Any) -> Any:
+        """The whole matrix with these rows in their place.
+
+        Example:
+            >>> RowsFrom(1, tf.ones([1, 2])).within(tf.zeros([2, 2])).numpy().tolist()
+            [[0.0, 0.0], [1.0, 1.0]]
+        """
+        return tf.tensor_scatter_nd_update(matrix, self._places()[:, None], self.values)
+
+    def write(self, variable: tf.Variable) -> None:
+        """Into a variable, without a copy of the whole where there is one replica."""
+        if tf.distribute.has_strategy():
+            variable.assign(self.within(tf.convert_to_tensor(variable)), read_value=False)
+        else:
+            variable.scatter_update(tf.IndexedSlices(self.values, self._places()))
+
+    def _places(self):
+        return self.begin + tf.range(self.values.shape[0])
 
 
 @dataclass(frozen=True)
@@ -101,6 +134,9 @@ class Gate(abc.ABC):
     rests: ClassVar[bool] = True
     """Whether the momenta of what `moves` holds back stay as they are, too. Else they see the
     gradient that `learn` gives."""
+
+    sees_what_moves: ClassVar[bool] = False
+    """Whether exactly what `present` shows in a step is what `moves` in it."""
 
     hooks: ClassVar[str] = ""
     """Where it has a place in the forward pass of a whole model: the name, "module:object", of its

@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfprune.masks.serialization import register
-from tfprune.methods.gates.base import Annealed, Gate, Moment, adam
+from tfprune.methods.gates.base import Annealed, Gate, Moment, RowsFrom, adam
 from tfprune.methods.gates.gumbel_topk import entropy_slope, gumbel, pulled_back
 
 _LEVELS = 127  # of TFLite's int8 weights, to either side of zero
@@ -62,6 +62,7 @@ class GumbelTopKGate(Gate):
     """
 
     rests: ClassVar[bool] = False
+    sees_what_moves: ClassVar[bool] = True
     temperature: Annealed = Annealed(5.0, 0.5)
     entropy: Annealed = Annealed(5e-5, 5e-5)
     rate: float = 1e-3
@@ -133,9 +134,7 @@ class GumbelTopKGate(Gate):
 
     def learn(self, now, gradient):
         turn, present = self._turn(now), self.moves(now)
-        value = _sign(now.weight) if self.bits == 1 else now.weight
-        slope = now.structure.total(tf.cast(gradient * value, tf.float32), now.site.layout)
-        slope = turn.of(now.structure.in_rows(slope, now.site.shape, now.site.layout))
+        slope = self._slope(now, turn, gradient)
         slope = tf.where(tf.math.is_inf(slope), 0.0, slope)  # places that a short row does not have
         if self.bits == 1:
             present &= tf.abs(now.weight) <= 1
@@ -144,6 +143,17 @@ class GumbelTopKGate(Gate):
 
     def moves(self, now):
         return _spread(now, now.state["drawn"])
+
+    def _slope(self, now: Moment, turn: Turn, gradient: Any) -> Any:
+        """dL/dM of the rows whose turn it is: only their entries are looked at, if they lie so."""
+        structure, layout, value = now.structure, now.site.layout, now.weight
+        axis = structure.axis_of_rows(now.site.shape, layout)
+        if axis is not None:
+            gradient, value = (turn.of(one, axis) for one in (gradient, value))
+        value = _sign(value) if self.bits == 1 else value
+        slope = structure.total(tf.cast(gradient * value, tf.float32), layout)
+        slope = structure.in_rows(slope, tuple(value.shape), layout)
+        return turn.of(slope) if axis is None else slope
 
     def _learned(self, now: Moment, turn: Turn, slope: Any) -> dict[str, Any]:
         """One step of Adam on the logits of the rows whose turn it is."""
@@ -159,7 +169,7 @@ class GumbelTopKGate(Gate):
         slope = tf.where(state["count"] < logits.shape[1], slope, 0.0)
         steps = tf.cast(now.step // turn.count + 1, tf.float32)
         moved = adam(logits, slope, moments=(first, second), steps=steps, rate=self.rate)
-        return {name: turn.put(new, state[name]) for name, new in zip(names, moved, strict=True)}
+        return {name: turn.change(new) for name, new in zip(names, moved, strict=True)}
 
     def _shown(self, weight: Any, present: Any) -> Any:
         """Q(W*M)."""
@@ -198,8 +208,8 @@ def _spread(now: Moment, drawn: Any) -> Any:
 def _unsorted(values: Any, order: Any) -> Any:
     """Values in descending order [rows, n], and where they belong -> in their own order."""
     rows, length = values.shape
-    places = order + length * tf.range(rows)[:, None]
-    flat = tf.scatter_nd(tf.reshape(places, (-1, 1)), tf.reshape(values, (-1,)), [rows * length])
+    places = tf.reshape(order + length * tf.range(rows)[:, None], (-1,))
+    flat = tf.gather(tf.reshape(values, (-1,)), tf.math.invert_permutation(places))
     return tf.reshape(flat, (rows, length))
 
 
@@ -239,18 +249,25 @@ class Turn:
         """After how many turns every row has had its own; the last ones may have two."""
         return -(-self.rows // self.some)
 
-    def of(self, values: Any) -> Any:
-        """The rows [some, length] of a matrix [rows, length] whose turn it is."""
+    def of(self, values: Any, axis: int = 0) -> Any:
+        """The rows [some, length] of a matrix [rows, length] whose turn it is.
+
+        Args:
+            axis: along which rows are counted.
+        """
         if self.count == 1:
             return values
-        return tf.slice(values, [self._begin(), 0], [self.some, self.length])
+        begin, size = [0] * len(values.shape), list(values.shape)
+        begin[axis], size[axis] = self._begin(), self.some
+        return tf.slice(values, begin, size)
+
+    def change(self, values: Any) -> Any:
+        """These rows [some, length] as a change of the matrix; of all rows, the matrix itself."""
+        return values if self.count == 1 else RowsFrom(self._begin(), values)
 
     def put(self, values: Any, into: Any) -> Any:
         """The matrix with these rows in their place."""
-        if self.count == 1:
-            return values
-        places = self._begin() + tf.range(self.some)
-        return tf.tensor_scatter_nd_update(into, places[:, None], values)
+        return values if self.count == 1 else self.change(values).within(into)
 
     def _begin(self) -> Any:
         return tf.minimum(

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import tensorflow as tf
 
@@ -32,6 +33,7 @@ class StochasticGate(Gate):
         True
     """
 
+    sees_what_moves: ClassVar[bool] = True
     seed: int = 0
 
     @property
