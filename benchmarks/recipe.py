@@ -4,6 +4,11 @@
 8 epochs, batch 128 (the remainder dropped), Adam with a cosine from 1e-3 to 0, pad-4 random crop
 and horizontal flip. Order and augmentation depend on the seed and the step alone, so two runs
 with one seed see the same bytes whatever prunes them.
+
+    python benchmarks/recipe.py     # trains the dense network again, for an hour at most
+
+All that is measured without training starts from that network, benchmarks/models/resnet8_dense.h5:
+the averages of the pretrained one do not fit images that were encoded anew.
 """
 
 import importlib
@@ -24,6 +29,7 @@ BATCH = 128
 HELD_OUT = 5000
 PAD = 4
 LEARNING_RATE = 1e-3
+DENSE = Path(__file__).parent / "models" / "resnet8_dense.h5"
 
 
 def data_folder() -> Path:
@@ -67,6 +73,12 @@ def pretrained(package: str = "tf_keras") -> Any:
     of this name."""
     path = data_folder() / "models" / "resnet8_cifar10.h5"
     return importlib.import_module(package).models.load_model(path, compile=False)
+
+
+def dense(package: str = "tf_keras") -> Any:
+    """The pretrained network after the recipe with seed 0 and one thread, 83.88 % on the test
+    split; in the Keras of this name."""
+    return importlib.import_module(package).models.load_model(DENSE, compile=False)
 
 
 def compile_model(model: Any, steps: int, rate: float = LEARNING_RATE) -> None:
@@ -183,3 +195,11 @@ def right(outputs: dict, split: Split) -> float:
 
 def _percent(answers: np.ndarray, split: Split) -> float:
     return 100.0 * float(np.mean(answers.argmax(-1) == split.test_labels[: len(answers)]))
+
+
+if __name__ == "__main__":
+    begin(1)
+    fitted = pretrained()
+    fit(fitted, whole := load(held_out=False), 8)
+    fitted.save(DENSE, include_optimizer=False)
+    print(f"{accuracy(fitted, whole):.2f} %")
