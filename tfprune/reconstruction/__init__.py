@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Layer-wise ADMM on synthetic inputs: weights that sit on a structure, found without data."""
+"""Weights solved layer by layer: by ADMM on made-up inputs, or by least squares on given ones."""
 
 from tfprune.reconstruction.settings import ADMM, ADMMPenalty, SyntheticInputs
 

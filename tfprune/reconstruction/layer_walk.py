@@ -1,0 +1,183 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A pruned and a dense model side by side on the same examples, layer by layer."""
+
+from __future__ import annotations
+
+from typing import Any, Iterator, Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from tfprune.backend.model_view import ModelView
+from tfprune.reconstruction.correspondence import Pair, align
+from tfprune.reconstruction.normal_equations import NormalEquations
+from tfprune.statistics.calibration_data import CalibrationData, Feed
+from tfprune.statistics.gradients import as_tensors, check_inputs
+from tfprune.statistics.measured_model import Subject
+from tfprune.statistics.stepwise_forward import Step, StepwiseForward
+
+BATCH = 64
+
+
+def batches_of(view: ModelView, data: Any) -> list[Any]:
+    """The inputs of a model, in batches.
+
+    Raises:
+        ValueError: no data, or data that does not fit the model.
+        TypeError: neither arrays nor an iterable.
+    """
+    given = isinstance(data, CalibrationData)
+    data = data if given or data is None else CalibrationData(data, batch_size=BATCH)
+    if data is None:
+        raise ValueError(
+            "data=None: pass some inputs that are typical of the model, as an array x, a data set "
+            "of batches or a tfprune.CalibrationData; labels are not needed."
+        )
+    feed, found = Feed(data), []
+    for inputs, _, _ in feed.take():
+        check_inputs(Subject.of(view), inputs)
+        found.append(as_tensors(inputs))
+    return found
+
+
+def examples_in(batches: Sequence[Any]) -> int:
+    """How many examples there are."""
+    return sum(int(tf.nest.flatten(one)[0].shape[0]) for one in batches)
+
+
+class Walk:
+    """One model on its way through some examples.
+
+    Args:
+        view: of the model.
+        batches: of its inputs.
+    """
+
+    def __init__(self, view: ModelView, batches: Sequence[Any]):
+        self.view, self.forward = view, StepwiseForward(view, batches)
+        self._inside: list[set[int]] = []
+
+    def look(self) -> None:
+        """Note which layers each step calls; the steps stay in this order."""
+        self._inside = [_layers_in(step, self.view) for step in self.forward.steps]
+
+    def span(self, layer: Any) -> tuple[int, int] | None:
+        """The first step that calls a layer, and that behind the last one; None: none does."""
+        places = [place for place, inside in enumerate(self._inside) if id(layer) in inside]
+        return (places[0], places[-1] + 1) if places else None
+
+    def inputs(self, layer: Any, end: int, batch: int) -> list[tf.Tensor]:
+        """What a layer is called with by the steps from here to `end`, for one batch."""
+        step = self.forward.steps[self.forward.done]
+        if end == self.forward.done + 1 and step.operation is layer:
+            args, kwargs = step.given(self.forward.known[batch])
+            return [_first(args, kwargs)]
+        found: list[tf.Tensor] = []
+
+        def see(called: Any, args: tuple, kwargs: dict[str, Any], outputs: Any) -> None:
+            found.append(_first(args, kwargs))
+
+        with self.view.record_calls([layer], see):
+            self.forward.ahead(batch, end)
+        return found
+
+    def called(self, layers: Sequence[Any]) -> list[Any]:
+        """Those of the layers that a forward pass of the first batch calls, in its order."""
+        found: dict[int, Any] = {}
+
+        def see(layer: Any, args: tuple, kwargs: dict[str, Any], outputs: Any) -> None:
+            if isinstance(_first(args, kwargs), tf.__internal__.EagerTensor):
+                found.setdefault(id(layer), layer)
+
+        with self.view.record_calls(layers, see):
+            self.forward.ahead(0, len(self.forward.steps))
+        return list(found.values())
+
+
+class TwoWalks:
+    """The pruned and the dense model.
+
+    Args:
+        model, dense: looks at them.
+        batches: of their inputs.
+
+    Raises:
+        ValueError: they do not call the same layers.
+    """
+
+    def __init__(self, model: ModelView, dense: ModelView, batches: Sequence[Any]):
+        self.model, self.dense = Walk(model, batches), Walk(dense, batches)
+        align(self.model.forward, self.dense.forward)
+        self.model.look()
+        self.dense.look()
+        self.batches = len(batches)
+
+    def go_to(self, layers: tuple[Any, Any]) -> int:
+        """Stop before the first call of a layer of both models; the step behind the last one."""
+        spans = [
+            walk.span(layer) for walk, layer in zip((self.model, self.dense), layers, strict=True)
+        ]
+        assert spans[0] is not None and spans[0] == spans[1], layers[0].name
+        for walk in (self.model, self.dense):
+            walk.forward.advance(spans[0][0])
+        return spans[0][1]
+
+    def inputs(self, layers: tuple[Any, Any]) -> Iterator[tuple[tf.Tensor, tf.Tensor]]:
+        """What a layer of both models is called with, call by call and batch by batch."""
+        end = self.go_to(layers)
+        for batch in range(self.batches):
+            yield from zip(
+                self.model.inputs(layers[0], end, batch),
+                self.dense.inputs(layers[1], end, batch),
+                strict=True,
+            )
+
+    def equations(self, pair: Pair) -> NormalEquations:
+        """The normal equations of a kernel: its own inputs, and what is missing of the dense one's
+        outputs. All uses of a layer that is used several times are in it."""
+        product, dense = pair.pruned, pair.dense
+        outputs, columns = product.shape
+        found = NormalEquations(
+            columns, outputs, groups=product.groups, has_bias=product.bias is not None
+        )
+        dtype = tf.float64 if product.kernel.dtype == tf.float64 else tf.float32
+        left = np.flatnonzero(pair.left)
+        for own, others in self.inputs((product.layer, dense.layer)):
+            own, others = tf.cast(own, dtype), tf.cast(others, dtype)
+            for part in dense.parts(others):
+                rows = product.rows(own[part])
+                wanted = dense.outputs(dense.rows(others[part]))
+                if not pair.left.all():
+                    wanted = tf.gather(wanted, left, axis=1)
+                if pair.factor != 1.0:
+                    wanted *= pair.factor
+                found.add(rows, wanted - product.outputs(rows), wanted)
+        return found
+
+    def distance(self) -> float:
+        """||Z' - Z|| / ||Z|| of the outputs of both models; they go to the end for that."""
+        for walk in (self.model, self.dense):
+            walk.forward.advance(len(walk.forward.steps))
+        off = whole = 0.0
+        for batch in range(self.batches):
+            pairs = (
+                one.forward.results(one.forward.known[batch]) for one in (self.model, self.dense)
+            )
+            for own, wanted in zip(*pairs, strict=True):
+                own, wanted = tf.cast(own, tf.float64), tf.cast(wanted, tf.float64)
+                off += float(tf.reduce_sum(tf.square(own - wanted)))
+                whole += float(tf.reduce_sum(tf.square(wanted)))
+        return (off / whole) ** 0.5 if whole else off**0.5
+
+
+def _layers_in(step: Step, view: ModelView) -> set[int]:
+    operation = step.operation
+    if not isinstance(operation, view.backend.Layer):
+        return set()
+    inner = view.backend.unwrap(operation) if view.backend.is_wrapped(operation) else operation
+    return {id(operation), id(inner)} | {id(held.layer) for held in view.at(inner).below}
+
+
+def _first(args: tuple, kwargs: dict[str, Any]) -> Any:
+    """The tensor that a layer is called with."""
+    return args[0] if args else next(iter(kwargs.values()))
