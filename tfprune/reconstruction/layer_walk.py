@@ -143,15 +143,15 @@ class TwoWalks:
         dtype = tf.float64 if product.kernel.dtype == tf.float64 else tf.float32
         left = np.flatnonzero(pair.left)
         for own, others in self.inputs((product.layer, dense.layer)):
-            own, others = tf.cast(own, dtype), tf.cast(others, dtype)
-            for part in dense.parts(others):
+            own, wanted = tf.cast(own, dtype), dense.called(tf.cast(others, dtype))
+            if not pair.left.all():
+                wanted = tf.gather(wanted, left, axis=2)
+            if pair.factor != 1.0:
+                wanted *= pair.factor
+            for part in product.parts(own):
                 rows = product.rows(own[part])
-                wanted = dense.outputs(dense.rows(others[part]))
-                if not pair.left.all():
-                    wanted = tf.gather(wanted, left, axis=1)
-                if pair.factor != 1.0:
-                    wanted *= pair.factor
-                found.add(rows, wanted - product.outputs(rows), wanted)
+                goal = tf.reshape(wanted[part], (-1, outputs))
+                found.add(rows, goal - product.outputs(rows), goal)
         return found
 
     def distance(self) -> float:

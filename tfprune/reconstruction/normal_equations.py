@@ -65,20 +65,24 @@ class NormalEquations:
         for start in range(0, count, _ROWS):
             part = slice(start, start + _ROWS)
             self._add(patches[part], None if missing is None else missing[part])
+            if wanted is not None:
+                self.energy += _squares(wanted[part])
         self.rows += count
-        if wanted is not None:
-            self.energy += _squares(wanted)
 
     def _add(self, patches: tf.Tensor, missing: Any) -> None:
-        if self.has_bias:
-            patches = tf.pad(patches, ((0, 0), (0, 0), (0, 1)), constant_values=1)
-        by_group = tf.transpose(patches, (1, 0, 2))
-        self.gram += tf.matmul(by_group, by_group, transpose_a=True).numpy()
+        rows = by_group(patches, self.groups)
+        own = slice(self.columns)
+        self.gram[:, own, own] += tf.matmul(rows, rows, transpose_a=True).numpy()
+        if self.has_bias:  # the column of ones, which nobody has to write down
+            sums = tf.reduce_sum(rows, axis=1).numpy()
+            self.gram[:, own, -1] += sums
+            self.gram[:, -1, own] += sums
+            self.gram[:, -1, -1] += rows.shape[1]
         if missing is not None:
-            missing = tf.cast(missing, patches.dtype)
-            each = tf.reshape(missing, (-1, self.groups, self.outputs // self.groups))
-            each = tf.transpose(each, (1, 0, 2))
-            self.cross += tf.matmul(by_group, each, transpose_a=True).numpy()
+            each = by_group(tf.cast(missing, patches.dtype), self.groups)
+            self.cross[:, own] += tf.matmul(rows, each, transpose_a=True).numpy()
+            if self.has_bias:
+                self.cross[:, -1] += tf.reduce_sum(each, axis=1).numpy()
             self.missing += _squares(missing)
 
     def is_finite(self) -> bool:
@@ -95,5 +99,12 @@ class NormalEquations:
         return ridge * np.where(scale > 0, scale, 1.0)
 
 
+def by_group(values: tf.Tensor, groups: int) -> tf.Tensor:
+    """[n, ...] -> [groups, n, numbers of a group], without a copy where there is one group."""
+    if groups == 1:
+        return tf.reshape(values, (1, values.shape[0], -1))
+    return tf.transpose(tf.reshape(values, (values.shape[0], groups, -1)), (1, 0, 2))
+
+
 def _squares(values: Any) -> np.ndarray:
-    return tf.reduce_sum(tf.square(tf.cast(values, tf.float64)), axis=0).numpy()
+    return tf.reduce_sum(tf.square(values), axis=0).numpy().astype(np.float64)

@@ -12,9 +12,11 @@ import tensorflow as tf
 
 from tfprune.backend.find_sites import Found
 from tfprune.backend.model_view import ModelView
-from tfprune.layers.base import has, stock_kind_of
+from tfprune.backend.substitute import replaced
+from tfprune.layers.base import has, kind_of, stock_kind_of
 from tfprune.layers.im2col import Contraction, Window, patches, reading
 from tfprune.masks.kernel_layout import Layout, from_matrix, to_matrix
+from tfprune.reconstruction.normal_equations import by_group
 
 _ROOM = 1 << 24  # numbers that the patches of a part of a batch may have: 64 MiB
 _SEPARABLE = ("SeparableConv1D", "SeparableConv2D")
@@ -106,11 +108,25 @@ class Product:
         """Patches times the matrix, plus the bias: [n, outputs]."""
         matrix = tf.cast(to_matrix(tf.convert_to_tensor(self.kernel), self.layout), rows.dtype)
         each = tf.reshape(matrix, (self.groups, -1, self.shape[1]))
-        found = tf.matmul(tf.transpose(rows, (1, 0, 2)), each, transpose_b=True)
-        found = tf.reshape(tf.transpose(found, (1, 0, 2)), (-1, self.shape[0]))
+        found = tf.matmul(by_group(rows, self.groups), each, transpose_b=True)
+        found = tf.transpose(found, (1, 0, 2)) if self.groups > 1 else found
+        found = tf.reshape(found, (-1, self.shape[0]))
         if self.bias is None:
             return found
         return found + tf.cast(tf.reshape(self.bias, (-1,)), rows.dtype)
+
+    def called(self, inputs: tf.Tensor) -> tf.Tensor:
+        """The same for all inputs of the layer, [batch, positions, outputs]; convolutions do it
+        without patches."""
+        is_whole = self.first is not None or kind_of(self.layer).name not in _SEPARABLE
+        if not is_whole or (isinstance(self.how, Contraction) and self.first is None):
+            found = self.outputs(self.rows(inputs))
+        else:
+            with replaced([(self.layer, "activation", None)]):
+                found = type(self.layer).call(self.layer, inputs)
+            if getattr(self.layer, "data_format", None) == "channels_first":
+                found = tf.transpose(found, (0, *range(2, found.shape.rank), 1))
+        return tf.reshape(found, (inputs.shape[0], -1, self.shape[0]))
 
     def parts(self, inputs: tf.Tensor) -> Iterator[slice]:
         """Examples of a batch whose patches fit into memory."""
