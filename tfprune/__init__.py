@@ -88,6 +88,8 @@ _HOMES = {
     "tfprune.quantization.quantize_aware": ("quantize_aware",),
     "tfprune.quantization.settings": ("QuantizationConfig", "DJPQConfig"),
     "tfprune.reconstruction": ("ADMM", "ADMMPenalty", "SyntheticInputs"),
+    "tfprune.reconstruction.recalibrate": ("recalibrate",),
+    "tfprune.reconstruction.recalibration_report": ("RecalibrationReport",),
     "tfprune.reconstruction.reconstruct": ("reconstruct",),
     "tfprune.reconstruction.refit_report": ("RefitReport",),
     "tfprune.statistics.calibration_data": ("CalibrationData",),

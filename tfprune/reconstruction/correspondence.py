@@ -34,12 +34,16 @@ class Pair:
 
 
 def refuse_same(model: ModelView, dense: ModelView) -> None:
-    """Raise where the dense model is the pruned one, of another Keras, or shares its weights."""
+    """Raise where one of them is not built, or the dense model is of another Keras or shares
+    weights with the pruned one."""
     if model.backend is not dense.backend:
         raise TypeError(
             f"The model {model.model.name!r} is one of {model.backend.NAME}, and the dense one of "
             f"{dense.backend.NAME}: load both with one Keras."
         )
+    for one in (model, dense):
+        if not one.is_built:
+            raise ValueError(f"The model {one.model.name!r} is not built: call it on data before.")
     raw = model.backend.raw
     own = {id(raw(one)) for one in model.model.weights}
     shared = [one.name for one in dense.model.weights if id(raw(one)) in own]
@@ -95,7 +99,7 @@ def pairs_of(
             f"dense one {len(theirs)}; {odd!r} is only in one of them. The dense model is the one "
             "that was pruned or shrunk, with its weights from before."
         )
-    kept = _kept(dense, removed)
+    kept = kept_of(dense, removed)
     factors = _factors(dense, kept)
     pairs, skipped = [], {}
     for one, other in zip(ours, theirs, strict=True):
@@ -129,7 +133,12 @@ def pairs_of(
     return pairs, skipped
 
 
-def _kept(dense: ModelView, removed: dict[str, list[int]] | None) -> KeptChannels | None:
+def kept_of(dense: ModelView, removed: dict[str, list[int]] | None) -> KeptChannels | None:
+    """Which channels of the dense model are left; None: all of them.
+
+    Raises:
+        ValueError: the channels are of another model.
+    """
     if not removed or not any(removed.values()):
         return None
     survey = Survey.of(dense.model)

@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Iterator, Sequence
+import contextlib
+from typing import Any, Iterable, Iterator, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -55,19 +56,21 @@ class Walk:
 
     def __init__(self, view: ModelView, batches: Sequence[Any]):
         self.view, self.forward = view, StepwiseForward(view, batches)
-        self._inside: list[set[int]] = []
+        self.look()
 
     def look(self) -> None:
         """Note which layers each step calls; the steps stay in this order."""
         self._inside = [_layers_in(step, self.view) for step in self.forward.steps]
 
-    def span(self, layer: Any) -> tuple[int, int] | None:
-        """The first step that calls a layer, and that behind the last one; None: none does."""
+    def inputs(self, layer: Any) -> Iterator[tf.Tensor]:
+        """What a layer is called with, call by call and batch by batch; the walk goes on to its
+        first call, and looks ahead for the others."""
         places = [place for place, inside in enumerate(self._inside) if id(layer) in inside]
-        return (places[0], places[-1] + 1) if places else None
+        self.forward.advance(places[0])
+        for batch in range(len(self.forward.known)):
+            yield from self._inputs(layer, places[-1] + 1, batch)
 
-    def inputs(self, layer: Any, end: int, batch: int) -> list[tf.Tensor]:
-        """What a layer is called with by the steps from here to `end`, for one batch."""
+    def _inputs(self, layer: Any, end: int, batch: int) -> list[tf.Tensor]:
         step = self.forward.steps[self.forward.done]
         if end == self.forward.done + 1 and step.operation is layer:
             args, kwargs = step.given(self.forward.known[batch])
@@ -110,27 +113,10 @@ class TwoWalks:
         align(self.model.forward, self.dense.forward)
         self.model.look()
         self.dense.look()
-        self.batches = len(batches)
-
-    def go_to(self, layers: tuple[Any, Any]) -> int:
-        """Stop before the first call of a layer of both models; the step behind the last one."""
-        spans = [
-            walk.span(layer) for walk, layer in zip((self.model, self.dense), layers, strict=True)
-        ]
-        assert spans[0] is not None and spans[0] == spans[1], layers[0].name
-        for walk in (self.model, self.dense):
-            walk.forward.advance(spans[0][0])
-        return spans[0][1]
 
     def inputs(self, layers: tuple[Any, Any]) -> Iterator[tuple[tf.Tensor, tf.Tensor]]:
         """What a layer of both models is called with, call by call and batch by batch."""
-        end = self.go_to(layers)
-        for batch in range(self.batches):
-            yield from zip(
-                self.model.inputs(layers[0], end, batch),
-                self.dense.inputs(layers[1], end, batch),
-                strict=True,
-            )
+        yield from zip(self.model.inputs(layers[0]), self.dense.inputs(layers[1]), strict=True)
 
     def equations(self, pair: Pair) -> NormalEquations:
         """The normal equations of a kernel: its own inputs, and what is missing of the dense one's
@@ -143,26 +129,25 @@ class TwoWalks:
         dtype = tf.float64 if product.kernel.dtype == tf.float64 else tf.float32
         left = np.flatnonzero(pair.left)
         for own, others in self.inputs((product.layer, dense.layer)):
-            own, wanted = tf.cast(own, dtype), dense.called(tf.cast(others, dtype))
+            own = tf.cast(own, dtype)
+            wanted, given = dense.called(tf.cast(others, dtype)), product.called(own)
             if not pair.left.all():
                 wanted = tf.gather(wanted, left, axis=2)
             if pair.factor != 1.0:
                 wanted *= pair.factor
             for part in product.parts(own):
-                rows = product.rows(own[part])
-                goal = tf.reshape(wanted[part], (-1, outputs))
-                found.add(rows, goal - product.outputs(rows), goal)
+                goal, made = (tf.reshape(one[part], (-1, outputs)) for one in (wanted, given))
+                found.add(product.rows(own[part]), goal - made, goal)
         return found
 
     def distance(self) -> float:
         """||Z' - Z|| / ||Z|| of the outputs of both models; they go to the end for that."""
-        for walk in (self.model, self.dense):
-            walk.forward.advance(len(walk.forward.steps))
+        forwards = self.model.forward, self.dense.forward
+        for one in forwards:
+            one.advance(len(one.steps))
         off = whole = 0.0
-        for batch in range(self.batches):
-            pairs = (
-                one.forward.results(one.forward.known[batch]) for one in (self.model, self.dense)
-            )
+        for batch in range(len(forwards[0].known)):
+            pairs = [one.results(one.known[batch]) for one in forwards]
             for own, wanted in zip(*pairs, strict=True):
                 own, wanted = tf.cast(own, tf.float64), tf.cast(wanted, tf.float64)
                 off += float(tf.reduce_sum(tf.square(own - wanted)))
@@ -181,3 +166,15 @@ def _layers_in(step: Step, view: ModelView) -> set[int]:
 def _first(args: tuple, kwargs: dict[str, Any]) -> Any:
     """The tensor that a layer is called with."""
     return args[0] if args else next(iter(kwargs.values()))
+
+
+@contextlib.contextmanager
+def as_before_on_failure(variables: Iterable[tf.Variable | None]) -> Iterator[None]:
+    """Give variables their values back if something fails, or is interrupted."""
+    held = [(one, one.numpy()) for one in variables if one is not None]
+    try:
+        yield
+    except BaseException:
+        for variable, value in held:
+            variable.assign(value)
+        raise

@@ -3,11 +3,9 @@
 
 from __future__ import annotations
 
-import contextlib
-from typing import Any, Iterator, Sequence
+from typing import Any, Sequence
 
 import numpy as np
-import tensorflow as tf
 
 from tfprune.backend import view
 from tfprune.backend.model_view import ModelView
@@ -15,7 +13,12 @@ from tfprune.masks.sites import Skip
 from tfprune.output.argument_checks import is_real
 from tfprune.output.progress import Progress
 from tfprune.reconstruction.correspondence import Pair, pairs_of, refuse_same, removed_channels
-from tfprune.reconstruction.layer_walk import TwoWalks, batches_of, examples_in
+from tfprune.reconstruction.layer_walk import (
+    TwoWalks,
+    as_before_on_failure,
+    batches_of,
+    examples_in,
+)
 from tfprune.reconstruction.least_squares import Refit, refit
 from tfprune.reconstruction.normal_equations import NormalEquations
 from tfprune.reconstruction.refit_report import LayerRefit, RefitReport
@@ -68,7 +71,6 @@ def reconstruct(
         >>> found.kept, found.after < found.before
         (16, True)
     """
-    seen = view(model)
     if dense is None:
         raise ValueError(
             "dense=None: what the zeros were is gone, so nothing says what the layers should give. "
@@ -78,10 +80,7 @@ def reconstruct(
         )
     if not is_real(ridge) or not 0 < ridge < float("inf"):
         raise ValueError(f"ridge={ridge!r}: expected a number above 0, such as 1e-3.")
-    whole = view(dense)
-    for one in (seen, whole):
-        if not one.is_built:
-            raise ValueError(f"The model {one.model.name!r} is not built: call it on data before.")
+    seen, whole = view(model), view(dense)
     refuse_same(seen, whole)
     removed = None if record is None else removed_channels(record)
     pairs, reasons = pairs_of(seen, whole, removed)
@@ -109,7 +108,9 @@ def _refitted(
     before = TwoWalks(*views, batches).distance()
     layers = []
     with (
-        as_before_on_failure([one.pruned for one in pairs]),
+        as_before_on_failure(
+            part for one in pairs for part in (one.pruned.kernel, one.pruned.bias)
+        ),
         Progress("refitting", len(pairs), label="error ") as progress,
     ):
         for pair in pairs:
@@ -158,20 +159,3 @@ def _notes(equations: NormalEquations, found: Refit, ridge: float) -> tuple[str,
     if found.ridge > ridge:
         notes.append(f"ridge={found.ridge:.0e} instead of {ridge:.0e} against rounding")
     return tuple(notes)
-
-
-@contextlib.contextmanager
-def as_before_on_failure(products: Sequence[Any]) -> Iterator[None]:
-    """Give kernels and biases their values back if something fails, or is interrupted."""
-    held: list[tuple[tf.Variable, np.ndarray]] = [
-        (variable, variable.numpy())
-        for one in products
-        for variable in (one.kernel, one.bias)
-        if variable is not None
-    ]
-    try:
-        yield
-    except BaseException:
-        for variable, value in held:
-            variable.assign(value)
-        raise
