@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Least squares against values by hand, and against NumPy's own solver."""
 
 import numpy as np

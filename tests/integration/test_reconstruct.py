@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Weights refitted to the dense model's outputs, and averages estimated anew, in both Kerases."""
 
 import numpy as np

@@ -28,6 +28,8 @@ from tfprune.evaluation.run_store import Run
 from tfprune.evaluation.shift_losses import ShiftLoss
 from tfprune.layers.channel_graph import Role
 from tfprune.masks.sites import Skip
+from tfprune.reconstruction.recalibration_report import LayerRecalibration, RecalibrationReport
+from tfprune.reconstruction.refit_report import LayerRefit, RefitReport
 from tfprune.surgery.budget_report import BudgetReport, Cost
 from tfprune.surgery.constant_folding import Folded
 from tfprune.surgery.scaled_models import Relative
@@ -268,6 +270,25 @@ REPORTS = [
             "95.0 %",
             LONG,
         ],
+    ),
+    (
+        RefitReport(
+            (LayerRefit("conv1/kernel", 1234, 0.25, 0.125, (LONG,)),),
+            (Skip("lstm/kernel", "step by step"),),
+            1024,
+            (1.5, 0.25),
+        ),
+        ["150.00%", "conv1/kernel", "1,234", "12.50%", LONG, "lstm/kernel stays as it is"],
+    ),
+    (
+        RecalibrationReport(
+            (LayerRecalibration("bn1", True, 0.5, 0.25), LayerRecalibration("bn2", False)),
+            (Skip("bn3", "it renormalizes batches by further averages"),),
+            1024,
+            (0.5, 0.75),
+            undone=True,
+        ),
+        ["0 of 2 batch normalizations", "75.00%", "the old ones again", "bn1", "bn3 stays"],
     ),
     (
         CPackage(FOLDER, ("model.h", "main.cc"), ("ADD", "CONV_2D"), 2048, 1024),

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Iterable, Iterator, Sequence
 
 import numpy as np
@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from tfprune.backend import view
 from tfprune.backend.model_view import ModelView
-from tfprune.layers.base import stock_kind_of
+from tfprune.layers.base import raw, stock_kind_of
 from tfprune.masks.sites import Skip
 from tfprune.output.progress import Progress
 from tfprune.reconstruction.correspondence import kept_of, refuse_same, removed_channels
@@ -63,8 +63,8 @@ def recalibrate(
         >>> import keras, tfprune
         >>> model = keras.Sequential([keras.Input((1,)), keras.layers.BatchNormalization()])
         >>> found = tfprune.recalibrate(model, np.array([[1.0], [2.0], [6.0]], "float32"))
-        >>> [one.numpy().round(4).tolist() for one in model.layers[0].non_trainable_variables]
-        [[3.0], [4.6667]]
+        >>> [float(one.numpy()[0].round(3)) for one in model.layers[0].non_trainable_variables]
+        [3.0, 4.667]
     """
     seen, whole = view(model), None if dense is None else view(dense)
     if not seen.is_built:
@@ -251,14 +251,12 @@ def _norms(seen: ModelView) -> tuple[list[_Norm], dict[str, str]]:
         if reason is not None:
             reasons[name] = reason
             continue
-        variables = [
-            None if one is None else seen.backend.raw(one)
-            for one in (
-                seen.backend.attribute(layer, part)
-                for part in ("gamma", "beta", "moving_mean", "moving_variance")
-            )
-        ]
-        found.setdefault(id(layer), _Norm(name, layer, *variables, int(axes[0])))
+        gamma, beta, mean, variance = (
+            raw(seen.backend, layer, part)
+            for part in ("gamma", "beta", "moving_mean", "moving_variance")
+        )
+        norm = _Norm(name, layer, gamma, beta, mean, variance, int(axes[0]))
+        found.setdefault(id(layer), norm)
     return list(found.values()), reasons
 
 
@@ -293,16 +291,5 @@ def _counterparts(
                 f"channels, in the dense model {'nothing does' if other is None else size}. Of a "
                 "model that was shrunk pass record=report, what shrink or shrink_to returned."
             )
-        found.append(
-            _Norm(
-                other.name,
-                other.layer,
-                other.gamma,
-                other.beta,
-                other.mean,
-                other.variance,
-                other.axis,
-                left,
-            )
-        )
+        found.append(replace(other, left=left))
     return found

@@ -38,6 +38,10 @@ class RecalibrationReport:
         outputs: ||Z' - Z|| / ||Z|| of the outputs of the whole model and the dense one's, before
             and after; None: there was no dense model.
         undone: whether all averages are the old ones again, since the outputs came no nearer.
+
+    Example:
+        >>> RecalibrationReport((LayerRecalibration("bn1", True),), (), 256).anew
+        1
     """
 
     layers: tuple[LayerRecalibration, ...]

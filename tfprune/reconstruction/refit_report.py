@@ -38,6 +38,16 @@ class RefitReport:
         skipped: kernels that stayed as they were, with the reason.
         examples: how many inputs there were.
         outputs: ||Z' - Z|| / ||Z|| of the outputs of the whole model, before and after.
+
+    Example:
+        >>> report = RefitReport((LayerRefit("conv/kernel", 36, 0.5, 0.125),), (), 256, (0.8, 0.25))
+        >>> print(report)  # doctest: +NORMALIZE_WHITESPACE
+        1 kernels refitted on 256 examples; the outputs' distance to the dense ones:
+          80.00% -> 25.00%
+        <BLANKLINE>
+        weight       kept  error before   after
+        ---------------------------------------
+        conv/kernel    36        50.00%  12.50%
     """
 
     layers: tuple[LayerRefit, ...]
