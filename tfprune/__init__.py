@@ -99,6 +99,7 @@ _HOMES = {
     "tfprune.surgery.shrink": ("reinitialize", "shrink"),
     "tfprune.surgery.shrink_to": ("shrink_to",),
     "tfprune.training.callback": ("PruningCallback",),
+    "tfprune.training.distillation": ("Distillation",),
     "tfprune.training.lottery_ticket": ("find_lottery_ticket",),
     "tfprune.training.report": ("Report",),
     "tfprune.training.sparsity_log": ("SparsityLog",),

@@ -17,7 +17,8 @@ from tfprune.masks.structures import Pattern, Structure
 from tfprune.methods import Method, get_method
 from tfprune.output.argument_checks import check_kind, check_path
 from tfprune.output.caller_warning import accept_old
-from tfprune.training.callback import PruningCallback, settings
+from tfprune.training.callback import PruningCallback
+from tfprune.training.method_settings import settings
 from tfprune.training.model_hooks import hooks_of, refuse_pruning
 from tfprune.training.report import Report, of_model
 from tfprune.training.strip import strip

@@ -312,6 +312,29 @@ class Backend(OptimizerAccess):
         """A Keras loss, its name or a function, as a Loss object or a function."""
         return self.keras.losses.get(loss)
 
+    @abc.abstractmethod
+    def mixed_loss(
+        self, model: Any, share: Any, soft: tf.Tensor
+    ) -> contextlib.AbstractContextManager[list[Any]]:
+        """While it lasts, the compiled loss is mixed with another one, what is added to it (weight
+        decay) aside; where there is none, or no labels, the other one stands alone.
+
+        Args:
+            share: of the other one, in [0, 1].
+            soft: the other one: a scalar, the mean over this replica's batch.
+
+        Yields:
+            A list, empty until the model computes its compiled loss.
+        """
+
+    def known_logits(self, output: tf.Tensor) -> tf.Tensor | None:
+        """The logits of an output of a softmax or sigmoid; None where Keras does not keep them."""
+        return getattr(output, "_keras_logits", None)
+
+    def known_mask(self, output: tf.Tensor) -> tf.Tensor | None:
+        """Which of a sequence's steps count, bool; None: all."""
+        return getattr(output, "_keras_mask", None)
+
     def recompiled(self, model: Any, like: Any) -> bool:
         """Compile a model as another is; whether that went well."""
         if not self.is_compiled(like):

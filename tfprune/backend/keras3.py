@@ -14,6 +14,7 @@ from keras.src.models import functional
 
 from tfprune.backend import registration
 from tfprune.backend.base import Backend
+from tfprune.backend.substitute import replaced
 from tfprune.layers.graph import Ref, leaves, mapped
 
 if keras.backend.backend() != "tensorflow":
@@ -166,6 +167,20 @@ class Keras3(Backend):
 
     def loss_weights(self, model):
         return getattr(getattr(model, "_compile_loss", None), "_user_loss_weights", None)
+
+    @contextlib.contextmanager
+    def mixed_loss(self, model, share, soft):
+        own, heard = model._compile_loss, []
+        soft = soft / tf.distribute.get_strategy().num_replicas_in_sync
+
+        def compile_loss(y_true, y_pred, sample_weight=None):
+            heard.append(y_pred)
+            if own is None or y_true is None:
+                return soft
+            return (1 - share) * own(y_true, y_pred, sample_weight) + share * soft
+
+        with replaced([(model, "_compile_loss", compile_loss)]):
+            yield heard
 
     def build_step(self, model):
         optimizer = model.optimizer

@@ -13,6 +13,7 @@ from tf_keras.src.engine import functional, keras_tensor
 
 from tfprune.backend import registration
 from tfprune.backend.base import Backend
+from tfprune.backend.substitute import replaced
 from tfprune.layers.graph import Ref, mapped
 
 registration.register("tf_keras")
@@ -182,6 +183,23 @@ class TfKeras(Backend):
 
     def loss_weights(self, model):
         return getattr(getattr(model, "compiled_loss", None), "_user_loss_weights", None)
+
+    @contextlib.contextmanager
+    def mixed_loss(self, model, share, soft):
+        own, heard = model.compiled_loss, []
+
+        def compiled_loss(y_true, y_pred, sample_weight=None, regularization_losses=None):
+            heard.append(y_pred)
+            alone = y_true is None or not own._user_losses
+            added = [*(regularization_losses or ()), soft if alone else share * soft]
+            if not own.built:
+                own.build(y_pred)
+            weights = [(1 - share) * (1 if one is None else one) for one in own._loss_weights]
+            with replaced([(own, "_loss_weights", weights)]):
+                return own(y_true, y_pred, sample_weight, regularization_losses=added)
+
+        with replaced([(model, "compiled_loss", compiled_loss)]):
+            yield heard
 
     def build_step(self, model):
         optimizer = self.innermost_optimizer(model)

@@ -16,6 +16,19 @@ from tfprune.statistics.measured_model import Subject
 SMALLEST = 1e-7  # Keras' own bound under a logarithm
 
 
+def logits_of(probabilities: tf.Tensor, is_binary: bool) -> tf.Tensor:
+    """The logits of probabilities: log p, where each entry is one of its own log p - log(1 - p).
+
+    Example:
+        >>> logits_of(tf.constant([0.5, 0.5]), True).numpy().tolist()
+        [0.0, 0.0]
+    """
+    if not is_binary:
+        return tf.math.log(tf.maximum(probabilities, SMALLEST))
+    kept = tf.clip_by_value(probabilities, SMALLEST, 1 - SMALLEST)
+    return tf.math.log(kept) - tf.math.log(1 - kept)
+
+
 @dataclass(frozen=True)
 class Term:
     """The loss of one output.
@@ -39,10 +52,9 @@ class Term:
         """The output for logits divided by a temperature."""
         if self.takes_logits is not False:
             return output / temperature
-        if self.is_binary or output.shape[-1] == 1:
-            kept = tf.clip_by_value(output, SMALLEST, 1 - SMALLEST)
-            return tf.sigmoid((tf.math.log(kept) - tf.math.log(1 - kept)) / temperature)
-        return tf.nn.softmax(tf.math.log(tf.maximum(output, SMALLEST)) / temperature)
+        is_binary = self.is_binary or output.shape[-1] == 1
+        squash = tf.sigmoid if is_binary else tf.nn.softmax
+        return squash(logits_of(output, is_binary) / temperature)
 
 
 @dataclass(frozen=True)
@@ -116,9 +128,7 @@ def objective(subject: Subject, loss: Any) -> Objective:
         factors = _in_order(known, names, "loss weights")
     return Objective(
         tuple(
-            Term(
-                getattr(one, "call", one), _takes_logits(one), "binary" in _name(one), factor, name
-            )
+            Term(getattr(one, "call", one), takes_logits(one), is_binary(one), factor, name)
             for one, factor, name in zip(functions, factors, names, strict=True)
         )
     )
@@ -218,7 +228,12 @@ def _name(loss: Any) -> str:
     return getattr(loss, "__name__", type(loss).__name__).lower().replace("_", "")
 
 
-def _takes_logits(loss: Any) -> bool | None:
+def is_binary(loss: Any) -> bool:
+    """Whether each entry of the output is a probability of its own."""
+    return "binary" in _name(loss)
+
+
+def takes_logits(loss: Any) -> bool | None:
     """Whether a cross-entropy expects logits; None for another loss."""
     if "crossentropy" not in _name(loss):
         return None

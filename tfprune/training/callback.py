@@ -4,29 +4,30 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import functools
-import math
 from numbers import Integral
 from typing import Any, Iterator
 
 import tensorflow as tf
 
-from tfprune.masks.schedules import Constant, Polynomial, accepts
+from tfprune.backend import view
+from tfprune.masks.schedules import FixedMask
 from tfprune.masks.structures import Structure
-from tfprune.methods import Method, get_method
-from tfprune.output.argument_checks import check_kind, is_real, plain
+from tfprune.methods import Method
+from tfprune.output.argument_checks import check_kind
 from tfprune.output.caller_warning import warn
 from tfprune.statistics.calibration_data import CalibrationData, Feed
 from tfprune.training import run_checks
 from tfprune.training.callback_base import Hooks, listed
+from tfprune.training.distillation import Distillation
 from tfprune.training.fit import Fit
+from tfprune.training.lesson import Lesson
 from tfprune.training.mask_updater import Target
+from tfprune.training.method_settings import settings
 from tfprune.training.report import of_run
 from tfprune.training.report import sparsity as sparsity_of
 from tfprune.training.run import Driver
 from tfprune.training.run_length import Run
-from tfprune.training.tfmot_words import name_of
 
 
 class PruningCallback(Hooks):
@@ -60,6 +61,9 @@ class PruningCallback(Hooks):
         allocation: how many each layer keeps; the method's own by default.
         data: for scores that look at data: (x, y), a data set of batches, or a
             `tfprune.CalibrationData`.
+        teacher: a dense model whose outputs the pruned one learns, too, or a
+            `tfprune.Distillation`; one for each `fit`. `PruningCallback(teacher=dense)` alone
+            teaches a wrapped or quantization-aware model, and any other with its zeros kept.
 
     Attributes:
         total_steps: length of the run; set it where Keras cannot know it and the schedule needs
@@ -86,6 +90,7 @@ class PruningCallback(Hooks):
         structure: Structure | None = None,
         allocation: Any = None,
         data: Any = None,
+        teacher: Any = None,
     ):
         super().__init__()
         asked = (method, sparsity, schedule, structure, allocation)
@@ -95,6 +100,7 @@ class PruningCallback(Hooks):
                 method, sparsity, schedule=schedule, structure=structure, allocation=allocation
             )
         self.data = CalibrationData.of(data)
+        self.teacher = Distillation.of(teacher)
         self.total_steps: int | None = None
         self.report = None
         self.driver: Driver | None = None
@@ -112,6 +118,7 @@ class PruningCallback(Hooks):
         total_steps: int | None = None,
         steps_per_epoch: int | None = None,
         step: int = 0,
+        teacher: Any = None,
     ) -> None:
         """Begin a run: find the sites, and prune if the schedule says so before the first step.
 
@@ -120,6 +127,7 @@ class PruningCallback(Hooks):
             total_steps: length of the run, for schedules in fractions of it.
             steps_per_epoch: for schedules in epochs.
             step: finished steps, when the run is resumed.
+            teacher: of this run and those after it, in place of the callback's.
 
         Raises:
             TypeError: no model or layer; a number of steps that is no integer.
@@ -132,9 +140,11 @@ class PruningCallback(Hooks):
                 check_kind(name, value, Integral, "a number of steps, an integer")
                 if value < 1:
                     raise ValueError(f"{name}={value}: expected at least 1.")
+        self.teacher = Distillation.of(teacher) or self.teacher
         run = Run(total_steps or self.total_steps, steps_per_epoch)
         self.driver = self._driver(run)
         self._fit, self._leader, self._followers = Fit(self.driver), self, []
+        self._teach(in_fit=False)
         _warn(self._fit.start(step))
 
     def require_targets(self) -> list[Target]:
@@ -163,6 +173,32 @@ class PruningCallback(Hooks):
         if self._fit is None:
             raise RuntimeError("PruningCallback.settle() before start(model): call start first.")
         self._fit.settle()
+
+    def distilled(self, inputs: Any, outputs: Any, loss: Any = None) -> tf.Tensor:
+        """The loss of a batch with that of the teacher: once in every step, under the tape.
+
+        Args:
+            inputs: what the model was called with; the teacher is called with it.
+            outputs: what the model returned.
+            loss: the mean over the batch from labels, a scalar; None: the teacher's alone.
+
+        Returns:
+            (1 - a) loss + a (T^2 KL + F), a scalar; see `tfprune.Distillation`.
+
+        Example:
+            >>> import keras, tfprune
+            >>> dense = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
+            >>> model = keras.models.clone_model(dense)
+            >>> model.set_weights(dense.get_weights())
+            >>> pruning = tfprune.PruningCallback("magnitude", 0.0)
+            >>> pruning.start(model, total_steps=1, teacher=dense)
+            >>> x = tf.ones([8, 4])
+            >>> pruning.distilled(x, model(x), loss=3.0).numpy().item()
+            1.5
+        """
+        if self._fit is None or self._fit.lesson is None:
+            raise RuntimeError("PruningCallback.distilled() before start(model, teacher=dense).")
+        return self._fit.lesson.mixed(inputs, outputs, loss)
 
     def update(self) -> None:
         """Choose masks from scores that are measured on the model or on data, where that is due.
@@ -219,6 +255,7 @@ class PruningCallback(Hooks):
                 self._fit = leader._fit
                 self._fit.drivers.append(self.driver)
                 leader._followers.append(self)
+            self._teach(in_fit=True)
 
     def on_epoch_begin(self, epoch, logs=None):
         if self._fit is None or not self._first_epoch:
@@ -243,6 +280,8 @@ class PruningCallback(Hooks):
             self.model.stop_training = True
         if logs is not None:
             logs["sparsity"] = sparsity_of(self._fit.drivers)
+            if self._fit.lesson:
+                logs.update(self._fit.lesson.log())
 
     def on_train_end(self, logs=None):
         leader = self._leader
@@ -259,9 +298,20 @@ class PruningCallback(Hooks):
         return None if self.data is None else Feed(self.data)
 
     def _driver(self, run: Run) -> Driver:
-        driver = Driver(self.model, self.method, run, feed=self._feed())
+        method, alone = self.method, self.method is None and self.teacher is not None
+        if alone and not view(self.model, layers=True).all_wrappers:
+            method = settings(None, None, schedule=FixedMask())
+        driver = Driver(self.model, method, run, feed=self._feed(), may_rest=alone)
         driver.check()
         return driver
+
+    def _teach(self, in_fit: bool) -> None:
+        if self.teacher is None:
+            return
+        if self._fit.lesson is not None:
+            raise ValueError("Two PruningCallbacks of one fit have a teacher: pass it to one.")
+        self._fit.lesson = Lesson(self.teacher, self.driver)
+        self._fit.lesson.attach(around_loss=in_fit)
 
     def _finished_steps(self, epoch: int) -> int:
         if not epoch:
@@ -285,7 +335,8 @@ class PruningCallback(Hooks):
             with self._unpatched_after_errors():
                 fit.prepare(data)
                 fit.open()
-                result = step(data)
+                with fit.lesson.within_step() if fit.lesson else contextlib.nullcontext():
+                    result = step(data)
                 fit.settle()
             return result
 
@@ -317,80 +368,13 @@ class PruningCallback(Hooks):
         patched = vars(self.model).get("train_step")
         if not hasattr(patched, "tfprune_own"):
             return
+        patched.tfprune_fit.release_teacher()
         if patched.tfprune_own is None:
             del self.model.train_step
         else:
             self.model.train_step = patched.tfprune_own
         with tf.init_scope():
             self.model.make_train_function(force=True)
-
-
-def settings(
-    method: str | Method | None,
-    sparsity: float | None,
-    *,
-    schedule: Any = None,
-    structure: Structure | None = None,
-    allocation: Any = None,
-) -> Method:
-    """The complete method that a user's arguments describe; of none that is named, magnitude.
-
-    Raises:
-        ValueError: neither sparsity nor schedule, or both and they disagree.
-        TypeError: not a schedule, a structure or an allocation.
-    """
-    changes = {"structure": structure, "allocation": allocation}
-    changes = {key: value for key, value in changes.items() if value is not None}
-    method = get_method("magnitude" if method is None else method, **changes)
-    asked = changes or sparsity is not None or schedule is not None
-    if asked and method.gate.asks:
-        raise ValueError(
-            f"{method.name!r} finds out by itself what to prune, and how much: leave sparsity, "
-            f"schedule, structure and allocation out. {method.gate.asks}."
-        )
-    schedule = schedule if schedule is not None else method.schedule
-    if schedule is None:
-        return get_method(method, schedule=_default_schedule(method, sparsity))
-    if not accepts(schedule):
-        raise TypeError(
-            f"schedule={schedule!r}: expected a tfprune schedule such as Polynomial(0.8) or a "
-            "TF-MOT PruningSchedule."
-        )
-    if sparsity is not None and not _agree(sparsity, schedule):
-        raise ValueError(
-            f"sparsity={sparsity} and schedule={name_of(schedule)} disagree; pass one of them."
-        )
-    return get_method(method, schedule=schedule)
-
-
-def _agree(sparsity: Any, schedule: Any) -> bool:
-    """Whether a schedule ends at a sparsity, or does not tell; TF-MOT's have other names."""
-    names = ("sparsity", "final_sparsity", "target_sparsity")
-    ends = [plain(getattr(schedule, name)) for name in names if hasattr(schedule, name)]
-    return (
-        not ends
-        or is_real(ends[0])
-        and is_real(sparsity)
-        and math.isclose(ends[0], sparsity, rel_tol=1e-6)
-    )
-
-
-def _default_schedule(method: Method, sparsity: float | None) -> Any:
-    """The method's own, else cubic; N:M is whole at once, there is nothing gradual about it."""
-    structure = method.rule.structure
-    if structure.fixed is not None:
-        own = structure.sparsity  # None: it depends on the layer
-        if sparsity not in (None, own):
-            says = f"keeps {structure.fixed} in every row" if own is None else f"removes {own:g}"
-            raise ValueError(f"sparsity={sparsity}, but {structure} {says}; leave sparsity out.")
-        if method.default_schedule is not None:
-            return dataclasses.replace(method.default_schedule, sparsity=own or 0.0)
-        return Constant(own or 0.0, end=0.5)
-    if sparsity is None:
-        raise ValueError("How much to prune? Pass sparsity=0.8 (80 % leave) or a schedule.")
-    if method.default_schedule is not None:
-        return dataclasses.replace(method.default_schedule, sparsity=sparsity)
-    return Polynomial(sparsity)
 
 
 def _warn(texts: Any) -> None:

@@ -11,6 +11,7 @@ import tensorflow as tf
 from tfprune.masks.sites import Site
 from tfprune.training import model_hooks
 from tfprune.training.divergence import Guard
+from tfprune.training.lesson import Lesson
 from tfprune.training.mask_updater import Settle, Target
 from tfprune.training.optimizer_hook import OptimizerHook
 from tfprune.training.run import Driver
@@ -25,6 +26,9 @@ class Fit:
     Args:
         drivers: what prunes the model in it, one for each callback.
 
+    Attributes:
+        lesson: of a teacher; None: there is none.
+
     Raises:
         ValueError: when the sites are known: two drivers prune one weight, or one driver none.
     """
@@ -35,6 +39,7 @@ class Fit:
         self.adapter = drivers[0].adapter
         self._hook: OptimizerHook | None = None
         self._guard: Guard | None = None
+        self.lesson: Lesson | None = None
 
     @property
     def found(self) -> bool:
@@ -108,6 +113,8 @@ class Fit:
                 "training step made none with the optimizer that the model was compiled with: "
                 "use that one, and in a loop of your own call open() before every step."
             )
+        if self.lesson:
+            self.lesson.require_heard()
         for driver in self.drivers:
             driver.settle()
 
@@ -154,6 +161,11 @@ class Fit:
         if optimizer is not None:
             self.adapter.release_updates(optimizer)
 
+    def release_teacher(self) -> None:
+        """Give model and teacher their own methods back."""
+        if self.lesson:
+            self.lesson.detach()
+
     def finish(self) -> None:
         """Apply the masks once more: averaged or restored weights come back dense."""
         self._refuse_lost()
@@ -163,6 +175,7 @@ class Fit:
             driver.finish()
         for target in self._pruned():
             _OWNERS.pop(id(target.kernel), None)
+        self.release_teacher()
         self.detach()
 
     def _acting(self) -> list[Any]:

@@ -33,14 +33,26 @@ class Driver:
         method: prunes the model's sites; None: the settings of its wrapped layers do.
         run: its length.
         feed: data for scores that look at data; None: none.
+        may_rest: whether it is no error that a quantization-aware model, whose layers keep their
+            zeros themselves, has nothing to settle.
     """
 
-    def __init__(self, model: Any, method: Method | None, run: Run, *, feed: Feed | None = None):
+    def __init__(
+        self,
+        model: Any,
+        method: Method | None,
+        run: Run,
+        *,
+        feed: Feed | None = None,
+        may_rest: bool = False,
+    ):
         self.model = model
         self.adapter = adapter_of_model(model, layers=True)
         self.method = method
         self.run = run
         self.feed = feed
+        self._may_rest = may_rest
+        self._rests = False
         self.settles: tuple[Settle, ...] = ()
         self.updates: tuple[Updates, ...] = ()
         self.skipped: tuple[Skip, ...] = ()
@@ -64,7 +76,7 @@ class Driver:
     @property
     def found(self) -> bool:
         """Whether the sites are known already: an unbuilt model has none before its first step."""
-        return bool(self.settles)
+        return bool(self.settles) or self._rests
 
     def require_weights(self) -> None:
         """Raise ValueError if there is nothing that could be pruned at once."""
@@ -94,6 +106,14 @@ class Driver:
     def begin(self) -> int:
         """Finished steps before this run."""
         return self._begin
+
+    def progress(self) -> tf.Tensor:
+        """Finished steps of the run as a fraction of its length, which is known: float32.
+
+        Those of wrapped layers that a second run trains on are not counted, unless it is resumed.
+        """
+        done = self.step.read_value() - self._begin + self._started
+        return tf.cast(done, tf.float32) / self.run.total_steps
 
     @property
     def targets(self) -> list[Target]:
@@ -150,6 +170,11 @@ class Driver:
                 allocation matches nothing.
         """
         view = self.view
+        self._rests = (
+            self._may_rest and self.method is None and bool(view.all_wrappers) and not view.wrappers
+        )
+        if self._rests:
+            return
         refuse_pruning(view)
         self._found = self._chosen(list(view.sites), beside_wrapped)
         self.skipped = view.skipped
