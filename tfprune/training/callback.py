@@ -279,7 +279,8 @@ class PruningCallback(Hooks):
             _warn([diverged])
             self.model.stop_training = True
         if logs is not None:
-            logs["sparsity"] = sparsity_of(self._fit.drivers)
+            if any(driver.targets for driver in self._fit.drivers):
+                logs["sparsity"] = sparsity_of(self._fit.drivers)
             if self._fit.lesson:
                 logs.update(self._fit.lesson.log())
 

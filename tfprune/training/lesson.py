@@ -152,7 +152,10 @@ class Lesson:
                 f"trained of {student.backend.NAME}: both must be of one Keras."
             )
         raw = student.backend.raw
-        trained = {id(raw(one)): one.name for one in student.model.trainable_variables}
+        trained = {
+            id(raw(one)): getattr(one, "path", one.name)
+            for one in student.model.trainable_variables
+        }
         shared = [trained[id(raw(one))] for one in teacher.model.weights if id(raw(one)) in trained]
         if teacher.model is student.model or shared:
             what = "is the model that is trained"

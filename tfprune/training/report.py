@@ -175,6 +175,8 @@ def of_sites(
 def of_run(drivers: Sequence[Any]) -> Report:
     """The report of a finished run, with what did not go as asked."""
     settles = [settle for driver in drivers for settle in driver.settles]
+    if not settles:  # a teacher alone
+        return of_model(drivers[0].view)
     rows = (  # one at a time: together they would take the memory of the weights once more
         (
             target.site,
