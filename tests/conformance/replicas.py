@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Run by test_processes.py in a process of its own: two logical CPU devices, MirroredStrategy."""
 
+import contextlib
+
 import numpy as np
 import tensorflow as tf
 from tiny_models import KERASES, STEPS, check_run, cnn, compiled, examples, fit, masks, with_weights
@@ -92,6 +94,23 @@ def compare_quantized(family):
     print(f"alike: {family} quantized")
 
 
+def compare_taught(family):
+    """Under a teacher, replicas learn what one device does."""
+    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+    found = []
+    for scope in (contextlib.nullcontext(), strategy.scope()):
+        with scope:
+            model, teacher = compiled(cnn(family), family), with_weights(cnn(family), 9)
+        settings = tfprune.Distillation(teacher, features={"hidden": "hidden"})
+        callback = tfprune.PruningCallback(schedule=SCHEDULE, teacher=settings)
+        logs = fit(model, callback, epochs=1).history
+        assert not {"compute_loss", "call"} & {*vars(model), *vars(model.layers[-1])}
+        found.append([logs["loss"], logs["distillation"], *model.get_weights()])
+    for one, other in zip(*found):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-6)
+    print(f"alike: {family} taught")
+
+
 if __name__ == "__main__":
     cpu = tf.config.list_physical_devices("CPU")[0]
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
@@ -99,3 +118,4 @@ if __name__ == "__main__":
         compare(family, "wrapped")
         compare(family, "callback")
         compare_quantized(family)
+        compare_taught(family)

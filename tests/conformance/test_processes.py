@@ -45,7 +45,7 @@ def test_mirrored_strategy_on_two_devices():
     assert run.stdout.split("\n")[:-1] == [
         f"alike: {family} {what}"
         for family in KERASES
-        for what in ("magnitude snip wrapped", "spp callback", "quantized")
+        for what in ("magnitude snip wrapped", "spp callback", "quantized", "taught")
     ]
 
 

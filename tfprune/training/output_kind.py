@@ -83,11 +83,13 @@ class OutputKind:
             return self.takes_logits
         if self.function in _LOGITS and self.loss is None:
             return True
-        told = f"its last activation is {self.function}" if self.function else "no last activation"
+        told = f"its last activation is {self.function}"
+        if self.function is None:
+            told = "its last activation is not known"
         loss = "without a loss" if self.loss is None else f"with {self.loss}, no cross-entropy"
         raise ValueError(
             f"Whether the outputs of {self.name!r} are logits or probabilities cannot be told "
-            f"({told} is seen, it is compiled {loss}), and a teacher softens logits: compile with "
+            f"({told}, it is compiled {loss}), and a teacher softens logits: compile with "
             f"a cross-entropy{_SAY}"
         )
 
@@ -133,8 +135,9 @@ def _function_of(view: ModelView, operation: Any) -> str | None:
         return raw
     kind = kind_of(operation)
     if kind.function is not None:
-        name = kind.function(operation)
+        name = kind.function(operation).removesuffix("_v2")
         return "passes" if name == "linear" and kind.name == "Activation" else name
     if {"raw", "in_place"} <= kind.traits:
         return "passes"
-    return getattr(getattr(operation, "activation", None), "__name__", None)
+    name = getattr(getattr(operation, "activation", None), "__name__", None)
+    return name and name.removesuffix("_v2")  # as of tf.nn.softmax
