@@ -3,13 +3,15 @@
 
     python benchmarks/training_step.py [--runs 15] [--model mlp resnet8] [--keras keras tf_keras]
     python benchmarks/training_step.py --methods dpf spp srste
+    python benchmarks/training_step.py --teacher
 
 Each contender has a process of its own, and each run is a `model.fit`, timed after its first
-steps. A line gives the minimum over interleaved runs, its ratio to dense in the same Keras, and the
-peak memory. The MLP has 4 million weights and refreshes its masks every 10 steps; ResNet-8 every
-100. With `--methods` the named methods stand beside dense instead, each with its own structure,
-gate and schedule, at 80 % or at what its structure fixes; refreshes as often as its schedule says,
-else as above.
+steps. A line gives the minimum over interleaved runs, its ratio to the first one in the same Keras
+(dense), and the peak memory. The MLP has 4 million weights and refreshes its masks every 10 steps;
+ResNet-8 every 100. With `--methods` the named methods stand beside dense instead, each with its own
+structure, gate and schedule, at 80 % or at what its structure fixes; refreshes as often as its
+schedule says, else as above. With `--teacher` two callbacks stand beside one another, the second
+with a dense teacher of the same size.
 """
 
 from __future__ import annotations
@@ -37,6 +39,7 @@ def main() -> int:
     parser.add_argument("--model", nargs="+", choices=STEPS, default=list(STEPS))
     parser.add_argument("--keras", nargs="+", choices=CONTENDERS, default=list(CONTENDERS))
     parser.add_argument("--methods", nargs="+", help="names of the registry")
+    parser.add_argument("--teacher", action="store_true", help="the callback, and with a teacher")
     parser.add_argument("--serve", nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.serve:
@@ -45,11 +48,12 @@ def main() -> int:
     from rich.table import Table
 
     table = Table(title=f"one training step, minima of {options.runs} interleaved runs")
-    for column in ("model", "keras", "pruning", "ms", "to dense", "peak MiB"):
+    for column in ("model", "keras", "pruning", "ms", "to first", "peak MiB"):
         table.add_column(column, justify="left" if column in ("model", "keras") else "right")
     for model in options.model:
         for package in options.keras:
             names = ("dense", *options.methods) if options.methods else CONTENDERS[package]
+            names = ("callback", "taught") if options.teacher else names
             for row in measure(model, package, names, options.runs):
                 table.add_row(*row)
             table.add_section()
@@ -70,10 +74,10 @@ def measure(model: str, package: str, names: tuple[str, ...], runs: int):
     for process in processes.values():
         process.stdin.close()
         process.wait()
-    dense = min(seconds["dense"])
+    first = min(seconds[names[0]])
     for name in names:
         best = min(seconds[name])
-        yield model, package, name, f"{1000 * best:.2f}", f"{best / dense:.2f}", f"{memory[name]}"
+        yield model, package, name, f"{1000 * best:.2f}", f"{best / first:.2f}", f"{memory[name]}"
 
 
 def _start(model, package, name):
@@ -167,7 +171,12 @@ def pruned(network, name: str, frequency: int):
             tfprune.prune(network, "magnitude", schedule=schedule),
             lambda: [tfprune.PruningCallback()],
         )
-    return network, lambda: [tfprune.PruningCallback("magnitude", schedule=schedule)]
+    teacher = None
+    if name == "taught":
+        teacher = sys.modules[type(network).__module__.split(".")[0]].models.clone_model(network)
+    return network, lambda: [
+        tfprune.PruningCallback("magnitude", schedule=schedule, teacher=teacher)
+    ]
 
 
 def _timed(method, frequency: int):
