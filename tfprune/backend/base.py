@@ -12,6 +12,7 @@ from typing import Any, Callable, ClassVar
 import tensorflow as tf
 
 from tfprune.backend.optimizers import OptimizerAccess
+from tfprune.backend.substitute import Change
 from tfprune.layers.graph import Call, Graph, Ref, calls_its_graph, leaves
 
 
@@ -326,6 +327,21 @@ class Backend(OptimizerAccess):
         Yields:
             A list, empty until the model computes its compiled loss.
         """
+
+    def without_labels(self, model: Any) -> list[Change]:
+        """The changes of attributes that let a model train without labels, though it is compiled
+        with a loss or metrics, which stand still then."""
+        own = model.compute_metrics
+
+        @tf.autograph.experimental.do_not_convert
+        def compute_metrics(x, y, y_pred, *args, **kwargs):
+            if y is None:
+                return model.get_metrics_result()
+            return own(x, y, y_pred, *args, **kwargs)
+
+        return [
+            (model, "compute_metrics", tf.autograph.experimental.do_not_convert(compute_metrics))
+        ]
 
     def known_logits(self, output: tf.Tensor) -> tf.Tensor | None:
         """The logits of an output of a softmax or sigmoid; None where Keras does not keep them."""

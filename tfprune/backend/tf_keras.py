@@ -184,6 +184,10 @@ class TfKeras(Backend):
     def loss_weights(self, model):
         return getattr(getattr(model, "compiled_loss", None), "_user_loss_weights", None)
 
+    def without_labels(self, model):
+        check = (model, "_validate_target_and_loss", lambda y, loss: None)
+        return [*super().without_labels(model), check]
+
     @contextlib.contextmanager
     def mixed_loss(self, model, share, soft):
         own, heard = model.compiled_loss, []

@@ -144,7 +144,7 @@ class PruningCallback(Hooks):
         run = Run(total_steps or self.total_steps, steps_per_epoch)
         self.driver = self._driver(run)
         self._fit, self._leader, self._followers = Fit(self.driver), self, []
-        self._teach(in_fit=False)
+        self._teach(self._fit, self.driver, in_fit=False)
         _warn(self._fit.start(step))
 
     def require_targets(self) -> list[Target]:
@@ -255,7 +255,7 @@ class PruningCallback(Hooks):
                 self._fit = leader._fit
                 self._fit.drivers.append(self.driver)
                 leader._followers.append(self)
-            self._teach(in_fit=True)
+            self._teach(self._fit, self.driver, in_fit=True)
 
     def on_epoch_begin(self, epoch, logs=None):
         if self._fit is None or not self._first_epoch:
@@ -306,13 +306,13 @@ class PruningCallback(Hooks):
         driver.check()
         return driver
 
-    def _teach(self, in_fit: bool) -> None:
+    def _teach(self, fit: Fit, driver: Driver, *, in_fit: bool) -> None:
         if self.teacher is None:
             return
-        if self._fit.lesson is not None:
+        if fit.lesson is not None:
             raise ValueError("Two PruningCallbacks of one fit have a teacher: pass it to one.")
-        self._fit.lesson = Lesson(self.teacher, self.driver)
-        self._fit.lesson.attach(around_loss=in_fit)
+        fit.lesson = Lesson(self.teacher, driver)
+        fit.lesson.attach(around_loss=in_fit)
 
     def _finished_steps(self, epoch: int) -> int:
         if not epoch:

@@ -28,9 +28,9 @@ class Distillation:
     are probabilities z = log p; where each entry is a probability of its own (a sigmoid, or a
     binary cross-entropy), KL is that of each entry, z = log p - log(1 - p), averaged.
 
-    Without labels, `fit(x)` of a model that is compiled without a loss, the softened outputs stand
-    alone, whatever the share. With a loss and without labels Keras has no loss to compute and
-    raises: compile without one, `model.compile("adam")`.
+    Without labels, `fit(x)`, the softened outputs stand alone, whatever the share and whether the
+    model is compiled with a loss or without, `model.compile("adam")`. Metrics that have never seen
+    labels cannot be built without: compile without them, too.
 
     The teacher sees what the network sees, augmentation of the data included, with
     `training=False`; neither its weights nor its averages change, and no file holds it.

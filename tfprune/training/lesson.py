@@ -57,6 +57,7 @@ class Lesson:
         changes = [self._listening(one) for pair in self._pairs.values() for one in pair]
         if around_loss:
             changes.append(self._around_loss())
+            changes += self.student.backend.without_labels(self.driver.model)
         self._attached.enter_context(replaced(changes))
 
     def detach(self) -> None:
@@ -123,13 +124,15 @@ class Lesson:
                 f"The teacher {teacher.model.name!r} returns {_shaped(taught)}, the model "
                 f"{student.model.name!r} {_shaped(output)}: expected outputs of one shape."
             )
-        kinds = [self._kind(one) for one in (teacher, student)]
-        is_binary = _is_binary(*kinds, output)
-        logits = [
-            kind.logits(value, is_binary, one.backend.known_logits(value))
-            for kind, value, one in zip(kinds, (taught, output), (teacher, student), strict=True)
-        ]
-        losses = soft_loss(*logits, self.settings.temperature, is_binary)
+        teaches, learns = self._kind(teacher), self._kind(student)
+        is_binary = _is_binary(teaches, learns, output)
+        known = student.backend.known_logits
+        losses = soft_loss(
+            teaches.logits(taught, is_binary, known(taught)),
+            learns.logits(output, is_binary, known(output)),
+            self.settings.temperature,
+            is_binary,
+        )
         value = weighted_mean(losses, weights, student.backend.known_mask(output))
         value += self._features()
         self._mean.update_state(value, sample_weight=tf.shape(output)[0])
@@ -250,12 +253,6 @@ class Lesson:
                     f"train_step of {type(model).__name__} calls compute_loss without x or without "
                     "y_pred, so that the teacher does not know what the model has seen: write "
                     "self.compute_loss(x, y, y_pred, sample_weight)."
-                )
-            if given.get("y") is None and backend.compiled_loss(model) is not None:
-                raise ValueError(
-                    f"{model.name!r} is compiled with a loss, but trained without labels: for a "
-                    "teacher alone compile it without a loss and without metrics, "
-                    "model.compile(optimizer)."
                 )
             soft = self.soft(given["x"], given["y_pred"], given.get("sample_weight"))
             share = self.share()

@@ -139,5 +139,5 @@ def _function_of(view: ModelView, operation: Any) -> str | None:
         return "passes" if name == "linear" and kind.name == "Activation" else name
     if {"raw", "in_place"} <= kind.traits:
         return "passes"
-    name = getattr(getattr(operation, "activation", None), "__name__", None)
-    return name and name.removesuffix("_v2")  # as of tf.nn.softmax
+    own = getattr(getattr(operation, "activation", None), "__name__", None)
+    return own and own.removesuffix("_v2")  # as of tf.nn.softmax
