@@ -322,6 +322,16 @@ def test_beside_a_distiller(eager):
 
 
 @everywhere
+def test_a_model_that_the_first_step_builds(family, eager):
+    layers = KERASES[family].layers
+    hidden = layers.Dense(8, name="hidden")
+    model = KERASES[family].Sequential([layers.Flatten(), hidden, layers.Dense(3)])
+    teacher = tfprune.Distillation(network(family), features={"hidden": "hidden"})
+    _, logs = trained(family, teacher, model=model)
+    assert np.isfinite(logs["distillation"]).all() and logs["sparsity"][-1] > 0.55
+
+
+@everywhere
 def test_in_half_precision(family, eager):
     library = KERASES[family]
     policy = library.mixed_precision if family == "tf_keras" else library.config

@@ -180,6 +180,11 @@ def test_loops_that_do_not_ask_the_teacher():
     pruned = tfprune.PruningCallback("magnitude", schedule=tfprune.OneShot(0.5, 1))
     with pytest.raises(ValueError, match="whose length nobody knows"):
         pruned.start(model, teacher=moving)
+    before = model.get_weights()
+    at_once = tfprune.PruningCallback("magnitude", schedule=tfprune.Constant(0.5, begin=0))
+    with pytest.raises(ValueError, match="is the model that is trained"):
+        at_once.start(model, total_steps=2, teacher=model)
+    np.testing.assert_array_equal(model.get_weights()[0], before[0])
     callback.start(model, total_steps=2, teacher=dense("keras"))
     with pytest.raises(ValueError, match="pruning.distilled"):
         callback.settle()

@@ -339,9 +339,7 @@ class Backend(OptimizerAccess):
                 return model.get_metrics_result()
             return own(x, y, y_pred, *args, **kwargs)
 
-        return [
-            (model, "compute_metrics", tf.autograph.experimental.do_not_convert(compute_metrics))
-        ]
+        return [(model, "compute_metrics", compute_metrics)]
 
     def known_logits(self, output: tf.Tensor) -> tf.Tensor | None:
         """The logits of an output of a softmax or sigmoid; None where Keras does not keep them."""

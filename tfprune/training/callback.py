@@ -141,11 +141,15 @@ class PruningCallback(Hooks):
                 if value < 1:
                     raise ValueError(f"{name}={value}: expected at least 1.")
         self.teacher = Distillation.of(teacher) or self.teacher
+        if self._fit is not None:
+            self._fit.release_teacher()  # of a loop that was never finished
         run = Run(total_steps or self.total_steps, steps_per_epoch)
         self.driver = self._driver(run)
         self._fit, self._leader, self._followers = Fit(self.driver), self, []
-        self._teach(self._fit, self.driver, in_fit=False)
+        self._fit.lesson = self._lesson(self._fit)
         _warn(self._fit.start(step))
+        if self._fit.lesson:
+            self._fit.lesson.attach(around_loss=False)
 
     def require_targets(self) -> list[Target]:
         """The weights that the run which is on prunes.
@@ -255,7 +259,10 @@ class PruningCallback(Hooks):
                 self._fit = leader._fit
                 self._fit.drivers.append(self.driver)
                 leader._followers.append(self)
-            self._teach(self._fit, self.driver, in_fit=True)
+            lesson = self._lesson(self._fit)
+            if lesson:
+                self._fit.lesson = lesson
+                lesson.attach(around_loss=True)
 
     def on_epoch_begin(self, epoch, logs=None):
         if self._fit is None or not self._first_epoch:
@@ -306,13 +313,12 @@ class PruningCallback(Hooks):
         driver.check()
         return driver
 
-    def _teach(self, fit: Fit, driver: Driver, *, in_fit: bool) -> None:
-        if self.teacher is None:
-            return
+    def _lesson(self, fit: Fit) -> Lesson | None:
+        if self.teacher is None or self.driver is None:
+            return None
         if fit.lesson is not None:
             raise ValueError("Two PruningCallbacks of one fit have a teacher: pass it to one.")
-        fit.lesson = Lesson(self.teacher, driver)
-        fit.lesson.attach(around_loss=in_fit)
+        return Lesson(self.teacher, self.driver)
 
     def _finished_steps(self, epoch: int) -> int:
         if not epoch:

@@ -155,10 +155,8 @@ class Lesson:
                 f"trained of {student.backend.NAME}: both must be of one Keras."
             )
         raw = student.backend.raw
-        trained = {
-            id(raw(one)): getattr(one, "path", one.name)
-            for one in student.model.trainable_variables
-        }
+        own = student.model.trainable_variables if student.is_built else ()
+        trained = {id(raw(one)): getattr(one, "path", one.name) for one in own}
         shared = [trained[id(raw(one))] for one in teacher.model.weights if id(raw(one)) in trained]
         if teacher.model is student.model or shared:
             what = "is the model that is trained"

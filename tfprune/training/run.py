@@ -170,9 +170,7 @@ class Driver:
                 allocation matches nothing.
         """
         view = self.view
-        self._rests = (
-            self._may_rest and self.method is None and bool(view.all_wrappers) and not view.wrappers
-        )
+        self._rests = self._may_rest and bool(view.all_wrappers) and not view.wrappers
         if self._rests:
             return
         refuse_pruning(view)
