@@ -79,7 +79,12 @@ def sensitivities(
 
 @contextlib.contextmanager
 def over_inputs(
-    subject: Subject, feed: Any, functions: dict[str, Callable], combine: Callable
+    subject: Subject,
+    feed: Any,
+    functions: dict[str, Callable],
+    combine: Callable,
+    *,
+    finish: Callable | None = None,
 ) -> Iterator[Any]:
     """Measure functions of the inputs of each site's layer, with training=False.
 
@@ -89,13 +94,16 @@ def over_inputs(
         functions: name -> function (patches, matrix) -> [outputs, columns], as in
             `tfprune.statistics.input_sensitivity`.
         combine: of what they give for two parts of the data: `tf.maximum` or `tf.add`.
+        finish: function (`Found`, what was found) -> values of the kernel's shape; None: what was
+            found is [outputs, columns].
 
     Yields, Raises: as `sensitivities`.
     """
     with examined(subject, feed):
         compiled = _Functions(functions, combine)
         watches = [
-            _Watch(*pair, compiled) for pair in zip(subject.found, subject.kernels, strict=True)
+            _Watch(*pair, compiled, finish or _in_shape)
+            for pair in zip(subject.found, subject.kernels, strict=True)
         ]
         by_owner: dict[int, list[_Watch]] = {}
         for watch in watches:
@@ -146,8 +154,9 @@ class _Functions:
 class _Watch:
     """The statistics of one site, over all inputs that its layer has seen."""
 
-    def __init__(self, item: Found, kernel: Any, functions: _Functions):
+    def __init__(self, item: Found, kernel: Any, functions: _Functions, finish: Callable):
         self.item = item
+        self._finish = finish
         self._kernel = kernel
         self._functions = functions
         self._how = reading(item.owner, item.site.layout)
@@ -191,7 +200,7 @@ class _Watch:
 
     def result(self) -> dict[str, Any]:
         """{name: values of the kernel's shape}."""
-        shape, layout = self.item.site.shape, self.item.site.layout
+        shape = self.item.site.shape
         if self._found is None:
             warn(
                 f"The layer {self.item.site.layer!r} was not called on the data, so the weights "
@@ -199,6 +208,10 @@ class _Watch:
             )
             return {name: tf.zeros(shape) for name in self._functions.names}
         return {
-            name: tf.cast(from_matrix(matrix, shape, layout), tf.float32)
-            for name, matrix in zip(self._functions.names, self._found, strict=True)
+            name: tf.cast(self._finish(self.item, found), tf.float32)
+            for name, found in zip(self._functions.names, self._found, strict=True)
         }
+
+
+def _in_shape(item: Found, matrix: tf.Tensor) -> tf.Tensor:
+    return from_matrix(matrix, item.site.shape, item.site.layout)
