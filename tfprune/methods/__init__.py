@@ -51,6 +51,7 @@ REGISTRY = _Registry(
         "taylor": "tfprune.methods.taylor:taylor",
         "taylor_second_order": "tfprune.methods.taylor:taylor_second_order",
         "admm": "tfprune.reconstruction.admm:admm",
+        "obs": "tfprune.reconstruction.obs:obs",
         "djpq": "tfprune.quantization.djpq:djpq",
         "dpf": "tfprune.methods.dpf:dpf",
         "srste": "tfprune.methods.srste:srste",

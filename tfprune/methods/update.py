@@ -23,6 +23,7 @@ class State:
             update and 1 at its last.
         subject: the model with these sites, a `statistics.measured_model.Subject`; None within a
             compiled step.
+        feed: the data that is looked at, a `statistics.calibration_data.Feed`; None: none.
     """
 
     weights: Sequence[Any]
@@ -31,6 +32,7 @@ class State:
     final: float
     known: Sequence[dict[str, Any]]
     subject: Any = None
+    feed: Any = None
 
     def after(self, changes: Sequence[dict[str, Any]]) -> State:
         """With what has changed of `known`."""

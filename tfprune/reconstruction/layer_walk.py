@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfprune.backend.model_view import ModelView
+from tfprune.backend.substitute import Change, replaced
 from tfprune.reconstruction.correspondence import Pair, align
 from tfprune.reconstruction.normal_equations import NormalEquations
 from tfprune.statistics.calibration_data import CalibrationData, Feed
@@ -52,11 +53,23 @@ class Walk:
     Args:
         view: of the model.
         batches: of its inputs.
+        changes: of attributes of its layers while they are called: other weights.
     """
 
-    def __init__(self, view: ModelView, batches: Sequence[Any]):
+    def __init__(self, view: ModelView, batches: Sequence[Any], changes: Sequence[Change] = ()):
         self.view, self.forward = view, StepwiseForward(view, batches)
+        self.changes = changes
         self.look()
+
+    def advance(self, end: int) -> None:
+        """Go on to a step, with all batches."""
+        with replaced(self.changes):
+            self.forward.advance(end)
+
+    def ahead(self, batch: int, end: int) -> dict[int, Any]:
+        """What is known of a batch before a step that is further on."""
+        with replaced(self.changes):
+            return self.forward.ahead(batch, end)
 
     def look(self) -> None:
         """Note which layers each step calls; the steps stay in this order."""
@@ -66,7 +79,7 @@ class Walk:
         """What a layer is called with, call by call and batch by batch; the walk goes on to its
         first call, and looks ahead for the others."""
         places = [place for place, inside in enumerate(self._inside) if id(layer) in inside]
-        self.forward.advance(places[0])
+        self.advance(places[0])
         for batch in range(len(self.forward.known)):
             yield from self._inputs(layer, places[-1] + 1, batch)
 
@@ -81,7 +94,7 @@ class Walk:
             found.append(_first(args, kwargs))
 
         with self.view.record_calls([layer], see):
-            self.forward.ahead(batch, end)
+            self.ahead(batch, end)
         return found
 
     def called(self, layers: Sequence[Any]) -> list[Any]:
@@ -93,7 +106,7 @@ class Walk:
                 found.setdefault(id(layer), layer)
 
         with self.view.record_calls(layers, see):
-            self.forward.ahead(0, len(self.forward.steps))
+            self.ahead(0, len(self.forward.steps))
         return list(found.values())
 
 
@@ -103,13 +116,21 @@ class TwoWalks:
     Args:
         model, dense: looks at them.
         batches: of their inputs.
+        changes: of attributes of the dense one's layers while they are called.
 
     Raises:
         ValueError: they do not call the same layers.
     """
 
-    def __init__(self, model: ModelView, dense: ModelView, batches: Sequence[Any]):
-        self.model, self.dense = Walk(model, batches), Walk(dense, batches)
+    def __init__(
+        self,
+        model: ModelView,
+        dense: ModelView,
+        batches: Sequence[Any],
+        *,
+        changes: Sequence[Change] = (),
+    ):
+        self.model, self.dense = Walk(model, batches), Walk(dense, batches, changes)
         align(self.model.forward, self.dense.forward)
         self.model.look()
         self.dense.look()
@@ -130,7 +151,9 @@ class TwoWalks:
         left = np.flatnonzero(pair.left)
         for own, others in self.inputs((product.layer, dense.layer)):
             own = tf.cast(own, dtype)
-            wanted, given = dense.called(tf.cast(others, dtype)), product.called(own)
+            given = product.called(own)
+            with replaced(self.dense.changes):
+                wanted = dense.called(tf.cast(others, dtype))
             if not pair.left.all():
                 wanted = tf.gather(wanted, left, axis=2)
             if pair.factor != 1.0:
@@ -143,8 +166,8 @@ class TwoWalks:
     def distance(self) -> float:
         """||Z' - Z|| / ||Z|| of the outputs of both models; they go to the end for that."""
         forwards = self.model.forward, self.dense.forward
-        for one in forwards:
-            one.advance(len(one.steps))
+        for one in (self.model, self.dense):
+            one.advance(len(one.forward.steps))
         off = whole = 0.0
         for batch in range(len(forwards[0].known)):
             pairs = [one.results(one.known[batch]) for one in forwards]

@@ -3,12 +3,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Sequence
 
 import numpy as np
+import tensorflow as tf
 
 from tfprune.backend import view
 from tfprune.backend.model_view import ModelView
+from tfprune.backend.substitute import Change
 from tfprune.masks.sites import Skip
 from tfprune.output.argument_checks import is_real
 from tfprune.output.progress import Progress
@@ -21,7 +24,12 @@ from tfprune.reconstruction.layer_walk import (
 )
 from tfprune.reconstruction.least_squares import Refit, refit
 from tfprune.reconstruction.normal_equations import NormalEquations
+from tfprune.reconstruction.products import Product
 from tfprune.reconstruction.refit_report import LayerRefit, RefitReport
+from tfprune.reconstruction.student import Student
+from tfprune.statistics.calibration_data import Feed
+from tfprune.statistics.gradients import as_tensors
+from tfprune.statistics.measured_model import Subject
 
 
 def reconstruct(
@@ -96,8 +104,9 @@ def _refitted(
     batches: Sequence[Any],
     *,
     ridge: float,
+    changes: Sequence[Change] = (),
 ) -> RefitReport:
-    walks = TwoWalks(*views, batches)
+    walks = TwoWalks(*views, batches, changes=changes)
     called = walks.model.called([one.pruned.layer for one in pairs])
     places = {id(layer): place for place, layer in enumerate(called)}
     for one in pairs:
@@ -105,7 +114,7 @@ def _refitted(
             reasons[one.pruned.name] = "it is not called on the data"
     pairs = [one for one in pairs if id(one.pruned.layer) in places]
     pairs.sort(key=lambda one: places[id(one.pruned.layer)])
-    before = TwoWalks(*views, batches).distance()
+    before = TwoWalks(*views, batches, changes=changes).distance()
     layers = []
     with (
         as_before_on_failure(
@@ -126,6 +135,49 @@ def _refitted(
         examples_in(batches),
         (before, after),
     )
+
+
+def refit_masked(
+    subject: Subject, masks: Sequence[np.ndarray], feed: Feed, *, ridge: float
+) -> tuple[list[tuple[tf.Variable, np.ndarray]], RefitReport]:
+    """The weights that are kept under some masks, refitted to what the model gives without them;
+    the model is afterwards what it was.
+
+    Args:
+        subject: the model with the sites that are pruned; others are refitted where they train.
+        masks: of its sites, True = keep.
+        feed: the data; labels are not looked at.
+        ridge: as for `reconstruct`.
+
+    Returns:
+        ((variable, value) of each kernel and bias, report).
+    """
+    view, dense = subject.view, Student(Subject.of(subject.view))
+    pairs, reasons = [], {}
+    for item, kernel in zip(dense.subject.found, dense.kernels, strict=True):
+        try:
+            product = Product.of(item, view)
+        except ValueError as reason:
+            reasons[item.site.name] = str(reason)
+            continue
+        if item.owner.trainable:
+            _, bias = dense.biases.get(id(item.owner), (None, None))
+            teacher = replace(product, kernel=kernel, bias=None if product.bias is None else bias)
+            pairs.append(Pair(product, teacher, np.ones(product.shape[0], bool)))
+    batches = [as_tensors(inputs) for inputs, _, _ in feed.take()]
+    held = [part for one in pairs for part in (one.pruned.kernel, one.pruned.bias) if part is not None]
+    kernels = [subject.adapter.raw(item.variable) for item in subject.found]
+    before = [(one, one.numpy()) for one in (*kernels, *held)]
+    changes = dense.changes()
+    try:
+        for kernel, mask in zip(kernels, masks, strict=True):
+            kernel.assign(np.where(mask, kernel.numpy(), 0))
+        with view.in_single_precision():
+            report = _refitted((view, view), pairs, reasons, batches, ridge=ridge, changes=changes)
+        return [(one, one.numpy()) for one in held], report
+    finally:
+        for variable, value in before:
+            variable.assign(value)
 
 
 def _refit(pair: Pair, equations: NormalEquations, ridge: float) -> LayerRefit:

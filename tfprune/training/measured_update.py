@@ -124,7 +124,7 @@ class Updates:
         settle = self.settle
         variables = [target.variables for target in settle.targets]
         now = settle.state(variables, np.float64(sparsity), np.int64(at), read=array)
-        now = replace(now.after(changed) if changed else now, subject=self.subject)
+        now = replace(now.after(changed) if changed else now, subject=self.subject, feed=self.feed)
         arrays = [{name: array(one) for name, one in site.items()} for site in measured]
         return now.after(arrays) if arrays else now
 
