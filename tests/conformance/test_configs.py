@@ -24,6 +24,7 @@ from tfprune.methods.rules.learned_mask import Told
 from tfprune.methods.rules.topk_logits import TopKLogitsRule
 from tfprune.quantization.settings import DJPQConfig, Part, QuantizationConfig
 from tfprune.reconstruction.admm import Solve
+from tfprune.reconstruction.obs import RefitRule
 
 # For each class one or more objects in which, together, no field has its default.
 EXAMPLES = {
@@ -138,6 +139,7 @@ def test_every_registered_setting_has_an_example():
         DropProbabilityRule,
         ImportanceSamplingRule,
         TopKLogitsRule,
+        RefitRule,
         RegrowRule,
         Solve,
         ThresholdRule,

@@ -94,6 +94,12 @@ GOLDEN = {
     "filter_threshold_l2": ({}, [0.8125, 4, 1.0625], [[0, 1, 1], [0, 1, 1]]),
     # sqrt(W^2)
     "admm": ({}, [[0.5, 2, 0.25], [0.75, 0, 1]], [[0, 1, 0], [1, 0, 1]]),
+    # one ranking of what the removal of each costs
+    "obs": (
+        {"removal_loss": [[0.5, 0.25, 1], [0.25, 0.75, 0]]},
+        [[0.5, 0.25, 1], [0.25, 0.75, 0]],
+        [[1, 0, 1], [0, 1, 0]],
+    ),
     # one number per column, the highest kept: two of three, of equal ones the first
     "coreset": ({"contact_sensitivity": [3, 1.5, 3]}, [3, 1.5, 3], [[1, 0, 1], [1, 0, 1]]),
     "coreset_caratheodory": (

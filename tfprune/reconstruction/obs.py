@@ -66,8 +66,8 @@ obs = Method(
     paper="E. Frantar, D. Alistarh, 'Optimal Brain Compression: A Framework for Accurate "
     "Post-Training Quantization and Pruning', 2022, arXiv 2208.11580",
 )
-"""score = w_B^T ([H^-1]_BB)^-1 w_B, H = X^T X of a layer's inputs, when the group B is removed after
-all cheaper ones, relative to the variance of the layer's outputs.
+"""score = w_B^T ([H^-1]_BB)^-1 w_B, H = X^T X of a layer's inputs, when the group B is removed
+after all cheaper ones, relative to the variance of the layer's outputs.
 
 Takes inputs, no labels. The kept weights and the biases are refitted by least squares, layer by
 layer, to what the layers gave before (`tfprune.reconstruct`).

@@ -160,12 +160,16 @@ def refit_masked(
         except ValueError as reason:
             reasons[item.site.name] = str(reason)
             continue
-        if item.owner.trainable:
-            _, bias = dense.biases.get(id(item.owner), (None, None))
-            teacher = replace(product, kernel=kernel, bias=None if product.bias is None else bias)
-            pairs.append(Pair(product, teacher, np.ones(product.shape[0], bool)))
+        if not item.owner.trainable:
+            reasons[item.site.name] = "its layer does not train"
+            continue
+        _, bias = dense.biases.get(id(item.owner), (None, None))
+        teacher = replace(product, kernel=kernel, bias=None if product.bias is None else bias)
+        pairs.append(Pair(product, teacher, np.ones(product.shape[0], bool)))
     batches = [as_tensors(inputs) for inputs, _, _ in feed.take()]
-    held = [part for one in pairs for part in (one.pruned.kernel, one.pruned.bias) if part is not None]
+    held = [
+        part for one in pairs for part in (one.pruned.kernel, one.pruned.bias) if part is not None
+    ]
     kernels = [subject.adapter.raw(item.variable) for item in subject.found]
     before = [(one, one.numpy()) for one in (*kernels, *held)]
     changes = dense.changes()

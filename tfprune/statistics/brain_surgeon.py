@@ -109,19 +109,14 @@ def _bundles(groups: np.ndarray, rivals: np.ndarray) -> list[Bundles]:
     return [Bundles(*map(np.stack, zip(*part, strict=True))) for part in shapes.values()]
 
 
-def _course(
-    inverse: np.ndarray, weights: np.ndarray, bundles: Bundles, least: int
-) -> np.ndarray:
+def _course(inverse: np.ndarray, weights: np.ndarray, bundles: Bundles, least: int) -> np.ndarray:
     """The running maximum at which each group goes, [bundles, groups]."""
     groups, columns = bundles.groups, inverse.shape[0]
     count, number, size = groups.shape
     filled = int(groups.max(initial=0)) + 1 - columns
     if filled > 0:  # columns of their own, of weight zero
         inverse = np.block(
-            [
-                [inverse, np.zeros((columns, filled))],
-                [np.zeros((filled, columns)), np.eye(filled)],
-            ]
+            [[inverse, np.zeros((columns, filled))], [np.zeros((filled, columns)), np.eye(filled)]]
         )
         weights = np.pad(weights, ((0, 0), (0, 0), (0, filled)))
         columns += filled
@@ -144,7 +139,9 @@ def _course(
         out = groups[each, chosen]  # [bundles, size]
         column = held[each[:, None], out]  # of H^-1, before what is pending
         column = column - _columns(pending, out).transpose(0, 2, 1) @ pending
-        root = np.linalg.cholesky(column[each[:, None, None], np.arange(size)[:, None], out[:, None]])
+        root = np.linalg.cholesky(
+            column[each[:, None, None], np.arange(size)[:, None], out[:, None]]
+        )
         change = np.linalg.solve(root, column)  # its square is what H^-1 loses
         lost = np.linalg.solve(root, _columns(weights, out).transpose(0, 2, 1))
         weights -= lost.transpose(0, 2, 1) @ change
