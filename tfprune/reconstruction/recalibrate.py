@@ -63,7 +63,7 @@ def recalibrate(
         >>> import keras, tfprune
         >>> model = keras.Sequential([keras.Input((1,)), keras.layers.BatchNormalization()])
         >>> found = tfprune.recalibrate(model, np.array([[1.0], [2.0], [6.0]], "float32"))
-        >>> [float(one.numpy()[0].round(3)) for one in model.layers[0].non_trainable_variables]
+        >>> [round(float(one.numpy()[0]), 3) for one in model.layers[0].non_trainable_variables]
         [3.0, 4.667]
     """
     seen, whole = view(model), None if dense is None else view(dense)
