@@ -14,12 +14,15 @@ kept back and made for many removals at a time, so that nearly all of it is prod
 
 from __future__ import annotations
 
+import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 
-_ROOM = 1 << 25  # numbers that the inverse matrices of one part may have: 256 MiB
+_ROOM = 1 << 21  # numbers that the inverse matrices of one thread may have: 16 MiB
 _PENDING = 32  # columns of changes that are kept back
+_MOST, _PART = 1536, 512  # columns that are taken as they are, and of a part where there are more
 _GROWTH = 1 + 1e-6  # from one removal to the next at least, so that no two are equal in float32
 
 
@@ -62,6 +65,9 @@ def removal_losses(
     Returns:
         float64 [outputs, columns].
 
+    Of more than 1,536 columns the losses are approximate, upper bounds: weights make up for one
+    another only within parts of about 512 columns, groups and rivals undivided.
+
     Paper: E. Frantar, D. Alistarh, "Optimal Brain Compression: A Framework for Accurate
     Post-Training Quantization and Pruning", 2022, arXiv 2208.11580.
 
@@ -72,15 +78,50 @@ def removal_losses(
     """
     if rivals is None:
         rivals = np.zeros_like(groups)
+    if len(gram) > _MOST:
+        parts = _parts(np.concatenate([groups, rivals]) if least else groups)
+        if len(parts) > 1:
+            found = np.zeros(weights.shape)
+            for own in parts:
+                found[:, own] = removal_losses(
+                    gram[np.ix_(own, own)],
+                    weights[:, own],
+                    groups[:, own],
+                    rivals=rivals[:, own],
+                    least=least,
+                )
+            return found
     inverse, found = np.linalg.inv(gram), np.zeros(weights.shape)
+    room, chunks = max(1, _ROOM // inverse.size), []
     for part in _bundles(groups, rivals):
-        room = max(1, _ROOM // inverse.size)
         for start in range(0, len(part.rows), room):
             some = slice(start, start + room)
-            bundles = Bundles(part.rows[some], part.groups[some], part.rivals[some])
-            losses = _course(inverse, weights[bundles.rows], bundles, least)
-            _spread(found, losses, bundles)
+            chunks.append(Bundles(part.rows[some], part.groups[some], part.rivals[some]))
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        courses = pool.map(lambda one: _course(inverse, weights[one.rows], one, least), chunks)
+        for chunk, losses in zip(chunks, courses, strict=True):
+            _spread(found, losses, chunk)
     return found
+
+
+def _parts(groups: np.ndarray) -> list[np.ndarray]:
+    """Columns in parts of `_PART` or somewhat more that no row of `groups` has a number across."""
+    columns = groups.shape[1]
+    order = np.argsort(groups[0], kind="stable")
+    is_whole = np.ones(columns, bool)  # whether a part may begin at this place of the order
+    for row in groups[:, order]:
+        _, first, own = np.unique(row, return_index=True, return_inverse=True)
+        last = np.zeros(len(first), int)
+        np.maximum.at(last, own, np.arange(columns))
+        steps = np.bincount(first + 1, minlength=columns + 2) - np.bincount(
+            last + 1, minlength=columns + 2
+        )
+        is_whole &= np.cumsum(steps)[:columns] == 0
+    starts = [0]
+    for place in np.flatnonzero(is_whole):
+        if place - starts[-1] >= _PART and columns - place >= _PART // 2:
+            starts.append(int(place))
+    return np.split(order, starts[1:])
 
 
 def _spread(found: np.ndarray, losses: np.ndarray, bundles: Bundles) -> None:
@@ -123,36 +164,53 @@ def _course(inverse: np.ndarray, weights: np.ndarray, bundles: Bundles, least: i
     held, weights = np.repeat(inverse[None], count, 0), weights.copy()
     each = np.arange(count)
     blocks = held[each[:, None, None, None], groups[..., None], groups[..., None, :]]
-    pending = np.zeros((count, 0, columns))
+    pending, some = np.zeros((count, _PENDING + size, columns)), 0
     left, alive = _spare(bundles.rivals, least), np.ones((count, number), bool)
     losses, highest = np.zeros((count, number)), np.zeros(count)
     for _ in range(number):
         costs = np.where(alive, _costs(weights, blocks, groups), np.inf)
         allowed = np.take_along_axis(left, bundles.rivals, 1) > 0
-        chosen = np.where(
-            (alive & allowed).any(1), np.where(allowed, costs, np.inf).argmin(1), costs.argmin(1)
-        )
+        free = np.where(allowed, costs, np.inf)
+        chosen = np.where(np.isfinite(free.min(1)), free.argmin(1), costs.argmin(1))
         highest = np.maximum(highest * _GROWTH, costs[each, chosen])
         losses[each, chosen] = highest
         alive[each, chosen] = False
         left[each, bundles.rivals[each, chosen]] -= 1
         out = groups[each, chosen]  # [bundles, size]
         column = held[each[:, None], out]  # of H^-1, before what is pending
-        column = column - _columns(pending, out).transpose(0, 2, 1) @ pending
-        root = np.linalg.cholesky(
-            column[each[:, None, None], np.arange(size)[:, None], out[:, None]]
-        )
-        change = np.linalg.solve(root, column)  # its square is what H^-1 loses
-        lost = np.linalg.solve(root, _columns(weights, out).transpose(0, 2, 1))
+        if some:
+            before = pending[:, :some]
+            column = column - _columns(before, out).transpose(0, 2, 1) @ before
+        change, lost = _factored(column, out, _columns(weights, out))
         weights -= lost.transpose(0, 2, 1) @ change
         np.put_along_axis(weights, np.repeat(out[:, None], weights.shape[1], 1), 0.0, 2)
-        ends = change[each[:, None, None], :, groups]  # [bundles, groups, size, removed]
-        blocks -= ends @ ends.transpose(0, 1, 3, 2)
-        pending = np.concatenate([pending, change], 1)
-        if pending.shape[1] >= _PENDING:
-            held -= pending.transpose(0, 2, 1) @ pending
-            pending = pending[:, :0]
+        blocks -= _squares(change, groups)
+        pending[:, some : some + size] = change
+        some += size
+        if some >= _PENDING:
+            held -= pending[:, :some].transpose(0, 2, 1) @ pending[:, :some]
+            some = 0
     return losses
+
+
+def _factored(
+    column: np.ndarray, out: np.ndarray, own: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """L^-1 [H^-1]_B:, whose square is what H^-1 loses, and L^-1 w_B, of L L^T = [H^-1]_BB."""
+    block = np.take_along_axis(column, out[:, None], 2)
+    if block.shape[-1] == 1:
+        root = np.sqrt(np.maximum(block, 1e-300))
+        return column / root, own.transpose(0, 2, 1) / root
+    root = np.linalg.cholesky(block)
+    return np.linalg.solve(root, column), np.linalg.solve(root, own.transpose(0, 2, 1))
+
+
+def _squares(change: np.ndarray, groups: np.ndarray) -> np.ndarray:
+    """What each group's block loses, [bundles, groups, size, size]."""
+    if groups.shape[2] == 1:
+        return np.square(np.take_along_axis(change[:, 0], groups[..., 0], 1))[..., None, None]
+    ends = change[np.arange(len(groups))[:, None, None], :, groups]
+    return ends @ ends.transpose(0, 1, 3, 2)
 
 
 def _costs(weights: np.ndarray, blocks: np.ndarray, groups: np.ndarray) -> np.ndarray:

@@ -19,7 +19,6 @@ from tfprune.statistics.brain_surgeon import removal_losses
 from tfprune.statistics.measured_model import Subject
 
 _RIDGE = 1e-3  # relative to the mean of the Gram matrix' diagonal
-_MOST = 1024  # columns that make up for one another; more are taken in parts
 _STRUCTURES = ("Element", "NofM", "Rows", "Kernel", "Block", "Column", "Filter")
 
 
@@ -29,8 +28,7 @@ def removal_loss(subject: Subject, feed: Any = None, structure: Any = None) -> I
     """Measure `removal_loss`: the error that the removal of a weight's group leaves in the outputs
     of its layer when all that is left makes up for it, as `removal_losses` says.
 
-    Relative to the variance of the outputs, so that layers can be compared. Of kernels with more
-    than 1,024 columns, weights make up for one another within parts of so many columns only.
+    Relative to the variance of the outputs, so that layers can be compared.
 
     Args:
         subject: the model.
@@ -68,25 +66,23 @@ def _losses(
     """The losses of a site, in the shape of its kernel."""
     shape, layout = item.site.shape, item.site.layout
     weights = to_matrix(np.asarray(tf.convert_to_tensor(kernels[id(item)]), np.float64), layout)
-    groups, rivals = _numbers(structure, shape, layout)
+    groups, rivals = numbered(structure, shape, layout)
     hessians = _centered(np.asarray(gram), adapter.attribute(item.owner, "bias") is not None)
     found, energy, height = np.zeros(weights.shape), 0.0, len(weights) // len(hessians)
     for number, hessian in enumerate(hessians):
         rows = slice(number * height, (number + 1) * height)
         energy += float(np.einsum("oi,ij,oj->", weights[rows], hessian, weights[rows]))
-        for start in range(0, weights.shape[1], _MOST):
-            part = slice(start, start + _MOST)
-            found[rows, part] = removal_losses(
-                hessian[part, part],
-                weights[rows, part],
-                groups[rows, part],
-                rivals=None if structure.fixed is None else rivals[rows, part],
-                least=structure.fixed or 0,
-            )
+        found[rows] = removal_losses(
+            hessian,
+            weights[rows],
+            groups[rows],
+            rivals=None if structure.fixed is None else rivals[rows],
+            least=structure.fixed or 0,
+        )
     return from_matrix(found / (energy or 1.0), shape, layout)
 
 
-def _numbers(structure: Structure, shape: tuple, layout: Any) -> tuple[np.ndarray, np.ndarray]:
+def numbered(structure: Structure, shape: tuple, layout: Any) -> tuple[np.ndarray, np.ndarray]:
     """Of each weight the number of its group, and of the set that its group competes in."""
     rows, length = structure.to_rows(np.zeros(shape, np.float32), layout).shape
     every = np.arange(rows * length).reshape(rows, length)
