@@ -10,6 +10,7 @@ from tfprune.statistics import brain_surgeon
 from tfprune.statistics.brain_surgeon import removal_losses
 from tfprune.statistics.removal_loss import numbered
 
+GRAM = np.array([[2.0, 1.0], [1.0, 2.0]])
 CONV = kernel_layout.Layout(outputs=(3,), inputs=(2,), spatial=(0, 1))
 
 
@@ -147,13 +148,15 @@ def test_parts_divide_no_group():
 def test_two_weights_together_and_two_outputs_by_hand():
     weights = np.array([[3.0, 1.0], [1.0, 0.0]])
     # a row as one group costs w^T H w: 26, and 2
-    assert removal_losses(
-        np.array([[2.0, 1.0], [1.0, 2.0]]), weights, np.array([[0, 0], [1, 1]])
-    ).round(9).tolist() == [[26, 26], [2, 2]]
+    assert removal_losses(GRAM, weights, np.array([[0, 0], [1, 1]])).round(9).tolist() == [
+        [26, 26],
+        [2, 2],
+    ]
     # columns as groups cost what both outputs lose: 1.5 + 0, then 24.5 + 1 / (1/2)
-    assert removal_losses(
-        np.array([[2.0, 1.0], [1.0, 2.0]]), weights, np.array([[0, 1], [0, 1]])
-    ).round(9).tolist() == [[26.5, 1.5], [26.5, 1.5]]
+    assert removal_losses(GRAM, weights, np.array([[0, 1], [0, 1]])).round(9).tolist() == [
+        [26.5, 1.5],
+        [26.5, 1.5],
+    ]
 
 
 def by_steps(gram, weights, groups):
