@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from functools import cached_property
 from math import prod
-from typing import Any, Sequence
+from typing import Any, Callable, Iterable, Sequence
 
 import numpy as np
 
@@ -127,14 +127,8 @@ class Prices:
     @cached_property
     def _is_vector(self) -> np.ndarray:
         """int64 [weights], 1 for what is no kernel and is left after conversion."""
-        raw = self.survey.adapter.raw
-        folded = {
-            id(raw(getattr(step.operation, name)))
-            for step, _ in self.survey.tracer.history
-            if has(step.operation, "batch_statistics")
-            for name in _FOLDED
-            if getattr(step.operation, name, None) is not None
-        }
+        called = (step.operation for step, _ in self.survey.tracer.history)
+        folded = folded_away(called, self.survey.adapter.raw)
         return np.array(
             [
                 len(one.shape) <= 1 and one.dtype.is_floating and id(one) not in folded
@@ -166,6 +160,22 @@ class Prices:
                 fixed[number, place] = homes[-1]
                 each[number, place] = homes[:-1] // np.maximum(self.full, 1)
         return Sizes(base, fixed, each)
+
+
+def folded_away(layers: Iterable[Any], raw: Callable[[Any], Any]) -> set[int]:
+    """The ids of variables that go into the kernel before them when a model is converted.
+
+    Args:
+        layers: that are looked at.
+        raw: from a variable of their Keras to the tf.Variable behind it.
+    """
+    return {
+        id(raw(getattr(layer, name)))
+        for layer in layers
+        if has(layer, "batch_statistics")
+        for name in _FOLDED
+        if getattr(layer, name, None) is not None
+    }
 
 
 def _axes(tensor: SymbolicTensor) -> tuple[tuple[int, ...], dict[int, Any]]:

@@ -3,21 +3,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
 from tfprune.backend import view
 from tfprune.masks.allocations import Allocation
 from tfprune.masks.schedules import OneShot
 from tfprune.masks.sites import Coupled, Site
-from tfprune.masks.structures import Filter, Structure
-from tfprune.methods import Method, get_method, statistics_table
+from tfprune.masks.structures import Filter
+from tfprune.methods import Method, get_method
 from tfprune.statistics.calibration_data import Feed
-from tfprune.statistics.measure import measuring
-from tfprune.statistics.measured_model import Subject
+from tfprune.training.dense_scores import measured_state, why_without_scores
 from tfprune.training.plan import plan
 from tfprune.training.run_length import Run
 
@@ -50,7 +48,7 @@ def rank_channels(model: Any, method: str | Method, feed: Feed | None = None) ->
             needed and there is none; the model has no graph.
     """
     method, channels = get_method(method), Filter(coupled=True)
-    reason = _without_scores(method, channels)
+    reason = why_without_scores(method, channels)
     if reason is not None:
         raise ValueError(
             f"{method.name!r} {reason} and has no score for channels: take another "
@@ -58,8 +56,7 @@ def rank_channels(model: Any, method: str | Method, feed: Feed | None = None) ->
         )
     method = get_method(method, structure=channels, schedule=OneShot(0.5))
     seen = view(model)
-    found = seen.sites
-    made = plan(seen, found, method, Run())
+    made = plan(seen, seen.sites, method, Run())
     if not made.settles:
         reasons = "".join(f"\n  {skip.name}: {skip.reason}" for skip in made.skipped)
         raise ValueError(
@@ -67,37 +64,14 @@ def rank_channels(model: Any, method: str | Method, feed: Feed | None = None) ->
             f"{reasons or ' it has no kernel'}"
         )
     (settle,) = made.settles
-    rule, held = settle.method.rule, {item.site.name: item for item in found}
-    sites = [target.site for target in settle.targets]
-    items = tuple(replace(held[site.name], site=site) for site in sites)
-    weights = [tf.convert_to_tensor(target.kernel) for target in settle.targets]
-    with measuring(
-        rule.score.needs, Subject(seen, items), feed, rule.structure, settings=rule.score.settings
-    ) as taken:
-        scores = rule.below(rule.scores(weights, sites, taken()), weights, sites)
-        coupled = Coupled.of(sites, [score.shape[0] for score in scores])
-        return Ranking(
-            {
-                unit.site.name: np.asarray(score, np.float64)
-                for unit, score in zip(coupled.units, coupled.pool(scores), strict=True)
-            },
-            {unit.site.name: unit.site for unit in coupled.units},
-            rule.allocation,
-        )
-
-
-def _without_scores(method: Method, structure: Structure) -> str | None:
-    """Why a method cannot rank the groups of a structure before any training; None: it can."""
-    rule = method.rule
-    if rule.without_scores is not None:
-        return rule.without_scores
-    kept = [
-        name
-        for name in rule.score.needs
-        if name not in statistics_table.RESTING and not statistics_table.measured([name])
-    ]
-    if kept:
-        return f"ranks by what only training gives ({', '.join(kept)})"
-    if rule.refusal(structure) is not None:
-        return "chooses what stays while a model is trained"
-    return None
+    rule, now = settle.method.rule, measured_state(seen, settle, feed)
+    scores = rule.below(rule.scores(now.weights, now.sites, now.known), now.weights, now.sites)
+    coupled = Coupled.of(now.sites, [score.shape[0] for score in scores])
+    return Ranking(
+        {
+            unit.site.name: np.asarray(score, np.float64)
+            for unit, score in zip(coupled.units, coupled.pool(scores), strict=True)
+        },
+        {unit.site.name: unit.site for unit in coupled.units},
+        rule.allocation,
+    )
