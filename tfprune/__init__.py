@@ -34,6 +34,8 @@ _HOMES = {
     "tfprune.evaluation.curve": ("Curve", "curve"),
     "tfprune.evaluation.potential": ("potential",),
     "tfprune.evaluation.potential_report": ("PotentialReport",),
+    "tfprune.evaluation.sensitivity": ("sensitivity",),
+    "tfprune.evaluation.sensitivity_report": ("SensitivityReport",),
     "tfprune.evaluation.settings": ("Evaluation",),
     "tfprune.layers.base": ("KernelSpec", "LayerKind"),
     "tfprune.layers.register_layer": ("register_layer",),

@@ -25,6 +25,7 @@ from tfprune.evaluation.exemplars import class_changes, exemplars
 from tfprune.evaluation.network_result import NetworkResult, NoiseDistance
 from tfprune.evaluation.potential_rows import FamilyPotential, Growth, PrunedRow
 from tfprune.evaluation.run_store import Run
+from tfprune.evaluation.sensitivity_report import Rest, SensitivityReport, SiteSensitivity
 from tfprune.evaluation.shift_losses import ShiftLoss
 from tfprune.layers.channel_graph import Role
 from tfprune.masks.sites import Skip
@@ -289,6 +290,34 @@ REPORTS = [
             undone=True,
         ),
         ["0 of 2 batch normalizations", "75.00%", "the old ones again", "bn1", "bn3 stays"],
+    ),
+    (
+        SensitivityReport(
+            "magnitude",
+            "loss",
+            0.5123,
+            "points",
+            16.0,
+            (0.5, 0.9),
+            (
+                SiteSensitivity(
+                    "block_1/conv[a]/kernel", 1000, 64, (500, 100), (0.52, 0.75), (16.5, 20.0)
+                ),
+                SiteSensitivity("head/kernel", 200, 1, (100, 20), (0.6, 2.25), (18.0, 41.0)),
+            ),
+            Rest(30, 0, 10, 0),
+            1024,
+            (Skip("bn", "normalization"),),
+        ),
+        [
+            "magnitude on 1,024 examples",
+            "as it is 0.5123",
+            "block_1/conv[a]/kernel",
+            "2.25",
+            "41.0",
+            "'head/kernel': 0.5",
+            "bn stays dense: normalization",
+        ],
     ),
     (
         CPackage(FOLDER, ("model.h", "main.cc"), ("ADD", "CONV_2D"), 2048, 1024),

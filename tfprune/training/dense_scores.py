@@ -48,11 +48,12 @@ def measured_state(view: ModelView, settle: Settle, feed: Feed | None) -> State:
     """
     rule, held = settle.method.rule, {item.site.name: item for item in view.sites}
     sites = [target.site for target in settle.targets]
-    items = tuple(replace(held[site.name], site=site) for site in sites)
+    subject = Subject(view, tuple(replace(held[site.name], site=site) for site in sites))
     with measuring(
-        rule.score.needs, Subject(view, items), feed, rule.structure, settings=rule.score.settings
+        rule.score.needs, subject, feed, rule.structure, settings=rule.score.settings
     ) as taken:
         found = [{name: array(one) for name, one in site.items()} for site in taken()]
     variables = [target.variables for target in settle.targets]
     now = settle.state(variables, np.float64(0.0), np.int64(0), read=array)
+    now = replace(now, subject=subject)
     return now.after(found) if found else now
