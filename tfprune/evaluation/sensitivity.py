@@ -276,7 +276,7 @@ def _for_one_site(method: Method, ratios: Sequence[float]) -> Method:
     if reason is not None:
         raise ValueError(
             f"{method.name!r} {reason}, so it has no scores to prune a single weight by: take "
-            "another method, such as 'magnitude', 'wanda' or 'taylor'."
+            "another method, such as 'magnitude', 'snip' or 'synflow'."
         )
     rule = replace(method.rule, allocation=Uniform(), rounds=1, momentum=0.0)
     return replace(method, rule=rule, schedule=OneShot(ratios[-1]))
