@@ -167,7 +167,7 @@ def test_the_allocation_has_the_sparsity_when_the_model_is_pruned_by_it(report):
 
 
 @pytest.mark.parametrize(
-    "limits", [{"parameters": 0.4}, {"macs": 0.5}, {"weight_bytes": 0.6}, {"weight_bytes": 900}]
+    "limits", [{"parameters": 0.4}, {"macs": 0.5}, {"weight_bytes": 0.6}, {"weight_bytes": 500}]
 )
 def test_a_budget_of_the_whole_model_is_kept(report, limits):
     model, found = report
