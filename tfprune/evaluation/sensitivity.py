@@ -153,15 +153,16 @@ def _measured(
 ) -> list[SiteSensitivity]:
     """What is lost at each site, in the order in which the sites are used."""
     walk = Walk(seen, inputs)
-    walk.look()
-    steps = len(walk.forward.steps)
-    spans = [walk.span(one.item.owner) or (steps, steps) for one in tables]
+    firsts = [walk.first(one.item.owner) for one in tables]
+    # A layer that is never called has its turn at the end, where nothing is left to compute.
+    places = [len(walk.forward.steps) if first is None else first for first in firsts]
     found = []
     with Progress("sensitivity", sum(len(one.kept) for one in tables)) as progress:
-        for place in sorted(range(len(tables)), key=lambda place: spans[place]):
-            one, span = tables[place], spans[place]
-            walk.forward.advance(span[0])
-            refitted = _Refitted.of(one.item, seen, walk, span[1]) if reconstruct else None
+        for number in sorted(range(len(tables)), key=lambda number: places[number]):
+            one = tables[number]
+            walk.forward.advance(places[number])
+            solves = reconstruct and firsts[number] is not None
+            refitted = _Refitted.of(one.item, seen, walk) if solves else None
             losses = []
             for mask in one.kept:
                 with _pruned(one.item, mask, refitted):
@@ -196,18 +197,17 @@ class _Refitted:
     rows: int
 
     @classmethod
-    def of(cls, item: Found, seen: ModelView, walk: Walk, end: int) -> _Refitted | None:
+    def of(cls, item: Found, seen: ModelView, walk: Walk) -> _Refitted | None:
         """None where the layer's weights are more than factors of a product."""
         try:
             product = Product.of(item, seen)
         except ValueError:
             return None
         found = cls._equations(product)
-        for batch in range(len(walk.forward.known)):
-            for given in walk.inputs(product.layer, end, batch):
-                given = tf.cast(given, tf.float32)
-                for part in product.parts(given):
-                    found.add(product.rows(given[part]))
+        for given in walk.inputs(product.layer):
+            given = tf.cast(given, tf.float32)
+            for part in product.parts(given):
+                found.add(product.rows(given[part]))
         return cls(product, found.gram, found.rows)
 
     @staticmethod

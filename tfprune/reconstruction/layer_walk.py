@@ -75,6 +75,10 @@ class Walk:
         """Note which layers each step calls; the steps stay in this order."""
         self._inside = [_layers_in(step, self.view) for step in self.forward.steps]
 
+    def first(self, layer: Any) -> int | None:
+        """The first step that calls a layer; None: none does."""
+        return next((n for n, inside in enumerate(self._inside) if id(layer) in inside), None)
+
     def inputs(self, layer: Any) -> Iterator[tf.Tensor]:
         """What a layer is called with, call by call and batch by batch; the walk goes on to its
         first call, and looks ahead for the others."""
