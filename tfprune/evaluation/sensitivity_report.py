@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +21,7 @@ from tfprune.surgery.budget import Budget
 
 _SHOWN = 0.8
 """The sparsity for which ratios are printed, to be pasted."""
+_COLUMNS = 9
 _UNITS = ("parameters", "macs", "weight_bytes")
 
 
@@ -204,7 +205,7 @@ class SensitivityReport:
             [0.0, *(factor * (loss - self.dense) for loss in one.losses)]
             for one, factor in zip(self.sites, factors, strict=True)
         ]
-        rest = 0 if is_real(budget) else self.rest.cost(unit, bits)
+        rest = self.rest.cost(unit, bits) if isinstance(budget, Budget) else 0
         least = sum(min(cost) for cost in costs)
         if least > limit - rest:
             raise ValueError(
@@ -226,11 +227,12 @@ class SensitivityReport:
 
     def _limit(self, budget: float | Budget) -> tuple[str, int, int]:
         """(unit, bits, what the measured weights, or the whole model, may cost)."""
-        if is_real(budget):
+        if not isinstance(budget, Budget):
+            if not is_real(budget):
+                check_kind("budget", budget, Budget, "a sparsity in [0, 1) or a tfprune.Budget")
             check_sparsity("budget", budget)
-            whole = np.int64(sum(one.size for one in self.sites))
-            return "parameters", 8, int(keep_count(whole, float(budget)))
-        check_kind("budget", budget, Budget, "a sparsity in [0, 1) or a tfprune.Budget")
+            entries = sum(one.size for one in self.sites)
+            return "parameters", 8, int(keep_count(entries, float(budget)))
         if len(budget.units) != 1 or budget.latency is not None or budget.units[0] not in _UNITS:
             raise ValueError(
                 f"{budget!r}: expected one limit, of {', '.join(_UNITS)}. Zeros change neither the "
@@ -244,8 +246,7 @@ class SensitivityReport:
                 "cannot be counted: give a limit of parameters or weight_bytes."
             )
         dense = sum(one.costs(unit, bits)[0] for one in self.sites)
-        whole = {unit: dense + self.rest.cost(unit, bits)}
-        return unit, bits, int(budget.limits(whole)[unit])
+        return unit, bits, int(budget.limits({unit: dense + self.rest.cost(unit, bits)})[unit])
 
     def _factors(self, weights: Mapping[str, float] | None) -> list[float]:
         given = dict(weights or {})
@@ -266,11 +267,12 @@ class SensitivityReport:
             f"{self.method} on {self.examples:,} examples: {self.unit} of the model as it is "
             f"{self.dense:.4g}, and with one weight alone pruned by a fraction of:"
         )
-        yield self._table([(one, [f"{loss:.3g}" for loss in one.losses]) for one in self.sites])
+        yield from self._tables([[f"{loss:.3g}" for loss in one.losses] for one in self.sites])
         if self.metric:
             yield f"The same in {self.metric} ({self.dense_metric:.4g} as it is):"
-            rows = [(one, [f"{metric:.1f}" for metric in one.metrics]) for one in self.sites]
-            yield self._table(rows)
+            yield from self._tables(
+                [[f"{metric:.1f}" for metric in one.metrics] for one in self.sites]
+            )
         try:
             text = self.per_site(_SHOWN)
         except ValueError:  # the ratios do not reach so far
@@ -279,9 +281,15 @@ class SensitivityReport:
             yield f"{_SHOWN:.0%} of these weights removed, with the least sum of losses: {text}"
         yield tuple(f"{skip.name} stays dense: {skip.reason}" for skip in self.skipped)
 
-    def _table(self, rows: Iterable[tuple[SiteSensitivity, list[str]]]) -> Table:
-        head = ("weight", "entries", *(f"{ratio:g}" for ratio in self.ratios))
-        return Table(head, tuple((one.name, f"{one.size:,}", *cells) for one, cells in rows))
+    def _tables(self, cells: Sequence[Sequence[str]]) -> Iterator[Table]:
+        """A row for each weight, a column for each ratio, so many as lines have room for."""
+        for start in range(0, len(self.ratios), _COLUMNS):
+            part = slice(start, start + _COLUMNS)
+            pairs = zip(self.sites, cells, strict=True)
+            yield Table(
+                ("weight", *(f"{ratio:.3g}" for ratio in self.ratios[part])),
+                tuple((one.name, *row[part]) for one, row in pairs),
+            )
 
     __str__, __rich_console__ = plain_text, rich_parts
     to_dict, to_markdown = as_dict, markdown
