@@ -37,6 +37,7 @@ from tfprune.training.run_length import Run
 
 RATIOS = tuple(round(1 - 0.65**power, 3) for power in range(1, 10))
 """What is left falls by equal factors: 35 % to 98 % are removed."""
+_BETWEEN = 4  # steps from one ratio to the next, among which allocations choose
 BATCH = 256  # examples at a time, where the data does not say
 
 
@@ -90,8 +91,8 @@ def sensitivity(
         >>> model = keras.Sequential(layers)
         >>> images = np.random.default_rng(0).random((100, 4), "float32")
         >>> found = sensitivity(model, "magnitude", images, ratios=(0.5, 0.75))
-        >>> found.sites[0].name, found.sites[0].kept
-        ('a/kernel', (16, 8))
+        >>> found.sites[0].name, found.sites[0].kept[0], found.sites[0].kept[-1]
+        ('a/kernel', 32, 8)
         >>> found.allocation(0.5)  # doctest: +ELLIPSIS
         PerSite(sparsities=(('a/kernel', ...
     """
@@ -107,7 +108,8 @@ def sensitivity(
     with _unchanged(seen), examined(Subject.of(seen), Feed(data)):
         batches = list(Feed(data).take())
         now = measured_state(seen, settle, Feed(data))
-        tables = _Masks.of(settle.method, now, ratios)
+        choices = _choices(ratios)
+        tables = _Masks.of(settle.method, now, ratios, choices)
         inputs = [as_tensors(inputs) for inputs, _, _ in batches]
         goal = Goal.of(seen, data.loss, batches, _outputs(Walk(seen, inputs)))
         found = _measured(seen, inputs, goal, tables, reconstruct)
@@ -120,6 +122,7 @@ def sensitivity(
         metric=goal.metric,
         dense_metric=goal.dense[1],
         ratios=ratios,
+        choices=choices,
         sites=tuple(sorted(found, key=lambda one: order.index(one.name))),
         rest=rest_of(seen, names),
         examples=goal.examples,
@@ -129,23 +132,39 @@ def sensitivity(
 
 @dataclass(frozen=True)
 class _Masks:
-    """The masks of one site at each ratio."""
+    """The masks of one site at each ratio, and how many entries each choice keeps."""
 
     item: Found
-    kept: tuple[np.ndarray, ...]
+    masks: tuple[np.ndarray, ...]
+    kept: tuple[int, ...]
 
     @classmethod
-    def of(cls, method: Method, now: State, ratios: Sequence[float]) -> list[_Masks]:
+    def of(
+        cls, method: Method, now: State, ratios: Sequence[float], choices: Sequence[float]
+    ) -> list[_Masks]:
         """Those of all sites, each pruned as far as the others."""
-        subject = now.subject
-        by_ratio = [
-            method.rule.masks(now.weights, now.sites, ratio, final=ratio, states=now.known)
-            for ratio in ratios
-        ]
+        held: list[list[np.ndarray]] = [[] for _ in now.sites]
+        kept: list[list[int]] = [[site.size] for site in now.sites]
+        for ratio in choices[1:]:
+            masks = method.rule.masks(now.weights, now.sites, ratio, final=ratio, states=now.known)
+            for place, mask in enumerate(np.asarray(one, bool) for one in masks):
+                kept[place].append(int(np.count_nonzero(mask)))
+                if ratio in ratios:
+                    held[place].append(mask)
         return [
-            cls(item, tuple(np.asarray(mask, bool) for mask in masks))
-            for item, *masks in zip(subject.found, *by_ratio, strict=True)
+            cls(item, tuple(masks), tuple(counts))
+            for item, masks, counts in zip(now.subject.found, held, kept, strict=True)
         ]
+
+
+def _choices(ratios: Sequence[float]) -> tuple[float, ...]:
+    """0, the ratios, and some between, where what is left falls by equal factors."""
+    found = {0.0, *ratios}
+    for before, ratio in zip((0.0, *ratios), ratios, strict=False):
+        factor = (1 - ratio) / (1 - before)
+        steps = (1 - (1 - before) * factor ** (k / _BETWEEN) for k in range(1, _BETWEEN))
+        found.update(round(one, 4) for one in steps)
+    return tuple(sorted(found))
 
 
 def _measured(
@@ -157,14 +176,14 @@ def _measured(
     # A layer that is never called has its turn at the end, where nothing is left to compute.
     places = [len(walk.forward.steps) if first is None else first for first in firsts]
     found = []
-    with Progress("sensitivity", sum(len(one.kept) for one in tables)) as progress:
+    with Progress("sensitivity", sum(len(one.masks) for one in tables)) as progress:
         for number in sorted(range(len(tables)), key=lambda number: places[number]):
             one = tables[number]
             walk.forward.advance(places[number])
             solves = reconstruct and firsts[number] is not None
             refitted = _Refitted.of(one.item, seen, walk) if solves else None
             losses = []
-            for mask in one.kept:
+            for mask in one.masks:
                 with _pruned(one.item, mask, refitted):
                     losses.append(goal.losses(_outputs(walk), one.item.site.name))
                 progress.advance(f"{goal.unit} {losses[-1][0]:.3g}", name=one.item.site.name)

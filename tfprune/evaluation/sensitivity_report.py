@@ -33,7 +33,7 @@ class SiteSensitivity:
         name: of the site.
         size: entries of the weight.
         positions: how often each is used for one example; None: not known.
-        kept: entries that are left, for each ratio.
+        kept: entries that are left, for each of the report's `choices`.
         losses: of the model with this weight alone pruned, for each ratio.
         metrics: what is shown beside the loss, for each ratio; zeros where there is nothing.
     """
@@ -47,34 +47,32 @@ class SiteSensitivity:
 
     @classmethod
     def of(
-        cls, site: Site, masks: Sequence[np.ndarray], losses: Sequence[tuple[float, float]]
+        cls, site: Site, kept: Sequence[int], losses: Sequence[tuple[float, float]]
     ) -> SiteSensitivity:
-        """From the masks and (loss, metric) at each ratio."""
-        kept = tuple(int(np.count_nonzero(mask)) for mask in masks)
+        """From the (loss, metric) at each ratio."""
         return cls(
             site.name,
             site.size,
             site.positions,
-            kept,
+            tuple(kept),
             tuple(loss for loss, _ in losses),
             tuple(metric for _, metric in losses),
         )
 
     def costs(self, unit: str, bits: int) -> list[int]:
-        """What the weight costs whole, and at each ratio.
+        """What the weight costs, for each choice.
 
         Args:
             unit: "parameters", "macs" or "weight_bytes": the values that are left and a bitmap, one
                 bit for each entry, or the whole weight where that is less.
             bits: of an entry.
         """
-        counts = (self.size, *self.kept)
         if unit == "macs":
-            return [count * (self.positions or 0) for count in counts]
+            return [count * (self.positions or 0) for count in self.kept]
         if unit == "parameters":
-            return list(counts)
+            return list(self.kept)
         whole = self.size * bits
-        return [-(-min(whole, count * bits + self.size) // 8) for count in counts]
+        return [-(-min(whole, count * bits + self.size) // 8) for count in self.kept]
 
 
 @dataclass(frozen=True)
@@ -135,15 +133,17 @@ class SensitivityReport:
         metric: unit of what is shown beside the loss: "points" of error for classes; "" for none.
         dense_metric: that of the model as it is.
         ratios: fractions of groups that were removed.
+        choices: fractions that an allocation may choose: 0, `ratios`, and some between them, at
+            which losses are interpolated.
         sites: what was found, for each weight in the order of the model.
         rest: what the model holds besides.
         examples: how many there were.
         skipped: weights that the method does not prune, with the reason.
 
     Example:
-        >>> site = SiteSensitivity("a/kernel", 10, 1, (5, 2), (0.1, 0.4), (0.0, 0.0))
-        >>> found = SensitivityReport("magnitude", "loss", 0.0, "", 0.0, (0.5, 0.8), (site,),
-        ...                           Rest(2, 0, 2, 0), 100)
+        >>> site = SiteSensitivity("a/kernel", 10, 1, (10, 5, 2), (0.1, 0.4), (0.0, 0.0))
+        >>> found = SensitivityReport("magnitude", "loss", 0.0, "", 0.0, (0.5, 0.8),
+        ...                           (0.0, 0.5, 0.8), (site,), Rest(2, 0, 2, 0), 100)
         >>> found.per_site(0.5)
         "tfprune.PerSite({'a/kernel': 0.5})"
     """
@@ -154,6 +154,7 @@ class SensitivityReport:
     metric: str
     dense_metric: float
     ratios: tuple[float, ...]
+    choices: tuple[float, ...]
     sites: tuple[SiteSensitivity, ...]
     rest: Rest
     examples: int
@@ -170,10 +171,11 @@ class SensitivityReport:
 
             minimize  sum_l v_l (e[l][r_l] - e[dense])   subject to   sum_l c[l][r_l] <= budget
 
-        r_l is one of the ratios that were measured, or 0; c counts weights, multiply-accumulates or
-        bytes. Found by a dynamic program over the budget in integer buckets: exact on these, and
-        never above the budget. Sums of losses foretell what happens together only so far; where
-        they mislead, `weights` can be searched for on some examples.
+        r_l is one of the `choices`; between ratios that were measured, e follows a straight line
+        over log(1 - r). c counts weights, multiply-accumulates or bytes. Found by a dynamic program
+        over the budget in integer buckets: exact on these, and never above the budget. Sums of
+        losses foretell what happens together only so far; where they mislead, `weights` can be
+        searched for on some examples.
 
         Args:
             budget: a sparsity in [0, 1), the fraction of the entries of all measured weights
@@ -202,8 +204,7 @@ class SensitivityReport:
         factors = self._factors(weights)
         costs = [one.costs(unit, bits) for one in self.sites]
         errors = [
-            [0.0, *(factor * (loss - self.dense) for loss in one.losses)]
-            for one, factor in zip(self.sites, factors, strict=True)
+            factor * self._rises(one) for one, factor in zip(self.sites, factors, strict=True)
         ]
         rest = self.rest.cost(unit, bits) if isinstance(budget, Budget) else 0
         least = sum(min(cost) for cost in costs)
@@ -214,15 +215,14 @@ class SensitivityReport:
                 "tfprune.sensitivity with larger ratios."
             )
         chosen = least_error(errors, costs, limit - rest, buckets=buckets)
-        known = (0.0, *self.ratios)
         return PerSite(
-            {one.name: known[place] for one, place in zip(self.sites, chosen, strict=True)}
+            {one.name: self.choices[place] for one, place in zip(self.sites, chosen, strict=True)}
         )
 
     def per_site(self, budget: float | Budget, **settings: Any) -> str:
         """The allocation as text to paste; arguments as for `allocation`."""
         ratios = dict(self.allocation(budget, **settings).sparsities)
-        inside = ", ".join(f"{name!r}: {ratio:g}" for name, ratio in ratios.items())
+        inside = ", ".join(f"{name!r}: {ratio!r}" for name, ratio in ratios.items())
         return f"tfprune.PerSite({{{inside}}})"
 
     def _limit(self, budget: float | Budget) -> tuple[str, int, int]:
@@ -247,6 +247,12 @@ class SensitivityReport:
             )
         dense = sum(one.costs(unit, bits)[0] for one in self.sites)
         return unit, bits, int(budget.limits({unit: dense + self.rest.cost(unit, bits)})[unit])
+
+    def _rises(self, site: SiteSensitivity) -> np.ndarray:
+        """By how much the loss rises, for each choice."""
+        rises = [0.0, *(loss - self.dense for loss in site.losses)]
+        left = np.log1p(-np.array([0.0, *self.ratios]))
+        return np.interp(-np.log1p(-np.array(self.choices)), -left, rises)
 
     def _factors(self, weights: Mapping[str, float] | None) -> list[float]:
         given = dict(weights or {})

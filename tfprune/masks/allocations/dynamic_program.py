@@ -45,7 +45,7 @@ def least_error(
             finite; not one cost for each error; a site without choices; fewer than one bucket.
 
     Example:
-        >>> least_error([[0.0, 1.0, 5.0], [0.0, 2.0, 3.0]], [[10, 6, 2], [10, 6, 2]], 12)
+        >>> least_error([[0.0, 1.0, 5.0], [0.0, 2.5, 3.0]], [[10, 6, 2], [10, 6, 2]], 12)
         [0, 2]
     """
     if buckets < 1:
