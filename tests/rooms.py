@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[1]
 ORDERS = {
     "tfprune": (
         "output masks layers backend channels methods statistics training "
-        "surgery,quantization,reconstruction api,data evaluation tfprune"
+        "reconstruction surgery,quantization api,data evaluation tfprune"
     ),
     "tflite_export": (
         "flatbuffer runtime report sparsity devices convert api tflite_export __main__"

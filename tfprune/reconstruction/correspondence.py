@@ -116,7 +116,7 @@ def pairs_of(
                     "Of a model that was shrunk pass record=report, what shrink or shrink_to "
                     "returned, or the tfprune.PruningRecord."
                     if removed is None
-                    else "The record is of another model."
+                    else "The dense model or the record is of another model."
                 )
             )
         try:

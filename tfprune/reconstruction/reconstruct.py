@@ -31,9 +31,11 @@ from tfprune.statistics.calibration_data import Feed
 from tfprune.statistics.gradients import as_tensors
 from tfprune.statistics.measured_model import Subject
 
+RIDGE = 1e-3
+
 
 def reconstruct(
-    model: Any, dense: Any, data: Any, *, record: Any = None, ridge: float = 1e-3
+    model: Any, dense: Any, data: Any, *, record: Any = None, ridge: float = RIDGE
 ) -> RefitReport:
     """Refit the weights that pruning has left, in place, without labels and without training.
 
@@ -90,11 +92,26 @@ def reconstruct(
         raise ValueError(f"ridge={ridge!r}: expected a number above 0, such as 1e-3.")
     seen, whole = view(model), view(dense)
     refuse_same(seen, whole)
+    return refit_to((seen, whole), batches_of(seen, data), record=record, ridge=ridge)
+
+
+def refit_to(
+    views: tuple[ModelView, ModelView],
+    batches: Sequence[Any],
+    *,
+    record: Any = None,
+    ridge: float = RIDGE,
+) -> RefitReport:
+    """Refit a pruned or shrunk model to its dense one; see `reconstruct`.
+
+    Args:
+        views: of the model and of the dense one, which share no weights.
+        batches: of their inputs, checked.
+    """
     removed = None if record is None else removed_channels(record)
-    pairs, reasons = pairs_of(seen, whole, removed)
-    batches = batches_of(seen, data)
-    with seen.in_single_precision(), whole.in_single_precision():
-        return _refitted((seen, whole), pairs, reasons, batches, ridge=ridge)
+    pairs, reasons = pairs_of(*views, removed)
+    with views[0].in_single_precision(), views[1].in_single_precision():
+        return _refitted(views, pairs, reasons, batches, ridge=ridge)
 
 
 def _refitted(

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tfprune.output.report_forms import Table, markdown, plain_text, rich_parts
+from tfprune.reconstruction.refit_report import RefitReport
 from tfprune.surgery.history import PruningRecord
 
 
@@ -47,12 +48,14 @@ class BudgetReport:
         channels: {name of a group: (channels before, channels after)} of those that could go.
         record: which channels went when; it can be saved and replayed.
         notes: what else is to be known.
+        refit: what `reconstruct=` did after the last removal; None: not asked for, or no removal.
     """
 
     costs: tuple[Cost, ...]
     channels: dict[str, tuple[int, int]]
     record: PruningRecord
     notes: tuple[str, ...] = ()
+    refit: RefitReport | None = None
 
     @property
     def unused(self) -> float:
@@ -70,10 +73,11 @@ class BudgetReport:
             "channels": {name: list(both) for name, both in self.channels.items()},
             "steps": len(self.record.steps),
             "notes": list(self.notes),
+            "refit": None if self.refit is None else self.refit.to_dict(),
         }
 
     def parts(self) -> Iterable[str | tuple[str, ...] | Table]:
-        """What is printed: the limits, the groups that changed, notes."""
+        """What is printed: the limits, the groups that changed, notes, the refit."""
         yield from map(str, self.costs)
         yield (
             *(
@@ -83,5 +87,6 @@ class BudgetReport:
             ),
             *(f"note: {one}" for one in self.notes),
         )
+        yield from () if self.refit is None else self.refit.parts()
 
     __str__, __rich_console__, to_markdown = plain_text, rich_parts, markdown

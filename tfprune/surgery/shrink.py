@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,9 @@ from tfprune.backend.model_view import ModelView
 from tfprune.channels.model_channels import Survey
 from tfprune.layers.call import KeptChannels
 from tfprune.masks.costs import macs
+from tfprune.reconstruction.correspondence import pairs_of, refuse_same
+from tfprune.reconstruction.layer_walk import batches_of
+from tfprune.reconstruction.reconstruct import refit_to
 from tfprune.surgery.agreement import agreement, check_finite, check_inputs
 from tfprune.surgery.constant_folding import Constants, Folding
 from tfprune.surgery.constraints import obstacles
@@ -30,6 +34,8 @@ def shrink(
     data: Any = None,
     borders: bool = False,
     optimizer: bool = False,
+    reconstruct: Any = None,
+    dense: Any = None,
 ) -> tuple[Any, ShrinkReport]:
     """Take the dead channels out of a model: a new, ordinary, smaller model with its weights.
 
@@ -53,17 +59,22 @@ def shrink(
             otherwise these channels stay.
         optimizer: whether momenta and counters are taken over into the new model's optimizer; a
             note names what starts anew.
+        reconstruct: inputs, some hundreds, as for `tfprune.reconstruct`: the new model is refitted
+            on them to what `dense` gives, and computes then something else than the given one.
+        dense: for `reconstruct`, the model before its channels were zeroed: a copy, for what they
+            gave is gone from the given one. Not changed.
 
     Returns:
         The new model, compiled if the given one is, and a `ShrinkReport`. What cannot be made
         smaller stays, with its reason in the report.
 
     Raises:
-        TypeError: not a Keras model; `data` that is no arrays.
+        TypeError: not a Keras model, or `dense` is of the other Keras; `data` that is no arrays.
         ValueError: a subclassed model, which has no graph, or one that is not built; a layer
             that cannot be copied, or shares a variable so that its copy would not; `round_to` or
             `min_channels` below 1; a model that does not run on random inputs; weights or `data`
-            that are NaN or infinite; `data` with labels.
+            that are NaN or infinite; `data` with labels; one of `reconstruct` and `dense` without
+            the other, or what `tfprune.reconstruct` refuses.
 
     Example:
         >>> import keras, tfprune
@@ -79,14 +90,27 @@ def shrink(
     for name, value in (("round_to", round_to), ("min_channels", min_channels)):
         if not isinstance(value, (int, np.integer)) or value < 1:
             raise ValueError(f"{name} is a number of channels, 1 or more; got {value!r}.")
-    plain = stripped(view(model))
-    return shrunk(
-        Survey.of(plain),
-        model,
-        asked=(borders, round_to, min_channels),
-        data=data,
-        optimizer=optimizer,
+    if (reconstruct is None) != (dense is None):
+        raise ValueError(
+            "reconstruct= and dense= go together: what the zeroed channels gave is gone from the "
+            "model. Copy it before it is pruned, dense = clone_model(model); "
+            "dense.set_weights(model.get_weights()), and call tfprune.shrink(model, "
+            "reconstruct=images, dense=dense); or let tfprune.shrink_to choose the channels of a "
+            "dense model."
+        )
+    seen = view(stripped(view(model)))
+    survey, batches = Survey.of(seen.model), None
+    if reconstruct is not None:
+        whole = view(dense)
+        refuse_same(seen, whole)
+        pairs_of(seen, whole, {})
+        batches = batches_of(seen, reconstruct)
+    small, report = shrunk(
+        survey, model, asked=(borders, round_to, min_channels), data=data, optimizer=optimizer
     )
+    if batches is None:
+        return small, report
+    return small, replace(report, refit=refit_to((view(small), whole), batches, record=report))
 
 
 def shrunk(

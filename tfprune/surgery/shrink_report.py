@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from tfprune.output.report_forms import Table, as_dict, markdown, plain_text, rich_parts
+from tfprune.reconstruction.refit_report import RefitReport
 from tfprune.surgery.agreement import Agreement
 from tfprune.surgery.constant_folding import Folded
 
@@ -50,7 +51,9 @@ class ShrinkReport:
             after.
         uncounted: kernels whose use is not known.
         notes: what else is to be known.
-        agreement: how far the outputs are from those of the given model; None: no data.
+        agreement: how far the outputs are from those of the given model, before any refit; None: no
+            data.
+        refit: what `reconstruct=` did; None: not asked for.
     """
 
     groups: tuple[GroupChange, ...]
@@ -60,6 +63,7 @@ class ShrinkReport:
     uncounted: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     agreement: Agreement | None = None
+    refit: RefitReport | None = None
 
     @property
     def removed(self) -> int:
@@ -72,7 +76,7 @@ class ShrinkReport:
         return tuple(one for one in self.folded if one.border)
 
     def parts(self) -> Iterable[str | tuple[str, ...] | Table]:
-        """What is printed: sizes, the groups that changed, what was folded, notes."""
+        """What is printed: sizes, the groups that changed, what was folded, notes, the refit."""
         macs = f"MACs: {self.macs[0]:,} -> {self.macs[1]:,}"
         if self.uncounted:
             macs += f", without {', '.join(self.uncounted[:3])}" + (
@@ -87,6 +91,7 @@ class ShrinkReport:
             *(f"folded: {one}" for one in self.folded),
             *(f"note: {one}" for one in self.notes),
         )
+        yield from () if self.refit is None else self.refit.parts()
 
     __str__, __rich_console__ = plain_text, rich_parts
     to_dict, to_markdown = as_dict, markdown

@@ -9,10 +9,13 @@ from typing import Any, Callable
 import numpy as np
 
 from tfprune.backend import view
+from tfprune.backend.model_view import ModelView
 from tfprune.channels.cost_model import Prices
 from tfprune.channels.model_channels import Survey
 from tfprune.methods import Method, get_method
 from tfprune.output.progress import Progress
+from tfprune.reconstruction.layer_walk import batches_of
+from tfprune.reconstruction.reconstruct import refit_to
 from tfprune.statistics.calibration_data import CalibrationData, Feed
 from tfprune.surgery.agreement import check_finite
 from tfprune.surgery.budget import Budget
@@ -33,6 +36,7 @@ def shrink_to(
     data: Any = None,
     steps: int = 1,
     fine_tune: Callable[[Any], Any] | None = None,
+    reconstruct: Any = None,
 ) -> tuple[Any, BudgetReport]:
     """Take channels out of a model until it is within a budget: a new, ordinary, smaller model.
 
@@ -53,6 +57,9 @@ def shrink_to(
         steps: how often channels are scored and removed, in equal factors of what is to go.
         fine_tune: called with the smaller model between two steps, to train it, in place or by
             returning another model of the same architecture.
+        reconstruct: inputs, some hundreds, as for `tfprune.reconstruct`: after each removal, and
+            before `fine_tune`, the smaller model is refitted on them to what the given one gives.
+            True: on those of `data`.
 
     Returns:
         The new model, compiled if the given one is, and a `BudgetReport`. A model that is within
@@ -63,8 +70,9 @@ def shrink_to(
             no channels, or misses its data; no channel can be removed; steps below 1; a layer
             that cannot be copied, or shares a variable so that its copy would not; weights that
             are NaN or infinite, at the start or after `fine_tune`; `fine_tune` returns a model of
-            another architecture.
-        TypeError: not a Budget, not a Keras model; `fine_tune` cannot be called.
+            another architecture; inputs for `reconstruct` that are missing, NaN, or do not fit.
+        TypeError: not a Budget, not a Keras model; `fine_tune` cannot be called; `reconstruct`
+            is no data.
 
     Example:
         >>> import keras, tfprune
@@ -84,7 +92,9 @@ def shrink_to(
     feed = None if data is None else Feed(data)
     given, model = model, stripped(seen)
     prices = Prices(Survey.of(model))
+    dense, refitted = view(model), None
     check_finite(model, "shrink a model from before")
+    batches = _batches(reconstruct, data, dense)
     whole = reached = costs_of(budget, prices, model)
     limits = budget.limits(whole)
     record = PruningRecord.of(prices.groups)
@@ -110,13 +120,27 @@ def shrink_to(
                     {one.name: _worst_first(one, ranking.scores) for one in report.groups}
                 )
                 notes.update(dict.fromkeys(report.notes))
+                if batches is not None:
+                    refitted = refit_to((view(model), dense), batches, record=record)
             progress.advance(", ".join(f"{name} {value:,}" for name, value in reached.items()))
             if fine_tune is not None and step < steps:
                 model = tuned(fine_tune, model)
     gone = record.removed()
     channels = {name: (size, size - int(gone[name].sum())) for name, size in record.sizes.items()}
     costs = tuple(Cost(name, whole[name], limit, reached[name]) for name, limit in limits.items())
-    return model, BudgetReport(costs, channels, record, tuple(notes))
+    return model, BudgetReport(costs, channels, record, tuple(notes), refitted)
+
+
+def _batches(reconstruct: Any, data: CalibrationData | None, model: ModelView) -> list[Any] | None:
+    """Of the inputs that smaller models are refitted on; None: they are not."""
+    if reconstruct is None or reconstruct is False:
+        return None
+    if reconstruct is True and data is None:
+        raise ValueError(
+            "reconstruct=True, but there is no data: pass data=..., or the inputs themselves, "
+            "reconstruct=images."
+        )
+    return batches_of(model, data if reconstruct is True else reconstruct)
 
 
 def _worst_first(change: GroupChange, scores: dict[str, np.ndarray]) -> list[int]:
