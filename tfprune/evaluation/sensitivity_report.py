@@ -204,7 +204,8 @@ class SensitivityReport:
         factors = self._factors(weights)
         costs = [one.costs(unit, bits) for one in self.sites]
         errors = [
-            factor * self._rises(one) for one, factor in zip(self.sites, factors, strict=True)
+            (factor * self._rises(one)).tolist()
+            for one, factor in zip(self.sites, factors, strict=True)
         ]
         rest = self.rest.cost(unit, bits) if isinstance(budget, Budget) else 0
         least = sum(min(cost) for cost in costs)
