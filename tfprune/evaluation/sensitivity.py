@@ -105,8 +105,9 @@ def sensitivity(
     if not made.settles:
         raise ValueError(_nothing(seen, made))
     (settle,) = made.settles
+    batches = list(Feed(data).take())  # an iterator can be gone through once
+    data = replace(data, source=batches, batches=None)
     with _unchanged(seen), examined(Subject.of(seen), Feed(data)):
-        batches = list(Feed(data).take())
         now = measured_state(seen, settle, Feed(data))
         choices = _choices(ratios)
         tables = _Masks.of(settle.method, now, ratios, choices)

@@ -119,6 +119,13 @@ def pairs_of(
                     else "The dense model or the record is of another model."
                 )
             )
+        for name in ("strides", "padding", "dilation_rate", "data_format"):
+            own, others = (getattr(item.owner, name, None) for item in (one, other))
+            if own != others:
+                raise ValueError(
+                    f"The models do not correspond: {one.site.name!r} is used with {name}={own!r}, "
+                    f"in the dense model with {name}={others!r}."
+                )
         try:
             products = Product.of(one, model), Product.of(other, dense)
         except ValueError as reason:

@@ -164,10 +164,12 @@ class _Norm:
         return scale, beta - scale * mean
 
     def channels(self, inputs: tf.Tensor) -> np.ndarray:
-        """Inputs as float64 [n, channels that are left]."""
-        rank = inputs.shape.rank
+        """Inputs as float64 [n, channels that are left], without positions that are masked."""
+        rank, mask = inputs.shape.rank, getattr(inputs, "_keras_mask", None)
         others = [axis for axis in range(rank) if axis != self.axis % rank]
         values = tf.transpose(inputs, (*others, self.axis % rank)).numpy().astype(np.float64)
+        if mask is not None:
+            values = values[np.asarray(mask)]
         values = values.reshape(-1, values.shape[-1])
         return values if self.left is None else values[:, self.left]
 
@@ -212,10 +214,10 @@ def _moments(norm: _Norm, inputs: Iterable[Any]) -> _Moments:
 
 
 def _refuse_nan(norm: _Norm, found: _Moments) -> None:
-    if not np.isfinite(found.xx).all():
+    if not np.isfinite(found.xx + found.yy).all():
         raise ValueError(
-            f"The input of the layer {norm.name!r} is NaN or infinite for some examples: are "
-            "weights of the layers before it NaN?"
+            f"The input of the layer {norm.name!r}, or what the dense model makes of it, is NaN or "
+            "infinite for some examples: are weights of the layers before it NaN?"
         )
 
 
@@ -246,6 +248,8 @@ def _norms(seen: ModelView) -> tuple[list[_Norm], dict[str, str]]:
             reason = f"it is not known what {type(layer).__name__} does with its averages"
         elif len(axes) > 1:
             reason = f"it has averages for {len(axes)} axes"
+        elif not layer.trainable:
+            reason = "it does not train"
         elif getattr(layer, "renorm", False):
             reason = "it renormalizes batches by further averages"
         if reason is not None:

@@ -32,6 +32,7 @@ from tfprune.statistics.gradients import as_tensors
 from tfprune.statistics.measured_model import Subject
 
 RIDGE = 1e-3
+_STILL = "its layer does not train"
 
 
 def reconstruct(
@@ -110,6 +111,9 @@ def refit_to(
     """
     removed = None if record is None else removed_channels(record)
     pairs, reasons = pairs_of(*views, removed)
+    still = [one.pruned.name for one in pairs if not one.pruned.layer.trainable]
+    reasons.update(dict.fromkeys(still, _STILL))
+    pairs = [one for one in pairs if one.pruned.layer.trainable]
     with views[0].in_single_precision(), views[1].in_single_precision():
         return _refitted(views, pairs, reasons, batches, ridge=ridge)
 
@@ -178,7 +182,7 @@ def refit_masked(
             reasons[item.site.name] = str(reason)
             continue
         if not item.owner.trainable:
-            reasons[item.site.name] = "its layer does not train"
+            reasons[item.site.name] = _STILL
             continue
         _, bias = dense.biases.get(id(item.owner), (None, None))
         teacher = replace(product, kernel=kernel, bias=None if product.bias is None else bias)

@@ -213,4 +213,5 @@ def check_inputs(subject: Subject, inputs: Any) -> None:
         raise ValueError(
             f"The data has inputs of shape {', '.join(map(str, shapes))}; the model "
             f"{subject.model.name!r} takes {expected}."
+            + (" Of several inputs pass ([a, b],) or {name: array}." if len(wanted) > 1 else "")
         )

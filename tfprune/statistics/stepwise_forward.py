@@ -14,6 +14,7 @@ from typing import Any, Iterator, Sequence
 import tensorflow as tf
 
 from tfprune.backend.model_view import ModelView
+from tfprune.layers.base import has
 from tfprune.layers.graph import Graph, Ref, leaves, mapped
 
 
@@ -71,6 +72,9 @@ class StepwiseForward:
         view: of a built model.
         batches: inputs of the model.
 
+    Raises:
+        ValueError: a layer that goes on from its last state.
+
     Attributes:
         steps: all of them, in an order in which they can be computed.
         done: how many have been computed.
@@ -87,6 +91,13 @@ class StepwiseForward:
 
     def __init__(self, view: ModelView, batches: Sequence[Any]):
         graph, self.done = view.graph, 0
+        for layer in view.operations:
+            if getattr(layer, "stateful", False) and has(layer, "loop"):
+                raise ValueError(
+                    f"The layer {layer.name!r} is stateful: each call begins where the last one "
+                    "ended, so that a model cannot be looked at part by part. Make it with "
+                    "stateful=False."
+                )
         if graph is None:
             self.steps = [Step(view.model, (Slot(0),), {}, (1,))]
             self._results, names = [1], None
@@ -118,8 +129,14 @@ class StepwiseForward:
     def ahead(self, batch: int, end: int) -> dict[int, Any]:
         """What is known of a batch after the steps before `end`; nothing of it is kept."""
         known = dict(self.known[batch])
-        for step in self.steps[self.done : end]:
-            step.run(known)
+        masks = [(value, getattr(value, "_keras_mask", None)) for value in known.values()]
+        try:
+            for step in self.steps[self.done : end]:
+                step.run(known)
+        finally:  # Keras 3's MultiHeadAttention takes the masks off its inputs
+            for value, mask in masks:
+                if mask is not None:
+                    value._keras_mask = mask
         return known
 
     def results(self, known: dict[int, Any]) -> list[tf.Tensor]:
