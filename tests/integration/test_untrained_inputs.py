@@ -106,7 +106,7 @@ def test_equal_shapes_that_are_used_otherwise_do_not_correspond(changed):
         )
 
     data = np.zeros((4, 8, 8, 3), "float32")
-    with pytest.raises(ValueError, match=f"'conv/kernel' is used with {[*changed][0]}="):
+    with pytest.raises(ValueError, match=f"'conv/kernel' has {[*changed][0]}="):
         tfprune.reconstruct(network(), network(**changed), data)
 
 

@@ -120,11 +120,11 @@ def pairs_of(
                 )
             )
         for name in ("strides", "padding", "dilation_rate", "data_format"):
-            own, others = (getattr(item.owner, name, None) for item in (one, other))
-            if own != others:
+            used, before = (getattr(item.owner, name, None) for item in (one, other))
+            if used != before:
                 raise ValueError(
-                    f"The models do not correspond: {one.site.name!r} is used with {name}={own!r}, "
-                    f"in the dense model with {name}={others!r}."
+                    f"The models do not correspond: {one.site.name!r} has {name}={used!r}, and "
+                    f"{name}={before!r} in the dense one."
                 )
         try:
             products = Product.of(one, model), Product.of(other, dense)
