@@ -44,7 +44,7 @@ def main() -> int:
     if options.command == "run":
         LEDGER.append(run(options.case, options.sparsity, options.seed))
     elif options.command == "all":
-        missing = [one for one in PLANNED if not LEDGER.latest(one)]
+        missing = LEDGER.missing(PLANNED, 1)
         return run_each(__file__, missing, lambda one: [str(value) for value in one.values()])
     else:
         table()
@@ -86,7 +86,7 @@ def pruned(case: str, sparsity: float, images):
 
     model, dense = recipe.dense(), recipe.dense()
     shape, _, kind = case.rpartition(" ")
-    if shape == "macs" or case == "macs":
+    if case.startswith("macs"):
         small, report = tfprune.shrink_to(model, tfprune.Budget(macs=sparsity), "magnitude")
         if kind == "refitted":
             tfprune.reconstruct(small, dense, images, record=report)

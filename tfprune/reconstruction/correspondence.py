@@ -207,6 +207,5 @@ def _inner(step: Step) -> Any:
 
 
 def _label(step: Step) -> tuple[str, str]:
-    return type(_inner(step)).__name__, _inner(step).name if hasattr(
-        _inner(step), "weights"
-    ) else ""
+    inner = _inner(step)
+    return type(inner).__name__, inner.name if hasattr(inner, "weights") else ""

@@ -136,8 +136,7 @@ class TwoWalks:
     ):
         self.model, self.dense = Walk(model, batches), Walk(dense, batches, changes)
         align(self.model.forward, self.dense.forward)
-        self.model.look()
-        self.dense.look()
+        self.dense.look()  # its steps may have got another order
 
     def inputs(self, layers: tuple[Any, Any]) -> Iterator[tuple[tf.Tensor, tf.Tensor]]:
         """What a layer of both models is called with, call by call and batch by batch."""

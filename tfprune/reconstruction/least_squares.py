@@ -16,7 +16,11 @@ from typing import Any, Iterator
 import numpy as np
 import tensorflow as tf
 
+from tfprune.output.argument_checks import is_real
 from tfprune.reconstruction.normal_equations import NormalEquations
+
+RIDGE = 1e-3
+"""lambda, relative to the mean of the diagonal of G, where nothing else is asked for."""
 
 _ROOM = 1 << 25  # numbers that the systems solved at a time have: 256 MiB
 _TRIES = 4
@@ -56,7 +60,7 @@ def refit(
     bias: np.ndarray | None,
     kept: np.ndarray,
     *,
-    ridge: float = 1e-3,
+    ridge: float = RIDGE,
 ) -> Refit:
     """The weights that are kept, so that as little as possible is missing.
 
@@ -104,6 +108,12 @@ def refit(
         used,
         int(kept.sum(axis=1).max(initial=0)) + equations.has_bias,
     )
+
+
+def check_ridge(ridge: Any) -> None:
+    """Raise ValueError unless it is a finite number above 0."""
+    if not is_real(ridge) or not 0 < ridge < float("inf"):
+        raise ValueError(f"ridge={ridge!r}: expected a number above 0, such as 1e-3.")
 
 
 def _solved(equations: NormalEquations, kept: np.ndarray, damping: np.ndarray) -> np.ndarray:

@@ -9,7 +9,7 @@ from tfprune.masks.allocations import Global
 from tfprune.masks.schedules import OneShot
 from tfprune.masks.serialization import register
 from tfprune.methods.base import Method, Score, TopKRule
-from tfprune.output.argument_checks import is_real
+from tfprune.reconstruction.least_squares import RIDGE, check_ridge
 from tfprune.reconstruction.reconstruct import refit_masked
 
 
@@ -31,14 +31,13 @@ class RefitRule(TopKRule):
         0.01
     """
 
-    ridge: float = 1e-3
+    ridge: float = RIDGE
 
     def __post_init__(self):
         super().__post_init__()
         if self.rounds != 1:
             raise ValueError(f"rounds={self.rounds}: it refits once in an update; take 1.")
-        if not is_real(self.ridge) or not 0 < self.ridge < float("inf"):
-            raise ValueError(f"ridge={self.ridge!r}: expected a number above 0, such as 1e-3.")
+        check_ridge(self.ridge)
 
     def update(self, now):
         made = super().update(now)

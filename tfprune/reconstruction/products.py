@@ -17,8 +17,8 @@ from tfprune.layers.base import has, kind_of, stock_kind_of
 from tfprune.layers.im2col import Contraction, Window, patches, reading
 from tfprune.masks.kernel_layout import Layout, from_matrix, to_matrix
 from tfprune.reconstruction.normal_equations import by_group
+from tfprune.statistics.activations import examples_at_once
 
-_ROOM = 1 << 24  # numbers that the patches of a part of a batch may have: 64 MiB
 _SEPARABLE = ("SeparableConv1D", "SeparableConv2D")
 
 
@@ -132,8 +132,7 @@ class Product:
         """Examples of a batch whose patches fit into memory."""
         kernel = self.kernel if self.first is None else self.first.kernel
         layout = self.layout if self.first is None else self.first.layout
-        area = math.prod(kernel.shape[axis] for axis in layout.spatial)
-        step = max(1, _ROOM // (math.prod(inputs.shape[1:]) * area))
+        step = examples_at_once(inputs, kernel, layout)
         yield from (slice(start, start + step) for start in range(0, inputs.shape[0], step))
 
 

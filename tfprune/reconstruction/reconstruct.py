@@ -13,7 +13,6 @@ from tfprune.backend import view
 from tfprune.backend.model_view import ModelView
 from tfprune.backend.substitute import Change
 from tfprune.masks.sites import Skip
-from tfprune.output.argument_checks import is_real
 from tfprune.output.progress import Progress
 from tfprune.reconstruction.correspondence import Pair, pairs_of, refuse_same, removed_channels
 from tfprune.reconstruction.layer_walk import (
@@ -22,7 +21,7 @@ from tfprune.reconstruction.layer_walk import (
     batches_of,
     examples_in,
 )
-from tfprune.reconstruction.least_squares import Refit, refit
+from tfprune.reconstruction.least_squares import RIDGE, Refit, check_ridge, refit
 from tfprune.reconstruction.normal_equations import NormalEquations
 from tfprune.reconstruction.products import Product
 from tfprune.reconstruction.refit_report import LayerRefit, RefitReport
@@ -31,7 +30,6 @@ from tfprune.statistics.calibration_data import Feed
 from tfprune.statistics.gradients import as_tensors
 from tfprune.statistics.measured_model import Subject
 
-RIDGE = 1e-3
 _STILL = "its layer does not train"
 
 
@@ -89,8 +87,7 @@ def reconstruct(
             "dense.set_weights(model.get_weights()), and call tfprune.reconstruct(model, dense, "
             "data) after."
         )
-    if not is_real(ridge) or not 0 < ridge < float("inf"):
-        raise ValueError(f"ridge={ridge!r}: expected a number above 0, such as 1e-3.")
+    check_ridge(ridge)
     seen, whole = view(model), view(dense)
     refuse_same(seen, whole)
     return refit_to((seen, whole), batches_of(seen, data), record=record, ridge=ridge)

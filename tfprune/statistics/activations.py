@@ -94,8 +94,8 @@ def over_inputs(
         functions: name -> function (patches, matrix) -> [outputs, columns], as in
             `tfprune.statistics.input_sensitivity`.
         combine: of what they give for two parts of the data: `tf.maximum` or `tf.add`.
-        finish: function (`Found`, what was found) -> values of the kernel's shape; None: what was
-            found is [outputs, columns].
+        finish: function (`Found`, kernel, what was found) -> values of the kernel's shape; None:
+            what was found is [outputs, columns].
 
     Yields, Raises: as `sensitivities`.
     """
@@ -125,6 +125,12 @@ def over_inputs(
             return [watch.result() for watch in watches]
 
         yield measure
+
+
+def examples_at_once(inputs: Any, kernel: Any, layout: Layout) -> int:
+    """How many examples of a layer's inputs have patches that fit into memory; at least 1."""
+    area = math.prod(kernel.shape[axis] for axis in layout.spatial)
+    return max(1, _ROOM // (math.prod(inputs.shape[1:]) * area))
 
 
 class _Functions:
@@ -172,10 +178,8 @@ class _Watch:
         """Take the examples of one call into account, as many at a time as there is room for."""
         inputs, kernel = tf.convert_to_tensor(inputs), tf.convert_to_tensor(self._kernel)
         layout = self.item.site.layout
-        area = math.prod(kernel.shape[axis] for axis in layout.spatial)
-        room = max(1, _ROOM // (math.prod(inputs.shape[1:]) * area))
         examples = inputs.shape[0]
-        self._part = min(self._part or examples, room)
+        self._part = min(self._part or examples, examples_at_once(inputs, kernel, layout))
         for start in range(0, examples, self._part):
             # Filled up with examples seen before, which change no maximum, all have one shape.
             fills = self._functions.combine is tf.maximum
@@ -208,10 +212,10 @@ class _Watch:
             )
             return {name: tf.zeros(shape) for name in self._functions.names}
         return {
-            name: tf.cast(self._finish(self.item, found), tf.float32)
+            name: tf.cast(self._finish(self.item, self._kernel, found), tf.float32)
             for name, found in zip(self._functions.names, self._found, strict=True)
         }
 
 
-def _in_shape(item: Found, matrix: tf.Tensor) -> tf.Tensor:
+def _in_shape(item: Found, kernel: Any, matrix: tf.Tensor) -> tf.Tensor:
     return from_matrix(matrix, item.site.shape, item.site.layout)

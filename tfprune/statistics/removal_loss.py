@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfprune.backend.find_sites import Found
+from tfprune.masks.array_namespace import array
 from tfprune.masks.kernel_layout import from_matrix, to_matrix
 from tfprune.masks.structures import Structure
 from tfprune.methods.statistics_table import measures
@@ -45,10 +46,7 @@ def removal_loss(subject: Subject, feed: Any = None, structure: Any = None) -> I
     Paper: E. Frantar, D. Alistarh, "Optimal Brain Compression: A Framework for Accurate
     Post-Training Quantization and Pruning", 2022, arXiv 2208.11580.
     """
-    kernels = {
-        id(item): kernel for item, kernel in zip(subject.found, subject.kernels, strict=True)
-    }
-    finish = functools.partial(_losses, kernels, subject.adapter, structure)
+    finish = functools.partial(_losses, subject.adapter, structure)
     with over_inputs(subject, feed, {"removal_loss": _gram}, tf.add, finish=finish) as measure:
         yield measure
 
@@ -60,12 +58,10 @@ def _gram(patches: Any, matrix: Any) -> Any:
     return tf.cast(tf.matmul(rows, rows, transpose_a=True), tf.float64)
 
 
-def _losses(
-    kernels: dict[int, Any], adapter: Any, structure: Structure, item: Found, gram: Any
-) -> np.ndarray:
+def _losses(adapter: Any, structure: Structure, item: Found, kernel: Any, gram: Any) -> np.ndarray:
     """The losses of a site, in the shape of its kernel."""
     shape, layout = item.site.shape, item.site.layout
-    weights = to_matrix(np.asarray(tf.convert_to_tensor(kernels[id(item)]), np.float64), layout)
+    weights = to_matrix(array(kernel).astype(np.float64), layout)
     groups, rivals = numbered(structure, shape, layout)
     hessians = _centered(np.asarray(gram), adapter.attribute(item.owner, "bias") is not None)
     found, energy, height = np.zeros(weights.shape), 0.0, len(weights) // len(hessians)
